@@ -1,0 +1,64 @@
+"""Restricting the flow: an information bottleneck per example (Schulz et al. 2020)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid, softplus
+from jaxtyping import Array, Bool, Float, Key
+
+from diffmask_jax.attribution.noise import minimise
+from diffmask_jax.masking import mean_over_valid
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of a state over a data set's valid positions, per dimension."""
+
+    mean: Float[Array, " D"]
+    deviation: Float[Array, " D"]
+
+
+def statistics(state: Float[Array, "N T D"], valid: Bool[Array, "N T"]) -> Statistics:
+    """The statistics that give the bottleneck its noise."""
+    weight = valid[..., None].astype(state.dtype) / jnp.sum(valid)
+    mean = jnp.sum(weight * state, axis=(0, 1))
+    return Statistics(mean, jnp.sqrt(jnp.sum(weight * (state - mean) ** 2, axis=(0, 1))))
+
+
+def information(
+    state: Float[Array, "B T D"], logits: Float[Array, "B T"], noise: Statistics
+) -> Float[Array, "B T"]:
+    """KL(N(a·r, (1−a)²) ‖ N(0, 1)) averaged over dimensions, nats; a = σ(logit), r = (h−μ)/s.
+
+    = ½·[(1−a)² + a²·r² − 1] − log(1−a): what passing a share a of the state tells about it.
+    """
+    a = sigmoid(logits)[..., None]
+    r = (state - noise.mean) / noise.deviation
+    kl = 0.5 * ((1 - a) ** 2 + a**2 * r**2 - 1) + softplus(logits)[..., None]
+    return jnp.mean(kl, axis=-1)
+
+
+def restrict_flow(
+    key: Key[Array, ""],
+    loss: Callable[[Float[Array, "B T D"]], Float[Array, " B"]],
+    state: Float[Array, "B T D"],
+    valid: Bool[Array, "B T"],
+    noise: Statistics,
+    steps: int,
+    weight: float = 10.0,
+) -> Float[Array, "B T"]:
+    """The gate a = σ(logit) of each position after minimising loss(h̃) + weight·mean information.
+
+    h̃ = a·h + (1−a)·ε, ε ~ N(μ, s²) drawn anew at each of the steps; logits start at 5 (open).
+    loss: state -> (B,) nats, such as the cross-entropy of the predicted class.
+    """
+
+    def per_example(logits: Array, key: Array) -> Array:
+        a = sigmoid(logits)[..., None]
+        epsilon = noise.mean + noise.deviation * jax.random.normal(key, state.shape, state.dtype)
+        cost = mean_over_valid(information(state, logits, noise), valid)
+        return loss(a * state + (1 - a) * epsilon) + weight * cost
+
+    logits = minimise(key, per_example, jnp.full(valid.shape, 5.0), steps)
+    return jnp.where(valid, sigmoid(logits), 0.0)

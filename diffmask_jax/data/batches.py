@@ -1,0 +1,89 @@
+"""Tokenised texts as batches of few shapes: little padding, and nothing compiles twice."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.models.bert import BertInputs
+
+LENGTHS = (16, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+class Batch(NamedTuple):
+    """Some examples of one padded length: their numbers in the data set, and the model's inputs."""
+
+    indices: Int[np.ndarray, "*B"]
+    inputs: BertInputs
+
+
+def padded_length(length: int) -> int:
+    """The shortest of LENGTHS that holds a text; beyond them, the text's own length."""
+    return next((n for n in LENGTHS if n >= length), length)
+
+
+def pad(texts: Sequence[Encoded], length: int) -> BertInputs:
+    """Word pieces of B texts, padded to T = length, as one segment."""
+    tokens = np.zeros((len(texts), length), np.int32)
+    valid = np.zeros((len(texts), length), bool)
+    for row, text in enumerate(texts):
+        tokens[row, : len(text.ids)] = text.ids
+        valid[row, : len(text.ids)] = True
+    return BertInputs(tokens, np.zeros_like(tokens), valid)
+
+
+def in_order(texts: Sequence[Encoded], batch: int) -> Iterator[Batch]:
+    """Every text once, shortest shapes first, in batches of exactly `batch` rows.
+
+    The last batch of a length is filled up by repeating its first text, so take the first
+    `len(indices)` rows of what is computed from it.
+    """
+    by_length: dict[int, list[int]] = {}
+    for index, text in enumerate(texts):
+        by_length.setdefault(padded_length(len(text.ids)), []).append(index)
+    for length, members in sorted(by_length.items()):
+        for start in range(0, len(members), batch):
+            indices = members[start : start + batch]
+            filled = indices + [indices[0]] * (batch - len(indices))
+            yield Batch(np.array(indices), pad([texts[i] for i in filled], length))
+
+
+def shuffled(
+    texts: Sequence[Encoded], batch: int, steps: int, seed: int, start: int = 0
+) -> Iterator[Batch]:
+    """Endless training chunks of `steps` batches of one shape, arrays (steps, batch, length).
+
+    Each epoch draws a new order and sorts it into queues by padded length; a queue that holds a
+    whole chunk emits it, and what is left over opens the next epoch. The order depends on the seed
+    alone, so a resumed run passes `start`, the number of chunks already seen, and goes on exactly.
+
+    Raises: UserError if there are fewer texts than one batch.
+    """
+    if len(texts) < batch:
+        raise UserError(f"{len(texts)} texts do not fill one batch of {batch}: lower --batch-size")
+    lengths = [padded_length(len(text.ids)) for text in texts]
+    chunks = _chunks(lengths, steps * batch, seed)
+    for number, (length, indices) in enumerate(chunks):
+        if number < start:
+            continue
+        inputs = pad([texts[i] for i in indices], length)
+        shape = (steps, batch)
+        yield Batch(
+            np.reshape(indices, shape),
+            BertInputs(*(np.reshape(array, (*shape, length)) for array in inputs)),
+        )
+
+
+def _chunks(lengths: Sequence[int], size: int, seed: int) -> Iterator[tuple[int, list[int]]]:
+    queues: dict[int, list[int]] = {}
+    rng = np.random.default_rng(seed)
+    while True:
+        for index in rng.permutation(len(lengths)):
+            queue = queues.setdefault(lengths[index], [])
+            queue.append(int(index))
+            if len(queue) == size:
+                yield lengths[index], queue
+                queues[lengths[index]] = []

@@ -1,0 +1,93 @@
+"""Sentiment trees in Penn Treebank brackets: one line is one labelled sentence."""
+
+import re
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from diffmask_jax.errors import UserError
+
+SPLITS = ("train", "dev", "test")
+LABELS = ("very negative", "negative", "neutral", "positive", "very positive")
+
+# A node that holds a word is one token and a node that holds nodes must be followed by one, so
+# what is left to check is the depth. re.ASCII: the treebank has words with a no-break space.
+_TOKEN = re.compile(
+    r"""(?: \(\s*(?P<leaf>[0-4])\s+(?P<word>[^\s()]+)\s*\)
+        |   \(\s*(?P<open>[0-4])(?=\s*\()
+        |   (?P<close>\))
+        |   (?P<broken>\S) )""",
+    re.ASCII | re.VERBOSE,
+)
+
+# The Penn Treebank writes / and * inside a word as \/ and \*.
+_ESCAPE = re.compile(r"\\([/*])")
+
+
+class Sentence(NamedTuple):
+    """One sentence: its words, the label 0-4 of each word, and the label of the whole."""
+
+    words: tuple[str, ...]
+    word_labels: tuple[int, ...]
+    label: int
+
+    @property
+    def text(self) -> str:
+        """The words joined by single blanks: what the analysed model reads."""
+        return " ".join(self.words)
+
+
+def parse_tree(line: str, where: str) -> Sentence:
+    """Reads one tree: `(label word)` or `(label tree tree ...)`, labels 0-4; unescapes the words.
+
+    Example: `parse_tree("(3 (2 It) (4 (2 's) (3 good)))", "dev.txt:17")` is
+    `Sentence(("It", "'s", "good"), (2, 2, 3), 3)`.
+
+    Args:
+      line: the tree.
+      where: the line's place for error messages, `file:line number`.
+
+    Raises:
+      UserError: the line is not exactly one such tree.
+    """
+    words: list[str] = []
+    word_labels: list[int] = []
+    root: str | None = None
+    depth = 0
+    for token in _TOKEN.finditer(line):
+        found = f"column {token.start() + 1}, {line[token.start() :][:24]!r}"
+        if root is not None and depth == 0:
+            raise UserError(f"{where}: text after the end of the tree at {found}")
+        if token["broken"] or (root is None and token["close"]):
+            raise UserError(
+                f"{where}: broken tree at {found}: "
+                "a node is '(', a label 0-4, one word or one or more nodes, ')'"
+            )
+        root = root or token["leaf"] or token["open"]
+        if token["word"]:
+            words.append(_ESCAPE.sub(r"\1", token["word"]))
+            word_labels.append(int(token["leaf"]))
+        else:
+            depth += 1 if token["open"] else -1
+    if root is None:
+        raise UserError(f"{where}: an empty line where a tree is due")
+    if depth > 0:
+        raise UserError(f"{where}: the tree ends with {depth} of its '(' still open")
+    return Sentence(tuple(words), tuple(word_labels), int(root))
+
+
+def read_trees(path: Path | zipfile.Path) -> list[Sentence]:
+    """Reads a UTF-8 file of one tree per line; only the last line may be blank.
+
+    Raises:
+      UserError: the file cannot be read, is not UTF-8, or a line is not a tree.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    # Not splitlines(): it would also break a line at characters that a word may hold.
+    lines = text.rstrip().split("\n")
+    return [parse_tree(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]

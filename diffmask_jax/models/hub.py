@@ -1,0 +1,178 @@
+"""A BERT classifier from a Hugging Face folder or hub id, ready to be explained.
+
+config.json is read here and only BERT's tokenizer is imported from transformers: its Auto classes
+would import PyTorch wherever that is installed, more than a second of every command.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.models.bert import BertConfig, bert_classifier
+from diffmask_jax.models.model import Model, Params
+from diffmask_jax.models.weights import read_weights, to_params, weights_file
+
+SUPPORTED = ("bert",)
+
+
+class Checkpoint(NamedTuple):
+    """A pretrained classifier.
+
+    Attributes:
+        model: the network; `bert_classifier(config, dtype)` makes it for another type.
+        params: its float32 parameters.
+        tokenizer: transformers' fast tokenizer; it neither truncates nor pads.
+        config: its sizes.
+        labels: the names of its classes, in the order of the logits.
+        path: the folder it was read from.
+    """
+
+    model: Model
+    params: Params
+    tokenizer: Any
+    config: BertConfig
+    labels: tuple[str, ...]
+    path: str
+
+
+def load_bert(name_or_path: str | Path) -> Checkpoint:
+    """The BERT sequence classifier in a Hugging Face folder or under a hub id.
+
+    A folder of that name goes before the hub. Weights may be safetensors (sharded or not), Flax
+    msgpack, or, where PyTorch is installed, a .bin file; float32 parameters come out.
+
+    Raises: UserError if the folder or the hub's copy cannot be had, lacks a file or holds a damaged
+        one, or if the model is not an absolute-position BERT with a classification head.
+    """
+    folder = find_folder(name_or_path)
+    config, labels = read_config(folder)
+    params = to_params(read_weights(folder), config)
+    tokenizer = read_tokenizer(folder)
+    if len(tokenizer) > config.vocabulary:
+        raise UserError(
+            f"the tokenizer in {folder} has {len(tokenizer)} pieces, the model only "
+            f"{config.vocabulary}: they do not belong together"
+        )
+    return Checkpoint(bert_classifier(config), params, tokenizer, config, labels, str(folder))
+
+
+def find_folder(name_or_path: str | Path) -> Path:
+    """The folder itself, or the local copy of a hub id, downloaded if need be.
+
+    Raises: UserError if there is no such folder and the hub does not give one.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: give the folder that holds it")
+    name = str(name_or_path)
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+        raise UserError(f"there is no folder {name}")
+    try:
+        return _download(name)
+    except Exception as error:  # of the hub's client, or of the HTTP library below it
+        raise UserError(
+            f"there is no folder {name}, and the Hugging Face hub gave no such model "
+            f"({type(error).__name__}): check the name and the network"
+        ) from error
+
+
+def _download(name: str) -> Path:
+    """The hub's files for a model in their best format; offline, what an earlier call cached."""
+    from huggingface_hub import snapshot_download
+
+    text = ["config.json", "tokenizer*.json", "special_tokens_map.json", "vocab.txt"]
+    safetensors = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
+    # One format after the other, for a repository often holds the same weights in all of them.
+    for weights in (safetensors, ["flax_model.msgpack"], ["pytorch_model.bin"]):
+        folder = Path(snapshot_download(name, allow_patterns=text + weights, etag_timeout=5))
+        if weights_file(folder):
+            break
+    return folder
+
+
+def read_config(folder: Path) -> tuple[BertConfig, tuple[str, ...]]:
+    """The sizes and the class labels in a folder's config.json.
+
+    Raises: UserError if it is missing or damaged, or describes another kind of model.
+    """
+    found = _read_json(folder / "config.json")
+    kind, position = found.get("model_type"), found.get("position_embedding_type", "absolute")
+    if kind not in SUPPORTED:
+        raise UserError(f"model_type {kind!r} is not supported, only {', '.join(SUPPORTED)}")
+    if position != "absolute":
+        raise UserError(f"position_embedding_type {position!r} is not supported, only 'absolute'")
+    if found.get("is_decoder"):
+        raise UserError("a BERT decoder (is_decoder in config.json) is not supported")
+
+    def size(key: str) -> int:
+        value = found.get(key)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{folder / 'config.json'}: {key} must be a whole number, is {value!r}")
+        return value
+
+    labels = _labels(found)
+    config = BertConfig(
+        vocabulary=size("vocab_size"),
+        positions=size("max_position_embeddings"),
+        segments=size("type_vocab_size"),
+        width=size("hidden_size"),
+        heads=size("num_attention_heads"),
+        blocks=size("num_hidden_layers"),
+        intermediate=size("intermediate_size"),
+        classes=len(labels),
+        activation=found.get("hidden_act", "gelu"),
+        epsilon=found.get("layer_norm_eps", 1e-12),
+    )
+    return config, labels
+
+
+def _labels(found: dict[str, Any]) -> tuple[str, ...]:
+    # transformers leaves id2label out where it is its default: two classes without names.
+    names = found.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    keys = [str(number) for number in range(len(names))]
+    if not isinstance(names, dict) or set(names) != set(keys):
+        raise UserError("id2label in config.json must name the classes 0, 1, 2, …")
+    if len(names) < 2:
+        raise UserError("the checkpoint has one output, a regression: nothing to classify")
+    return tuple(str(names[key]) for key in keys)
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """A folder's tokenizer, without the truncation and padding that its file may carry.
+
+    Raises: UserError if it is missing or damaged.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        raise UserError(f"{folder} holds no tokenizer: neither tokenizer.json nor vocab.txt")
+    import transformers
+
+    settings = folder / "tokenizer_config.json"
+    kind = _read_json(settings).get("tokenizer_class") if settings.is_file() else None
+    is_bert = kind in (None, "BertTokenizer", "BertTokenizerFast")
+    source = transformers.BertTokenizer if is_bert else transformers.AutoTokenizer
+    try:
+        tokenizer = source.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the Rust parser raises bare exceptions
+        reason = " ".join(str(error).split())
+        raise UserError(f"the tokenizer in {folder} cannot be read ({reason})") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"the tokenizer in {folder}, {kind}, has no fast version")
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {path.name} in {path.parent}") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is not readable JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} must hold a JSON object")
+    return found

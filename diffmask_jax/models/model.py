@@ -1,0 +1,42 @@
+"""A frozen network as two pure functions: all the method ever asks of the network it explains."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import Array, Bool, Float, Int
+
+Params = Any
+"""A model's parameters, a pytree of arrays whose structure only that model knows."""
+
+States = tuple[Float[Array, "B T _"], ...]
+"""Every state of one pass, (B, T, width); the width may differ between states."""
+
+Layer = int | Int[Array, ""]
+"""Which state, counted from 0: a Python int, or a scalar traced by `jax.jit`."""
+
+
+class Inputs(Protocol):
+    """A batch for one model: a NamedTuple of arrays, itself a pytree."""
+
+    @property
+    def valid(self) -> Bool[Array, "B T"]:
+        """Which positions hold a token; the others are padding."""
+        ...
+
+
+class Model(NamedTuple):
+    """The network under analysis, split at its states.
+
+    Attributes:
+        states: `(params, inputs) -> (logits, states)`, one clean pass that gives both.
+        logits_from: `(params, inputs, state, layer) -> logits`, the pass resumed from `state`
+            put in place of state `layer`. An int `layer` leaves the network below it out of the
+            program; a traced one, allowed where the states have equal shape, skips it at run time.
+        layers: the plot label of every state, ("W", "E", "1", …) for BERT; L is their number.
+
+    What stands at a position that is not valid never changes a logit.
+    """
+
+    states: Callable[[Params, Any], tuple[Float[Array, "B C"], States]]
+    logits_from: Callable[[Params, Any, Float[Array, "B T D"], Layer], Float[Array, "B C"]]
+    layers: tuple[str, ...]

@@ -1,0 +1,92 @@
+"""The counting model of the toy task (paper, section 3.1 and appendix C.1).
+
+Query ⟨n, m⟩ and digits are embedded (64) and concatenated per position; a feed-forward layer maps
+192 → 64 → tanh → 2; a GRU of width 64 reads the 2-d states; a linear layer on its last state gives
+the log-odds of #n > #m. States: 0 = the embedded digits (64), 1 = the feed-forward output (2).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from diffmask_jax.models.gru import GRU
+from diffmask_jax.models.initializers import dense
+from diffmask_jax.models.model import Model, States
+
+WIDTH = 64
+
+
+class ToyInputs(NamedTuple):
+    """Queries (B, 2) and digits (B, T) in 0…9, with the positions that are not padding."""
+
+    query: Int[Array, "B 2"]
+    digits: Int[Array, "B T"]
+    valid: Bool[Array, "B T"]
+
+
+class _Embedding(nn.Module):
+    @nn.compact
+    def __call__(self, digits: Int[Array, "*b"]) -> Float[Array, "*b D"]:
+        return nn.Embed(10, WIDTH, embedding_init=nn.initializers.normal(1.0))(digits)
+
+
+class _FeedForward(nn.Module):
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T F"]) -> Float[Array, "B T 2"]:
+        return dense(WIDTH, 2)(nn.tanh(dense(3 * WIDTH, WIDTH)(x)))
+
+
+class _Counter(nn.Module):
+    @nn.compact
+    def __call__(
+        self, state: Float[Array, "B T 2"], valid: Bool[Array, "B T"]
+    ) -> Float[Array, " B"]:
+        return dense(WIDTH, 1)(GRU(WIDTH)(state, valid))[:, 0]
+
+
+def init(key: Key[Array, ""]) -> dict[str, Any]:
+    """Fresh parameters."""
+    keys = jax.random.split(key, 4)
+    digits = jnp.zeros((1, 1), jnp.int32)
+    modules = {
+        "query": (_Embedding(), digits),
+        "digit": (_Embedding(), digits),
+        "feed_forward": (_FeedForward(), jnp.zeros((1, 1, 3 * WIDTH))),
+        "counter": (_Counter(), jnp.zeros((1, 1, 2)), jnp.ones((1, 1), bool)),
+    }
+    return {
+        name: module.init(k, *arguments)["params"]
+        for k, (name, (module, *arguments)) in zip(keys, modules.items(), strict=True)
+    }
+
+
+def _feed_forward(params: Any, inputs: ToyInputs, embedded: Array) -> Array:
+    query = _Embedding().apply({"params": params["query"]}, inputs.query)
+    query = jnp.reshape(query, (-1, 1, 2 * WIDTH))
+    query = jnp.broadcast_to(query, (*embedded.shape[:2], 2 * WIDTH))
+    x = jnp.concatenate([query, embedded], axis=-1)
+    return _FeedForward().apply({"params": params["feed_forward"]}, x)
+
+
+def _count(params: Any, inputs: ToyInputs, state: Array) -> Array:
+    return _Counter().apply({"params": params["counter"]}, state, inputs.valid)
+
+
+def _states(params: Any, inputs: ToyInputs) -> tuple[Float[Array, " B"], States]:
+    embedded = _Embedding().apply({"params": params["digit"]}, inputs.digits)
+    state = _feed_forward(params, inputs, embedded)
+    return _count(params, inputs, state), (embedded, state)
+
+
+def _logits_from(
+    params: Any, inputs: ToyInputs, state: Float[Array, "B T D"], layer: int
+) -> Float[Array, " B"]:
+    if layer == 0:
+        state = _feed_forward(params, inputs, state)
+    return _count(params, inputs, state)
+
+
+TOY = Model(states=_states, logits_from=_logits_from, layers=("embedding", "hidden"))

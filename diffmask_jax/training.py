@@ -1,0 +1,94 @@
+"""The loop: both players step from one backward pass, many steps in one call on the device."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, Key
+
+from diffmask_jax import optimizers
+from diffmask_jax.objective import Clean, Diagnostics, Game, Layers, objective
+from diffmask_jax.optimizers import Rates
+
+
+class TrainState(NamedTuple):
+    """Everything a step changes; with the run's key and data order it determines the rest."""
+
+    step: Int[Array, ""]
+    probe: optax.LookaheadParams
+    multipliers: optax.LookaheadParams
+    primal: Any
+    dual: Any
+
+
+def init(probe_params: Any, layers: int, rates: Rates) -> TrainState:
+    """The state before the first step, with λ = 1 at each of the layers."""
+    probe = _pair(probe_params)
+    multipliers = _pair(optimizers.initial_multipliers(layers))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        probe=probe,
+        multipliers=multipliers,
+        primal=optimizers.primal(rates).init(probe),
+        dual=optimizers.dual(rates).init(multipliers),
+    )
+
+
+def _pair(params: Any) -> optax.LookaheadParams:
+    # A copy, since a buffer that stands twice in a state cannot be donated.
+    return optax.LookaheadParams(fast=params, slow=jax.tree.map(jnp.copy, params))
+
+
+def step(
+    state: TrainState,
+    key: Key[Array, ""],
+    clean: Clean,
+    draw_layer: Callable[[Key[Array, ""], Clean], Layers],
+    *,
+    game: Game,
+    rates: Rates,
+    model_params: Any,
+) -> tuple[TrainState, Diagnostics]:
+    """One move of both players: descend φ and b, ascend λ, then project λ onto [0, 200]."""
+    layer_key, gate_key = jax.random.split(jax.random.fold_in(key, state.step))
+    layer = draw_layer(layer_key, clean)
+    gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
+    (for_probe, for_multipliers), diagnostics = gradient(
+        state.probe.fast, state.multipliers.fast, gate_key, layer,
+        game=game, model_params=model_params, clean=clean,
+    )  # fmt: skip
+    descent, primal = optimizers.primal(rates).update(for_probe, state.primal, state.probe)
+    ascent, dual = optimizers.dual(rates).update(for_multipliers, state.dual, state.multipliers)
+    return TrainState(
+        step=state.step + 1,
+        probe=optax.apply_updates(state.probe, descent),
+        multipliers=optimizers.project(optax.apply_updates(state.multipliers, ascent)),
+        primal=primal,
+        dual=dual,
+    ), diagnostics
+
+
+def steps(
+    state: TrainState,
+    key: Key[Array, ""],
+    batches: Any,
+    fetch: Callable[[Any], Clean],
+    draw_layer: Callable[[Key[Array, ""], Clean], Layers],
+    *,
+    game: Game,
+    rates: Rates,
+    model_params: Any,
+) -> tuple[TrainState, Diagnostics]:
+    """As many steps as `batches` has entries, in one program; diagnostics stacked along axis 0.
+
+    fetch: a batch -> its `Clean` pass, computed now or looked up.
+    """
+
+    def body(state: TrainState, batch: Any) -> tuple[TrainState, Diagnostics]:
+        return step(
+            state, key, fetch(batch), draw_layer, game=game, rates=rates, model_params=model_params
+        )
+
+    return jax.lax.scan(body, state, batches)
