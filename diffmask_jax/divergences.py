@@ -25,7 +25,9 @@ class Family(NamedTuple):
     score: Callable[[Array, Array], Array]
 
 
-def bernoulli_divergence(original: Float[Array, " B"], masked: Float[Array, " B"]) -> Float[Array, " B"]:
+def bernoulli_divergence(
+    original: Float[Array, " B"], masked: Float[Array, " B"]
+) -> Float[Array, " B"]:
     """KL(Bern(σ(a)) ‖ Bern(σ(b))) = σ(a)·(a−b) + softplus(b) − softplus(a), in nats."""
     return sigmoid(original) * (original - masked) + softplus(masked) - softplus(original)
 
@@ -51,7 +53,9 @@ def _bernoulli_prediction(logits: Float[Array, " B"]) -> Int[Array, " B"]:
     return (logits > 0).astype(jnp.int32)
 
 
-def _bernoulli_score(logits: Float[Array, " B"], prediction: Int[Array, " B"]) -> Float[Array, " B"]:
+def _bernoulli_score(
+    logits: Float[Array, " B"], prediction: Int[Array, " B"]
+) -> Float[Array, " B"]:
     return jnp.where(prediction == 1, logits, -logits)
 
 

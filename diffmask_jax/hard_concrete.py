@@ -44,9 +44,7 @@ def deterministic(logits: Float[Array, "*b"], shape: Shape = PAPER) -> Float[Arr
     return _clip_stretched(jnp.zeros(logits.shape, jnp.float32), logits, shape)
 
 
-def log_keep_probability(
-    logits: Float[Array, "*b"], shape: Shape = PAPER
-) -> Float[Array, "*b"]:
+def log_keep_probability(logits: Float[Array, "*b"], shape: Shape = PAPER) -> Float[Array, "*b"]:
     """log P(z ≠ 0) = log σ(a − β·log(−l/r)), in nats."""
     log_odds_of_zero = shape.temperature * np.log(-shape.left / shape.right)
     return log_sigmoid(logits.astype(jnp.float32) - log_odds_of_zero).astype(logits.dtype)

@@ -12,9 +12,7 @@ def mask_state(
     return z * state + (1 - z) * baseline.astype(state.dtype)
 
 
-def mean_over_valid(
-    values: Float[Array, "*b T"], valid: Bool[Array, "*b T"]
-) -> Float[Array, "*b"]:
+def mean_over_valid(values: Float[Array, "*b T"], valid: Bool[Array, "*b T"]) -> Float[Array, "*b"]:
     """Mean over the valid positions of each example; zero for an example that has none."""
     count = jnp.sum(valid, axis=-1)
     return jnp.sum(jnp.where(valid, values, 0), axis=-1) / jnp.maximum(count, 1)

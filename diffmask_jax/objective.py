@@ -49,9 +49,7 @@ class Diagnostics(NamedTuple):
     multiplier: Float[Array, ""]
 
 
-def mean_log_keep(
-    log_keep: Float[Array, "B T"], valid: Bool[Array, "B T"]
-) -> Float[Array, " B"]:
+def mean_log_keep(log_keep: Float[Array, "B T"], valid: Bool[Array, "B T"]) -> Float[Array, " B"]:
     """Mean log P(z ≠ 0) over valid positions, in nats: the authors' L₀.
 
     Its gradient does not fade as a gate shuts, which drives keep probabilities to sharp zeros.

@@ -33,7 +33,9 @@ def primal(rates: Rates) -> optax.GradientTransformation:
         return optax.chain(scale_by_standard_deviation(), optax.scale_by_learning_rate(rate))
 
     def labels(params: Any) -> Any:
-        return {name: jax.tree.map(lambda _, name=name: name, part) for name, part in params.items()}
+        return {
+            name: jax.tree.map(lambda _, name=name: name, part) for name, part in params.items()
+        }
 
     parts = {"gates": rmsprop(rates.probe), "baselines": rmsprop(rates.baseline)}
     return _lookahead(optax.partition(parts, labels))

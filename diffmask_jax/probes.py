@@ -42,7 +42,9 @@ class GateNetwork(nn.Module):
 def _weight_normalised(width: int, name: str) -> nn.WeightNorm:
     # A kernel row drawn as PyTorch draws it, uniform in ±1/√in, has a norm near 1/√3.
     return nn.WeightNorm(
-        nn.Dense(width, name=name), scale_init=nn.initializers.constant(3**-0.5), name=f"{name}_norm"
+        nn.Dense(width, name=name),
+        scale_init=nn.initializers.constant(3**-0.5),
+        name=f"{name}_norm",
     )
 
 
@@ -98,9 +100,7 @@ def init(
     keys = jax.random.split(key, len(states))
     network = GateNetwork(probe.hidden)
     return {
-        "gates": [
-            network.init(k, probe.features(states, i))["params"] for i, k in enumerate(keys)
-        ],
+        "gates": [network.init(k, probe.features(states, i))["params"] for i, k in enumerate(keys)],
         "baselines": [jnp.asarray(b, jnp.float32) for b in baselines],
     }
 

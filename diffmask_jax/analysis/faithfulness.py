@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 from diffmask_jax import probes
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.masking import mean_over_valid
-from diffmask_jax.objective import Clean, Game, clean_pass, masked_logits
+from diffmask_jax.objective import Game, clean_pass, masked_logits
 from diffmask_jax.probes import Votes
 
 

@@ -19,9 +19,7 @@ class GRU(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B T D"], valid: Bool[Array, "B T"]
-    ) -> Float[Array, "B H"]:
+    def __call__(self, x: Float[Array, "B T D"], valid: Bool[Array, "B T"]) -> Float[Array, "B H"]:
         """The recurrent state after the last valid position; padding leaves it untouched."""
         init = uniform_within(self.width**-0.5)
         input_kernel = self.param("input_kernel", init, (x.shape[-1], 3 * self.width))
@@ -56,4 +54,3 @@ def gru_step(
     h_r, h_u, h_n = jnp.split(h @ hidden_kernel + hidden_bias, 3, axis=-1)
     reset, update = sigmoid(x_r + h_r), sigmoid(x_u + h_u)
     return (1 - update) * tanh(x_n + reset * h_n) + update * h
-
