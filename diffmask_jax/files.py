@@ -28,6 +28,21 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         raise UserError(f"cannot write {path}: {_reason(path, error)}") from error
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuses early, before long work, what `write_atomically` would refuse after it.
+
+    Raises:
+      UserError: the folder does not exist or may not be written to, or `path` is a folder.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder")
+    if not target.parent.is_dir():
+        raise UserError(f"cannot write {path}: the folder {target.parent} does not exist")
+    if not os.access(target.parent, os.W_OK):
+        raise UserError(f"cannot write {path}: permission denied")
+
+
 def _is_special(path: str | os.PathLike[str]) -> bool:
     return os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
 

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Key
 
 
 class Shape(NamedTuple):
-    """Temperature β and stretch interval (l, r) of the distribution; the defaults are the paper's."""
+    """Temperature β and stretch interval (l, r); the defaults are the paper's."""
 
     temperature: float = 0.2
     left: float = -0.2

@@ -12,6 +12,9 @@ from diffmask_jax import optimizers
 from diffmask_jax.objective import Clean, Diagnostics, Game, Layers, objective
 from diffmask_jax.optimizers import Rates
 
+DrawLayer = Callable[[Key[Array, ""], Clean], Layers]
+"""Which depth to play at this step: (key, batch) -> one for the batch, or one an example."""
+
 
 class TrainState(NamedTuple):
     """Everything a step changes; with the run's key and data order it determines the rest."""
@@ -21,6 +24,25 @@ class TrainState(NamedTuple):
     multipliers: optax.LookaheadParams
     primal: Any
     dual: Any
+
+
+def one_layer_a_batch(layers: int) -> DrawLayer:
+    """The authors' way: the whole batch is masked at one depth, drawn uniformly."""
+    return lambda key, batch: jax.random.randint(key, (), 0, layers)
+
+
+def one_layer_an_example(layers: int) -> DrawLayer:
+    """Every depth in every batch: examples are dealt out over the layers in a random order.
+
+    Costs the same where the probe gates the input whatever the depth, and every multiplier moves
+    at every step. It cannot serve the hidden probe, which masks a different state at each depth.
+    """
+    return lambda key, batch: jax.random.permutation(
+        key, jnp.arange(batch.inputs.valid.shape[0]) % layers
+    )
+
+
+LAYER_DRAWS = {"batch": one_layer_a_batch, "example": one_layer_an_example}
 
 
 def init(probe_params: Any, layers: int, rates: Rates) -> TrainState:
@@ -45,7 +67,7 @@ def step(
     state: TrainState,
     key: Key[Array, ""],
     clean: Clean,
-    draw_layer: Callable[[Key[Array, ""], Clean], Layers],
+    draw_layer: DrawLayer,
     *,
     game: Game,
     rates: Rates,
@@ -75,7 +97,7 @@ def steps(
     key: Key[Array, ""],
     batches: Any,
     fetch: Callable[[Any], Clean],
-    draw_layer: Callable[[Key[Array, ""], Clean], Layers],
+    draw_layer: DrawLayer,
     *,
     game: Game,
     rates: Rates,

@@ -74,7 +74,7 @@ def measure(
 
 
 def macro_f1(prediction: Int[np.ndarray, " N"], label: Int[np.ndarray, " N"]) -> float:
-    """Unweighted mean over classes of F1 = 2·TP / (2·TP + FP + FN); classes seen in either count."""
+    """Unweighted mean over classes of F1 = 2·TP / (2·TP + FP + FN), over the classes that occur."""
     scores = []
     for c in np.union1d(prediction, label):
         hits = np.sum((prediction == c) & (label == c))

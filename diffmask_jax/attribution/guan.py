@@ -14,7 +14,7 @@ from diffmask_jax.masking import mean_over_valid
 
 def tolerated_noise(
     key: Key[Array, ""],
-    output: Callable[[Float[Array, "B T D"]], Float[Array, "B *C"]],
+    output: Callable[[Float[Array, "B T D"]], Float[Array, " *_"]],
     state: Float[Array, "B T D"],
     valid: Bool[Array, "B T"],
     steps: int,

@@ -1,14 +1,16 @@
 """Word pieces of a text, each with its place in the text and the word it belongs to."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
-from transformers import PreTrainedTokenizerFast
 
 from diffmask_jax.data.trees import Sentence
 from diffmask_jax.errors import UserError
+
+if TYPE_CHECKING:  # importing transformers takes half a second
+    from transformers import PreTrainedTokenizerFast
 
 Span = tuple[int, int]
 
@@ -30,7 +32,7 @@ class Encoded(NamedTuple):
     words: Int[np.ndarray, " T"]
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Encoded:
+def encode(tokenizer: "PreTrainedTokenizerFast", text: str) -> Encoded:
     """The word pieces of one text, however many: check_length and truncate hold the limit.
 
     Raises:
@@ -39,7 +41,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Encoded:
     return batch_encode(tokenizer, [text])[0]
 
 
-def batch_encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[Encoded]:
+def batch_encode(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str]) -> list[Encoded]:
     """The word pieces of each text, unpadded, by one call of the tokenizer.
 
     Raises:
@@ -67,6 +69,25 @@ def batch_encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> li
                 words=np.array(words, dtype=np.int32),
             )
         )
+    return encoded
+
+
+def encode_within(
+    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], limit: int, cut: bool
+) -> list[Encoded]:
+    """The word pieces of each text, at most `limit`; longer ones are cut, or refused.
+
+    Raises:
+      UserError: a text is empty, blank, not valid Unicode or, unless `cut`, too long.
+    """
+    encoded = batch_encode(tokenizer, texts)
+    if cut:
+        return [truncate(text, limit) for text in encoded]
+    for number, text in enumerate(encoded, start=1):
+        try:
+            check_length(text, limit)
+        except UserError as error:
+            raise UserError(f"text {number} of {len(texts)}: {error}") from error
     return encoded
 
 

@@ -1,0 +1,142 @@
+"""Explaining texts with a trained probe: one forward pass gives every layer's answer."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffmask_jax import probes, runs
+from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.explanation import Explanation, Word
+from diffmask_jax.models.bert import BertInputs
+from diffmask_jax.models.hub import Checkpoint, load_bert
+from diffmask_jax.objective import Game, clean_pass
+from diffmask_jax.runs import RunConfig
+
+BATCH = 32
+
+
+class Found(NamedTuple):
+    """One batch: class probabilities, and keep probabilities at every layer."""
+
+    probabilities: Float[Array, "B C"]
+    keep: Float[Array, "L B T"]
+
+
+class Explainer:
+    """A frozen classifier and its trained probe.
+
+    >>> explainer = Explainer.from_pretrained("runs/sst-input")  # doctest: +SKIP
+    >>> explainer("A fast , funny , highly enjoyable movie .")  # doctest: +SKIP
+    """
+
+    def __init__(self, config: RunConfig, model: Checkpoint, probe_params: Any) -> None:
+        self.config = config
+        self.model = model
+        self.game = runs.make_game(config, model.model, model.config.width)
+        self.params = jax.device_put((model.params, probe_params))
+        self._find = jax.jit(functools.partial(_find, self.game))
+
+    @classmethod
+    def from_pretrained(cls, run: str | Path, model: str | Path | None = None) -> Self:
+        """The kept probe of a run folder, on the model it was trained on.
+
+        model: where that model lies now, if it was moved.
+
+        Raises: UserError if the run or the model cannot be read, or do not fit together.
+        """
+        folder = Path(run)
+        config = runs.load_config(folder)
+        params, _ = runs.load_probe(folder)
+        checkpoint = load_bert(model or config.model)
+        _check_fit(params, checkpoint)
+        return cls(config, checkpoint, params)
+
+    @overload
+    def __call__(self, texts: str, *, truncate: bool = False) -> Explanation: ...
+    @overload
+    def __call__(self, texts: Sequence[str], *, truncate: bool = False) -> list[Explanation]: ...
+    def __call__(
+        self, texts: str | Sequence[str], *, truncate: bool = False
+    ) -> Explanation | list[Explanation]:
+        """Explain one text, or many in batches.
+
+        truncate: cut a text that is longer than the model takes instead of refusing it.
+
+        Raises: UserError for an empty text or one that is too long.
+        """
+        if isinstance(texts, str):
+            return self([texts], truncate=truncate)[0]
+        encoded = self.encode(texts, truncate)
+        found: list[Explanation | None] = [None] * len(encoded)
+        for index, explanation in self.stream(texts, encoded):
+            found[index] = explanation
+        return [explanation for explanation in found if explanation is not None]
+
+    def encode(self, texts: Sequence[str], truncate: bool = False) -> list[Encoded]:
+        """Word pieces of each text, none longer than the model takes.
+
+        Raises: UserError for an empty text, or one too long where truncate is false.
+        """
+        return wordpieces.encode_within(
+            self.model.tokenizer, texts, self.model.config.positions, truncate
+        )
+
+    def stream(
+        self, texts: Sequence[str], encoded: Sequence[Encoded]
+    ) -> Iterator[tuple[int, Explanation]]:
+        """(index, explanation) of every text as its batch is done: shortest first."""
+        for batch in batches.in_order(encoded, BATCH if len(encoded) > 1 else 1):
+            found = jax.device_get(self._find(*self.params, batch.inputs))
+            for row, index in enumerate(batch.indices):
+                yield int(index), self._explanation(texts[index], encoded[index], found, row)
+
+    def _explanation(self, text: str, encoded: Encoded, found: Found, row: int) -> Explanation:
+        return Explanation(
+            text=text,
+            tokens=encoded.tokens,
+            offsets=encoded.offsets,
+            words=_words(text, encoded),
+            layers=self.model.model.layers,
+            keep=found.keep[:, row, : len(encoded.tokens)],
+            labels=self.model.labels,
+            probabilities=found.probabilities[row],
+            gate=self.config.gate,
+        )
+
+
+def _find(game: Game, model_params: Any, probe_params: Any, inputs: BertInputs) -> Found:
+    clean = clean_pass(game, model_params, inputs)
+    votes = probes.vote_logits(game.probe, probe_params, clean.states)
+    log_keep = jnp.stack(probes.log_keep_probabilities(game.probe, votes))
+    return Found(jax.nn.softmax(clean.logits), jnp.exp(log_keep))
+
+
+def _words(text: str, encoded: Encoded) -> tuple[Word, ...]:
+    """The tokenizer's words, each from its first piece to its last."""
+    places: dict[int, list[int]] = {}
+    for token, word in enumerate(encoded.words):
+        if word >= 0:
+            places.setdefault(int(word), []).append(token)
+    words = []
+    for tokens in places.values():
+        first, last = encoded.offsets[tokens[0]], encoded.offsets[tokens[-1]]
+        if first is not None and last is not None:
+            words.append(Word(text[first[0] : last[1]], first[0], last[1], tokens[0], tokens[-1]))
+    return tuple(words)
+
+
+def _check_fit(probe_params: Any, model: Checkpoint) -> None:
+    layers, width = len(probe_params["gates"]), np.shape(probe_params["baselines"][0])[-1]
+    if (layers, width) != (len(model.model.layers), model.config.width):
+        raise UserError(
+            f"the probe reads {layers} states of width {width}, but {model.path} has "
+            f"{len(model.model.layers)} of width {model.config.width}: it is for another model"
+        )
