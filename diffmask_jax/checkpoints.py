@@ -6,6 +6,8 @@ from typing import Any, Self
 import jax
 import orbax.checkpoint as ocp
 
+from diffmask_jax.errors import UserError
+
 
 class Checkpoints:
     """The checkpoints of one run, the newest two kept; a context manager that waits on leaving.
@@ -16,6 +18,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
+        self._folder = folder
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def __enter__(self) -> Self:
@@ -33,6 +36,15 @@ class Checkpoints:
         self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore(self, step: int, like: Any) -> Any:
-        """The state saved at `step`, with the structure, shapes and dtypes of `like`."""
+        """The state saved at `step`, with the structure, shapes and dtypes of `like`.
+
+        Raises: UserError if it is damaged, or of another structure.
+        """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except Exception as error:  # of orbax, or of any storage layer below it, in many lines
+            raise UserError(
+                f"the checkpoint {self._folder / str(step)} is damaged or of another model: "
+                "delete that folder to go on from the one before"
+            ) from error

@@ -2,23 +2,28 @@
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from diffmask_jax import __version__
 from diffmask_jax.errors import UserError
 
+UNSET: Any = argparse.SUPPRESS  # options left out leave the run's own defaults in force
 PATHS = ("raw_dir", "data_dir", "train", "dev")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 0 if it went well, 2 after a mistake told in one line, 130 on Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     _keep_compiled_programs()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that is not UTF-8 shows a ? instead
+        sys.stdout.reconfigure(errors="replace")
     try:
         options.command(options)
         sys.stdout.flush()
@@ -40,7 +45,11 @@ def _keep_compiled_programs() -> None:
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "diffmask_jax"
+        try:
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "diffmask_jax")
+            cache.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError):  # RuntimeError: there is no home; then every call compiles
+            return
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
@@ -48,7 +57,7 @@ def _keep_compiled_programs() -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from diffmask_jax import fitting, runs
-    from diffmask_jax.data import texts, wordpieces
+    from diffmask_jax.data import batches, texts, wordpieces
     from diffmask_jax.models.hub import load_bert
 
     given = {name: value for name, value in vars(options).items() if value is not None}
@@ -67,13 +76,16 @@ def _train(options: argparse.Namespace) -> None:
         wordpieces.encode_within(model.tokenizer, split.texts, limit, options.truncate)
         for split in (train, dev)
     ]
+    batches.check_fills(encoded[0], config.batch_size)
     if runs.open_run(options.out, config):
-        print(f"continuing the run in {options.out}", file=sys.stderr)
+        done = fitting.steps_done(options.out)
+        where = "is finished" if done >= config.steps else f"goes on after step {done}"
+        print(f"the run in {options.out} {where}", file=sys.stderr)
     scores = fitting.fit(config, options.out, model, *encoded)
     if scores is None:
         raise UserError(
-            f"no validation found a probe within divergence {config.max_divergence:g} nats and "
-            f"agreement {config.min_agreement:g}: train longer, or loosen these two"
+            f"no validation found a probe with divergence ≤ {config.tolerance:g} margins and "
+            f"agreement ≥ {config.min_agreement:g}: train longer, or loosen these two"
         )
     print(
         f"kept the probe of step {scores['step']:.0f}: masks {scores['masked']:.1%} of the tokens, "
@@ -108,27 +120,42 @@ def _texts(options: argparse.Namespace) -> list[str]:
         raise UserError("give texts or --file, not both")
     if options.text:
         return list(options.text)
-    if options.file is None and sys.stdin.isatty():
+    if options.file is None and (sys.stdin is None or sys.stdin.isatty()):
         raise UserError("nothing to explain: give a text, --file FILE, or texts on standard input")
     return read_lines(options.file or "/dev/stdin").texts
 
 
 def _wants_color(asked: str) -> bool:
     if asked == "auto":
-        return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return asked == "always"
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from diffmask_jax import evaluation
-    from diffmask_jax.files import write_atomically
+    from diffmask_jax.files import check_writable, write_atomically
 
+    if options.out:
+        if options.out.suffix != ".json":
+            raise UserError(f"cannot write {options.out}: name it .json")
+        check_writable(options.out)
     report = evaluation.evaluate(options.run, options.split, options.model, options.texts)
     print(evaluation.as_markdown(report))
     out = options.out or options.run / f"evaluation-{report['split']}.json"
     write_atomically(out, json.dumps(report, indent=1) + "\n")
     write_atomically(out.with_suffix(".md"), evaluation.as_markdown(report) + "\n")
     print(f"written to {out} and {out.with_suffix('.md').name}", file=sys.stderr)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; texts may stand behind options too, which argparse itself does not see."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (options.command is not _explain or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.text += rest
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,22 +185,24 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--gate", choices=["input", "hidden"], default="input", help="what the probe masks")
     add("--layers", choices=["example", "batch"], help="one depth an example (the default of the "
         "input probe) or a batch (the authors' way, the only one of the hidden probe)")  # fmt: skip
-    add("--sparsity", choices=["log", "count"], default=argparse.SUPPRESS,
+    add("--sparsity", choices=["log", "count"], default=UNSET,
         help="minimise log keep probabilities or their sum")  # fmt: skip
-    number = {"default": argparse.SUPPRESS}
-    add("--steps", type=_positive_int, help="optimiser steps", **number)
-    add("--batch-size", type=_positive_int, help="texts a step", **number)
-    add("--steps-per-call", type=_positive_int, help="steps in one call of the device", **number)
-    add("--seed", type=int, help="of initialisation, gates and data order", **number)
-    add("--margin", type=_positive, help="divergence allowed, in nats", **number)
-    add("--probe-rate", type=_positive, help="learning rate of the probe", **number)
-    add("--baseline-rate", type=_positive, help="learning rate of the baseline", **number)
-    add("--multiplier-rate", type=_positive, help="learning rate of the multipliers", **number)
-    add("--warmup", type=int, help="steps of linear warm-up", **number)
-    add("--validate-every", type=_positive_int, help="steps between validations", **number)
-    add("--validation-texts", type=_positive_int, help="texts of a validation", **number)
-    add("--max-divergence", type=_positive, help="a probe is kept only below it, nats", **number)
-    add("--min-agreement", type=_positive, help="a probe is kept only above it", **number)
+    add("--steps", type=_positive_int, help="optimiser steps", default=UNSET)
+    add("--batch-size", type=_positive_int, help="texts a step", default=UNSET)
+    add("--steps-per-call", type=_positive_int, default=UNSET,
+        help="steps in one call of the device")  # fmt: skip
+    add("--seed", type=_seed, help="of initialisation, gates and data order", default=UNSET)
+    add("--margin", type=_positive, help="divergence allowed, in nats", default=UNSET)
+    add("--probe-rate", type=_positive, help="learning rate of the probe", default=UNSET)
+    add("--baseline-rate", type=_positive, help="learning rate of the baseline", default=UNSET)
+    add("--multiplier-rate", type=_positive, help="learning rate of the multipliers", default=UNSET)
+    add("--warmup", type=_count, help="steps of linear warm-up", default=UNSET)
+    add("--validate-every", type=_positive_int, help="steps between validations", default=UNSET)
+    add("--validation-texts", type=_positive_int, help="texts of a validation", default=UNSET)
+    add("--tolerance", type=_positive, default=UNSET,
+        help="a probe is kept only if its divergence is at most this many margins")  # fmt: skip
+    add("--min-agreement", type=_positive, default=UNSET,
+        help="and if at least this share of predictions stays")  # fmt: skip
 
 
 def _add_explain(parser: argparse.ArgumentParser) -> None:
@@ -212,6 +241,20 @@ def _positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = _count(text)
+    if value >= 2**32:  # JAX would take it for another one
+        raise argparse.ArgumentTypeError(f"{text} is not below 2^32")
     return value
 
 

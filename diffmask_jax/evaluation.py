@@ -30,7 +30,7 @@ def evaluate(
     data = read_lines(texts) if texts else runs.read_split(explainer.config, split)
     check_labels(data, len(explainer.model.labels))
     encoded = explainer.encode(data.texts, truncate=True)
-    layers = explainer.model.model.layers
+    layers, limit = explainer.model.model.layers, explainer.model.config.positions
     report: dict[str, Any] = {
         "run": str(run),
         "split": texts.name if texts else split,
@@ -40,10 +40,10 @@ def evaluate(
     }
     for name, gates in GATES.items():
         outcome_of = jax.jit(functools.partial(faithfulness.outcome_of, explainer.game, gates))
-        stream = tqdm(batches.in_order(encoded, BATCH), f"{name} gates", unit="batch", disable=None)
+        stream = batches.in_order(encoded, BATCH, limit)
         outcome = faithfulness.measure(
-            lambda inputs, key, outcome_of=outcome_of: outcome_of(*explainer.params, key, inputs),
-            stream,
+            functools.partial(outcome_of, *explainer.params),
+            tqdm(stream, f"{name} gates", unit="batch", disable=None),
             jax.random.key(0),
         )
         report[name] = faithfulness.table(outcome, data.labels)

@@ -26,8 +26,8 @@ BATCH = 32
 class Found(NamedTuple):
     """One batch: class probabilities, and keep probabilities at every layer."""
 
-    probabilities: Float[Array, "B C"]
-    keep: Float[Array, "L B T"]
+    probabilities: Float[Array | np.ndarray, "B C"]
+    keep: Float[Array | np.ndarray, "L B T"]
 
 
 class Explainer:
@@ -56,11 +56,17 @@ class Explainer:
         config = runs.load_config(folder)
         params, _ = runs.load_probe(folder)
         checkpoint = load_bert(model or config.model)
-        _check_fit(params, checkpoint)
-        return cls(config, checkpoint, params)
+        explainer = cls(config, checkpoint, params)
+        if jax.tree.map(np.shape, params) != _probe_shapes(explainer.game, checkpoint):
+            raise UserError(
+                f"the probe in {folder} does not fit {checkpoint.path}: it is for another model"
+            )
+        return explainer
 
     @overload
-    def __call__(self, texts: str, *, truncate: bool = False) -> Explanation: ...
+    def __call__(  # type: ignore[overload-overlap]  # a str is a Sequence[str], but comes first
+        self, texts: str, *, truncate: bool = False
+    ) -> Explanation: ...
     @overload
     def __call__(self, texts: Sequence[str], *, truncate: bool = False) -> list[Explanation]: ...
     def __call__(
@@ -93,7 +99,8 @@ class Explainer:
         self, texts: Sequence[str], encoded: Sequence[Encoded]
     ) -> Iterator[tuple[int, Explanation]]:
         """(index, explanation) of every text as its batch is done: shortest first."""
-        for batch in batches.in_order(encoded, BATCH if len(encoded) > 1 else 1):
+        size, limit = BATCH if len(encoded) > 1 else 1, self.model.config.positions
+        for batch in batches.in_order(encoded, size, limit):
             found = jax.device_get(self._find(*self.params, batch.inputs))
             for row, index in enumerate(batch.indices):
                 yield int(index), self._explanation(texts[index], encoded[index], found, row)
@@ -105,9 +112,9 @@ class Explainer:
             offsets=encoded.offsets,
             words=_words(text, encoded),
             layers=self.model.model.layers,
-            keep=found.keep[:, row, : len(encoded.tokens)],
+            keep=np.asarray(found.keep)[:, row, : len(encoded.tokens)],
             labels=self.model.labels,
-            probabilities=found.probabilities[row],
+            probabilities=np.asarray(found.probabilities)[row],
             gate=self.config.gate,
         )
 
@@ -133,10 +140,12 @@ def _words(text: str, encoded: Encoded) -> tuple[Word, ...]:
     return tuple(words)
 
 
-def _check_fit(probe_params: Any, model: Checkpoint) -> None:
-    layers, width = len(probe_params["gates"]), np.shape(probe_params["baselines"][0])[-1]
-    if (layers, width) != (len(model.model.layers), model.config.width):
-        raise UserError(
-            f"the probe reads {layers} states of width {width}, but {model.path} has "
-            f"{len(model.model.layers)} of width {model.config.width}: it is for another model"
-        )
+def _probe_shapes(game: Game, model: Checkpoint) -> Any:
+    """What the parameters of a probe for this model look like; its states are all of one width."""
+    layers, width = len(model.model.layers), model.config.width
+    state = jnp.zeros((1, 1, width))
+    one = jax.eval_shape(
+        lambda: probes.init(jax.random.key(0), game.probe, (state,), [state[0, 0]])
+    )
+    gate, baselines = jax.tree.map(np.shape, one["gates"][0]), game.probe.baselines(layers)
+    return {"gates": [gate] * layers, "baselines": [(width,)] * baselines}

@@ -37,6 +37,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise UserError(f"cannot write {path}: it is a folder")
+    if _is_special(path):
+        return
     if not target.parent.is_dir():
         raise UserError(f"cannot write {path}: the folder {target.parent} does not exist")
     if not os.access(target.parent, os.W_OK):

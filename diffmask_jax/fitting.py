@@ -2,7 +2,6 @@
 
 import functools
 import json
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from diffmask_jax.checkpoints import Checkpoints
 from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
+from diffmask_jax.files import write_atomically
 from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.hub import Checkpoint
 from diffmask_jax.objective import Game, clean_pass
@@ -34,10 +34,13 @@ def fit(
 ) -> dict[str, float] | None:
     """Train to the configured number of steps, from the newest checkpoint if there is one.
 
-    Gives the validation scores of the probe kept in `folder`, None if none was ever feasible.
+    Gives the validation scores of the probe kept in `folder`, None if none was ever feasible. A
+    finished run is left as it is.
 
     Raises: UserError if the numbers stop being finite, or the folder cannot be written.
     """
+    if steps_done(folder) >= config.steps:
+        return _kept_scores(folder)
     game = runs.make_game(config, model.model, model.config.width)
     rates = Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
     draw_layer = training.LAYER_DRAWS[config.layers](len(model.model.layers))
@@ -51,17 +54,32 @@ def fit(
             game=game, rates=rates, model_params=params,
         )  # fmt: skip
 
-    validate = _validator(config, game, params, dev)
-    with Checkpoints(folder / "checkpoints") as checkpoints, _Log(folder, config) as log:
+    limit = model.config.positions
+    validate = _validator(config, game, params, dev, limit)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
         state = _start(config, game, model, train, rates)
         if (latest := checkpoints.latest()) is not None:
             state = checkpoints.restore(latest, state)
-        for reached in _play(config, state, train, advance, params, log):
-            scores = validate(reached)
-            log.validation(int(reached.step), scores)
-            _keep_if_best(config, folder, reached, scores)
-            checkpoints.save(int(reached.step), reached)
+        done = int(state.step)
+        stream = batches.shuffled(
+            train, config.batch_size, config.steps_per_call, config.seed,
+            start=done // config.steps_per_call, limit=limit,
+        )  # fmt: skip
+        with _Log(folder, done) as log:
+            for reached in _play(config, state, stream, advance, params, log):
+                step = int(reached.step)
+                _check_finite(step, reached)
+                scores = validate(reached)
+                log.validation(step, scores)
+                _keep_if_best(config, folder, reached, scores)
+                checkpoints.save(step, reached)
     return _kept_scores(folder)
+
+
+def steps_done(folder: Path) -> int:
+    """How far the training in a run folder has come: the step of its newest checkpoint, or 0."""
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        return checkpoints.latest() or 0
 
 
 def _start(
@@ -85,7 +103,7 @@ def _start(
 def _play(
     config: RunConfig,
     state: training.TrainState,
-    train: list[Encoded],
+    stream: Iterator[batches.Batch],
     advance: Callable,
     params: Any,
     log: "_Log",
@@ -96,9 +114,6 @@ def _play(
     for the host.
     """
     done, unread = int(state.step), None
-    stream = batches.shuffled(
-        train, config.batch_size, config.steps_per_call, config.seed, done // config.steps_per_call
-    )
     bar = tqdm(total=config.steps, initial=done, desc="train", unit="step", disable=None)
     with bar:
         while done < config.steps:
@@ -114,7 +129,7 @@ def _play(
 
 
 def _validator(
-    config: RunConfig, game: Game, params: Any, dev: list[Encoded]
+    config: RunConfig, game: Game, params: Any, dev: list[Encoded], limit: int
 ) -> Callable[[training.TrainState], dict[str, float]]:
     """Mean scores over all layers on evenly spaced development texts, gates sampled."""
     count = min(config.validation_texts, len(dev))
@@ -123,8 +138,8 @@ def _validator(
 
     def validate(state: training.TrainState) -> dict[str, float]:
         outcome = faithfulness.measure(
-            lambda inputs, key: evaluate(params, state.probe.slow, key, inputs),
-            batches.in_order(chosen, VALIDATION_BATCH),
+            functools.partial(evaluate, params, state.probe.slow),
+            batches.in_order(chosen, VALIDATION_BATCH, limit),
             jax.random.key(config.seed),
         )
         return faithfulness.table(outcome, None)[-1]
@@ -137,7 +152,7 @@ def _keep_if_best(
 ) -> None:
     """Keep the probe if it is feasible and masks more than the one kept so far."""
     feasible = (
-        scores["divergence"] <= config.max_divergence
+        scores["divergence"] <= config.tolerance * config.margin
         and scores["agreement"] >= config.min_agreement
     )
     best = _kept_scores(folder)
@@ -150,12 +165,24 @@ def _kept_scores(folder: Path) -> dict[str, float] | None:
     return runs.load_probe(folder)[1] if (folder / "probe.safetensors").exists() else None
 
 
-class _Log:
-    """Progress bar, TensorBoard scalars and validation lines, each step written once."""
+def _check_finite(step: int, numbers: Any) -> None:
+    """Raises: UserError if one of the numbers in a pytree is not finite."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(numbers))):
+        raise UserError(
+            f"the numbers are not finite at step {step}: lower --probe-rate or "
+            "--multiplier-rate; the last checkpoint is from before"
+        )
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
+
+class _Log:
+    """Progress bar, TensorBoard scalars and validation lines, each step written once.
+
+    What a killed run wrote after its last checkpoint, step `done`, gives way to the replay.
+    """
+
+    def __init__(self, folder: Path, done: int) -> None:
         self._file = folder / "validation.jsonl"
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 
     def __enter__(self) -> "_Log":
         return self
@@ -165,12 +192,8 @@ class _Log:
 
     def training(self, step: int, seen: Any, bar: tqdm) -> None:
         """One call's diagnostics. Raises: UserError if a loss is not finite."""
+        _check_finite(step, seen)
         means = {k: float(np.mean(v)) for k, v in jax.device_get(seen)._asdict().items()}
-        if not all(map(math.isfinite, means.values())):
-            raise UserError(
-                f"the numbers are not finite at step {step}: lower --probe-rate or "
-                "--multiplier-rate; the last checkpoint is from before"
-            )
         for name, value in means.items():
             self._writer.add_scalar(f"train/{name}", value, step)
         bar.set_postfix(
@@ -184,6 +207,8 @@ class _Log:
         """One validation's scores, to TensorBoard, a line of validation.jsonl, and the terminal."""
         for name, value in scores.items():
             self._writer.add_scalar(f"validation/{name}", value, step)
-        with open(self._file, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **scores}) + "\n")
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        lines = [line for line in lines if json.loads(line)["step"] < step]
+        lines.append(json.dumps({"step": step, **scores}))
+        write_atomically(self._file, "\n".join(lines) + "\n")
         tqdm.write(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 
 def lagrangian(
-    sparsity: Float[Array, "*b"], excess: Float[Array, "*b"], multiplier: Float[Array, "*b"]
+    sparsity: Float[Array, "*b"], excess: Float[Array, "*b"], multiplier: Float[Array, "*#b"]
 ) -> Float[Array, "*b"]:
     """L₀ + sg(λ)·(D − m) − λ·sg(D − m).
 
@@ -13,6 +13,7 @@ def lagrangian(
     *minimised* scalar in which λ *ascends* the constraint, from one backward pass. The value is
     always L₀, since the two products cancel; watch the divergence and λ instead.
 
-    sparsity: what the probe minimises; excess: D − m in nats; multiplier: λ ≥ 0.
+    sparsity: what the probe minimises; excess: D − m in nats; multiplier: λ ≥ 0, one an example or
+    one for all.
     """
     return sparsity + stop_gradient(multiplier) * excess - multiplier * stop_gradient(excess)

@@ -108,10 +108,11 @@ def init(
 def vote_logits(probe: Probe, params: Any, states: States) -> Votes:
     """The Hard Concrete logits of every layer's vote, (B, T) each."""
     network = GateNetwork(probe.hidden)
-    return tuple(
-        network.apply({"params": gate}, probe.features(states, k))
-        for k, gate in enumerate(params["gates"])
-    )
+
+    def vote(layer: int, gate: Any) -> Any:
+        return network.apply({"params": gate}, probe.features(states, layer))
+
+    return tuple(vote(layer, gate) for layer, gate in enumerate(params["gates"]))
 
 
 def sample_gates(probe: Probe, key: Key[Array, ""], votes: Votes) -> Votes:

@@ -26,13 +26,19 @@ from diffmask_jax.objective import Game, mean_keep, mean_log_keep
 PACKAGES = ("diffmask_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers")
 PROBES = {"input": probes.input_probe, "hidden": probes.hidden_probe}
 SPARSITIES = {"log": mean_log_keep, "count": mean_keep}
+CHOICES = {
+    "task": ("sst", "texts"),
+    "gate": tuple(PROBES),
+    "sparsity": tuple(SPARSITIES),
+    "layers": ("example", "batch"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """Everything that determines a training run.
 
-    Raises: UserError if its parts contradict each other.
+    Raises: UserError if a part is unknown, or its parts contradict each other.
     """
 
     model: str
@@ -42,23 +48,26 @@ class RunConfig:
     train: str | None = None
     dev: str | None = None
     gate: str = "input"
-    steps: int = 1600
+    steps: int = 2800
     batch_size: int = 64
     steps_per_call: int = 4
     seed: int = 0
-    margin: float = 0.1
+    margin: float = 0.05
     sparsity: str = "log"
     layers: str = "example"
     probe_rate: float = 3e-4
     baseline_rate: float = 1e-3
     multiplier_rate: float = 0.3
-    warmup: int = 200
+    warmup: int = 300
     validate_every: int = 200
     validation_texts: int = 256
-    max_divergence: float = 0.8
+    tolerance: float = 1.2
     min_agreement: float = 0.75
 
     def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise UserError(f"{name} is {value!r}, not one of {', '.join(choices)}")
         if self.task == "texts" and not (self.train and self.dev):
             raise UserError("training on texts needs --train FILE and --dev FILE, one text a line")
         if self.gate == "hidden" and self.layers == "example":
@@ -119,9 +128,9 @@ def load_config(folder: Path) -> RunConfig:
     file = folder / "config.json"
     try:
         return RunConfig(**json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{folder} is not a run folder: there is no {file.name} in it") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UserError) as error:
         raise UserError(f"{file} is not a run's configuration ({error})") from error
 
 
@@ -163,9 +172,11 @@ def load_probe(folder: Path) -> tuple[Any, dict[str, float]]:
         with safe_open(file, framework="np") as opened:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             scores = {k: float(v) for k, v in (opened.metadata() or {}).items()}
+        return _unflatten(arrays), scores
     except (OSError, SafetensorError) as error:
         raise UserError(f"{file} is damaged ({error})") from error
-    return _unflatten(arrays), scores
+    except (LookupError, ValueError, AttributeError) as error:  # some other safetensors file
+        raise UserError(f"{file} holds no probe") from error
 
 
 def _flatten(params: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The toy task's model, probe and multipliers in PyTorch, with the weights of the JAX ones.
 
-Nothing outside experiments/torch_toy*.py imports torch.
+PyTorch is needed only by what `experiments.throughput` loads.
 """
 
 from collections.abc import Mapping

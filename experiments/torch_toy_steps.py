@@ -94,10 +94,12 @@ def end_step(play: Play) -> None:
     play.players.multipliers.data.clamp_(0, LARGEST_MULTIPLIER)
 
 
-def authors_batches(inputs: ToyInputs) -> DataLoader:
-    """Shuffled batches (query, digits, valid) of one epoch."""
-    arrays = (torch.tensor(np.asarray(array)).long() for array in inputs)
-    return DataLoader(TensorDataset(*arrays), batch_size=BATCH, shuffle=True, drop_last=True)
+def authors_batches(inputs: ToyInputs) -> Iterator[Sequence[Tensor]]:
+    """Batches (query, digits, valid), shuffled every epoch, without end."""
+    data = TensorDataset(*(torch.tensor(np.asarray(array)).long() for array in inputs))
+    loader = DataLoader(data, batch_size=BATCH, shuffle=True, drop_last=True)
+    while True:
+        yield from loader
 
 
 def authors_pass(play: Play, player: Lookahead, batch: Sequence[Tensor]) -> Outcome:
@@ -160,10 +162,11 @@ def lean_data(play: Play, inputs: ToyInputs) -> Clean:
 
 
 def lean_batches(data: Clean) -> Iterator[Clean]:
-    """Shuffled batches of one epoch, longest example first, as the GRU wants them."""
-    for rows in torch.randperm(len(data.lengths)).split(BATCH)[:-1]:
-        rows = rows[data.lengths[rows].argsort(descending=True)]
-        yield Clean(*(array[rows] for array in data))
+    """Batches, shuffled every epoch, without end; longest example first, as the GRU wants them."""
+    while True:
+        for rows in torch.randperm(len(data.lengths)).split(BATCH)[:-1]:
+            rows = rows[data.lengths[rows].argsort(descending=True)]
+            yield Clean(*(array[rows] for array in data))
 
 
 def lean_pass(play: Play, batch: Clean) -> Outcome:

@@ -38,7 +38,7 @@ def make_data(seeds: list[int]) -> tuple[Split, Split]:
 
     def split(part: slice) -> Split:
         pieces = [ToyData(*(array[part] for array in data)) for data in drawn]
-        data = ToyData(*(jnp.asarray(np.stack(field)) for field in zip(*pieces, strict=True)))
+        data = jax.tree.map(lambda *fields: jnp.asarray(np.stack(fields)), *pieces)
         truth = jnp.asarray(np.stack([in_query(piece) for piece in pieces]))
         return Split(ToyInputs(data.query, data.digits, data.valid), data.label, truth)
 
@@ -139,6 +139,6 @@ def keep_probability(probe: Any, data: Clean, layer: int) -> Float[Array, "S N T
     return jax.vmap(one)(probe, data)
 
 
-def mean_keep(keep: Float[Array, "S N T"], valid: Bool[Array, "S N T"]) -> Float[Array, " S"]:
+def mean_keep(keep: Float[Array, "S N T"], valid: Bool[Array | np.ndarray, "S N T"]) -> Float[Array, " S"]:
     """Mean keep probability over all valid positions of each seed."""
     return jnp.sum(jnp.where(valid, keep, 0.0), axis=(1, 2)) / jnp.sum(valid, axis=(1, 2))

@@ -57,14 +57,17 @@ def outcome_of(
 
 
 def measure(
-    evaluate: Callable[[Any, Key[Array, ""]], tuple[Array, Array, Array, Array]],
+    evaluate: Callable[[Key[Array, ""], Any], tuple[Array, Array, Array, Array]],
     batches: Iterable[Batch],
     key: Key[Array, ""],
 ) -> Outcome:
-    """`evaluate` (a jitted `outcome_of`) over a data set, put back into the data set's order."""
+    """`evaluate(key, inputs)` over a data set, put back into the data set's order.
+
+    evaluate: a jitted `outcome_of` with its first four arguments filled in.
+    """
     parts, order = [], []
     for number, batch in enumerate(batches):
-        found = evaluate(batch.inputs, jax.random.fold_in(key, number))
+        found = evaluate(jax.random.fold_in(key, number), batch.inputs)
         parts.append([np.asarray(array)[..., : len(batch.indices)] for array in found])
         order.append(batch.indices)
     places = np.argsort(np.concatenate(order))

@@ -1,12 +1,13 @@
 """Attributions against a known truth, as distributions over a text's positions (paper, Table 1)."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import rel_entr
 from jaxtyping import Array, Bool, Float
 
 
 def normalise(
-    attribution: Float[Array, "*b T"], valid: Bool[Array, "*b T"]
+    attribution: Float[Array, "*b T"], valid: Bool[Array | np.ndarray, "*b T"]
 ) -> Float[Array, "*b T"]:
     """Attributions ≥ 0 scaled to sum to one over valid positions; uniform if all are zero."""
     kept = jnp.where(valid, attribution, 0.0)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import sigmoid, softplus
 from jaxtyping import Array, Bool, Float, Key
 
@@ -19,7 +20,7 @@ class Statistics(NamedTuple):
     deviation: Float[Array, " D"]
 
 
-def statistics(state: Float[Array, "N T D"], valid: Bool[Array, "N T"]) -> Statistics:
+def statistics(state: Float[Array, "N T D"], valid: Bool[Array | np.ndarray, "N T"]) -> Statistics:
     """The statistics that give the bottleneck its noise."""
     weight = valid[..., None].astype(state.dtype) / jnp.sum(valid)
     mean = jnp.sum(weight * state, axis=(0, 1))

@@ -20,9 +20,13 @@ class Batch(NamedTuple):
     inputs: BertInputs
 
 
-def padded_length(length: int) -> int:
-    """The shortest of LENGTHS that holds a text; beyond them, the text's own length."""
-    return next((n for n in LENGTHS if n >= length), length)
+def padded_length(length: int, limit: int = LENGTHS[-1]) -> int:
+    """The shortest of LENGTHS that holds a text; beyond them, the text's own length.
+
+    limit: how much the model takes, which no padding exceeds.
+    """
+    shortest = next((n for n in LENGTHS if n >= length), length)
+    return min(shortest, max(length, limit))
 
 
 def pad(texts: Sequence[Encoded], length: int) -> BertInputs:
@@ -35,15 +39,15 @@ def pad(texts: Sequence[Encoded], length: int) -> BertInputs:
     return BertInputs(tokens, np.zeros_like(tokens), valid)
 
 
-def in_order(texts: Sequence[Encoded], batch: int) -> Iterator[Batch]:
+def in_order(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> Iterator[Batch]:
     """Every text once, shortest shapes first, in batches of exactly `batch` rows.
 
     The last batch of a length is filled up by repeating its first text, so take the first
-    `len(indices)` rows of what is computed from it.
+    `len(indices)` rows of what is computed from it. limit: as in `padded_length`.
     """
     by_length: dict[int, list[int]] = {}
     for index, text in enumerate(texts):
-        by_length.setdefault(padded_length(len(text.ids)), []).append(index)
+        by_length.setdefault(padded_length(len(text.ids), limit), []).append(index)
     for length, members in sorted(by_length.items()):
         for start in range(0, len(members), batch):
             indices = members[start : start + batch]
@@ -52,19 +56,24 @@ def in_order(texts: Sequence[Encoded], batch: int) -> Iterator[Batch]:
 
 
 def shuffled(
-    texts: Sequence[Encoded], batch: int, steps: int, seed: int, start: int = 0
+    texts: Sequence[Encoded],
+    batch: int,
+    steps: int,
+    seed: int,
+    start: int = 0,
+    limit: int = LENGTHS[-1],
 ) -> Iterator[Batch]:
     """Endless training chunks of `steps` batches of one shape, arrays (steps, batch, length).
 
     Each epoch draws a new order and sorts it into queues by padded length; a queue that holds a
     whole chunk emits it, and what is left over opens the next epoch. The order depends on the seed
     alone, so a resumed run passes `start`, the number of chunks already seen, and goes on exactly.
+    limit: as in `padded_length`.
 
     Raises: UserError if there are fewer texts than one batch.
     """
-    if len(texts) < batch:
-        raise UserError(f"{len(texts)} texts do not fill one batch of {batch}: lower --batch-size")
-    lengths = [padded_length(len(text.ids)) for text in texts]
+    check_fills(texts, batch)
+    lengths = [padded_length(len(text.ids), limit) for text in texts]
     chunks = _chunks(lengths, steps * batch, seed)
     for number, (length, indices) in enumerate(chunks):
         if number < start:
@@ -75,6 +84,12 @@ def shuffled(
             np.reshape(indices, shape),
             BertInputs(*(np.reshape(array, (*shape, length)) for array in inputs)),
         )
+
+
+def check_fills(texts: Sequence[Encoded], batch: int) -> None:
+    """Raises: UserError if there are fewer texts than one batch."""
+    if len(texts) < batch:
+        raise UserError(f"{len(texts)} texts do not fill one batch of {batch}: lower --batch-size")
 
 
 def _chunks(lengths: Sequence[int], size: int, seed: int) -> Iterator[tuple[int, list[int]]]:

@@ -38,9 +38,12 @@ def read_lines(path: str | Path) -> Texts:
     Raises: UserError if the file cannot be read or has none.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        # Not splitlines(): it would also break a line at characters that a text may hold.
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
     texts = [line for line in lines if line.strip()]
     if not texts:
         raise UserError(f"{path} holds no text")

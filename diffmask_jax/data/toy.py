@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Array, Bool, Int
 
 LONGEST = 10
 
@@ -11,10 +11,10 @@ LONGEST = 10
 class ToyData(NamedTuple):
     """Examples of the counting task; digits beyond the end of a sequence are zero and not valid."""
 
-    query: Int[np.ndarray, "N 2"]
-    digits: Int[np.ndarray, "N T"]
-    valid: Bool[np.ndarray, "N T"]
-    label: Int[np.ndarray, " N"]
+    query: Int[np.ndarray | Array, "N 2"]
+    digits: Int[np.ndarray | Array, "N T"]
+    valid: Bool[np.ndarray | Array, "N T"]
+    label: Int[np.ndarray | Array, " N"]
 
 
 def generate(seed: int, examples: int) -> ToyData:

@@ -39,9 +39,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 class BertInputs(NamedTuple):
     """A padded batch of texts, or of pairs of texts told apart by their segment."""
 
-    tokens: Int[Array, "B T"]
-    segments: Int[Array, "B T"]
-    valid: Bool[Array, "B T"]
+    tokens: Int[Array | np.ndarray, "B T"]
+    segments: Int[Array | np.ndarray, "B T"]
+    valid: Bool[Array | np.ndarray, "B T"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +150,7 @@ def attend(
     return jnp.einsum("bhqs,bhsk->bhqk", weights, value)
 
 
-def padding_bias(valid: Bool[Array, "B T"]) -> Float[Array, "B 1 1 T"]:
+def padding_bias(valid: Bool[Array | np.ndarray, "B T"]) -> Float[Array, "B 1 1 T"]:
     """0 where valid, elsewhere so low that no score lifts it and the attention is exactly 0.
 
     Finite, so that a row with nothing valid gives numbers and not nan.

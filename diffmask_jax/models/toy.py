@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffmask_jax.models.gru import GRU
 from diffmask_jax.models.initializers import dense
-from diffmask_jax.models.model import Model, States
+from diffmask_jax.models.model import Layer, Model, States
 
 WIDTH = 64
 
@@ -22,9 +23,9 @@ WIDTH = 64
 class ToyInputs(NamedTuple):
     """Queries (B, 2) and digits (B, T) in 0…9, with the positions that are not padding."""
 
-    query: Int[Array, "B 2"]
-    digits: Int[Array, "B T"]
-    valid: Bool[Array, "B T"]
+    query: Int[Array | np.ndarray, "B 2"]
+    digits: Int[Array | np.ndarray, "B T"]
+    valid: Bool[Array | np.ndarray, "B T"]
 
 
 class _Embedding(nn.Module):
@@ -51,7 +52,7 @@ def init(key: Key[Array, ""]) -> dict[str, Any]:
     """Fresh parameters."""
     keys = jax.random.split(key, 4)
     digits = jnp.zeros((1, 1), jnp.int32)
-    modules = {
+    modules: dict[str, tuple[nn.Module, *tuple[Array, ...]]] = {
         "query": (_Embedding(), digits),
         "digit": (_Embedding(), digits),
         "feed_forward": (_FeedForward(), jnp.zeros((1, 1, 3 * WIDTH))),
@@ -63,26 +64,30 @@ def init(key: Key[Array, ""]) -> dict[str, Any]:
     }
 
 
+def _apply(module: nn.Module, params: Any, *inputs: Any) -> Any:
+    return module.apply({"params": params}, *inputs)
+
+
 def _feed_forward(params: Any, inputs: ToyInputs, embedded: Array) -> Array:
-    query = _Embedding().apply({"params": params["query"]}, inputs.query)
+    query = _apply(_Embedding(), params["query"], inputs.query)
     query = jnp.reshape(query, (-1, 1, 2 * WIDTH))
     query = jnp.broadcast_to(query, (*embedded.shape[:2], 2 * WIDTH))
     x = jnp.concatenate([query, embedded], axis=-1)
-    return _FeedForward().apply({"params": params["feed_forward"]}, x)
+    return _apply(_FeedForward(), params["feed_forward"], x)
 
 
 def _count(params: Any, inputs: ToyInputs, state: Array) -> Array:
-    return _Counter().apply({"params": params["counter"]}, state, inputs.valid)
+    return _apply(_Counter(), params["counter"], state, inputs.valid)
 
 
 def _states(params: Any, inputs: ToyInputs) -> tuple[Float[Array, " B"], States]:
-    embedded = _Embedding().apply({"params": params["digit"]}, inputs.digits)
+    embedded = _apply(_Embedding(), params["digit"], inputs.digits)
     state = _feed_forward(params, inputs, embedded)
     return _count(params, inputs, state), (embedded, state)
 
 
 def _logits_from(
-    params: Any, inputs: ToyInputs, state: Float[Array, "B T D"], layer: int
+    params: Any, inputs: ToyInputs, state: Float[Array, "B T D"], layer: Layer
 ) -> Float[Array, " B"]:
     if layer == 0:
         state = _feed_forward(params, inputs, state)
