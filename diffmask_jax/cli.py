@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,10 @@ def _keep_compiled_programs() -> None:
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        try:
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "diffmask_jax")
-            cache.mkdir(parents=True, exist_ok=True)
-        except (OSError, RuntimeError):  # RuntimeError: there is no home; then every call compiles
-            return
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "diffmask_jax")
         jax.config.update("jax_compilation_cache_dir", str(cache))
+    # A cache that cannot be written, or that a killed process left half-written, costs time only.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

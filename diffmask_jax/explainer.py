@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, overload
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ class Explainer:
         self._find = jax.jit(functools.partial(_find, self.game))
 
     @classmethod
-    def from_pretrained(cls, run: str | Path, model: str | Path | None = None) -> Self:
+    def from_pretrained(cls, run: str | Path, model: str | Path | None = None) -> "Explainer":
         """The kept probe of a run folder, on the model it was trained on.
 
         model: where that model lies now, if it was moved.

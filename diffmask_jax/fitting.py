@@ -90,7 +90,8 @@ def _start(
     if config.gate == "input":
         mask = np.full((1, 1), model.tokenizer.mask_token_id, np.int32)
         inputs = BertInputs(mask, np.zeros_like(mask), np.ones_like(mask, bool))
-        baselines = [game.model.states(model.params, inputs)[1][0][0, 0]]
+        embed = jax.jit(lambda params, inputs: game.model.states(params, inputs)[1][0][0, 0])
+        baselines = [embed(model.params, inputs)]
     else:
         first = batches.pad(train[:256], max(len(text.ids) for text in train[:256]))
         states = jax.jit(game.model.states)(model.params, first)[1]

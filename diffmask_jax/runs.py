@@ -154,7 +154,7 @@ def environment() -> dict[str, Any]:
 def save_probe(folder: Path, params: Any, scores: dict[str, float]) -> None:
     """Keep a probe as `probe.safetensors`, its validation scores in the file's metadata."""
     arrays = {name: np.asarray(array) for name, array in _flatten(params).items()}
-    metadata = {name: repr(float(value)) for name, value in scores.items()}
+    metadata = {"scores": json.dumps(scores)}  # one entry, for several are written in any order
     write_atomically(folder / "probe.safetensors", save(arrays, metadata=metadata))
 
 
@@ -171,7 +171,7 @@ def load_probe(folder: Path) -> tuple[Any, dict[str, float]]:
     try:
         with safe_open(file, framework="np") as opened:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            scores = {k: float(v) for k, v in (opened.metadata() or {}).items()}
+            scores = json.loads((opened.metadata() or {})["scores"])
         return _unflatten(arrays), scores
     except (OSError, SafetensorError) as error:
         raise UserError(f"{file} is damaged ({error})") from error

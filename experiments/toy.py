@@ -20,25 +20,12 @@ from diffmask_jax.analysis import ground_truth
 from diffmask_jax.objective import Clean
 from diffmask_jax.optimizers import Rates
 from experiments import toy_figures, toy_methods, toy_setup
-from experiments.report import Claim, Timer, claim, write_report
+from experiments.report import Claim, Timer, write_report
+from experiments.toy_report import BASELINE, BODY, NAMES, make_claims, table_1
 from experiments.toy_setup import Split
 
 RATES = Rates(warmup=200)
 EMBEDDING, HIDDEN = 0, 1
-NAMES = {
-    "erasure": "Exact erasure",
-    "integrated_gradients": "Sundararajan et al. (2017)",
-    "schulz": "Schulz et al. (2020)",
-    "guan": "Guan et al. (2019)",
-    "diffmask": "DiffMask",
-}
-PAPER = {
-    "erasure": (None, 0.27),
-    "integrated_gradients": (1.32, 0.27),
-    "schulz": (1.12, 0.18),
-    "guan": (0.88, 0.24),
-    "diffmask": (0.01, 0.00),
-}
 
 
 @jax.jit
@@ -127,55 +114,6 @@ def draw(
     toy_figures.figure_11(folder / "figure11.png", states, inputs.valid, truth)
 
 
-def make_claims(
-    accuracy: np.ndarray, table: dict[str, np.ndarray], embedding_keep: np.ndarray
-) -> list[Claim]:
-    """What the issue and the paper say of these numbers; rows other than DiffMask hold if close."""
-    claims = [
-        Claim(
-            "toy.accuracy.min", "accuracy of the counting model, the worst seed", 0.99,
-            float(accuracy.min()), float(np.std(accuracy)), len(accuracy), "",
-            bool(accuracy.min() > 0.99),
-        )
-    ]  # fmt: skip
-    limits = {"kl": 0.02, "js": 0.007}
-    for name, values in table.items():
-        for measure, ours, paper in zip(("kl", "js"), values, PAPER[name], strict=True):
-            if name == "diffmask":
-                says, holds = f"at most {limits[measure]}", ours.mean() <= limits[measure]
-            elif paper is None:
-                says, holds = "infinite: no shared support", not np.isfinite(ours).all()
-            else:
-                says, holds = "within a quarter of the paper's", abs(ours.mean() / paper - 1) < 0.25
-            claims.append(
-                claim(
-                    f"table1.{name}.{measure}", f"{NAMES[name]}: {says}", ours.tolist(),
-                    paper=paper, unit="nats", holds=bool(holds),
-                )
-            )  # fmt: skip
-    claims.append(
-        claim(
-            "fig3.diffmask.embedding.keep",
-            "mean keep probability at the embedding, at least 0.95: nothing can be dropped yet",
-            embedding_keep.tolist(), paper=1.0, unit="", holds=bool(embedding_keep.mean() >= 0.95),
-        )
-    )  # fmt: skip
-    return claims
-
-
-def table_1(table: dict[str, np.ndarray]) -> str:
-    """Table 1 in Markdown, mean ± standard deviation over seeds, the paper's numbers beside it."""
-    lines = ["| method | KL ours | KL paper | JS ours | JS paper |", "|---|---|---|---|---|"]
-    for name, values in table.items():
-        cells = []
-        for ours, paper in zip(values, PAPER[name], strict=True):
-            spread = np.std(ours, ddof=1) if len(ours) > 1 else 0.0
-            cells.append(f"{ours.mean():.3f} ± {spread:.3f}" if np.isfinite(ours).all() else "–")
-            cells.append("–" if paper is None else f"{paper:.2f}")
-        lines.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def run(seeds: list[int], baseline: str, folder: Path) -> list[Claim]:
     """The whole experiment; writes the report and gives its claims."""
     timer = Timer()
@@ -214,32 +152,6 @@ def run(seeds: list[int], baseline: str, folder: Path) -> list[Claim]:
         print(f"{c.id:<36}{c.ours:8.3f} {c.unit:<5} {'holds' if c.holds else 'DOES NOT HOLD'}")
     print(f"all: {sum(timer.seconds.values()):.1f} s; report in {folder}/report.md")
     return claims
-
-
-BASELINE = {
-    "mean": "At the embedding the baseline stays at the mean embedding.",
-    "learned": "At the embedding the baseline is learned, as in the authors' code.",
-}
-BODY = """
-Attribution to the hidden state against the truth (uniform over the positions that hold a queried
-digit), mean over the validation examples, mean ± standard deviation of {runs} seeds, nats.
-
-{table}
-
-- *Exact erasure* is a real search on the model over all subsets of at least one token, dropped
-  tokens zeroed, divergence at most 0.05 nats. Its KL is infinite, as in the paper: a set smaller
-  than the truth misses a part of its support.
-- *Integrated gradients* depend on where zero, their baseline, lies among the 2-d states, which
-  training leaves to chance: with the path started from DiffMask's learned b instead of zero, they
-  come to KL {kl:.3f} and JS {js:.3f}.
-- {baseline} A learned vector may become the embedding of one digit; that digit is then "dropped"
-  at no cost, by being put in its own place, and a tenth of all tokens goes (run
-  `python -m experiments.toy --embedding-baseline learned` to see it).
-
-![Figure 3](figure3.png)
-
-![Figure 11](figure11.png)
-"""
 
 
 def main() -> None:

@@ -66,7 +66,9 @@ def figure_11(
         (valid & ~truth, OTHER, "other digit"),
     ):
         points = np.asarray(states)[np.asarray(mask)]
-        axes.scatter(points[:, 0], points[:, 1], s=5, alpha=0.35, color=color, linewidths=0, label=name)
+        axes.scatter(
+            points[:, 0], points[:, 1], s=5, alpha=0.35, color=color, linewidths=0, label=name
+        )
     axes.legend(frameon=False, markerscale=3)
     axes.set_xlabel("dimension 1")
     axes.set_ylabel("dimension 2")

@@ -21,7 +21,7 @@ MARGIN = 0.05
 
 
 class Explained(NamedTuple):
-    """What the methods see of one seed: examples, the state to attribute to, and their functions."""
+    """What a method sees of one seed: examples, the state to attribute to, functions of it."""
 
     clean: Clean
     state: Array

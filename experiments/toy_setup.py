@@ -139,6 +139,8 @@ def keep_probability(probe: Any, data: Clean, layer: int) -> Float[Array, "S N T
     return jax.vmap(one)(probe, data)
 
 
-def mean_keep(keep: Float[Array, "S N T"], valid: Bool[Array | np.ndarray, "S N T"]) -> Float[Array, " S"]:
+def mean_keep(
+    keep: Float[Array, "S N T"], valid: Bool[Array | np.ndarray, "S N T"]
+) -> Float[Array, " S"]:
     """Mean keep probability over all valid positions of each seed."""
     return jnp.sum(jnp.where(valid, keep, 0.0), axis=(1, 2)) / jnp.sum(valid, axis=(1, 2))

@@ -110,7 +110,7 @@ def leave_one_out(
     """The divergence in nats when one position alone is replaced by the baseline."""
 
     def without(position: Int[Array, ""]) -> Float[Array, " B"]:
-        gate = jnp.arange(valid.shape[1]) != position
+        gate = (jnp.arange(valid.shape[1]) != position).astype(state.dtype)
         return divergence(mask_state(state, jnp.broadcast_to(gate, valid.shape), baseline))
 
     found = jax.lax.map(without, jnp.arange(valid.shape[1]))

@@ -42,9 +42,9 @@ class GRU(nn.Module):
 
 def gru_step(
     h: Float[Array, "*B H"],
-    projected: Float[Array, "*B 3H"],
-    hidden_kernel: Float[Array, "H 3H"],
-    hidden_bias: Float[Array, " 3H"],
+    projected: Float[Array, "*B 3*H"],
+    hidden_kernel: Float[Array, "H 3*H"],
+    hidden_bias: Float[Array, " 3*H"],
 ) -> Float[Array, "*B H"]:
     """h' = (1−u)·n + u·h with r = σ(·), u = σ(·), n = tanh(x_n + r·(h·W_n + b_n)).
 

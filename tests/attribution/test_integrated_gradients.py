@@ -1,0 +1,94 @@
+"""Integrated gradients: completeness, closed forms, and padding that gets nothing."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffmask_jax.attribution.integrated_gradients import integrated_gradients
+
+B, T, D = 3, 5, 4
+STATE = jax.random.normal(jax.random.key(0), (B, T, D))
+VALID = jnp.arange(T) < jnp.array([[5], [3], [1]])
+WEIGHT = jax.random.normal(jax.random.key(1), (T, D))
+
+
+def keep_valid(state):
+    return jnp.where(VALID[..., None], state, 0.0)
+
+
+def linear(state):
+    return jnp.sum(keep_valid(state) * WEIGHT, axis=(1, 2)) + 3.0
+
+
+def quadratic(state):
+    return jnp.sum(keep_valid(state) ** 2 * WEIGHT, axis=(1, 2))
+
+
+def curved(state):
+    return jnp.sum(jnp.tanh(2 * keep_valid(state) @ WEIGHT.T).prod(-1), axis=1) + quadratic(state)
+
+
+@functools.partial(jax.jit, static_argnames=("score", "steps"))
+def explain(score, steps: int, state=STATE):
+    return integrated_gradients(score, state, VALID, steps)
+
+
+def test_a_linear_score_is_split_into_its_terms_by_a_single_step():
+    contribution, gap = explain(linear, 1)
+    np.testing.assert_allclose(contribution, (keep_valid(STATE) * WEIGHT).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(gap, 0, atol=1e-5)
+
+
+def test_a_quadratic_score_is_split_into_its_terms_since_the_midpoint_is_exact():
+    contribution, gap = explain(quadratic, 1)
+    expected = (keep_valid(STATE) ** 2 * WEIGHT).sum(-1)
+    np.testing.assert_allclose(contribution, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gap, 0, atol=1e-5)
+
+
+def test_the_gap_shrinks_with_the_square_of_the_steps():
+    gaps = np.stack([explain(curved, steps).gap for steps in (4, 16, 64)])
+    assert np.all(gaps[0] > 1e-4)
+    assert np.all(gaps[1] < gaps[0] / 4) and np.all(gaps[2] < gaps[0] / 40)
+
+
+def test_the_gap_is_what_the_contributions_miss_of_the_change():
+    contribution, gap = explain(curved, 4)
+    change = curved(STATE) - curved(jnp.zeros_like(STATE))
+    np.testing.assert_allclose(gap, jnp.abs(contribution.sum(-1) - change), atol=1e-5)
+
+
+def test_it_is_the_integral_of_the_gradient_along_the_path():
+    gradient = jax.jit(jax.vmap(jax.grad(lambda h: curved(h).sum()), in_axes=0))
+    alphas = (np.arange(400) + 0.5) / 400
+    along = gradient(jnp.asarray(alphas, jnp.float32)[:, None, None, None] * STATE)
+    expected = (np.mean(along, axis=0) * STATE).sum(-1)
+    np.testing.assert_allclose(explain(curved, 64).contribution, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("score", [linear, curved])
+def test_padding_contributes_nothing_and_has_no_say(score):
+    padded = jnp.where(VALID[..., None], STATE, 9.0)
+    found, expected = explain(score, 4, padded), explain(score, 4)
+    np.testing.assert_array_equal(found.contribution[~VALID], 0)
+    np.testing.assert_array_equal(found.contribution, expected.contribution)
+
+
+def test_padding_gets_nothing_even_from_a_score_that_reads_it():
+    contribution, gap = explain(lambda state: jnp.sum(state, axis=(1, 2)), 2)
+    np.testing.assert_array_equal(contribution[~VALID], 0)
+    np.testing.assert_allclose(gap, 0, atol=1e-5)
+
+
+def test_examples_do_not_affect_each_other():
+    order = jnp.array([2, 0])
+
+    def score(state):
+        return jnp.sum(jnp.tanh(state @ WEIGHT.T).prod(-1), axis=1)
+
+    whole = integrated_gradients(score, STATE, VALID, 3).contribution
+    part = integrated_gradients(score, STATE[order], VALID[order], 3).contribution
+    np.testing.assert_allclose(part, whole[order], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,139 @@
+"""Batches: every text where it belongs, few shapes, and an order that a resumed run repeats."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffmask_jax.data.batches import LENGTHS, in_order, pad, padded_length, shuffled
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+
+lengths = st.lists(st.integers(1, 60), min_size=1, max_size=40)
+TEXT_LENGTHS = [5, 40, 17, 3, 16, 90, 24, 25, 8, 33, 2, 70]
+
+
+def texts_of(lengths) -> list[Encoded]:
+    """Text number i is i + 1, as often as it is long."""
+    return [
+        Encoded(("t",) * n, np.full(n, i + 1), (None,) * n, np.zeros(n, int))
+        for i, n in enumerate(lengths)
+    ]
+
+
+def assert_rows_hold(tokens, valid, indices, lengths):
+    for row, positions, index in zip(tokens, valid, indices, strict=True):
+        expected = np.zeros(len(row), int)
+        expected[: lengths[index]] = index + 1
+        np.testing.assert_array_equal(row, expected)
+        np.testing.assert_array_equal(positions, expected > 0)
+
+
+def first_chunks(number: int, batch=2, steps=2, seed=0, start=0, lengths=TEXT_LENGTHS) -> list:
+    chunks = shuffled(texts_of(lengths), batch, steps, seed, start)
+    return list(itertools.islice(chunks, number))
+
+
+# --- shapes ----------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 2000), st.sampled_from([20, 77, 512]))
+def test_a_padded_length_is_the_shortest_that_holds_the_text_and_that_the_model_takes(n, limit):
+    padded = padded_length(n, limit)
+    assert padded >= n
+    assert padded <= max(n, limit)
+    assert padded in {*LENGTHS, limit, n}
+    assert not any(n <= shorter < padded for shorter in LENGTHS)
+
+
+def test_padded_lengths_by_hand():
+    assert [padded_length(n) for n in (1, 16, 17, 84, 512, 513)] == [16, 16, 24, 96, 512, 513]
+    assert [padded_length(n, 20) for n in (3, 17, 20, 25)] == [16, 20, 20, 25]
+
+
+def test_padding():
+    inputs = pad(texts_of([3, 1]), 4)
+    np.testing.assert_array_equal(inputs.tokens, [[1, 1, 1, 0], [2, 0, 0, 0]])
+    np.testing.assert_array_equal(inputs.valid, [[True] * 3 + [False], [True] + [False] * 3])
+    np.testing.assert_array_equal(inputs.segments, np.zeros((2, 4)))
+
+
+# --- in order --------------------------------------------------------------------------------
+
+
+@given(lengths, st.integers(1, 7))
+@settings(deadline=None)
+def test_in_order_every_text_comes_once_in_the_row_of_its_number(lengths, batch):
+    seen = []
+    for indices, inputs in in_order(texts_of(lengths), batch):
+        assert inputs.tokens.shape[0] == batch
+        assert inputs.tokens.shape[1] in LENGTHS
+        filled = [*indices, *[indices[0]] * (batch - len(indices))]
+        assert_rows_hold(inputs.tokens, inputs.valid, filled, lengths)
+        assert {padded_length(lengths[i]) for i in indices} == {inputs.tokens.shape[1]}
+        seen.extend(indices.tolist())
+    assert sorted(seen) == list(range(len(lengths)))
+
+
+def test_in_order_starts_with_the_shortest_shape_and_fills_up_one_batch_a_shape():
+    batches = list(in_order(texts_of([30, 3, 40, 31, 5, 32]), 2))
+    assert [b.indices.tolist() for b in batches] == [[1, 4], [0, 3], [5], [2]]
+    assert [b.inputs.tokens.shape for b in batches] == [(2, 16), (2, 32), (2, 32), (2, 40)]
+
+
+def test_in_order_nothing_is_padded_beyond_what_the_model_takes():
+    shapes = [b.inputs.tokens.shape for b in in_order(texts_of([3, 17, 20]), 2, limit=20)]
+    assert shapes == [(2, 16), (2, 20)]
+
+
+# --- shuffled --------------------------------------------------------------------------------
+
+
+def test_shuffled_chunks_hold_their_texts_in_few_shapes():
+    for indices, inputs in first_chunks(30, batch=2, steps=3):
+        assert indices.shape == (3, 2)
+        assert inputs.tokens.shape[:2] == (3, 2) and inputs.tokens.shape[2] in LENGTHS
+        rows = inputs.tokens.reshape(6, -1), inputs.valid.reshape(6, -1), indices.reshape(6)
+        assert_rows_hold(*rows, TEXT_LENGTHS)
+
+
+def test_the_seed_alone_makes_the_order():
+    first, again, other = (
+        [chunk.indices.tolist() for chunk in first_chunks(10, seed=seed)] for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+@given(st.integers(0, 12))
+@settings(deadline=None, max_examples=13)
+def test_a_resumed_run_goes_on_where_it_stopped(start):
+    resumed, whole = first_chunks(4, start=start), first_chunks(start + 4)[start:]
+    for ours, theirs in zip(resumed, whole, strict=True):
+        np.testing.assert_array_equal(ours.indices, theirs.indices)
+        for a, b in zip(ours.inputs, theirs.inputs, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_over_epochs_every_text_is_seen_alike_often():
+    """A text waits in its queue for a chunk to fill, so counts differ by what a chunk holds."""
+    chunks = first_chunks(120, batch=2, steps=2)
+    counts = np.bincount(np.concatenate([c.indices.reshape(-1) for c in chunks]), minlength=12)
+    assert counts.sum() == 480
+    assert counts.min() >= 40 - 4 and counts.max() <= 40 + 4
+
+
+def test_of_one_shape_an_epoch_is_a_permutation_and_every_epoch_another():
+    chunks = [c.indices.reshape(-1) for c in first_chunks(6, batch=2, steps=2, lengths=[5] * 8)]
+    epochs = np.stack(chunks).reshape(3, 8)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(8))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_fewer_texts_than_a_batch_are_refused():
+    with pytest.raises(UserError, match="12 texts do not fill one batch of 13: lower --batch-size"):
+        first_chunks(1, batch=13)
+    assert len(first_chunks(1, batch=12)) == 1
