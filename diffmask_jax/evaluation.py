@@ -40,10 +40,12 @@ def evaluate(
     }
     for name, gates in GATES.items():
         outcome_of = jax.jit(functools.partial(faithfulness.outcome_of, explainer.game, gates))
-        stream = batches.in_order(encoded, BATCH, limit)
+        stream = tqdm(
+            batches.in_order(encoded, BATCH, limit), f"{name} gates", unit="batch", disable=None
+        )
         outcome = faithfulness.measure(
             functools.partial(outcome_of, *explainer.params),
-            tqdm(stream, f"{name} gates", unit="batch", disable=None),
+            iter(stream),  # a bar claims to be a collection, and has no length
             jax.random.key(0),
         )
         report[name] = faithfulness.table(outcome, data.labels)

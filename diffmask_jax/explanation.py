@@ -103,8 +103,9 @@ class Explanation:
         return html.fragment(self.heatmap())
 
     def __repr__(self) -> str:
-        top = dict(zip((w.text for w in self.words), self.word_keep[-1].round(2), strict=True))
-        return f"Explanation({self.prediction!r}, kept at the last layer: {top})"
+        words = zip(self.words, self.word_keep[-1], strict=True)
+        kept = ", ".join(f"{word.text} {keep:.2f}" for word, keep in words)
+        return f"Explanation({self.prediction!r}, kept at the last layer: {kept})"
 
 
 def _rounded(values: np.ndarray) -> list[float]:

@@ -38,7 +38,8 @@ def claim(
     id: str, says: str, values: Sequence[float], *, paper: float | None, unit: str, holds: bool
 ) -> Claim:
     """A claim about the mean of one value a run; spread is their standard deviation."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    measured = len(values) > 1 and np.isfinite(values).all()
+    spread = float(np.std(values, ddof=1)) if measured else None
     return Claim(id, says, paper, float(np.mean(values)), spread, len(values), unit, holds)
 
 

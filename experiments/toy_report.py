@@ -62,8 +62,11 @@ def table_1(table: dict[str, np.ndarray]) -> str:
     for name, values in table.items():
         cells = []
         for ours, paper in zip(values, PAPER[name], strict=True):
-            spread = np.std(ours, ddof=1) if len(ours) > 1 else 0.0
-            cells.append(f"{ours.mean():.3f} ± {spread:.3f}" if np.isfinite(ours).all() else "–")
+            if np.isfinite(ours).all():
+                spread = np.std(ours, ddof=1) if len(ours) > 1 else 0.0
+                cells.append(f"{ours.mean():.3f} ± {spread:.3f}")
+            else:
+                cells.append("–")
             cells.append("–" if paper is None else f"{paper:.2f}")
         lines.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -73,6 +76,7 @@ BASELINE = {
     "mean": "At the embedding the baseline stays at the mean embedding.",
     "learned": "At the embedding the baseline is learned, as in the authors' code.",
 }
+# The report's text; its numbers are filled in from the run.
 BODY = """
 Attribution to the hidden state against the truth (uniform over the positions that hold a queried
 digit), mean over the validation examples, mean ± standard deviation of {runs} seeds, nats.

@@ -20,7 +20,7 @@ from diffmask_jax.objective import Clean, Game, clean_pass, mean_log_keep
 from diffmask_jax.optimizers import Rates
 
 TRAINING, VALIDATION, BATCH = 9000, 1000, 128
-MODEL_EPOCHS, PROBE_EPOCHS = 50, 100
+MODEL_EPOCHS = 50
 GAME = Game(TOY, probes.hidden_probe(32), BERNOULLI, 0.05, mean_log_keep)
 
 
@@ -95,7 +95,7 @@ def clean(params: Any, data: Split) -> Clean:
 
 
 def train_probe(
-    keys: Key[Array, " S"], params: Any, data: Clean, layer: int, rates: Rates
+    keys: Key[Array, " S"], params: Any, data: Clean, layer: int, rates: Rates, epochs: int
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """DiffMask on one state; gives the probes and the training curves, (seeds, epochs) each.
 
@@ -121,7 +121,7 @@ def train_probe(
         return state, jax.tree.map(jnp.mean, seen)
 
     state, curves = jax.jit(start)(keys, data), []
-    for number in tqdm(range(PROBE_EPOCHS), f"DiffMask, state {layer}", disable=None, leave=False):
+    for number in tqdm(range(epochs), f"DiffMask, state {layer}", disable=None, leave=False):
         state, seen = epoch(state, keys, params, data, number)
         curves.append(seen)
     stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *jax.device_get(curves))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from hypothesis import settings
 
 from diffmask_jax import probes, runs
 from diffmask_jax.models import bert, weights
@@ -36,7 +37,10 @@ SENTENCES = (
     "The acting is not great. HATE it!",
     "a warm and funny film",
 )
-LONG = "the plot is not great, the acting is dull, the film is slow"
+
+# Compiling takes as long as it takes, and longer on a busy machine.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_configure(config):
@@ -47,20 +51,20 @@ def pytest_configure(config):
     jax.config.update("jax_compilation_cache_dir", folder.name)
 
 
-def save_bert(folder: Path, config: bert.BertConfig = CONFIG, seed: int = 1) -> Path:
+def _save_bert(folder: Path, config: bert.BertConfig = CONFIG, seed: int = 12) -> Path:
     """A random BERT classifier as Hugging Face saves one, made without PyTorch.
 
     Its weights are far from their initial values, so that what it says depends on what it reads.
     """
     rng = np.random.default_rng(seed)
 
-    def tensor(path, initial) -> tuple[str, np.ndarray]:
+    def tensor(path, ours) -> tuple[str, np.ndarray]:
         *module, leaf = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
-        values = np.asarray(initial) + rng.normal(0, 1, initial.shape).astype(np.float32)
-        values = values.T if leaf == "kernel" else values
-        return weights._pytorch_name(module, leaf), np.ascontiguousarray(values)
+        shape = ours.shape[::-1] if leaf == "kernel" else ours.shape
+        values = rng.normal(leaf == "scale", 0.4, shape).astype(np.float32)
+        return weights._pytorch_name(module, leaf), values
 
-    params = bert.init(jax.random.key(seed), config)
+    params = jax.eval_shape(lambda: bert.init(jax.random.key(0), config))
     tensors = dict(tensor(*leaf) for leaf in jax.tree_util.tree_leaves_with_path(params))
     description = {
         "model_type": "bert",
@@ -84,39 +88,64 @@ def save_bert(folder: Path, config: bert.BertConfig = CONFIG, seed: int = 1) -> 
     return folder
 
 
-def save_run(folder: Path, model: Path, gate: str = "input", seed: int = 0) -> Path:
-    """A run folder as training leaves it, with a random probe that keeps about every other token.
-
-    It was never trained, so it costs nothing.
-    """
-    config = runs.RunConfig(
-        model=str(model), task="texts", train="-", dev="-", gate=gate, layers="batch"
-    )
-    runs.open_run(folder, config)
-    states = (jnp.zeros((1, 1, CONFIG.width)),) * LAYERS
+def _random_probe(gate: str, seed: int = 0):
+    """The parameters of a probe that keeps about every other token, never trained."""
     rng = np.random.default_rng(seed)
-    probe = runs.PROBES[gate](CONFIG.width // 4)
-    baselines = [
-        jnp.asarray(rng.normal(size=CONFIG.width), jnp.float32)
-        for _ in range(probe.baselines(LAYERS))
-    ]
-    params = probes.init(jax.random.key(seed), probe, states, baselines)
+    probe, state = runs.PROBES[gate](CONFIG.width // 4), jnp.zeros((1, 1, CONFIG.width))
+    baselines = [state[0, 0]] * probe.baselines(LAYERS)
+    fresh = jax.eval_shape(
+        lambda: probes.init(jax.random.key(0), probe, (state,) * LAYERS, baselines)
+    )
+    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), fresh)
     for network in params["gates"]:
+        network["second"]["bias"] *= 0.1
+        network["second_norm"]["second/kernel/scale"] = jnp.full(1, 0.6)
         network["shift"] = jnp.float32(2)
-    runs.save_probe(folder, params, {"masked": 0.5, "step": 7})
+    return params
+
+
+def _save_run(folder: Path, model: Path, gate: str = "input") -> Path:
+    """A run folder as training leaves it, with a random probe: it costs nothing."""
+    places = {"model": str(model), "train": "train.txt", "dev": "dev.txt"}
+    runs.open_run(folder, runs.RunConfig(task="texts", gate=gate, layers="batch", **places))
+    runs.save_probe(folder, _random_probe(gate), {"masked": 0.5, "step": 7})
     return folder
+
+
+@pytest.fixture(scope="session")
+def sentences():
+    """Texts of the tiny classifier's words, which do not all get the same prediction."""
+    return SENTENCES
+
+
+@pytest.fixture(scope="session")
+def save_bert():
+    """(folder, config, seed) -> folder, a tiny classifier as Hugging Face saves one."""
+    return _save_bert
+
+
+@pytest.fixture(scope="session")
+def random_probe():
+    """gate -> parameters of a probe for the tiny classifier."""
+    return _random_probe
+
+
+@pytest.fixture(scope="session")
+def save_run():
+    """(folder, model, gate) -> folder, a run with a random probe."""
+    return _save_run
 
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory):
     """The folder of a tiny classifier; whoever spoils it does so to a copy."""
-    return save_bert(tmp_path_factory.mktemp("model") / "tiny-bert")
+    return _save_bert(tmp_path_factory.mktemp("model") / "tiny-bert")
 
 
 @pytest.fixture(scope="session")
 def run(tiny_bert, tmp_path_factory):
     """A run folder with an input probe for the tiny classifier; to be spoiled only as a copy."""
-    return save_run(tmp_path_factory.mktemp("runs") / "input", tiny_bert)
+    return _save_run(tmp_path_factory.mktemp("runs") / "input", tiny_bert)
 
 
 @pytest.fixture(scope="session")

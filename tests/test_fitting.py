@@ -20,7 +20,8 @@ STEPS, EVERY = 12, 4
 # Gates that open and shut within these few steps, and no probe too bad to be kept.
 SETTINGS = (
     f"--steps {STEPS} --steps-per-call 2 --validate-every {EVERY} --batch-size 4 --warmup 3 "
-    "--probe-rate 0.1 --tolerance 1e4 --min-agreement 1e-9"
+    "--probe-rate 0.1 --baseline-rate 1e-3 --margin 0.1 --sparsity log "
+    "--tolerance 1e4 --min-agreement 1e-9"
 ).split()
 
 
@@ -41,9 +42,11 @@ def whole(tiny_bert, texts_file, tmp_path_factory):
 
 def final_state(folder: Path) -> list[np.ndarray]:
     """Every array of the last checkpoint, read without the package."""
+    place = (folder / "checkpoints" / str(STEPS) / "default").absolute()
     with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.restore((folder / "checkpoints" / str(STEPS) / "default").absolute())
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+        tree = reader.metadata(place).item_metadata.tree
+        as_arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return jax.tree.leaves(reader.restore(place, restore_args=as_arrays))
 
 
 def validations(folder: Path) -> list[dict[str, float]]:
@@ -82,10 +85,28 @@ def test_an_infeasible_probe_is_not_kept(tiny_bert, texts_file, tmp_path, capsys
     assert Checkpoints(tmp_path / "checkpoints").latest() == STEPS
 
 
+def test_a_run_on_the_treebank_trains_and_is_evaluated_with_its_labels(
+    tiny_bert, sentences, tmp_path, capsys
+):
+    pytest.importorskip("tensorflow_datasets")
+    trees = [
+        f"({number % 3} {' '.join(f'(2 {word})' for word in text.split())})\n"
+        for number, text in enumerate(sentences)
+    ]
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.txt").write_text("".join(trees))
+    places = ["--raw-dir", tmp_path, "--data-dir", tmp_path / "data", "--out", tmp_path / "run"]
+    train = ["train", "sst", "--model", tiny_bert, *places, *SETTINGS]
+    assert cli.main([*map(str, train)]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--split", "test"]) == 0
+    written = capsys.readouterr().out
+    assert "input probe on 8 texts (test)" in written and "macro-F1" in written
+
+
 # --- stopping and going on -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("gate", "moment"), [("input", 4), ("input", 8), ("hidden", 8)])
+@pytest.mark.parametrize(("gate", "moment"), [("input", 4), ("hidden", 8)])
 def test_interrupted_before_a_checkpoint_the_same_command_goes_on(
     whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment
 ):
@@ -172,19 +193,20 @@ def test_a_rate_beyond_all_numbers_stops_before_anything_is_kept(
     assert not (tmp_path / "validation.jsonl").exists()
 
 
-@pytest.mark.parametrize("spoiled", [6, 8])
 def test_no_checkpoint_holds_what_is_not_finite(
-    tiny_bert, texts_file, tmp_path, capsys, monkeypatch, spoiled
+    tiny_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
-    """At step 6 the diagnostics show it; at 8 the state to be saved does, and they do not yet."""
-    steps = training.steps
+    """The diagnostics of a step are of the state before it: the last update may have spoiled it."""
+    play = fitting._play
 
-    def spoiling(*arguments, **keywords):
-        state, diagnostics = steps(*arguments, **keywords)
-        factor = jnp.where(state.step >= spoiled, jnp.nan, 1)
-        return state._replace(probe=jax.tree.map(lambda x: x * factor, state.probe)), diagnostics
+    def spoil(state):
+        return state._replace(probe=jax.tree.map(lambda x: x * jnp.nan, state.probe))
 
-    monkeypatch.setattr(training, "steps", spoiling)
+    def spoiling(*arguments):
+        for state in play(*arguments):
+            yield spoil(state) if state.step >= 8 else state
+
+    monkeypatch.setattr(fitting, "_play", spoiling)
     assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 2
     assert "not finite at step 8" in capsys.readouterr().err
     assert fitting.steps_done(tmp_path) == 4

@@ -1,6 +1,7 @@
 """The two probes: their gate networks, votes, gates and baselines."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,7 @@ PROBES = {"input": input_probe(HIDDEN), "hidden": hidden_probe(HIDDEN)}
 both = pytest.mark.parametrize("name", PROBES)
 
 # Compiled whole: one program a call instead of one for each operation in it.
-init = jax.jit(probes.init, static_argnums=1)
 vote_logits = jax.jit(probes.vote_logits, static_argnums=0)
-sample_gates = jax.jit(probes.sample_gates, static_argnums=0)
 log_keep_probabilities = jax.jit(probes.log_keep_probabilities, static_argnums=0)
 gate_logits = jax.jit(probes.GateNetwork(HIDDEN).apply)
 
@@ -27,7 +26,7 @@ gate_logits = jax.jit(probes.GateNetwork(HIDDEN).apply)
 @functools.cache
 def make(name: str) -> dict:
     probe = PROBES[name]
-    return init(jax.random.key(1), probe, STATES, [BASELINE] * probe.baselines(LAYERS))
+    return probes.init(jax.random.key(1), probe, STATES, [BASELINE] * probe.baselines(LAYERS))
 
 
 def random_votes(seed: int):
@@ -104,14 +103,22 @@ def test_a_vote_reads_its_own_state_and_for_the_input_probe_the_input(changed):
 
 
 @both
-def test_layers_have_networks_of_their_own_and_states_their_own_width(name):
-    states = (STATES[0], STATES[1][..., :2], STATES[2])
-    probe = PROBES[name]
-    widths = [s.shape[-1] for s in states[: probe.baselines(3)]]
-    params = init(jax.random.key(5), probe, states, [jnp.zeros(w) for w in widths])
-    assert [v.shape for v in vote_logits(probe, params, states)] == [(B, T)] * 3
-    first, second = params["gates"][0]["second"]["kernel"], params["gates"][2]["second"]["kernel"]
-    assert not np.allclose(first, second)
+def test_layers_have_networks_of_their_own(name):
+    kernels = [gate["first"]["kernel"] for gate in make(name)["gates"]]
+    assert len(kernels) == LAYERS
+    assert not any(np.allclose(a, b) for a, b in itertools.combinations(kernels, 2))
+
+
+@both
+def test_states_may_have_a_width_of_their_own(name):
+    def votes(key):
+        states = (STATES[0], STATES[1][..., :2], STATES[2])
+        widths = {"input": [D], "hidden": [D, 2, D]}[name]
+        params = probes.init(key, PROBES[name], states, [jnp.zeros(w) for w in widths])
+        return probes.vote_logits(PROBES[name], params, states)
+
+    shapes = jax.eval_shape(votes, jax.random.key(5))
+    assert [vote.shape for vote in shapes] == [(B, T)] * LAYERS
 
 
 def test_a_position_votes_for_itself():
@@ -125,8 +132,8 @@ def test_a_position_votes_for_itself():
 
 def test_the_input_gate_is_the_running_product_of_the_votes():
     votes, key = random_votes(6), jax.random.key(7)
-    draws = sample_gates(PROBES["hidden"], key, votes)
-    gates = sample_gates(PROBES["input"], key, votes)
+    draws = probes.sample_gates(PROBES["hidden"], key, votes)
+    gates = probes.sample_gates(PROBES["input"], key, votes)
     np.testing.assert_allclose(np.stack(gates), np.cumprod(np.stack(draws), axis=0), rtol=1e-6)
     assert np.all(np.diff(np.stack(gates), axis=0) <= 0)
 
@@ -150,7 +157,7 @@ def test_the_hidden_gates_are_the_votes():
 def test_keep_probabilities_are_how_often_a_sampled_gate_is_not_zero(name):
     votes, draws = random_votes(10), 4000
     keys = jax.random.split(jax.random.key(11), draws)
-    gates = jax.vmap(lambda key: jnp.stack(sample_gates(PROBES[name], key, votes)))(keys)
+    gates = jax.vmap(lambda key: jnp.stack(probes.sample_gates(PROBES[name], key, votes)))(keys)
     keep = jnp.exp(jnp.stack(log_keep_probabilities(PROBES[name], votes)))
     bound = 4.5 * np.sqrt(keep * (1 - keep) / draws) + 1e-3
     assert jnp.all(jnp.abs(jnp.mean(gates > 0, axis=0) - keep) < bound)
@@ -158,7 +165,7 @@ def test_keep_probabilities_are_how_often_a_sampled_gate_is_not_zero(name):
 
 def test_votes_of_different_layers_are_drawn_independently():
     votes = (jnp.zeros((B, T)),) * 2
-    first, second = sample_gates(PROBES["hidden"], jax.random.key(12), votes)
+    first, second = probes.sample_gates(PROBES["hidden"], jax.random.key(12), votes)
     assert not np.array_equal(first, second)
 
 

@@ -22,7 +22,7 @@ def decision(state):
 
 
 @functools.partial(jax.jit, static_argnames=("output", "steps", "weight"))
-def explain(state, output=decision, steps: int = 300, weight: float = 1.0):
+def explain(state, output=decision, steps: int = 1000, weight: float = 1.0):
     return tolerated_noise(KEY, output, state, VALID, steps, weight)
 
 
@@ -34,7 +34,7 @@ def test_the_token_that_decides_tolerates_the_least_noise():
 
 def test_the_noise_settles_where_its_cost_meets_its_entropy():
     """E[(Σ_d 5·σ·ε_d)²] − log(σ)/n, n valid positions, is least where 1/σ² = 2·n·5²·D."""
-    found = np.asarray(explain(STATE, steps=1000))[np.arange(B), DECIDES]
+    found = np.asarray(explain(STATE))[np.arange(B), DECIDES]
     expected = np.sqrt(2 * np.array([5, 4, 3]) * 5**2 * D)
     np.testing.assert_allclose(found, expected, rtol=0.3)
 
@@ -53,7 +53,8 @@ def test_outputs_may_be_one_number_or_many():
 
 
 def test_a_larger_weight_of_the_entropy_lets_in_more_noise():
-    assert jnp.all(explain(STATE, weight=0.1)[0, 3] > explain(STATE, weight=10.0)[0, 3])
+    decisive = jnp.arange(B), DECIDES
+    assert jnp.all(explain(STATE, weight=10.0)[decisive] < 0.6 * explain(STATE)[decisive])
 
 
 def test_what_stands_in_the_padding_has_no_say():

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from diffmask_jax.attribution.integrated_gradients import integrated_gradients
 
@@ -69,10 +68,9 @@ def test_it_is_the_integral_of_the_gradient_along_the_path():
     np.testing.assert_allclose(explain(curved, 64).contribution, expected, atol=2e-3)
 
 
-@pytest.mark.parametrize("score", [linear, curved])
-def test_padding_contributes_nothing_and_has_no_say(score):
+def test_padding_contributes_nothing_and_has_no_say():
     padded = jnp.where(VALID[..., None], STATE, 9.0)
-    found, expected = explain(score, 4, padded), explain(score, 4)
+    found, expected = explain(curved, 4, padded), explain(curved, 4)
     np.testing.assert_array_equal(found.contribution[~VALID], 0)
     np.testing.assert_array_equal(found.contribution, expected.contribution)
 
@@ -89,6 +87,8 @@ def test_examples_do_not_affect_each_other():
     def score(state):
         return jnp.sum(jnp.tanh(state @ WEIGHT.T).prod(-1), axis=1)
 
-    whole = integrated_gradients(score, STATE, VALID, 3).contribution
-    part = integrated_gradients(score, STATE[order], VALID[order], 3).contribution
+    def explain(state, valid):
+        return integrated_gradients(score, state, valid, 3).contribution
+
+    whole, part = jax.jit(explain)(STATE, VALID), jax.jit(explain)(STATE[order], VALID[order])
     np.testing.assert_allclose(part, whole[order], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,386 @@
+"""The command line: what goes right is quiet and complete, what goes wrong is one line."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from diffmask_jax import __version__, cli
+
+TEXT = "the film is great fun"
+
+
+@pytest.fixture
+def explain(run, capsys):
+    """Explain with the random probe, in this process: (status, stdout, stderr)."""
+
+    def command(*arguments) -> tuple[int, str, str]:
+        status = cli.main(["explain", str(run), *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def refused(capsys, tmp_path):
+    """The line on stderr of a command that must fail with status 2 and leave no file behind."""
+
+    def command(*arguments) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        assert cli.main([*map(str, arguments)]) == 2
+        written = capsys.readouterr()
+        assert written.out == ""
+        assert written.err.startswith("diffmask: ") and written.err.endswith("\n")
+        assert written.err.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before
+        return written.err
+
+    return command
+
+
+def process(*arguments, **keywords) -> subprocess.Popen:
+    """The command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "diffmask_jax.cli", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords,
+    )  # fmt: skip
+
+
+# --- explaining ------------------------------------------------------------------------------
+
+
+def test_a_text_is_drawn_and_nothing_else_is_said(explain):
+    status, out, err = explain(TEXT)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("“bad” with probability 0.")
+    assert lines[2].split() == ["[CLS]", *TEXT.split(), "[SEP]"]
+    assert lines[3].split()[0] == "2" and len(lines[3].split()) == 8
+
+
+def test_layers_print_a_row_each(explain):
+    _, out, _ = explain(TEXT, "--layers")
+    assert [line.split()[0] for line in out.splitlines()[3:7]] == ["2", "1", "E", "W"]
+
+
+def test_texts_may_stand_before_or_behind_the_options(explain):
+    expected = explain(TEXT, "a dull plot", "--layers")
+    assert expected[0] == 0 and expected[1].count("with probability") == 2
+    assert explain("--layers", TEXT, "a dull plot") == expected
+    assert explain(TEXT, "--layers", "a dull plot") == expected
+
+
+def test_an_unknown_option_is_not_taken_for_a_text(explain, capsys):
+    with pytest.raises(SystemExit) as ended:
+        explain(TEXT, "--layer-names")
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --layer-names" in capsys.readouterr().err
+
+
+def test_files_of_every_kind(explain, tmp_path):
+    places = {option: tmp_path / f"a.{option}" for option in ("png", "html", "jsonl")}
+    options = [word for name, place in places.items() for word in (f"--{name}", place)]
+    status, out, err = explain(TEXT, *options)
+    assert (status, err) == (0, "") and out.startswith("“bad”")
+    assert places["png"].read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert places["html"].read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    (line,) = places["jsonl"].read_text(encoding="utf-8").splitlines()
+    found = json.loads(line)
+    assert found["text"] == TEXT and np.shape(found["keep"]) == (4, 7)
+    assert sorted(tmp_path.iterdir()) == sorted(places.values())
+
+
+def test_a_file_of_many_texts_is_written_and_not_drawn(explain, sentences, texts_file, tmp_path):
+    status, out, err = explain("--file", texts_file, "--jsonl", tmp_path / "a.jsonl")
+    assert (status, out, err) == (0, "", "")
+    lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["text"] for line in lines] == list(sentences)
+
+
+def test_a_longer_text_can_be_cut(explain):
+    status, out, _ = explain("fun " * 30, "--truncate", "--layers")
+    assert status == 0 and "[SEP]" in out
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "asked", "colored"),
+    [
+        (False, None, "auto", False),
+        (True, None, "auto", True),
+        (True, "1", "auto", False),
+        (True, "", "auto", True),  # as no-color.org has it
+        (True, "1", "always", True),
+        (True, None, "never", False),
+    ],
+)
+def test_colour(explain, monkeypatch, terminal, no_color, asked, colored):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    _, out, _ = explain(TEXT, "--color", asked)
+    assert ("\x1b[" in out) is colored
+
+
+# --- in a process of its own -----------------------------------------------------------------
+
+
+def test_piped_texts_come_out_in_order_and_nothing_is_said(run, sentences, tmp_path):
+    texts = [*sentences] * 10
+    with process("explain", run, "--jsonl", "/dev/stdout", stdin=subprocess.PIPE) as command:
+        out, err = command.communicate("\n".join(texts), timeout=120)
+    assert (command.returncode, err) == (0, "")
+    assert [json.loads(line)["text"] for line in out.splitlines()] == texts
+
+
+def test_a_reader_that_leaves_is_no_reason_to_complain(run, sentences, tmp_path):
+    """As `head -1` does. The rest must be more than a pipe holds."""
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join([*sentences] * 50))
+    with process("explain", run, "--file", file, "--layers", "--color", "always") as command:
+        assert "with probability" in command.stdout.readline()
+        command.stdout.close()
+        assert command.stderr.read() == ""
+        assert command.wait(timeout=120) == 0
+
+
+def test_a_mistake_ends_with_status_2_and_one_line(run, tmp_path):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    del environment["JAX_COMPILATION_CACHE_DIR"]
+    command = [sys.executable, "-m", "diffmask_jax.cli", "explain", run, "fun", "--truncate", ""]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "diffmask: an empty or blank text has nothing to read: ''\n"
+    assert (tmp_path / "diffmask_jax").is_dir()  # where it keeps its compiled programs
+
+
+def test_a_terminal_that_is_not_utf_8_gets_question_marks(run):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-m", "diffmask_jax.cli", "explain", run, TEXT]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"?bad? with probability")
+
+
+# --- bad input to explain --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_an_empty_text(refused, run, text):
+    assert "empty or blank" in refused("explain", run, text)
+
+
+def test_a_text_longer_than_the_model_takes(refused, run):
+    line = refused("explain", run, TEXT, "fun " * 30)
+    assert "text 2 of 2" in line and "32 word pieces" in line and "limit is 20" in line
+    assert "--truncate" in line
+
+
+def test_a_text_that_is_not_unicode(refused, run):
+    assert "not valid Unicode" in refused("explain", run, "fun \udcff")
+
+
+def test_texts_from_two_places(refused, run, texts_file):
+    assert "not both" in refused("explain", run, TEXT, "--file", texts_file)
+
+
+def test_a_picture_of_two_texts(refused, run, texts_file, tmp_path):
+    for texts in ([TEXT, TEXT], ["--file", texts_file]):
+        line = refused("explain", run, *texts, "--png", tmp_path / "a.png")
+        assert "--png draws one text, not " in line
+
+
+def test_a_file_that_cannot_be_read(refused, run, tmp_path):
+    assert f"cannot read {tmp_path / 'no.txt'}" in refused(
+        "explain", run, "--file", tmp_path / "no.txt"
+    )
+    assert f"cannot read {tmp_path}" in refused("explain", run, "--file", tmp_path)
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    assert "latin.txt: not UTF-8" in refused("explain", run, "--file", tmp_path / "latin.txt")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    assert "empty.txt holds no text" in refused("explain", run, "--file", tmp_path / "empty.txt")
+
+
+def test_no_text_at_all(refused, run, monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert "nothing to explain" in refused("explain", run)
+    monkeypatch.setattr(sys, "stdin", None)  # as after `<&-`
+    assert "nothing to explain" in refused("explain", run)
+
+
+@pytest.mark.parametrize("option", ["--png", "--html", "--jsonl"])
+def test_a_place_that_cannot_be_written(refused, run, tmp_path, option):
+    missing = tmp_path / "no" / "file"
+    assert f"the folder {missing.parent} does not exist" in refused(
+        "explain", run, TEXT, option, missing
+    )
+    assert "it is a folder" in refused("explain", run, TEXT, option, tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(refused, run, tmp_path):
+    tmp_path.chmod(0o500)
+    assert "permission denied" in refused("explain", run, TEXT, "--jsonl", tmp_path / "a.jsonl")
+
+
+def test_a_folder_without_a_run(refused, run, tiny_bert, tmp_path):
+    for folder in (tmp_path, tmp_path / "nothing"):
+        assert f"{folder} is not a run folder" in refused("explain", folder, TEXT)
+    assert "is not a run's configuration" in refused("explain", tiny_bert, TEXT)
+
+
+def test_a_run_without_its_probe_or_with_a_damaged_one(refused, run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    probe = folder / "probe.safetensors"
+    probe.write_bytes(probe.read_bytes()[:-1])
+    assert f"{probe} is damaged" in refused("explain", folder, TEXT)
+    probe.unlink()
+    assert "has kept no probe yet" in refused("explain", folder, TEXT)
+
+
+def test_a_model_that_cannot_be_had_or_used(refused, run, tiny_bert, tmp_path):
+    def spoiled(name: str, **tensors) -> Path:
+        """A copy of the model with some tensors replaced, or taken away."""
+        folder = shutil.copytree(tiny_bert, tmp_path / name)
+        held = safetensors.numpy.load_file(folder / "model.safetensors") | tensors
+        held = {key: tensor for key, tensor in held.items() if tensor is not None}
+        safetensors.numpy.save_file(held, folder / "model.safetensors")
+        return folder
+
+    def line(model: Path) -> str:
+        return refused("explain", run, "--model", model, TEXT)
+
+    assert f"no folder {tmp_path / 'nothing'}" in line(tmp_path / "nothing")
+
+    cut = shutil.copytree(tiny_bert, tmp_path / "cut") / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:5000])
+    assert f"{cut} cannot be read, it is damaged or cut short" in line(cut.parent)
+
+    name = "bert.encoder.layer.1.output.dense.weight"
+    assert f"lack the tensor {name}" in line(spoiled("less", **{name: None}))
+    found = line(spoiled("other", **{name: np.zeros((2, 3), np.float32)}))
+    assert f"tensor {name} has shape (2, 3)" in found and "(16, 24)" in found
+
+    kind = shutil.copytree(tiny_bert, tmp_path / "kind") / "config.json"
+    kind.write_text(kind.read_text().replace('"bert"', '"gpt2"'))
+    assert "model_type 'gpt2' is not supported, only bert" in line(kind.parent)
+
+
+# --- bad input to train ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def train(refused, tiny_bert, texts_file, tmp_path):
+    """The line of a training on texts that must fail before it makes its folder."""
+
+    def command(*more) -> str:
+        places = ["--train", texts_file, "--dev", texts_file, "--out", tmp_path / "run"]
+        return refused("train", "texts", "--model", tiny_bert, *places, *more)
+
+    return command
+
+
+def test_a_batch_larger_than_the_data(train):
+    assert "8 texts do not fill one batch of 9: lower --batch-size" in train("--batch-size", 9)
+
+
+def test_depths_by_example_for_hidden_states(train):
+    assert "--layers batch" in train("--gate", "hidden", "--layers", "example")
+
+
+def test_training_texts_that_cannot_be_used(train, tmp_path):
+    assert "cannot read" in train("--train", tmp_path / "no.txt")
+    (tmp_path / "long.txt").write_text("fun\n" + "fun " * 30)
+    assert "text 2 of 2: the text has 32 word pieces" in train("--dev", tmp_path / "long.txt")
+
+
+def test_texts_without_files(refused, tiny_bert, tmp_path):
+    line = refused("train", "texts", "--model", tiny_bert, "--out", tmp_path / "run")
+    assert "--train FILE and --dev FILE" in line
+
+
+def test_a_folder_of_something_else(train, tmp_path):
+    (tmp_path / "thesis.txt").write_text("not yours")
+    small = ["--batch-size", 4, "--out"]
+    assert f"{tmp_path} is not empty and holds no run" in train(*small, tmp_path)
+    assert "cannot make the run folder" in train(*small, tmp_path / "thesis.txt")
+    assert (tmp_path / "thesis.txt").read_text() == "not yours"
+
+
+def test_a_run_with_another_configuration(refused, run, tiny_bert, texts_file):
+    places = ["--train", texts_file, "--dev", texts_file, "--batch-size", 4, "--seed", 5]
+    line = refused("train", "texts", "--model", tiny_bert, "--out", run, *places)
+    assert f"{run} holds a run with another configuration" in line
+    assert "seed 0 → 5" in line and "batch_size 64 → 4" in line and "margin" not in line
+
+
+def test_a_broken_tree(refused, tiny_bert, tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    raw = tmp_path / "sst"
+    raw.mkdir()
+    for split in ("train", "dev", "test"):
+        (raw / f"{split}.txt").write_text("(2 (2 fun) (2 .))\n(2 (2 dull) (2 .)\n")
+    places = ["--raw-dir", raw, "--data-dir", tmp_path.parent / f"{tmp_path.name}-data"]
+    line = refused("train", "sst", "--model", tiny_bert, "--out", tmp_path / "run", *places)
+    assert "train.txt:2: the tree ends with 1 of its '(' still open" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--steps", "0"), ("--steps", "1.5"), ("--margin", "-1"), ("--margin", "nan"),
+        ("--probe-rate", "inf"), ("--warmup", "-1"), ("--seed", "-1"), ("--seed", str(2**32)),
+        ("--gate", "output"), ("--sparsity", "l1"),
+    ],
+)  # fmt: skip
+def test_numbers_and_names_out_of_range(capsys, option, value):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "texts", "--model", "m", "--out", "o", f"{option}={value}"])
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"argument {option}" in last and value in last
+
+
+# --- bad input to evaluate -------------------------------------------------------------------
+
+
+def test_an_evaluation_of_what_is_not_there(refused, run, tmp_path):
+    assert "is not a run folder" in refused("evaluate", tmp_path)
+    assert "no test split: evaluate with --texts FILE" in refused(
+        "evaluate", run, "--split", "test"
+    )
+    assert "cannot read" in refused("evaluate", run, "--texts", tmp_path / "no.txt")
+
+
+def test_an_evaluation_checks_its_place_first(refused, run, texts_file, tmp_path):
+    def line(out: Path) -> str:
+        return refused("evaluate", run, "--texts", texts_file, "--out", out)
+
+    assert "does not exist" in line(tmp_path / "no" / "a.json")
+    assert "name it .json" in line(tmp_path / "a.md")
+    (tmp_path / "folder.json").mkdir()
+    assert "it is a folder" in line(tmp_path / "folder.json")
+
+
+# --- the rest --------------------------------------------------------------------------------
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_no_command_is_told_what_there_is(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 2
+    assert "train" in capsys.readouterr().err
