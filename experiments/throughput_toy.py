@@ -20,13 +20,15 @@ from diffmask_jax import probes, training
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.models import toy
 from diffmask_jax.objective import Clean
+from diffmask_jax.optimizers import Rates
 from experiments import torch_toy_check, torch_toy_steps, toy_setup
 from experiments.report import Claim, Timer, write_report
 from experiments.torch_toy import model_weights, player_weights
-from experiments.toy import EMBEDDING, HIDDEN, RATES
 from experiments.toy_setup import BATCH, GAME, TRAINING
 
+EMBEDDING, HIDDEN = 0, 1
 STATES = {HIDDEN: "hidden state", EMBEDDING: "embedding"}
+RATES = Rates(warmup=200)
 SEEDS, EPOCH = 5, TRAINING // BATCH
 SECONDS, SETTLING = 0.3, 0.1
 OURS, OURS_SEEDS = "ours, one seed", f"ours, {SEEDS} seeds at once"

@@ -38,9 +38,9 @@ def figure_3(
 
     figure = Figure(figsize=(0.62 * length + 2.9, 0.46 * len(rows) + 1.3), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=max(0.5, values.max()), aspect="auto")
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=0.35, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        shade = "white" if value > 0.3 else "black"
+        shade = "white" if value > 0.2 else "black"
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade, fontsize=9)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_xticks(range(length), [str(d) for d in np.asarray(digits)], fontsize=13)
