@@ -132,11 +132,11 @@ def steps_per_second(contender: Contender, seconds: float) -> float:
     """Of as many runs as it takes to fill the time."""
     if contender.threads:
         torch.set_num_threads(contender.threads)
-    start = time.perf_counter()
-    for runs in itertools.count(1):
+    start, runs, passed = time.perf_counter(), 0, 0.0
+    while passed < seconds:
         contender.run()
-        if (passed := time.perf_counter() - start) >= seconds:
-            break
+        runs += 1
+        passed = time.perf_counter() - start
     return runs * contender.steps / passed
 
 

@@ -71,7 +71,7 @@ def start(
     return Play(frozen, playing, layer, noise, Lookahead(primal), Lookahead(dual), warmup)
 
 
-def sample(play: Play, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sample(play: Play, state: Tensor) -> tuple[Tensor, Tensor]:
     """The masked state z·h + (1−z)·b under one draw of the gates, and log P(z ≠ 0) (B, T)."""
     logits = play.players.gates[play.layer](state)
     s = torch.sigmoid((play.noise(logits.shape) + logits) / TEMPERATURE)
@@ -156,7 +156,7 @@ def lean_data(play: Play, inputs: ToyInputs) -> Clean:
     if play.layer == 1:
         spread = queries[:, None].expand(-1, digits.shape[1], -1)
         state = model.feed_forward(torch.cat([spread, state], dim=-1))
-    first = model.feed_forward[0]
+    first: Any = model.feed_forward[0]
     added = linear(queries, first.weight[:, : 2 * WIDTH], first.bias)
     return Clean(model(query, digits, lengths), state, added, lengths, valid)
 
@@ -173,7 +173,8 @@ def lean_pass(play: Play, batch: Clean) -> Outcome:
     """Both players' gradients from one masked pass."""
     state, log_keep = sample(play, batch.state)
     if play.layer == 0:
-        first, tanh, second = play.model.feed_forward
+        layers: Any = play.model.feed_forward
+        first, tanh, second = layers
         of_digits = linear(state, first.weight[:, 2 * WIDTH :])
         state = second(tanh(of_digits + batch.query[:, None]))
     logits = play.model.count(pack_padded_sequence(state, batch.lengths, batch_first=True))
