@@ -27,7 +27,7 @@ PerLayer = tuple[Array, ...]
 class GateNetwork(nn.Module):
     """g: (B, T, F) -> (B, T) logits; 10·tanh(w·tanh(W·x + b) + b') + c, weights normalised.
 
-    c is learned and starts at 5, so that every gate starts open (P(z ≠ 0) ≈ 0.99).
+    c is learned and starts at 5, so that gates start open (P(z ≠ 0) ≈ 0.99).
     """
 
     hidden: int

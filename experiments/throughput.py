@@ -35,7 +35,7 @@ def _run(folder: Path, rounds: int) -> None:
         if error.name != "torch":
             raise
         raise UserError(
-            "PyTorch is missing: pip install torch, or pip install 'diffmask_jax[test]'"
+            "PyTorch is missing: pip install torch, or pip install 'diffmask_jax[torch]'"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     throughput_toy.run(folder, rounds)
