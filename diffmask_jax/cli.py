@@ -22,6 +22,8 @@ PATHS = ("raw_dir", "data_dir", "train", "dev")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 0 if it went well, 2 after a mistake told in one line, 130 on Ctrl-C."""
     options = _parse(arguments)
+    # transformers advises to install PyTorch, which nothing here needs.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     _keep_compiled_programs()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that is not UTF-8 shows a ? instead
         sys.stdout.reconfigure(errors="replace")
