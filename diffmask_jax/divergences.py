@@ -18,11 +18,13 @@ class Family(NamedTuple):
     divergence: (original logits, masked logits) -> (B,) nats
     prediction: logits -> (B,) predicted class
     score: (logits, prediction) -> (B,) logit of that class
+    surprisal: (logits, prediction) -> (B,) −log probability of that class, in nats
     """
 
     divergence: Callable[[Array, Array], Array]
     prediction: Callable[[Array], Array]
     score: Callable[[Array, Array], Array]
+    surprisal: Callable[[Array, Array], Array]
 
 
 def bernoulli_divergence(
@@ -59,6 +61,12 @@ def _bernoulli_score(
     return jnp.where(prediction == 1, logits, -logits)
 
 
+def _bernoulli_surprisal(
+    logits: Float[Array, " B"], prediction: Int[Array, " B"]
+) -> Float[Array, " B"]:
+    return softplus(-_bernoulli_score(logits, prediction))
+
+
 def _categorical_prediction(logits: Float[Array, "B C"]) -> Int[Array, " B"]:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
@@ -69,5 +77,15 @@ def _categorical_score(
     return jnp.take_along_axis(logits, prediction[:, None], axis=-1)[:, 0]
 
 
-BERNOULLI = Family(bernoulli_divergence, _bernoulli_prediction, _bernoulli_score)
-CATEGORICAL = Family(categorical_divergence, _categorical_prediction, _categorical_score)
+def _categorical_surprisal(
+    logits: Float[Array, "B C"], prediction: Int[Array, " B"]
+) -> Float[Array, " B"]:
+    return -_categorical_score(log_softmax(logits), prediction)
+
+
+BERNOULLI = Family(
+    bernoulli_divergence, _bernoulli_prediction, _bernoulli_score, _bernoulli_surprisal
+)
+CATEGORICAL = Family(
+    categorical_divergence, _categorical_prediction, _categorical_score, _categorical_surprisal
+)

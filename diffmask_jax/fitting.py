@@ -16,24 +16,34 @@ from diffmask_jax import probes, runs, training
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.checkpoints import Checkpoints
+from diffmask_jax.clean_states import CleanStates, look_up
 from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.files import write_atomically
 from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.hub import Checkpoint
-from diffmask_jax.objective import Game, clean_pass
+from diffmask_jax.objective import Clean, Game, clean_pass
 from diffmask_jax.optimizers import Rates
 from diffmask_jax.runs import RunConfig
 
 VALIDATION_BATCH = 32
 
+Source = tuple[Callable[[batches.Batch], tuple[Any, Any]], Callable[[Any, Any], Clean]]
+"""A chunk of batches -> (what all steps share, an entry a step), and these two -> a clean pass."""
+
 
 def fit(
-    config: RunConfig, folder: Path, model: Checkpoint, train: list[Encoded], dev: list[Encoded]
+    config: RunConfig,
+    folder: Path,
+    model: Checkpoint,
+    train: list[Encoded],
+    dev: list[Encoded],
+    passes: CleanStates | None = None,
 ) -> dict[str, float] | None:
     """Train to the configured number of steps, from the newest checkpoint if there is one.
 
+    passes: the clean states of `train`, to be looked up instead of computed at every step.
     Gives the validation scores of the probe kept in `folder`, None if none was ever feasible. A
     finished run is left as it is.
 
@@ -47,14 +57,17 @@ def fit(
     key = jax.random.key(config.seed)
     params = jax.device_put(model.params)
 
+    limit = model.config.positions
+    feed, fetch = _computed(game, params) if passes is None else (passes.of, look_up)
+
     @functools.partial(jax.jit, donate_argnums=0)
-    def advance(state: training.TrainState, params: Any, inputs: BertInputs) -> Any:
+    def advance(state: training.TrainState, params: Any, fed: tuple[Any, Any]) -> Any:
+        given, entries = fed
         return training.steps(
-            state, key, inputs, lambda batch: clean_pass(game, params, batch), draw_layer,
+            state, key, entries, lambda entry: fetch(given, entry), draw_layer,
             game=game, rates=rates, model_params=params,
         )  # fmt: skip
 
-    limit = model.config.positions
     validate = _validator(config, game, params, dev, limit)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state = _start(config, game, model, train, rates)
@@ -66,7 +79,7 @@ def fit(
             start=done // config.steps_per_call, limit=limit,
         )  # fmt: skip
         with _Log(folder, done) as log:
-            for reached in _play(config, state, stream, advance, params, log):
+            for reached in _play(config, state, map(feed, stream), advance, params, log):
                 step = int(reached.step)
                 _check_finite(step, reached)
                 scores = validate(reached)
@@ -101,10 +114,15 @@ def _start(
     return training.init(probe, layers, rates)
 
 
+def _computed(game: Game, params: Any) -> Source:
+    """Clean passes by the model at every step."""
+    return lambda batch: (params, batch.inputs), functools.partial(clean_pass, game)
+
+
 def _play(
     config: RunConfig,
     state: training.TrainState,
-    stream: Iterator[batches.Batch],
+    stream: Iterator[tuple[Any, Any]],
     advance: Callable,
     params: Any,
     log: "_Log",
@@ -118,7 +136,7 @@ def _play(
     bar = tqdm(total=config.steps, initial=done, desc="train", unit="step", disable=None)
     with bar:
         while done < config.steps:
-            state, seen = advance(state, params, next(stream).inputs)
+            state, seen = advance(state, params, next(stream))
             done += config.steps_per_call
             if unread is not None:
                 log.training(*unread, bar)

@@ -88,16 +88,20 @@ def test_an_infeasible_probe_is_not_kept(tiny_bert, texts_file, tmp_path, capsys
 def test_a_run_on_the_treebank_trains_and_is_evaluated_with_its_labels(
     tiny_bert, sentences, tmp_path, capsys
 ):
+    """And texts that are cut to what the model takes, which is no length of a bucket, fit in."""
     pytest.importorskip("tensorflow_datasets")
+    words = [[*text.split(), *["film"] * 20] for text in sentences]
     trees = [
-        f"({number % 3} {' '.join(f'(2 {word})' for word in text.split())})\n"
-        for number, text in enumerate(sentences)
+        f"({number % 3} {' '.join(f'(2 {word})' for word in text)})\n"
+        for number, text in enumerate(words)
     ]
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.txt").write_text("".join(trees))
     places = ["--raw-dir", tmp_path, "--data-dir", tmp_path / "data", "--out", tmp_path / "run"]
     train = ["train", "sst", "--model", tiny_bert, *places, *SETTINGS]
-    assert cli.main([*map(str, train)]) == 0
+    assert cli.main([*map(str, train)]) == 2
+    assert "text 1 of 8" in capsys.readouterr().err
+    assert cli.main([*map(str, train), "--truncate"]) == 0
     assert cli.main(["evaluate", str(tmp_path / "run"), "--split", "test"]) == 0
     written = capsys.readouterr().out
     assert "input probe on 8 texts (test)" in written and "macro-F1" in written

@@ -20,11 +20,38 @@ class Statistics(NamedTuple):
     deviation: Float[Array, " D"]
 
 
-def statistics(state: Float[Array, "N T D"], valid: Bool[Array | np.ndarray, "N T"]) -> Statistics:
+class Moments(NamedTuple):
+    """What a pass over a data set carries along: n, mean, and Σ (h − mean)² per dimension."""
+
+    count: Float[Array, ""]
+    mean: Float[Array, " D"]
+    squares: Float[Array, " D"]
+
+
+def moments(state: Float[Array, "N T D"], valid: Bool[Array | np.ndarray, "N T"]) -> Moments:
+    """The moments of one batch's valid positions."""
+    count = jnp.sum(valid).astype(state.dtype)
+    weight = valid[..., None].astype(state.dtype)
+    mean = jnp.sum(weight * state, axis=(0, 1)) / jnp.maximum(count, 1)
+    return Moments(count, mean, jnp.sum(weight * (state - mean) ** 2, axis=(0, 1)))
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """The moments of two batches together, without cancellation (Chan et al. 1983)."""
+    count = a.count + b.count
+    share, apart = b.count / jnp.maximum(count, 1), b.mean - a.mean
+    squares = a.squares + b.squares + a.count * share * apart**2
+    return Moments(count, a.mean + share * apart, squares)
+
+
+def finish(total: Moments) -> Statistics:
     """The statistics that give the bottleneck its noise."""
-    weight = valid[..., None].astype(state.dtype) / jnp.sum(valid)
-    mean = jnp.sum(weight * state, axis=(0, 1))
-    return Statistics(mean, jnp.sqrt(jnp.sum(weight * (state - mean) ** 2, axis=(0, 1))))
+    return Statistics(total.mean, jnp.sqrt(total.squares / total.count))
+
+
+def statistics(state: Float[Array, "N T D"], valid: Bool[Array | np.ndarray, "N T"]) -> Statistics:
+    """The statistics of a data set that is one batch."""
+    return finish(moments(state, valid))
 
 
 def information(

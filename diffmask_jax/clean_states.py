@@ -1,0 +1,103 @@
+"""The clean passes of a data set, computed once: the frozen model says the same in every epoch.
+
+A training step needs one clean pass, one masked pass and one backward pass; looking the first one
+up makes two of three, and fewer still for the hidden probe, which resumes in the middle.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+from jaxtyping import Array, Int
+from tqdm import tqdm
+
+from diffmask_jax.data import batches
+from diffmask_jax.data.batches import Batch
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.models.bert import BertInputs
+from diffmask_jax.models.model import Model
+from diffmask_jax.objective import Clean
+
+BATCH = 64
+GIB = 2**30
+
+
+class CleanStates(NamedTuple):
+    """Every text's clean pass, in memory.
+
+    by_length: padded length -> the passes of all its texts, stacked along axis 0
+    row: which of them is the pass of text i
+    """
+
+    by_length: dict[int, Clean]
+    row: Int[np.ndarray, " N"]
+
+    def of(self, batch: Batch) -> tuple[Clean, Int[np.ndarray, "..."]]:
+        """All passes of a batch's length, and which rows of them are the batch's, for `look_up`."""
+        return self.by_length[batch.inputs.valid.shape[-1]], self.row[batch.indices]
+
+
+def look_up(stored: Clean, rows: Int[Array | np.ndarray, " B"]) -> Clean:
+    """The clean pass of the texts in some rows."""
+    return jax.tree.map(lambda passes: passes[rows], stored)
+
+
+def compute(
+    model: Model, params: Any, texts: Sequence[Encoded], limit: int = batches.LENGTHS[-1]
+) -> CleanStates:
+    """Run every text through the model once. limit: how many word pieces the model takes.
+
+    Raises: UserError, before the work starts, if the passes need more memory than is free.
+    """
+    run = jax.jit(lambda params, inputs: Clean(inputs, *model.states(params, inputs)))
+    clean = functools.partial(run, params)
+    _check_memory(size_in_bytes(clean, texts, limit), len(texts))
+    parts: dict[int, list[Clean]] = {}
+    row = np.zeros(len(texts), np.int32)
+    with tqdm(total=len(texts), desc="clean states", unit="text", disable=None) as bar:
+        for batch in batches.in_order(texts, BATCH, limit):
+            count = len(batch.indices)
+            passes = parts.setdefault(batch.inputs.valid.shape[1], [])
+            row[batch.indices] = sum(len(p.logits) for p in passes) + np.arange(count)
+            found = jax.device_get(clean(batch.inputs))
+            passes.append(jax.tree.map(lambda array, count=count: array[:count], found))
+            bar.update(count)
+    by_length = {}
+    for length in list(parts):
+        stacked = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts.pop(length))
+        by_length[length] = jax.tree.map(jnp.asarray, stacked)
+    return CleanStates(by_length, row)
+
+
+def size_in_bytes(
+    clean: Callable[[BertInputs], Clean], texts: Sequence[Encoded], limit: int
+) -> int:
+    """What the clean passes of all texts take in memory, from their shapes alone."""
+    lengths = [batches.padded_length(len(text.ids), limit) for text in texts]
+    total = 0
+    for length in set(lengths):
+        one = jax.eval_shape(clean, batches.pad([texts[lengths.index(length)]], length))
+        per_text = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+        total += per_text * lengths.count(length)
+    return total
+
+
+def _check_memory(needed: int, texts: int) -> None:
+    free = _free_memory()
+    if needed > free:
+        raise UserError(
+            f"the clean states of {texts} texts need {needed / GIB:.1f} GiB and "
+            f"{free / GIB:.1f} GiB are free: train without --cache-states"
+        )
+
+
+def _free_memory() -> int:
+    """Bytes that the first device still has; for a CPU, those of the machine."""
+    if stats := jax.devices()[0].memory_stats():
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    return psutil.virtual_memory().available
