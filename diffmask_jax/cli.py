@@ -1,4 +1,4 @@
-"""The command line: `diffmask train | explain | evaluate`."""
+"""The command line: `diffmask finetune | train | explain | compare | evaluate`."""
 
 import argparse
 import dataclasses
@@ -12,23 +12,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffmask_jax import __version__
 from diffmask_jax.errors import UserError
+from diffmask_jax.options import parse
 
-UNSET: Any = argparse.SUPPRESS  # options left out leave the run's own defaults in force
 PATHS = ("raw_dir", "data_dir", "train", "dev")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 0 if it went well, 2 after a mistake told in one line, 130 on Ctrl-C."""
-    options = _parse(arguments)
+    options = parse(arguments)
     # transformers advises to install PyTorch, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     _keep_compiled_programs()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that is not UTF-8 shows a ? instead
         sys.stdout.reconfigure(errors="replace")
     try:
-        options.command(options)
+        COMMANDS[options.command](options)
         sys.stdout.flush()
         return 0
     except UserError as error:
@@ -56,6 +55,32 @@ def _keep_compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+def _finetune(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    from diffmask_jax import finetuning
+    from diffmask_jax.data import wordpieces
+    from diffmask_jax.data.texts import read_sst
+    from diffmask_jax.data.trees import LABELS
+    from diffmask_jax.models.hub import load_encoder
+
+    settings = finetuning.Settings(**_those_of(finetuning.Settings, vars(options)))
+    model = load_encoder(options.model, LABELS)
+    splits = [read_sst(split, options.raw_dir, options.data_dir) for split in ("train", "dev")]
+    train, dev = (
+        wordpieces.encode_within(
+            model.tokenizer, split.texts, model.config.positions, options.truncate
+        )
+        for split in splits
+    )
+    labels, dev_labels = (np.asarray(split.labels) for split in splits)
+    scores = finetuning.finetune(model, train, labels, dev, dev_labels, settings, options.out)
+    print(
+        f"kept epoch {scores['epoch']:.0f} in {options.out}: dev accuracy "
+        f"{scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.1%}"
+    )
+
+
 def _train(options: argparse.Namespace) -> None:
     from diffmask_jax import clean_states, fitting, runs
     from diffmask_jax.data import batches, texts, wordpieces
@@ -66,8 +91,7 @@ def _train(options: argparse.Namespace) -> None:
     if Path(options.model).exists():  # else a hub id
         given["model"] = str(Path(options.model).absolute())
     given.setdefault("layers", "example" if options.gate == "input" else "batch")
-    names = {field.name for field in dataclasses.fields(runs.RunConfig)}
-    config = runs.RunConfig(**{name: value for name, value in given.items() if name in names})
+    config = runs.RunConfig(**_those_of(runs.RunConfig, given))
 
     model = load_bert(config.model)
     train, dev = (runs.read_split(config, split) for split in ("train", "dev"))
@@ -97,6 +121,12 @@ def _train(options: argparse.Namespace) -> None:
     )
 
 
+def _those_of(settings: type, given: dict[str, Any]) -> dict[str, Any]:
+    """Those of the given options that are fields of a dataclass."""
+    names = {field.name for field in dataclasses.fields(settings)}
+    return {name: value for name, value in given.items() if name in names}
+
+
 def _explain(options: argparse.Namespace) -> None:
     from diffmask_jax import presenting
     from diffmask_jax.explainer import Explainer
@@ -114,6 +144,25 @@ def _explain(options: argparse.Namespace) -> None:
     if len(texts) == 1 or not any(files):
         width = shutil.get_terminal_size().columns
         presenting.print_all(found, _wants_color(options.color), width, options.layers)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from diffmask_jax import comparing
+    from diffmask_jax.explainer import Explainer
+    from diffmask_jax.files import check_writable, write_atomically
+    from diffmask_jax.render import comparison_html, comparison_png
+
+    if not (options.html or options.png):
+        raise UserError("nowhere to draw: give --html FILE or --png FILE")
+    for path in filter(None, (options.html, options.png)):
+        check_writable(path)
+    explainers = [Explainer.from_pretrained(run, options.model) for run in options.runs]
+    noise = comparing.noise_of(options.runs[0], explainers[0])
+    found = comparing.compare(explainers, noise, options.text, options.truncate)
+    if options.html:
+        write_atomically(options.html, comparison_html.page(found))
+    if options.png:
+        comparison_png.write_png(found, options.png)
 
 
 def _texts(options: argparse.Namespace) -> list[str]:
@@ -151,118 +200,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f"written to {out} and {out.with_suffix('.md').name}", file=sys.stderr)
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options; texts may stand behind options too, which argparse itself does not see."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and (options.command is not _explain or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.text += rest
-    return options
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="diffmask",
-        description="See which tokens a classifier's decision needs, layer by layer.",
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(title="commands", required=True)
-    _add_train(commands.add_parser("train", help="train a probe on a frozen classifier"))
-    _add_explain(commands.add_parser("explain", help="explain texts with a trained probe"))
-    _add_evaluate(commands.add_parser("evaluate", help="masked share, divergence and F1 by layer"))
-    return parser
-
-
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=_train)
-    add = parser.add_argument
-    add("task", choices=["sst", "texts"], help="sst: the treebank; texts: your own, a line each")
-    add("--model", required=True, help="Hugging Face folder or hub id of a BERT classifier")
-    add("--out", required=True, type=Path, help="run folder; an unfinished run there goes on")
-    add("--raw-dir", help="sst: folder of train.txt, dev.txt, test.txt (default: download)")
-    add("--data-dir", help="sst: where the prepared data set is kept (default: TFDS's folder)")
-    add("--train", help="texts: file of training texts, one a line")
-    add("--dev", help="texts: file of validation texts, one a line")
-    add("--truncate", action="store_true", help="cut texts longer than the model takes")
-    add("--gate", choices=["input", "hidden"], default="input", help="what the probe masks")
-    add("--layers", choices=["example", "batch"], help="one depth an example (the default of the "
-        "input probe) or a batch (the authors' way, the only one of the hidden probe)")  # fmt: skip
-    add("--sparsity", choices=["log", "count"], default=UNSET,
-        help="minimise log keep probabilities or their sum")  # fmt: skip
-    add("--steps", type=_positive_int, help="optimiser steps", default=UNSET)
-    add("--batch-size", type=_positive_int, help="texts a step", default=UNSET)
-    add("--steps-per-call", type=_positive_int, default=UNSET,
-        help="steps in one call of the device")  # fmt: skip
-    add("--seed", type=_seed, help="of initialisation, gates and data order", default=UNSET)
-    add("--margin", type=_positive, help="divergence allowed, in nats", default=UNSET)
-    add("--probe-rate", type=_positive, help="learning rate of the probe", default=UNSET)
-    add("--baseline-rate", type=_positive, help="learning rate of the baseline", default=UNSET)
-    add("--multiplier-rate", type=_positive, help="learning rate of the multipliers", default=UNSET)
-    add("--warmup", type=_count, help="steps of linear warm-up", default=UNSET)
-    add("--validate-every", type=_positive_int, help="steps between validations", default=UNSET)
-    add("--validation-texts", type=_positive_int, help="texts of a validation", default=UNSET)
-    add("--tolerance", type=_positive, default=UNSET,
-        help="a probe is kept only if its divergence is at most this many margins")  # fmt: skip
-    add("--cache-states", action="store_true",
-        help="keep the clean states of all training texts in memory: faster steps")  # fmt: skip
-    add("--min-agreement", type=_positive, default=UNSET,
-        help="and if at least this share of predictions stays")  # fmt: skip
-
-
-def _add_explain(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=_explain)
-    add = parser.add_argument
-    add("run", type=Path, help="run folder made by `diffmask train`")
-    add("text", nargs="*", help="texts to explain")
-    add("--file", type=Path, help="file of texts, one a line (default: standard input)")
-    add("--model", help="where the model lies now, if it was moved")
-    add("--layers", action="store_true", help="one row per layer instead of the last one")
-    add("--truncate", action="store_true", help="cut texts longer than the model takes")
-    add("--png", type=Path, help="write a heat map (one text)")
-    add("--html", type=Path, help="write one standalone page")
-    add("--jsonl", type=Path, help="write one JSON object a text")
-    add("--color", choices=["auto", "always", "never"], default="auto")
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=_evaluate)
-    add = parser.add_argument
-    add("run", type=Path, help="run folder made by `diffmask train`")
-    add("--split", choices=["train", "dev", "test"], default="dev", help="of SST")
-    add("--texts", type=Path, help="evaluate on a file of texts, one a line, instead")
-    add("--model", help="where the model lies now, if it was moved")
-    add("--out", type=Path, help="JSON file (default: RUN/evaluation-SPLIT.json)")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = _count(text)
-    if value >= 2**32:  # JAX would take it for another one
-        raise argparse.ArgumentTypeError(f"{text} is not below 2^32")
-    return value
-
+COMMANDS = {
+    "finetune": _finetune,
+    "train": _train,
+    "explain": _explain,
+    "compare": _compare,
+    "evaluate": _evaluate,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

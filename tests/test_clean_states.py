@@ -9,10 +9,10 @@ from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.hub import load_bert
 
-SETTINGS = (
-    "--steps 6 --steps-per-call 2 --validate-every 6 --batch-size 4 --warmup 2 "
-    "--tolerance 1e4 --min-agreement 1e-9"
-).split()
+SETTINGS = [
+    "--steps", "6", "--steps-per-call", "2", "--validate-every", "6", "--batch-size", "4",
+    "--warmup", "2", "--tolerance", "1e4", "--min-agreement", "1e-9",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ FLOORS = [
     {"training", "analysis", "runs", "checkpoints", "clean_states"},
     {"explanation", "fitting", "finetuning"},
     {"explainer"},
-    {"evaluation", "presenting"},
+    {"evaluation", "presenting", "comparing", "options"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -23,30 +23,30 @@ class Statistics(NamedTuple):
 class Moments(NamedTuple):
     """What a pass over a data set carries along: n, mean, and Σ (h − mean)² per dimension."""
 
-    count: Float[Array, ""]
+    n: Float[Array, ""]
     mean: Float[Array, " D"]
     squares: Float[Array, " D"]
 
 
 def moments(state: Float[Array, "N T D"], valid: Bool[Array | np.ndarray, "N T"]) -> Moments:
     """The moments of one batch's valid positions."""
-    count = jnp.sum(valid).astype(state.dtype)
+    n = jnp.sum(valid).astype(state.dtype)
     weight = valid[..., None].astype(state.dtype)
-    mean = jnp.sum(weight * state, axis=(0, 1)) / jnp.maximum(count, 1)
-    return Moments(count, mean, jnp.sum(weight * (state - mean) ** 2, axis=(0, 1)))
+    mean = jnp.sum(weight * state, axis=(0, 1)) / jnp.maximum(n, 1)
+    return Moments(n, mean, jnp.sum(weight * (state - mean) ** 2, axis=(0, 1)))
 
 
 def merge(a: Moments, b: Moments) -> Moments:
     """The moments of two batches together, without cancellation (Chan et al. 1983)."""
-    count = a.count + b.count
-    share, apart = b.count / jnp.maximum(count, 1), b.mean - a.mean
-    squares = a.squares + b.squares + a.count * share * apart**2
-    return Moments(count, a.mean + share * apart, squares)
+    n = a.n + b.n
+    share, apart = b.n / jnp.maximum(n, 1), b.mean - a.mean
+    squares = a.squares + b.squares + a.n * share * apart**2
+    return Moments(n, a.mean + share * apart, squares)
 
 
 def finish(total: Moments) -> Statistics:
     """The statistics that give the bottleneck its noise."""
-    return Statistics(total.mean, jnp.sqrt(total.squares / total.count))
+    return Statistics(total.mean, jnp.sqrt(total.squares / total.n))
 
 
 def statistics(state: Float[Array, "N T D"], valid: Bool[Array | np.ndarray, "N T"]) -> Statistics:
