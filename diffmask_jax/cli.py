@@ -87,9 +87,9 @@ def _train(options: argparse.Namespace) -> None:
     from diffmask_jax.models.hub import load_bert
 
     given = {name: value for name, value in vars(options).items() if value is not None}
-    given |= {name: str(Path(given[name]).absolute()) for name in PATHS if name in given}
+    given |= {name: str(Path(given[name]).resolve()) for name in PATHS if name in given}
     if Path(options.model).exists():  # else a hub id
-        given["model"] = str(Path(options.model).absolute())
+        given["model"] = str(Path(options.model).resolve())
     given.setdefault("layers", "example" if options.gate == "input" else "batch")
     config = runs.RunConfig(**_those_of(runs.RunConfig, given))
 

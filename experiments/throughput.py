@@ -1,9 +1,10 @@
-"""Training steps per second beside PyTorch's, on this machine.
+"""Training steps per second, on this machine: beside PyTorch's, and by the layer that is masked.
 
     python -m experiments.throughput toy [--out reports/throughput] [--rounds 7]
+    python -m experiments.throughput hidden --model MODEL [--out reports/throughput_hidden]
 
-Cost: about a minute on two CPU cores, of which half is compilation. Needs PyTorch. The paper
-reports no speeds.
+Cost: about a minute each on two CPU cores, of which half is compilation. The first one needs
+PyTorch. The paper reports no speeds.
 """
 
 import argparse
@@ -16,19 +17,30 @@ from diffmask_jax.errors import UserError
 def main() -> None:
     """Reads the command line and runs one comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=["toy"])
-    parser.add_argument("--out", type=Path, default=Path("reports/throughput"), help="folder")
+    parser.add_argument("task", choices=["toy", "hidden"])
+    parser.add_argument("--model", help="hidden: a BERT classifier")
+    parser.add_argument("--out", type=Path, help="report folder")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
     arguments = parser.parse_args()
     try:
-        _run(arguments.out, arguments.rounds)
+        if arguments.rounds < 1:
+            raise UserError(f"--rounds must be at least 1, got {arguments.rounds}")
+        _hidden(arguments) if arguments.task == "hidden" else _toy(arguments)
     except UserError as error:
         sys.exit(_fail(error))
 
 
-def _run(folder: Path, rounds: int) -> None:
-    if rounds < 1:
-        raise UserError(f"--rounds must be at least 1, got {rounds}")
+def _hidden(arguments: argparse.Namespace) -> None:
+    from experiments import throughput_hidden
+
+    if not arguments.model:
+        raise UserError("which model? give --model FOLDER")
+    folder = arguments.out or Path("reports/throughput_hidden")
+    folder.mkdir(parents=True, exist_ok=True)
+    throughput_hidden.run(arguments.model, folder, arguments.rounds)
+
+
+def _toy(arguments: argparse.Namespace) -> None:
     try:
         from experiments import throughput_toy
     except ModuleNotFoundError as error:
@@ -37,8 +49,9 @@ def _run(folder: Path, rounds: int) -> None:
         raise UserError(
             "PyTorch is missing: pip install torch, or pip install 'diffmask_jax[torch]'"
         ) from error
+    folder = arguments.out or Path("reports/throughput")
     folder.mkdir(parents=True, exist_ok=True)
-    throughput_toy.run(folder, rounds)
+    throughput_toy.run(folder, arguments.rounds)
 
 
 def _fail(error: UserError) -> int:

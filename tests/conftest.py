@@ -64,6 +64,8 @@ def _save_bert(folder: Path, config: bert.BertConfig = CONFIG, seed: int = 12) -
         values = rng.normal(leaf == "scale", 0.4, shape).astype(np.float32)
         return weights._pytorch_name(module, leaf), values
 
+    names = LABELS if config.classes == len(LABELS) else map(str, range(config.classes))
+    labels = dict(enumerate(names))
     params = jax.eval_shape(lambda: bert.init(jax.random.key(0), config))
     tensors = dict(tensor(*leaf) for leaf in jax.tree_util.tree_leaves_with_path(params))
     description = {
@@ -78,8 +80,8 @@ def _save_bert(folder: Path, config: bert.BertConfig = CONFIG, seed: int = 12) -
         "type_vocab_size": config.segments,
         "hidden_act": config.activation,
         "layer_norm_eps": config.epsilon,
-        "id2label": dict(enumerate(LABELS)),
-        "label2id": {label: number for number, label in enumerate(LABELS)},
+        "id2label": labels,
+        "label2id": {label: number for number, label in labels.items()},
     }
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(tensors, folder / "model.safetensors")

@@ -1,0 +1,81 @@
+"""What several attribution methods say of one text: the data of the paper's Figure 6."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+
+class Panel(NamedTuple):
+    """One method's attributions ≥ 0 in its own unit; rows run from the input upwards.
+
+    name: the method, as a heading; note: one line that says what its values mean
+    """
+
+    name: str
+    note: str
+    rows: tuple[str, ...]
+    values: Float[np.ndarray, "R T"]
+
+
+class Comparison(NamedTuple):
+    """Panels over the same tokens; a panel may lack some of the layers that another has."""
+
+    title: str
+    caption: str
+    tokens: tuple[str, ...]
+    panels: tuple[Panel, ...]
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """All layers: those of the panel that has the most."""
+        return max((panel.rows for panel in self.panels), key=len)
+
+    def shares(self, panel: Panel) -> Float[np.ndarray, "L T"]:
+        """The panel's normalised values at all layers, NaN at those that it lacks."""
+        shares = np.full((len(self.rows), len(self.tokens)), np.nan)
+        shares[[self.rows.index(row) for row in panel.rows]] = normalise(panel.values)
+        return shares
+
+
+def make_comparison(
+    *, title: str, caption: str, tokens: Sequence[str], panels: Sequence[Panel]
+) -> Comparison:
+    """A comparison whose parts are known to fit together.
+
+    Args:
+      title: what is explained, one line; may be empty.
+      caption: what the model predicted, one line; may be empty.
+      tokens: T tokens in reading order, a continued word piece marked by a leading `##`.
+      panels: the methods; `values` may be an array of any dtype.
+
+    Raises:
+      ValueError: there is no panel or no token; a panel's values are not (R, T), negative or not
+        finite; its rows repeat a layer, or are not among the longest panel's in the same order.
+    """
+    if not panels or not tokens:
+        raise ValueError("a comparison needs at least one panel and one token")
+    checked = tuple(_checked(panel, len(tokens)) for panel in panels)
+    comparison = Comparison(title, caption, tuple(tokens), checked)
+    for panel in checked:
+        if panel.rows != tuple(row for row in comparison.rows if row in panel.rows):
+            raise ValueError(f"{panel.name}: rows {panel.rows} do not fit {comparison.rows}")
+    return comparison
+
+
+def normalise(values: Float[np.ndarray, "R T"]) -> Float[np.ndarray, "R T"]:
+    """Each layer divided by its largest value; a layer of zeros stays zero."""
+    largest = values.max(axis=1, keepdims=True)
+    return values / np.where(largest > 0, largest, 1)
+
+
+def _checked(panel: Panel, tokens: int) -> Panel:
+    values, shape = np.asarray(panel.values, dtype=np.float64), (len(panel.rows), tokens)
+    if values.shape != shape:
+        raise ValueError(f"{panel.name}: values have shape {values.shape}, which must be {shape}")
+    if not panel.rows or len(set(panel.rows)) < len(panel.rows):
+        raise ValueError(f"{panel.name}: rows must name each layer once, not {panel.rows}")
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ValueError(f"{panel.name}: attributions must be finite and not negative")
+    return panel._replace(rows=tuple(panel.rows), values=values)

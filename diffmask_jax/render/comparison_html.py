@@ -1,0 +1,101 @@
+"""A comparison of methods as one HTML page that needs nothing else: a card a method.
+
+Tokens run down and layers across, so that a card is as narrow as a phone and words stay readable.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from diffmask_jax.render.comparison import Comparison, Panel
+from diffmask_jax.render.html import document, legend, safe, short
+from diffmask_jax.render.style import level
+
+
+def page(comparison: Comparison) -> str:
+    """A standalone page; a cell prints its share of its layer's largest value, and hovers both."""
+    caption = f'<p class="caption">{safe(comparison.caption)}</p>\n' if comparison.caption else ""
+    cards = "".join(_card(comparison, panel) for panel in comparison.panels)
+    main = f'<div class="panels">\n{cards}</div>\n'
+    return document(comparison.title, caption + _LEGEND, main, _style(len(comparison.rows)))
+
+
+def _card(comparison: Comparison, panel: Panel) -> str:
+    return (
+        f'<article>\n<h2>{safe(panel.name)}</h2>\n<p class="caption">{safe(panel.note)}</p>\n'
+        f'<div class="scroll" tabindex="0">{"".join(_table(comparison, panel))}</div>\n</article>\n'
+    )
+
+
+def _table(comparison: Comparison, panel: Panel) -> Iterator[str]:
+    """As in `html`, the head comes first in the markup and the style sheet draws it below."""
+    values = dict(zip(panel.rows, panel.values, strict=True))
+    lacking = np.full(len(comparison.tokens), np.nan)
+    own = np.array([values.get(row, lacking) for row in comparison.rows])
+    yield f'<table class="grid" aria-label="{safe(panel.name)}: share by token and layer">\n'
+    yield '<thead><tr><th class="axis">layer'
+    for row in comparison.rows:
+        yield f"<th scope=col>{safe(row)}"
+    yield "</thead>\n<tbody>\n"
+    cells = zip(comparison.tokens, comparison.shares(panel).T, own.T, strict=True)
+    for token, shares, attributions in cells:
+        yield f'<tr><th scope=row title="{safe(token)}">{safe(token)}'
+        for share, attribution in zip(shares.tolist(), attributions.tolist(), strict=True):
+            yield _cell(share, attribution)
+        yield "\n"
+    yield "</tbody></table>"
+
+
+def _cell(share: float, attribution: float) -> str:
+    if np.isnan(share):
+        return "<td>"
+    return f'<td class={level(share)} title="{share:.3f} ({attribution:.3g})">{short(share)}'
+
+
+def _style(layers: int) -> str:
+    """As many cards side by side as fit without scrolling; a layer is as wide as the others."""
+    share = f".dm .panels .grid td {{ width: {90 / layers:.1f}% }}\n"
+    return _CARDS + share + f".dm .panels {{ --least: {21 * layers + 130}px }}\n"
+
+
+_LEGEND = legend(
+    "Attribution / largest of the layer",
+    "none",
+    "most",
+    "Each layer is scaled by itself. Hover over a cell for the attribution before scaling.",
+)
+
+_CARDS = """
+body.dm { max-width: 1400px }
+.dm header > .caption { margin: -6px 0 10px }
+.dm .panels {
+  display: grid; gap: 16px;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--least)), 1fr));
+}
+.dm .panels article {
+  --side: 16px; content-visibility: visible; min-width: 0; margin: 0;
+  display: grid; grid-template-rows: subgrid; grid-row: span 3; row-gap: 0;
+}
+.dm .panels .caption { font-size: 13px; margin-bottom: 10px }
+.dm .panels .scroll { padding-right: var(--side); min-width: 0 }
+.dm .panels .grid { width: 100%; border-spacing: 1px }
+.dm .panels .grid td {
+  min-width: 20px; height: 20px; padding: 0; border-radius: 3px; font-size: 9px;
+}
+.dm .panels .grid [scope=row] {
+  color: var(--ink); font-weight: 400; width: 1%; max-width: 9em;
+  overflow: hidden; text-overflow: ellipsis;
+}
+.dm .panels .grid .axis { width: 1%; padding-top: 5px; font-size: 11px }
+.dm .panels .grid [scope=col] { padding-top: 6px; color: var(--quiet); font-size: 11px }
+@media (max-width: 600px) {
+  .dm .panels article { --side: 10px }
+  .dm .panels .grid td { min-width: 18px }
+  .dm .panels .grid [scope=row] { padding-right: 5px }
+}
+@media print {
+  .dm .panels { grid-template-columns: repeat(3, 1fr) }
+  .dm .panels .grid td { min-width: 0; height: 11px; font-size: 5pt }
+  .dm .panels .grid [scope=row] { font-size: 7pt }
+}
+"""

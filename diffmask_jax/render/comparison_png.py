@@ -1,0 +1,92 @@
+"""A comparison of methods as a picture: a grid of panels, tokens downwards and layers across."""
+
+import os
+from typing import TYPE_CHECKING
+
+from diffmask_jax.render.comparison import Comparison, Panel
+from diffmask_jax.render.png import QUIET, color_map, headline, plain_text, save
+from diffmask_jax.render.text import display_width, shorten, visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLUMNS = 3
+_LONGEST_TOKEN = 18  # characters
+
+# All lengths are inches.
+_MARGIN, _GAP = 0.25, 0.3
+_LINE = 0.24
+_CELL_WIDE, _CELL_HIGH = 0.24, 0.2
+_NARROWEST = 2.1  # cells of few layers are stretched: the panel's name needs a line
+_NAME, _LAYERS = 0.3, 0.42  # above and below a panel's cells
+_BAR, _BAR_WIDE, _BAR_HIGH = 0.7, 2.1, 0.12
+_CHARACTER = 0.088  # of a token
+
+
+def write_png(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Writes the panels (a), (b), …, three a line, as a PNG file; one colour bar serves them all.
+
+    Raises:
+      UserError: `path` cannot be written.
+    """
+    save(_draw(comparison), path)
+
+
+def _draw(comparison: Comparison) -> "Figure":
+    from matplotlib.figure import Figure
+
+    tokens = [shorten(visible(token), _LONGEST_TOKEN) for token in comparison.tokens]
+    count = len(comparison.panels)
+    columns, lines = min(_COLUMNS, count), -(-count // _COLUMNS)
+    wide = max(_NARROWEST, _CELL_WIDE * len(comparison.rows))
+    high = _CELL_HIGH * len(tokens)
+    left = _MARGIN + _CHARACTER * max(map(display_width, tokens))
+    width = left + columns * (wide + _GAP) - _GAP + _MARGIN
+    head = headline(comparison.title, comparison.caption, width - 2 * _MARGIN)
+    above, below = _MARGIN + _LINE * len(head) + _NAME, _LAYERS + _BAR
+    height = above + lines * high + (lines - 1) * (_NAME + _LAYERS) + below
+
+    figure = Figure(figsize=(width, height), facecolor="white")
+    grid = figure.add_gridspec(
+        lines, columns, left=left / width, right=1 - _MARGIN / width, top=1 - above / height,
+        bottom=below / height, wspace=_GAP / wide, hspace=(_NAME + _LAYERS) / high,
+    )  # fmt: skip
+    for number, panel in enumerate(comparison.panels):
+        axes = figure.add_subplot(grid[divmod(number, columns)])
+        _draw_panel(axes, comparison, panel, f"({chr(ord('a') + number)})")
+        axes.set_yticks([at + 0.5 for at in range(len(tokens))])
+        named = tokens if number % columns == 0 else []
+        axes.set_yticklabels(named or [""] * len(tokens), size=9, **plain_text())
+        if number + columns >= count:  # nothing is below it
+            axes.set_xlabel("layer", fontsize=8, color=QUIET)
+    for number, (line, look) in enumerate(head):
+        y = 1 - (_MARGIN + _LINE * number) / height
+        figure.text(_MARGIN / width, y, line, va="center", **look, **plain_text())
+    right = 1 - (_MARGIN + _BAR_WIDE) / width
+    _draw_bar(figure, (right, (_BAR - 0.2) / height, _BAR_WIDE / width, _BAR_HIGH / height))
+    return figure
+
+
+def _draw_panel(axes: "Axes", comparison: Comparison, panel: Panel, letter: str) -> None:
+    """Layers that the panel lacks stay white."""
+    shares = comparison.shares(panel).T
+    axes.pcolormesh(shares, cmap=color_map(), vmin=0, vmax=1, edgecolors="white", linewidth=0.7)
+    axes.invert_yaxis()
+    axes.set_title(f"{letter} {visible(panel.name)}", loc="left", size=10, **plain_text())
+    axes.set_xticks([at + 0.5 for at in range(len(comparison.rows))])
+    axes.set_xticklabels([visible(row) for row in comparison.rows], size=8, **plain_text())
+    axes.tick_params(length=0, pad=3)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_bar(figure: "Figure", place: tuple[float, float, float, float]) -> None:
+    from matplotlib.cm import ScalarMappable
+
+    bar = figure.add_axes(place)
+    scale = ScalarMappable(cmap=color_map())
+    figure.colorbar(scale, cax=bar, ticks=[0, 0.5, 1], orientation="horizontal")
+    bar.set_xlabel("attribution / largest of the layer", fontsize=8, color=QUIET, labelpad=2)
+    bar.tick_params(length=0, labelsize=8)
+    for frame in bar.spines.values():
+        frame.set_visible(False)

@@ -1,0 +1,108 @@
+"""Figures 4 and 5: which tokens are kept how long; and how training went, run by run."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from diffmask_jax.analysis.token_groups import Group
+from diffmask_jax.render.png import QUIET, save
+
+INK, BAND, LINE = "#353aa6", "#dfe2f2", "#e2e4ea"
+RUNS = ("#353aa6", "#c2410c", "#0f766e", "#a21caf", "#a16207", "#475569")
+
+
+def token_groups_figure(
+    path: Path, title: str, axis_label: str, panels: dict[str, list[Group]], layers: int
+) -> None:
+    """Mean number of layers that keep a token, by group: a panel a probe, a row a group, as given.
+
+    What the marks mean is said below; the number of tokens stands at the right of each row.
+    """
+    rows = max(map(len, panels.values()))
+    size = (4.6 * len(panels), 0.3 * rows + 1.7)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.06))
+    figure.suptitle(title, fontsize=12, fontweight="bold")
+    figure.supxlabel(
+        "dot and whiskers: mean ± standard error; band: ± standard deviation of the tokens",
+        fontsize=8, color=QUIET,
+    )  # fmt: skip
+    for axes, (name, groups) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        _draw_groups(axes, groups, layers)
+        axes.set_ylim(rows - 0.4, -0.6)
+        axes.set_title(name, fontsize=11)
+        axes.set_xlabel(axis_label, fontsize=9)
+    save(figure, path)
+
+
+def training_figure(
+    path: Path,
+    title: str,
+    curves: dict[str, list[dict[str, float]]],
+    margin: float | None = None,
+) -> None:
+    """Masked share, divergence and agreement over the steps of several runs.
+
+    curves: by run, in order of step, dictionaries with step, masked, divergence and agreement
+    margin: the divergence that is allowed, drawn as a dashed line
+    """
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure.suptitle(title, fontsize=12, fontweight="bold")
+    parts = {"masked": "masked share", "divergence": "divergence (nats)", "agreement": "agreement"}
+    for axes, (key, label) in zip(figure.subplots(1, 3), parts.items(), strict=True):
+        axes.set_title(label, fontsize=10, loc="left")
+        for number, (name, points) in enumerate(curves.items()):
+            steps, values = ([point[k] for point in points] for k in ("step", key))
+            axes.plot(steps, values, color=RUNS[number % len(RUNS)], linewidth=1.4, label=name)
+        axes.set_xlabel("step", fontsize=9)
+        axes.set_ylim(bottom=0, top=None if key == "divergence" else 1.02)
+        if key != "divergence":
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        elif margin is not None:
+            axes.axhline(margin, color="black", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
+            axes.set_title(f"{label}, margin {margin:g} dashed", fontsize=10, loc="left")
+        axes.grid(color=LINE, linewidth=0.8)
+        _clear(axes)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="outside lower center", ncols=min(6, len(curves)), frameon=False, fontsize=9,
+    )  # fmt: skip
+    save(figure, path)
+
+
+def _draw_groups(axes: Axes, groups: list[Group], layers: int) -> None:
+    mean = np.array([group.mean for group in groups])
+    deviation = np.array([group.deviation for group in groups])
+    error = np.nan_to_num([group.standard_error for group in groups])
+    low, high = np.clip([mean - deviation, mean + deviation], 0, layers)
+    rows = range(len(groups))
+    axes.barh(rows, high - low, left=low, height=0.62, color=BAND)
+    axes.errorbar(
+        mean, rows, xerr=error, fmt="o", color=INK, markersize=4, elinewidth=1.4, capsize=4
+    )
+    axes.set_yticks(rows, [group.name for group in groups], fontsize=9)
+    for row, group in zip(rows, groups, strict=True):
+        axes.annotate(
+            f"{group.tokens:,}", (1, row), (4, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", va="center", fontsize=8, color=QUIET,
+        )  # fmt: skip
+    axes.annotate(
+        "tokens", (1, 1), (4, 3), xycoords="axes fraction", textcoords="offset points",
+        fontsize=8, color=QUIET,
+    )  # fmt: skip
+    axes.set_xlim(0, layers)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.grid(axis="x", color=LINE, linewidth=0.8)
+    _clear(axes)
+
+
+def _clear(axes: Axes) -> None:
+    """No frame, no ticks, and the grid behind the data."""
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=9)
+    axes.spines[:].set_visible(False)

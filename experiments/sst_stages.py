@@ -1,0 +1,219 @@
+"""The parts of the SST experiment that take time; each leaves its result in a file and is not
+repeated where that file is there, so that an experiment that was stopped goes on where it was."""
+
+import functools
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from diffmask_jax import clean_states, comparing, fitting, probes, runs
+from diffmask_jax.analysis import faithfulness, methods, token_groups
+from diffmask_jax.analysis.faithfulness import Gates, Outcome
+from diffmask_jax.clean_states import CleanStates
+from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data.sst import load_sst
+from diffmask_jax.data.trees import Sentence
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.explainer import Explainer
+from diffmask_jax.files import write_atomically
+from diffmask_jax.models.hub import Checkpoint
+from diffmask_jax.objective import Game, clean_pass
+from diffmask_jax.runs import RunConfig
+
+BATCH = 32
+SCHULZ_BATCH = 64
+PerText = list[np.ndarray]
+
+
+class Study(NamedTuple):
+    """What is studied, and where its results lie."""
+
+    model: Checkpoint
+    sentences: list[Sentence]
+    encoded: list[Encoded]
+    folder: Path
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The gold label of every development sentence."""
+        return np.array([sentence.label for sentence in self.sentences])
+
+    def batches(self, size: int) -> list[batches.Batch]:
+        """The development sentences."""
+        return list(batches.in_order(self.encoded, size, self.model.config.positions))
+
+
+def open_study(model: Checkpoint, raw_dir: str | None, data_dir: str | None, out: Path) -> Study:
+    """The development set as a model reads it. Raises: UserError if they do not fit together."""
+    places = [Path(place) if place else None for place in (raw_dir, data_dir)]
+    sentences = load_sst("dev", *places)
+    if len(model.labels) != 5:
+        raise UserError(
+            f"{model.path} has {len(model.labels)} classes and SST has 5: "
+            "fine-tune it with `diffmask finetune sst`"
+        )
+    texts = [sentence.text for sentence in sentences]
+    encoded = wordpieces.encode_within(model.tokenizer, texts, model.config.positions, cut=True)
+    return Study(model, sentences, encoded, out)
+
+
+def kept(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays that an earlier call left in a file, or those made, and left there, now."""
+    if not file.exists():
+        buffer = io.BytesIO()
+        np.savez(buffer, **make())  # type: ignore[arg-type]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, buffer.getvalue())
+    with np.load(file) as arrays:
+        return dict(arrays)
+
+
+class Measured(NamedTuple):
+    """What the runs of one gate say of every development sentence, a list entry a run."""
+
+    folders: list[Path]
+    explainers: list[Explainer]
+    log_keep: list[PerText]
+    sampled: list[Outcome]
+    thresholded: list[Outcome]
+
+    def layers_kept(self) -> PerText:
+        """The expected number of layers that keep each token, averaged over the runs."""
+        runs = [[token_groups.layers_kept(np.exp(text)) for text in run] for run in self.log_keep]
+        return [np.mean(texts, axis=0) for texts in zip(*runs, strict=True)]
+
+    def curves(self) -> dict[str, list[dict[str, float]]]:
+        """The validations of every run."""
+        lines = {f.name: (f / "validation.jsonl").read_text().splitlines() for f in self.folders}
+        return {name: [json.loads(line) for line in found] for name, found in lines.items()}
+
+
+def measure(study: Study, folders: Sequence[Path]) -> Measured:
+    """Keep probabilities, and faithfulness with sampled and with thresholded gates."""
+    found = Measured([], [], [], [], [])
+    for folder in tqdm(folders, "measure", unit="run", disable=None):
+        explainer = Explainer.from_pretrained(folder)
+        place = study.folder / "measured" / folder.name
+        found.folders.append(folder)
+        found.explainers.append(explainer)
+        found.log_keep.append(log_keep(study, explainer, place / "log_keep.npz"))
+        for gates, outcomes in (
+            (faithfulness.sampled, found.sampled),
+            (faithfulness.thresholded, found.thresholded),
+        ):
+            outcomes.append(outcome(study, explainer, gates, place / f"{gates.__name__}.npz"))
+    return found
+
+
+def train_all(configs: dict[Path, RunConfig], model: Checkpoint) -> None:
+    """Train every run that is not finished; the clean states are computed once for all."""
+    data: tuple[list[Encoded], list[Encoded], CleanStates] | None = None
+    for folder, config in configs.items():
+        runs.open_run(folder, config)
+        if fitting.steps_done(folder) >= config.steps:
+            continue
+        if data is None:
+            limit = model.config.positions
+            train, dev = (
+                wordpieces.encode_within(
+                    model.tokenizer, runs.read_split(config, split).texts, limit, cut=True
+                )
+                for split in ("train", "dev")
+            )
+            data = train, dev, clean_states.compute(model.model, model.params, train, limit)
+        print(f"training {folder.name}", flush=True)
+        if fitting.fit(config, folder, model, *data) is None:
+            raise UserError(f"{folder}: no validation was feasible; train longer")
+
+
+def outcome(study: Study, explainer: Explainer, gates: Gates, file: Path) -> Outcome:
+    """What masking with a run's gates does to every development sentence at every layer."""
+
+    def make() -> dict[str, np.ndarray]:
+        of_batch = jax.jit(functools.partial(faithfulness.outcome_of, explainer.game, gates))
+        found = faithfulness.measure(
+            functools.partial(of_batch, *explainer.params), study.batches(BATCH), jax.random.key(0)
+        )
+        return found._asdict()
+
+    return Outcome(**kept(file, make))
+
+
+def log_keep(study: Study, explainer: Explainer, file: Path) -> PerText:
+    """log P(z ≠ 0) of a run, nats, (L, T) for every development sentence."""
+    find = jax.jit(functools.partial(_log_keep, explainer.game))
+
+    def make() -> dict[str, np.ndarray]:
+        found = [find(*explainer.params, batch.inputs) for batch in study.batches(BATCH)]
+        return {"log_keep": _joined(study, study.batches(BATCH), found)}
+
+    return _split(study, kept(file, make)["log_keep"])
+
+
+def _log_keep(
+    game: Game, model_params: Any, probe_params: Any, inputs: Any
+) -> Float[Array, "L B T"]:
+    clean = clean_pass(game, model_params, inputs)
+    votes = probes.vote_logits(game.probe, probe_params, clean.states)
+    return jnp.stack(probes.log_keep_probabilities(game.probe, votes))
+
+
+def schulz(study: Study, explainer: Explainer, run: Path, folder: Path) -> PerText:
+    """Schulz et al.'s attributions to every state, (L, T) for every development sentence."""
+    noise = comparing.noise_of(run, explainer)
+    method = methods.ON_TEXT["schulz"]
+
+    @jax.jit
+    def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "L B T"]:
+        clean = clean_pass(explainer.game, params, inputs)
+        return methods.at_every_layer(
+            method, explainer.game.model, explainer.game.family, params, noise, key, clean
+        )
+
+    found = []
+    stream = study.batches(SCHULZ_BATCH)
+    for number, batch in enumerate(tqdm(stream, "Schulz et al.", unit="batch", disable=None)):
+
+        def make(number: int = number, batch: batches.Batch = batch) -> dict[str, np.ndarray]:
+            key = jax.random.fold_in(jax.random.key(0), number)
+            return {"found": np.asarray(attribute(explainer.params[0], key, batch.inputs))}
+
+        found.append(kept(folder / f"{number:03}.npz", make)["found"])
+    return _split(study, _joined(study, stream, found))
+
+
+def probabilities(study: Study, explainer: Explainer, file: Path) -> np.ndarray:
+    """The model's class probabilities for every development sentence, unmasked."""
+    states = explainer.game.model.states
+    find = jax.jit(lambda params, inputs: jax.nn.softmax(states(params, inputs)[0]))
+
+    def make() -> dict[str, np.ndarray]:
+        found = np.zeros((len(study.encoded), len(study.model.labels)), np.float32)
+        for batch in study.batches(BATCH):
+            found[batch.indices] = find(explainer.params[0], batch.inputs)[: len(batch.indices)]
+        return {"probabilities": found}
+
+    return kept(file, make)["probabilities"]
+
+
+def _joined(study: Study, stream: Sequence[batches.Batch], found: Sequence[Any]) -> np.ndarray:
+    """Batches of (L, B, T) -> (L, all tokens), the sentences in their order and unpadded."""
+    texts: dict[int, np.ndarray] = {}
+    for batch, array in zip(stream, found, strict=True):
+        for row, index in enumerate(batch.indices):
+            texts[index] = np.asarray(array)[:, row, : len(study.encoded[index].tokens)]
+    return np.concatenate([texts[index] for index in range(len(texts))], axis=1)
+
+
+def _split(study: Study, joined: np.ndarray) -> PerText:
+    ends = np.cumsum([len(text.tokens) for text in study.encoded])
+    return np.split(joined, ends[:-1], axis=1)

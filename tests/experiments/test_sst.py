@@ -1,0 +1,123 @@
+"""The SST experiment from end to end on a tiny BERT: it reports, and goes on where it was."""
+
+import dataclasses
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from diffmask_jax.analysis.faithfulness import Outcome
+from experiments import sst, sst_numbers
+
+pytest.importorskip("tensorflow_datasets")
+
+LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
+SHORT = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "warmup": 1, "validate_every": 2}
+CLAIMS = {
+    *(f"sst.{gate}.{name}" for gate in ("input", "hidden")
+      for name in ("f1_original", "f1_masked", "f1_change", "masked")),
+    "sst.stability.input", "sst.stability.hidden", "sst.cls_last.diffmask", "sst.cls_last.schulz",
+    "sst.fig4.polar_minus_neutral", "sst.fig4.polar_minus_neutral.hidden",
+}  # fmt: skip
+
+
+@pytest.fixture
+def places(save_bert, sentences, tmp_path, monkeypatch):
+    """A five-class model, trees of its words, tags; and settings of a few steps."""
+    from tests.conftest import CONFIG
+
+    model = save_bert(tmp_path / "model", dataclasses.replace(CONFIG, classes=5))
+    words = [text.replace(",", " ,").replace("!", " !").split() for text in sentences]
+    trees = [
+        f"({n % 5} {' '.join(f'({(n + i) % 5} {word})' for i, word in enumerate(text))})\n"
+        for n, text in enumerate(words)
+    ]
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.txt").write_text("".join(trees))
+    tags = [json.dumps({"words": text, "upos": ["NOUN"] * len(text)}) for text in words]
+    (tmp_path / "tags.jsonl").write_text("\n".join(tags) + "\n")
+    settings = {gate: sst.SETTINGS[gate] | SHORT | LOOSE for gate in sst.GATES}
+    monkeypatch.setattr(sst, "SETTINGS", settings)
+    monkeypatch.setattr(sst, "SENTENCE", "a great film")
+    return {
+        "--model": model, "--raw-dir": tmp_path, "--data-dir": tmp_path / "data",
+        "--tags": tmp_path / "tags.jsonl", "--seeds": 2, "--out": tmp_path / "report",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def experiment(places, monkeypatch):
+    """Run it with some options changed."""
+
+    def run(**changed) -> None:
+        options = places | {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+        arguments = [str(part) for option in options.items() for part in option]
+        monkeypatch.setattr(sys, "argv", ["sst", *arguments])
+        sst.main()
+
+    return run
+
+
+def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
+    experiment()
+    out = places["--out"]
+    first = json.loads((out / "report.json").read_text())
+    assert {claim["id"] for claim in first["claims"]} == CLAIMS
+    for figure in ("figure4", "figure5", "figure6", "training_input", "training_hidden"):
+        assert (out / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert set(first["raw"]["figure4"]) == {"input tokens", "hidden states"}
+    kept = sorted(out.rglob("*.npz"))
+    assert len(kept) == 2 * 2 * 3 + 2  # runs × measurements, the model, one batch of Schulz et al.
+
+    times = [file.stat().st_mtime_ns for file in kept]
+    kept[0].unlink()  # as if it had been stopped before
+    experiment()
+    second = json.loads((out / "report.json").read_text())
+    assert second["claims"] == first["claims"] and second["raw"] == first["raw"]
+    assert [file.stat().st_mtime_ns for file in kept][1:] == times[1:]
+
+
+def test_a_wrong_tag_file_is_refused_before_the_training(experiment, places, tmp_path, capsys):
+    lines = places["--tags"].read_text().splitlines()
+    lines[3] = lines[3].replace('"film"', '"plot"').replace('"actor"', '"plot"')
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text("\n".join(lines))
+    with pytest.raises(SystemExit) as stopped:
+        experiment(tags=wrong)
+    assert stopped.value.code == 2
+    assert "wrong.jsonl:4" in capsys.readouterr().err
+    assert not (places["--out"] / "runs").exists()
+
+
+def test_a_head_of_other_classes_is_refused(experiment, tiny_bert, capsys):
+    with pytest.raises(SystemExit):
+        experiment(model=tiny_bert)
+    assert "has 3 classes and SST has 5" in capsys.readouterr().err
+
+
+def test_the_largest_attribution_must_be_alone():
+    first = np.zeros((3, 4))
+    first[-1, 0] = 1.0
+    tie = first.copy()
+    tie[0, 2] = 1.0
+    assert sst_numbers.cls_largest([first, first], slice(None)) == 1.0
+    assert sst_numbers.cls_largest([first, tie], slice(None)) == 0.5
+    assert sst_numbers.cls_largest([first, tie], slice(-1, None)) == 1.0
+
+
+def test_stability_is_the_deviation_over_runs():
+    one, other = [np.log(np.full((2, 3), 0.2))], [np.log(np.full((2, 3), 0.6))]
+    expected = np.std([0.2, 0.6], ddof=1)
+    np.testing.assert_allclose(sst_numbers.stability([one, other]), expected)
+
+
+def test_flips_are_counted_by_the_models_certainty():
+    probabilities = np.array([[0.5, 0.45, 0.05], [0.9, 0.05, 0.05], [0.52, 0.43, 0.05]])
+    outcome = Outcome(
+        masked=np.zeros((2, 3)), divergence=np.zeros((2, 3)),
+        prediction=np.array([[1, 0, 0], [0, 0, 1]]), original=np.array([0, 0, 0]),
+    )  # fmt: skip
+    low, high = sst_numbers.flips(probabilities, [outcome])
+    assert (low.gap, low.sentences, low.flipped) == ("0–0.1", 2, 0.5)
+    assert (high.sentences, high.flipped) == (1, 0.0)
