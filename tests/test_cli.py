@@ -384,3 +384,48 @@ def test_no_command_is_told_what_there_is(capsys):
         cli.main([])
     assert ended.value.code == 2
     assert "train" in capsys.readouterr().err
+
+
+# --- fine-tuning -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def treebank(tmp_path):
+    """A folder of trees in the tiny classifier's words, labelled by one of them."""
+    pytest.importorskip("tensorflow_datasets")
+    words = ["bad", "dull", "film", "fun", "great"]
+    trees = [f"({n % 5} (2 the) ({n % 5} {words[n % 5]}))\n" for n in range(10)]
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.txt").write_text("".join(trees))
+    return ["--raw-dir", tmp_path, "--data-dir", tmp_path / "data"]
+
+
+def test_a_fine_tuned_model_can_be_trained_on_and_explained(tiny_bert, treebank, tmp_path, capsys):
+    model = tmp_path / "model"
+    command = ["finetune", "sst", "--model", tiny_bert, *treebank, "--out", model]
+    settings = ["--epochs", 2, "--batch-size", 5, "--encoder-rate", 0.01, "--head-rate", 0.01]
+    assert cli.main([*map(str, [*command, *settings])]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("macro_f1") == 2 and printed.err == ""
+    assert "kept epoch" in printed.out.splitlines()[-1]
+
+    labels = json.loads((model / "config.json").read_text())["id2label"]
+    assert labels["0"] == "very negative" and labels["4"] == "very positive"
+    train = ["train", "sst", "--model", model, *treebank, "--out", tmp_path / "run"]
+    few = ["--steps", 2, "--steps-per-call", 1, "--batch-size", 2, "--validate-every", 2]
+    loose = ["--tolerance", 1e4, "--min-agreement", 1e-9]
+    assert cli.main([*map(str, [*train, *few, *loose])]) == 0
+    assert cli.main(["explain", str(tmp_path / "run"), "the film"]) == 0
+
+
+def test_a_fine_tuning_that_cannot_be_is_refused(tiny_bert, treebank, tmp_path, refused):
+    command = ["finetune", "sst", "--model", tiny_bert, "--out", tmp_path / "model"]
+    assert "no folder" in refused("finetune", "sst", "--model", "a/b/c", "--out", tmp_path / "m")
+    assert "nowhere" in refused(*command, "--raw-dir", tmp_path / "nowhere")
+
+
+def test_a_treebank_for_a_model_of_fewer_classes_is_refused(tiny_bert, treebank, tmp_path, refused):
+    command = ["train", "sst", "--model", tiny_bert, *treebank, "--out", tmp_path / "run"]
+    with pytest.raises(AssertionError):  # the prepared data set is a new folder, and meant to stay
+        refused(*command)
+    assert "labels 0–4, but the model has 3 classes" in refused(*command)

@@ -17,7 +17,9 @@ SHORT = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "warmup": 1, "validat
 CLAIMS = {
     *(f"sst.{gate}.{name}" for gate in ("input", "hidden")
       for name in ("f1_original", "f1_masked", "f1_change", "masked")),
-    "sst.stability.input", "sst.stability.hidden", "sst.cls_last.diffmask", "sst.cls_last.schulz",
+    "sst.stability.input", "sst.stability.hidden",
+    *(f"sst.cls_last.{method}{of}" for method in ("diffmask", "schulz")
+      for of in ("", ".of_all_states")),
     "sst.fig4.polar_minus_neutral", "sst.fig4.polar_minus_neutral.hidden",
 }  # fmt: skip
 

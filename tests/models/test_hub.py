@@ -15,7 +15,8 @@ import pytest
 import safetensors.numpy
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.hub import load_bert, read_tokenizer
+from diffmask_jax.models.bert import Dropout
+from diffmask_jax.models.hub import load_bert, load_encoder, read_tokenizer
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fun", "##ny", "film", ".", ","]
@@ -206,6 +207,96 @@ def test_labels_default_to_two_numbered_ones(folder):
     assert load_bert(folder).labels == ("LABEL_0", "LABEL_1")
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Dropout(0.1, 0.1, 0.1)),
+        ({"hidden_dropout_prob": 0.3, "classifier_dropout": None}, Dropout(0.3, 0.1, 0.3)),
+        ({"attention_probs_dropout_prob": 0, "classifier_dropout": 0.2}, Dropout(0.1, 0, 0.2)),
+    ],
+)
+def test_dropout_is_read_with_the_defaults_of_transformers(folder, changes, expected):
+    save_rest(folder, **changes)
+    assert load_bert(folder).config.dropout == expected
+
+
+# --- an encoder, whose head is made anew -----------------------------------------------------
+
+ENCODER = {name: tensor for name, tensor in WEIGHTS.items() if "classifier" not in name}
+WITHOUT_POOLER = {name: tensor for name, tensor in ENCODER.items() if "pooler" not in name}
+PREDICTIONS = {
+    "cls.predictions.bias": np.ones(12, np.float32),
+    "cls.seq_relationship.weight": np.ones((2, 8), np.float32),
+}
+
+
+def bare(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The names that BertModel gives its tensors."""
+    return {name.removeprefix("bert."): tensor for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("weights", "has_pooler"),
+    [
+        (WEIGHTS, True),
+        (ENCODER, True),
+        (WITHOUT_POOLER, False),
+        (bare(ENCODER) | {"embeddings.position_ids": np.arange(16)[None]}, True),
+        (bare(WITHOUT_POOLER), False),
+        (ENCODER | PREDICTIONS, True),
+        (WEIGHTS | {"classifier.weight": np.ones((7, 8)), "classifier.bias": np.ones(7)}, True),
+    ],
+)
+def test_an_encoder_of_any_kind_gets_a_fresh_head(folder, weights, has_pooler):
+    expected = load_bert(folder).params
+    save_safetensors(folder, weights)
+    save_rest(folder, id2label={"0": "score"})
+    checkpoint = load_encoder(folder, ["no", "maybe", "yes", "surely"])
+    assert checkpoint.labels == ("no", "maybe", "yes", "surely")
+    assert checkpoint.config.classes == 4
+    params = checkpoint.params
+    for part in ("word", "embeddings", "blocks"):
+        assert_same(params[part], expected[part])
+    pooler, classifier = params["head"]["pooler"], params["head"]["classifier"]
+    if has_pooler:
+        assert_same(pooler, expected["head"]["pooler"])
+    for fresh in [classifier] if has_pooler else [classifier, pooler]:
+        assert (np.asarray(fresh["bias"]) == 0).all()
+        assert 0.01 < np.std(fresh["kernel"]) < 0.03
+    assert classifier["kernel"].shape == (8, 4)
+
+
+def test_the_head_depends_on_the_seed_alone(folder):
+    heads = [load_encoder(folder, "ab", seed).params["head"]["classifier"] for seed in (0, 0, 1)]
+    assert_same(heads[0], heads[1])
+    assert not np.array_equal(heads[0]["kernel"], heads[2]["kernel"])
+
+
+@pytest.mark.parametrize("labels", [[], ["one"], ["same", "same"], ["name", " "]])
+def test_classes_without_different_names_are_refused(folder, labels):
+    with pytest.raises(UserError, match="two or more different names"):
+        load_encoder(folder, labels)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+        (lambda folder: (folder / "vocab.txt").unlink(), "no tokenizer"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
+        (lambda folder: save_rest(folder, model_type="roberta"), "'roberta' is not supported"),
+        (lambda folder: save_rest(folder, hidden_size=4), "config.json asks for"),
+        (lambda folder: save_safetensors(folder, PREDICTIONS), "lack the tensor"),
+        (lambda folder: (folder / "vocab.txt").write_text("\n".join("abcdefghijklmn")), "pieces"),
+    ],
+)
+def test_an_encoder_that_cannot_be_had_is_refused(folder, spoil, message):
+    spoil(folder)
+    with pytest.raises(UserError, match=message) as refusal:
+        load_encoder(folder, ["no", "yes"])
+    assert "\n" not in str(refusal.value)
+
+
 # --- the tokenizer ---------------------------------------------------------------------------
 
 
@@ -393,6 +484,8 @@ def test_a_checkpoint_without_a_head_asks_for_fine_tuning(folder):
         ({"hidden_size": None}, ["hidden_size", "None"]),
         ({"hidden_size": "8"}, ["hidden_size", "'8'"]),
         ({"num_attention_heads": 3}, ["8", "3 heads"]),
+        ({"hidden_dropout_prob": "0.1"}, ["hidden_dropout_prob", "'0.1'"]),
+        ({"classifier_dropout": 1.0}, ["dropout", "1.0"]),
         ({"id2label": {"0": "score"}}, ["regression"]),
         ({"id2label": {"bad": "0", "good": "1"}}, ["id2label"]),
         ({"id2label": ["bad", "good"]}, ["id2label"]),

@@ -1,0 +1,258 @@
+"""A labelled set is learned, the best epoch kept, and a stopped fine-tuning ends as a whole one."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffmask_jax import finetuning
+from diffmask_jax.analysis.faithfulness import macro_f1
+from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.errors import UserError
+from diffmask_jax.finetuning import Settings, finetune
+from diffmask_jax.models.hub import Checkpoint, load_bert, load_encoder
+
+# Good and bad films, by one word; a length of text for each of the two shortest buckets.
+TEXTS = [
+    f"{start} film {verb} {word}{end}"
+    for start in ("a", "the")
+    for verb in ("was", "is", "is very")
+    for word in ("great", "fun", "warm", "dull", "bad", "slow")
+    for end in ("", " and the plot was too , but the acting was not")
+]
+LABELS = np.array([int(any(w in text for w in ("great", "fun", "warm"))) for text in TEXTS])
+SETTINGS = Settings(epochs=3, batch_size=8, steps_per_call=2, encoder_rate=2e-3, head_rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bert) -> Checkpoint:
+    """The tiny encoder under a fresh head for two classes."""
+    return load_encoder(tiny_bert, ("bad", "good"))
+
+
+@pytest.fixture(scope="module")
+def encoded(model) -> list[wordpieces.Encoded]:
+    return wordpieces.batch_encode(model.tokenizer, TEXTS)
+
+
+@pytest.fixture(scope="module")
+def whole(model, encoded, tmp_path_factory) -> Path:
+    """The folder of a fine-tuning that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "model"
+    finetune(model, encoded, LABELS, encoded, LABELS, SETTINGS, folder)
+    return folder
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / "finetuning" / "history.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def predictions(folder: Path, encoded: list[wordpieces.Encoded]) -> np.ndarray:
+    kept = load_bert(folder)
+    logits, _ = jax.jit(kept.model.states)(kept.params, batches.pad(encoded, 20))
+    return np.asarray(logits.argmax(-1))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# --- learning --------------------------------------------------------------------------------
+
+
+def test_a_labelled_set_is_learned(model, encoded, tmp_path, capsys):
+    settings = dataclasses.replace(SETTINGS, epochs=12)
+    scores = finetune(model, encoded, LABELS, encoded, LABELS, settings, tmp_path / "model")
+    found = history(tmp_path / "model")
+    assert [line["epoch"] for line in found] == list(range(1, 13))
+    assert found[-1]["loss"] < 0.1 < 0.5 < found[0]["loss"]
+    assert scores["accuracy"] == scores["macro_f1"] == 1.0
+    np.testing.assert_array_equal(predictions(tmp_path / "model", encoded), LABELS)
+    assert load_bert(tmp_path / "model").labels == ("bad", "good")
+    printed = capsys.readouterr()
+    assert printed.out.count("macro_f1") == 12 and printed.err == ""
+
+
+def test_every_parameter_is_trained_and_the_given_ones_stay(model, whole):
+    kept = load_bert(whole)
+    for name in ("word", "embeddings", "blocks", "head"):
+        pairs = zip(
+            jax.tree.leaves(kept.params[name]), jax.tree.leaves(model.params[name]), strict=True
+        )
+        for new, old in pairs:
+            assert np.isfinite(old).all() and not np.array_equal(new, old), name
+
+
+def test_the_scores_are_those_of_the_kept_model(model, encoded, whole):
+    best = max(history(whole), key=lambda line: line["macro_f1"])
+    found = predictions(whole, encoded)
+    assert best["accuracy"] == np.mean(found == LABELS)
+    assert best["macro_f1"] == macro_f1(found, LABELS)
+    assert not (whole / "finetuning" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(("course", "kept"), [((0.2, 0.9, 0.5), 2), ((0.7, 0.7, 0.1), 1)])
+def test_the_first_of_the_best_epochs_is_kept(
+    model, encoded, whole, tmp_path, monkeypatch, course, kept
+):
+    seen, given = [], iter(course)
+
+    def evaluator(*_):
+        def evaluate(params):
+            seen.append(jax.tree.map(np.array, params))
+            return {"accuracy": 0.5, "macro_f1": next(given)}
+
+        return evaluate
+
+    monkeypatch.setattr(finetuning, "_evaluator", evaluator)
+    scores = finetune(model, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path)
+    assert (scores["epoch"], scores["macro_f1"]) == (kept, course[kept - 1])
+    jax.tree.map(np.testing.assert_array_equal, load_bert(tmp_path).params, seen[kept - 1])
+
+
+def test_a_finished_one_is_left_as_it_is(model, encoded, whole, monkeypatch):
+    before = files(whole)
+    monkeypatch.setattr(finetuning, "_train", lambda *_: pytest.fail("trained again"))
+    scores = finetune(model, encoded, LABELS, encoded, LABELS, SETTINGS, whole)
+    assert scores == max(history(whole), key=lambda line: line["macro_f1"])
+    assert files(whole) == before
+
+
+def test_another_seed_is_another_training(model, encoded, whole, tmp_path):
+    settings = dataclasses.replace(SETTINGS, seed=1)
+    finetune(model, encoded, LABELS, encoded, LABELS, settings, tmp_path)
+    assert [line["loss"] for line in history(tmp_path)] != [line["loss"] for line in history(whole)]
+
+
+# --- stopping and going on -------------------------------------------------------------------
+
+
+class Stopped(BaseException):
+    """What a kill does to a process, inside one."""
+
+
+@pytest.mark.parametrize("place", ["save_bert", "write_atomically", "_epoch"])
+@pytest.mark.parametrize("calls", [2, 3])
+def test_a_stopped_fine_tuning_ends_as_a_whole_one(
+    model, encoded, whole, tmp_path, monkeypatch, place, calls
+):
+    """Stopped before, while and after an epoch's model and scores are written, once each."""
+    rest, real = iter(range(calls - 1)), getattr(finetuning, place)
+
+    def stopping(*arguments):
+        if next(rest, None) is None:
+            raise Stopped
+        return real(*arguments)
+
+    arguments = model, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path / "model"
+    with monkeypatch.context() as patch:
+        patch.setattr(finetuning, place, stopping)
+        try:
+            finetune(*arguments)
+            assert place == "save_bert", "fewer epochs than that improved on the one before"
+        except Stopped:
+            assert len(history_if_any(tmp_path / "model")) < SETTINGS.epochs
+    finetune(*arguments)
+    assert files(tmp_path / "model") == files(whole)
+
+
+def history_if_any(folder: Path) -> list[dict[str, float]]:
+    return history(folder) if (folder / "finetuning" / "history.jsonl").exists() else []
+
+
+def test_an_epoch_that_was_finished_is_not_repeated(model, encoded, tmp_path, monkeypatch):
+    started, real = [], finetuning._epoch
+
+    def counting(state, *arguments):
+        started.append(int(state.step))
+        if len(started) == 3:
+            raise Stopped
+        return real(state, *arguments)
+
+    monkeypatch.setattr(finetuning, "_epoch", counting)
+    arguments = model, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path
+    with pytest.raises(Stopped):
+        finetune(*arguments)
+    finetune(*arguments)
+    epoch = 2 * round(len(TEXTS) / 16)
+    assert started == [0, epoch, 2 * epoch, 2 * epoch]
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+def assert_refused(message: str, model, encoded, folder, **changes) -> None:
+    given = {
+        "train": encoded, "labels": LABELS, "dev": encoded, "dev_labels": LABELS,
+        "settings": SETTINGS, **changes,
+    }  # fmt: skip
+    before = files(folder) if folder.exists() else None
+    with pytest.raises(UserError, match=message) as refusal:
+        finetune(model, folder=folder, **given)
+    assert "\n" not in str(refusal.value)
+    assert (files(folder) if folder.exists() else None) == before
+
+
+@pytest.mark.parametrize("part", ["labels", "dev_labels"])
+@pytest.mark.parametrize(("wrong", "message"), [(2, "labels 0–2, the model has 2"), (-1, "-1–1")])
+def test_labels_outside_the_classes_are_refused(model, encoded, tmp_path, part, wrong, message):
+    labels = np.where(np.arange(len(LABELS)) == 3, wrong, LABELS)
+    assert_refused(message, model, encoded, tmp_path / "new", **{part: labels})
+
+
+def test_texts_without_a_label_each_are_refused(model, encoded, tmp_path):
+    assert_refused("72 texts and 71 labels", model, encoded, tmp_path / "new", labels=LABELS[1:])
+    nothing = {"dev": [], "dev_labels": LABELS[:0]}
+    assert_refused("0 texts and 0 labels", model, encoded, tmp_path / "new", **nothing)
+
+
+def test_fewer_texts_than_a_batch_are_refused(model, encoded, tmp_path):
+    few = {"train": encoded[:5], "labels": LABELS[:5]}
+    assert_refused("5 texts do not fill one batch of 8", model, encoded, tmp_path / "new", **few)
+
+
+def test_a_text_longer_than_the_model_takes_is_refused(model, encoded, tmp_path):
+    long = wordpieces.encode(model.tokenizer, "film " * 30)
+    texts = [*encoded[:-1], long]
+    assert_refused(
+        "32 word pieces and the limit is 20", model, encoded, tmp_path / "new", dev=texts
+    )
+
+
+def test_a_folder_of_something_else_is_refused(model, encoded, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert_refused("is not empty and holds no fine-tuning", model, encoded, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": dataclasses.replace(SETTINGS, epochs=4)}, "epochs 3 → 4"),
+        ({"labels": 1 - LABELS}, "data '.*' → '.*'"),
+    ],
+)
+def test_another_fine_tuning_is_refused(model, encoded, whole, changes, message):
+    assert_refused(message, model, encoded, whole, **changes)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_damaged_settings_are_refused(model, encoded, whole, tmp_path, text):
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (folder / "finetuning" / "settings.json").write_text(text)
+    assert_refused("cannot fine-tune in", model, encoded, folder)
+
+
+def test_numbers_that_stop_being_finite_stop_the_training(model, encoded, tmp_path):
+    params = jax.tree.map(jnp.copy, model.params)
+    params["head"]["classifier"]["bias"] = jnp.full(2, jnp.nan)
+    with pytest.raises(UserError, match="not finite: lower --encoder-rate or --head-rate"):
+        finetune(
+            model._replace(params=params), encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path
+        )
+    assert not (tmp_path / "model.safetensors").exists()
