@@ -96,18 +96,27 @@ def read_split(config: RunConfig, split: str) -> Texts:
 def open_run(folder: Path, config: RunConfig) -> bool:
     """Make the run's folder, or find it there from the same configuration; True if it was there.
 
+    A run may be made longer: no step depends on how many follow.
+
     Raises: UserError if the folder holds something else, or a run with another configuration.
     """
     file = folder / "config.json"
     if file.exists():
         stored = dataclasses.asdict(load_config(folder))
         asked = dataclasses.asdict(config)
-        differing = [f"{k} {stored[k]!r} → {asked[k]!r}" for k in asked if stored[k] != asked[k]]
+        longer = config.steps > stored["steps"]
+        differing = [
+            f"{k} {stored[k]!r} → {asked[k]!r}"
+            for k in asked
+            if stored[k] != asked[k] and not (k == "steps" and longer)
+        ]
         if differing:
             raise UserError(
                 f"{folder} holds a run with another configuration ({', '.join(differing)}): "
                 "choose another --out, or repeat its options to continue it"
             )
+        if longer:
+            write_atomically(file, json.dumps(asked, indent=1) + "\n")
         return True
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -77,6 +77,17 @@ def test_a_run_trains_validates_and_keeps_the_probe_that_masks_most(whole, gate)
     assert len(params["gates"]) == 4 and len(params["baselines"]) == {"input": 1, "hidden": 4}[gate]
 
 
+def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
+    whole, tiny_bert, texts_file, tmp_path
+):
+    arguments = command(tiny_bert, texts_file, tmp_path)
+    assert cli.main([*arguments, "--steps", "8"]) == 0
+    assert cli.main([*arguments, "--steps", str(STEPS)]) == 0
+    assert_same_run(tmp_path, whole["input"])
+    assert runs.load_config(tmp_path).steps == STEPS
+    assert cli.main([*arguments, "--steps", "8"]) == 2  # but not shorter
+
+
 def test_an_infeasible_probe_is_not_kept(tiny_bert, texts_file, tmp_path, capsys):
     too_strict = ["--tolerance", "1e-9"]
     assert cli.main(command(tiny_bert, texts_file, tmp_path, "input", *too_strict)) == 2
