@@ -7,11 +7,11 @@ import json
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from diffmask_jax.compile_cache import keep_compiled_programs
 from diffmask_jax.errors import UserError
 from diffmask_jax.options import parse
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     # transformers advises to install PyTorch, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    _keep_compiled_programs()
+    keep_compiled_programs()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that is not UTF-8 shows a ? instead
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -40,19 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("diffmask: interrupted", file=sys.stderr)
         return 130
-
-
-def _keep_compiled_programs() -> None:
-    """Let a second call find the first one's programs, unless the user has said where."""
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "diffmask_jax")
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-    # A cache that cannot be written, or that a killed process left half-written, costs time only.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _finetune(options: argparse.Namespace) -> None:

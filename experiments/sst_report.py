@@ -126,7 +126,7 @@ def make_claims(found: Numbers, runs: int) -> list[Claim]:
 
 def body(found: Numbers, layers: Sequence[str], tagged: bool) -> str:
     """What the report says between its title and its claims."""
-    parts = []
+    parts = ["Times are those of the last call; what an earlier one had finished was not repeated."]
     for gate in found.sampled:
         before, after = found.accuracy[gate]
         for name, tables in (("sampled", found.sampled), ("thresholded", found.thresholded)):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from diffmask_jax import clean_states, comparing, fitting, probes, runs
 from diffmask_jax.analysis import faithfulness, methods, token_groups
-from diffmask_jax.analysis.faithfulness import Gates, Outcome
+from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.clean_states import CleanStates
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.data.sst import load_sst
@@ -98,19 +98,24 @@ class Measured(NamedTuple):
 
 
 def measure(study: Study, folders: Sequence[Path]) -> Measured:
-    """Keep probabilities, and faithfulness with sampled and with thresholded gates."""
-    found = Measured([], [], [], [], [])
-    for folder in tqdm(folders, "measure", unit="run", disable=None):
-        explainer = Explainer.from_pretrained(folder)
-        place = study.folder / "measured" / folder.name
-        found.folders.append(folder)
-        found.explainers.append(explainer)
-        found.log_keep.append(log_keep(study, explainer, place / "log_keep.npz"))
-        for gates, outcomes in (
-            (faithfulness.sampled, found.sampled),
-            (faithfulness.thresholded, found.thresholded),
-        ):
-            outcomes.append(outcome(study, explainer, gates, place / f"{gates.__name__}.npz"))
+    """Keep probabilities, and faithfulness with sampled and with thresholded gates.
+
+    The runs play the same game, so that one compiled program serves all of them.
+    """
+    explainers = [Explainer.from_pretrained(folder) for folder in folders]
+    game = explainers[0].game
+    find = jax.jit(functools.partial(_log_keep, game))
+    sampled, thresholded = (
+        jax.jit(functools.partial(faithfulness.outcome_of, game, gates))
+        for gates in (faithfulness.sampled, faithfulness.thresholded)
+    )
+    found = Measured(list(folders), explainers, [], [], [])
+    runs = zip(folders, explainers, strict=True)
+    for folder, explainer in tqdm(runs, "measure", len(folders), unit="run", disable=None):
+        place, params = study.folder / "measured" / folder.name, explainer.params
+        found.log_keep.append(log_keep(study, find, params, place / "log_keep.npz"))
+        found.sampled.append(outcome(study, sampled, params, place / "sampled.npz"))
+        found.thresholded.append(outcome(study, thresholded, params, place / "thresholded.npz"))
     return found
 
 
@@ -135,26 +140,28 @@ def train_all(configs: dict[Path, RunConfig], model: Checkpoint) -> None:
             raise UserError(f"{folder}: no validation was feasible; train longer")
 
 
-def outcome(study: Study, explainer: Explainer, gates: Gates, file: Path) -> Outcome:
-    """What masking with a run's gates does to every development sentence at every layer."""
+def outcome(study: Study, of_batch: Callable[..., Any], params: Any, file: Path) -> Outcome:
+    """What masking with a run's gates does to every development sentence at every layer.
+
+    of_batch: a jitted `faithfulness.outcome_of` of a game and a kind of gates; params: the model's
+    and the probe's.
+    """
 
     def make() -> dict[str, np.ndarray]:
-        of_batch = jax.jit(functools.partial(faithfulness.outcome_of, explainer.game, gates))
-        found = faithfulness.measure(
-            functools.partial(of_batch, *explainer.params), study.batches(BATCH), jax.random.key(0)
-        )
+        evaluate = functools.partial(of_batch, *params)
+        found = faithfulness.measure(evaluate, study.batches(BATCH), jax.random.key(0))
         return found._asdict()
 
     return Outcome(**kept(file, make))
 
 
-def log_keep(study: Study, explainer: Explainer, file: Path) -> PerText:
+def log_keep(study: Study, find: Callable[..., Array], params: Any, file: Path) -> PerText:
     """log P(z ≠ 0) of a run, nats, (L, T) for every development sentence."""
-    find = jax.jit(functools.partial(_log_keep, explainer.game))
 
     def make() -> dict[str, np.ndarray]:
-        found = [find(*explainer.params, batch.inputs) for batch in study.batches(BATCH)]
-        return {"log_keep": _joined(study, study.batches(BATCH), found)}
+        stream = study.batches(BATCH)
+        found = [find(*params, batch.inputs) for batch in stream]
+        return {"log_keep": _joined(study, stream, found)}
 
     return _split(study, kept(file, make)["log_keep"])
 

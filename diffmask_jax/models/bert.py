@@ -1,4 +1,4 @@
-"""BERT with a classification head, always in evaluation mode, as a `Model`.
+"""BERT with a classification head: its parts, and as a `Model` in evaluation mode.
 
 State 0 is the word-embedding look-up, state 1 the embedding layer's output, the others the outputs
 of the blocks. The linen modules own parameters and one local computation each; plain functions
@@ -44,11 +44,24 @@ class BertInputs(NamedTuple):
     valid: Bool[Array | np.ndarray, "B T"]
 
 
+class Dropout(NamedTuple):
+    """The shares that training drops at random: of hidden values, of attention, of the pooled."""
+
+    hidden: float
+    attention: float
+    classifier: float
+
+
+NO_DROPOUT = Dropout(0.0, 0.0, 0.0)
+USUAL_DROPOUT = Dropout(0.1, 0.1, 0.1)
+
+
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
-    """The sizes of a BERT classifier.
+    """The sizes of a BERT classifier, and the dropout to train it with.
 
-    Raises: UserError if `width` is not a multiple of `heads` or the activation is unknown.
+    Raises: UserError if `width` is not a multiple of `heads`, the activation is unknown, or a
+        dropout rate lies outside [0, 1).
     """
 
     vocabulary: int
@@ -61,6 +74,7 @@ class BertConfig:
     classes: int
     activation: str = "gelu"
     epsilon: float = 1e-12
+    dropout: Dropout = USUAL_DROPOUT
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -68,12 +82,15 @@ class BertConfig:
         if self.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise UserError(f"activation {self.activation!r} is not supported, only {known}")
+        if not all(0 <= rate < 1 for rate in self.dropout):
+            raise UserError(f"dropout rates lie in [0, 1), not {', '.join(map(str, self.dropout))}")
 
 
 _normal = nn.initializers.normal(0.02)
 
 
-def _word_embedding(config: BertConfig) -> nn.Embed:
+def word_embedding(config: BertConfig) -> nn.Embed:
+    """Word pieces -> state 0."""
     return nn.Embed(config.vocabulary, config.width, embedding_init=_normal)
 
 
@@ -82,6 +99,7 @@ class Embeddings(nn.Module):
 
     config: BertConfig
     dtype: DTypeLike
+    dropout: Dropout = NO_DROPOUT
 
     @nn.compact
     def __call__(
@@ -90,7 +108,8 @@ class Embeddings(nn.Module):
         table = functools.partial(nn.Embed, features=self.config.width, embedding_init=_normal)
         position = table(self.config.positions, name="position")(jnp.arange(words.shape[1]))
         segment = table(self.config.segments, name="segment")(segments)
-        return _norm(self.config, self.dtype, "norm")(words + segment + position)
+        normed = _norm(self.config, self.dtype, "norm")(words + segment + position)
+        return _drop(self.dropout.hidden)(normed)
 
 
 class Block(nn.Module):
@@ -98,6 +117,7 @@ class Block(nn.Module):
 
     config: BertConfig
     dtype: DTypeLike
+    dropout: Dropout = NO_DROPOUT
 
     @nn.compact
     def __call__(
@@ -106,17 +126,19 @@ class Block(nn.Module):
         config = self.config
         linear = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=_normal)
         norm = functools.partial(_norm, config, self.dtype)
+        drop = _drop(self.dropout.hidden)
 
         def heads(name: str) -> Float[Array, "B H T K"]:
             y = linear(config.width, name=name)(x)
             return y.reshape(*y.shape[:-1], config.heads, -1).swapaxes(1, 2)
 
-        mixed = attend(heads("query"), heads("key"), heads("value"), bias)
+        drop_attention = _drop(self.dropout.attention)
+        mixed = attend(heads("query"), heads("key"), heads("value"), bias, drop_attention)
         mixed = mixed.swapaxes(1, 2).reshape(x.shape)
-        x = norm("mix_norm")(x + linear(config.width, name="mix")(mixed))
+        x = norm("mix_norm")(x + drop(linear(config.width, name="mix")(mixed)))
 
         hidden = ACTIVATIONS[config.activation](linear(config.intermediate, name="up")(x))
-        return norm("down_norm")(x + linear(config.width, name="down")(hidden))
+        return norm("down_norm")(x + drop(linear(config.width, name="down")(hidden)))
 
 
 class Head(nn.Module):
@@ -124,11 +146,13 @@ class Head(nn.Module):
 
     config: BertConfig
     dtype: DTypeLike
+    dropout: Dropout = NO_DROPOUT
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B C"]:
         linear = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=_normal)
         pooled = jnp.tanh(linear(self.config.width, name="pooler")(x[:, 0]))
+        pooled = _drop(self.dropout.classifier)(pooled)
         return linear(self.config.classes, name="classifier")(pooled).astype(jnp.float32)
 
 
@@ -137,17 +161,23 @@ def _norm(config: BertConfig, dtype: DTypeLike, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=config.epsilon, dtype=dtype, use_fast_variance=False, name=name)
 
 
+def _drop(rate: float) -> nn.Dropout:
+    """Each value is 0 with this probability, else divided by 1 - rate; at 0 the identity."""
+    return nn.Dropout(rate, deterministic=False)
+
+
 def attend(
     query: Float[Array, "B H T K"],
     key: Float[Array, "B H T K"],
     value: Float[Array, "B H T K"],
     bias: Float[Array, "B 1 1 T"],
+    drop: Callable[[Array], Array],
 ) -> Float[Array, "B H T K"]:
-    """softmax(q·kᵀ/√K + bias)·v for every head; the softmax is taken in float32."""
+    """drop(softmax(q·kᵀ/√K + bias))·v for every head; the softmax is taken in float32."""
     query = query * query.shape[-1] ** -0.5
     scores = jnp.einsum("bhqk,bhsk->bhqs", query, key, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(scores + bias, axis=-1).astype(value.dtype)
-    return jnp.einsum("bhqs,bhsk->bhqk", weights, value)
+    return jnp.einsum("bhqs,bhsk->bhqk", drop(weights), value)
 
 
 def padding_bias(valid: Bool[Array | np.ndarray, "B T"]) -> Float[Array, "B 1 1 T"]:
@@ -165,7 +195,7 @@ def init(key: Key[Array, ""], config: BertConfig) -> Params:
     token, state = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1, config.width))
     block, bias = Block(config, jnp.float32), jnp.zeros((1, 1, 1, 1))
     return {
-        "word": _word_embedding(config).init(word_key, token)["params"],
+        "word": word_embedding(config).init(word_key, token)["params"],
         "embeddings": Embeddings(config, jnp.float32).init(embeddings_key, state, token)["params"],
         "blocks": tuple(block.init(block_key, state, bias)["params"] for block_key in block_keys),
         "head": Head(config, jnp.float32).init(head_key, state)["params"],
@@ -183,7 +213,7 @@ def bert_classifier(config: BertConfig, dtype: DTypeLike = jnp.float32) -> Model
 
     def steps(params: Params, inputs: BertInputs) -> list[Callable[[Array], Array]]:
         """The functions that take each state to the one above it, state 0 first."""
-        _check_length(inputs.valid.shape[1], config)
+        check_length(inputs.valid.shape[1], config)
         embed = _function(Embeddings(config, dtype), params["embeddings"])
         blocks = [_function(Block(config, dtype), block) for block in params["blocks"]]
         bias = padding_bias(inputs.valid)
@@ -196,7 +226,7 @@ def bert_classifier(config: BertConfig, dtype: DTypeLike = jnp.float32) -> Model
         return _function(Head(config, dtype), params["head"])(last)
 
     def states(params: Params, inputs: BertInputs) -> tuple[Float[Array, "B C"], States]:
-        words = _function(_word_embedding(config), params["word"])(inputs.tokens)
+        words = _function(word_embedding(config), params["word"])(inputs.tokens)
         found = [words.astype(dtype)]
         for step in steps(params, inputs):
             found.append(step(found[-1]))
@@ -221,7 +251,8 @@ def _function(module: nn.Module, params: Params) -> Callable[..., Any]:
     return functools.partial(module.apply, {"params": params})
 
 
-def _check_length(length: int, config: BertConfig) -> None:
+def check_length(length: int, config: BertConfig) -> None:
+    """Raises: UserError if a text of so many word pieces is more than the model can read."""
     if length > config.positions:
         raise UserError(
             f"a text of {length} word pieces is too long: the model has {config.positions} "

@@ -1,4 +1,4 @@
-"""A BERT classifier from a Hugging Face folder or hub id, ready to be explained.
+"""A BERT from a Hugging Face folder or hub id: a classifier to explain, or an encoder to train.
 
 config.json is read here and only BERT's tokenizer is imported from transformers: its Auto classes
 would import PyTorch wherever that is installed, more than a second of every command.
@@ -6,15 +6,35 @@ would import PyTorch wherever that is installed, more than a second of every com
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertConfig, bert_classifier
+from diffmask_jax.models.bert import USUAL_DROPOUT, BertConfig, Dropout, bert_classifier
 from diffmask_jax.models.model import Model, Params
-from diffmask_jax.models.weights import read_weights, to_params, weights_file
+from diffmask_jax.models.weights import (
+    Weights,
+    read_weights,
+    to_params,
+    weights_file,
+    with_fresh_head,
+)
 
 SUPPORTED = ("bert",)
+
+# Our name of a size -> its key in config.json.
+SIZES = {
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+    "segments": "type_vocab_size",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "blocks": "num_hidden_layers",
+    "intermediate": "intermediate_size",
+}
 
 
 class Checkpoint(NamedTuple):
@@ -48,7 +68,32 @@ def load_bert(name_or_path: str | Path) -> Checkpoint:
     """
     folder = find_folder(name_or_path)
     config, labels = read_config(folder)
-    params = to_params(read_weights(folder), config)
+    return _checkpoint(folder, read_weights(folder), config, labels)
+
+
+def load_encoder(name_or_path: str | Path, labels: Sequence[str], seed: int = 0) -> Checkpoint:
+    """A pretrained BERT under a fresh head for classes of these names, ready to be fine-tuned.
+
+    Found and read as by `load_bert`, but from any model with a BERT in it: a bare BertModel, one
+    for pretraining, another classifier, whose own head is thrown away. A pooler is kept; what is
+    new is drawn from the seed.
+
+    Raises: UserError as `load_bert` does, except over the checkpoint's own head; or if the labels
+        are not two or more different names.
+    """
+    labels = tuple(labels)
+    if len(set(labels)) < 2 or len(set(labels)) < len(labels) or not all(map(str.strip, labels)):
+        raise UserError(f"the classes need two or more different names, not {', '.join(labels)!r}")
+    folder = find_folder(name_or_path)
+    config = _config(folder, _read_description(folder), len(labels))
+    weights = with_fresh_head(read_weights(folder), config, jax.random.key(seed))
+    return _checkpoint(folder, weights, config, labels)
+
+
+def _checkpoint(
+    folder: Path, weights: Weights, config: BertConfig, labels: tuple[str, ...]
+) -> Checkpoint:
+    params = to_params(weights, config)
     tokenizer = read_tokenizer(folder)
     if len(tokenizer) > config.vocabulary:
         raise UserError(
@@ -99,6 +144,13 @@ def read_config(folder: Path) -> tuple[BertConfig, tuple[str, ...]]:
 
     Raises: UserError if it is missing or damaged, or describes another kind of model.
     """
+    found = _read_description(folder)
+    labels = _labels(found)
+    return _config(folder, found, len(labels)), labels
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    """What config.json says, if it is about a BERT that we can run."""
     found = _read_json(folder / "config.json")
     kind, position = found.get("model_type"), found.get("position_embedding_type", "absolute")
     if kind not in SUPPORTED:
@@ -107,27 +159,31 @@ def read_config(folder: Path) -> tuple[BertConfig, tuple[str, ...]]:
         raise UserError(f"position_embedding_type {position!r} is not supported, only 'absolute'")
     if found.get("is_decoder"):
         raise UserError("a BERT decoder (is_decoder in config.json) is not supported")
+    return found
 
+
+def _config(folder: Path, found: dict[str, Any], classes: int) -> BertConfig:
     def size(key: str) -> int:
         value = found.get(key)
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{folder / 'config.json'}: {key} must be a whole number, is {value!r}")
         return value
 
-    labels = _labels(found)
-    config = BertConfig(
-        vocabulary=size("vocab_size"),
-        positions=size("max_position_embeddings"),
-        segments=size("type_vocab_size"),
-        width=size("hidden_size"),
-        heads=size("num_attention_heads"),
-        blocks=size("num_hidden_layers"),
-        intermediate=size("intermediate_size"),
-        classes=len(labels),
+    def rate(key: str, default: float) -> float:
+        value = default if found.get(key) is None else found[key]
+        if not isinstance(value, int | float):
+            raise UserError(f"{folder / 'config.json'}: {key} must be a number, is {value!r}")
+        return float(value)
+
+    hidden = rate("hidden_dropout_prob", USUAL_DROPOUT.hidden)
+    attention = rate("attention_probs_dropout_prob", USUAL_DROPOUT.attention)
+    return BertConfig(
+        **{ours: size(theirs) for ours, theirs in SIZES.items()},
+        classes=classes,
         activation=found.get("hidden_act", "gelu"),
         epsilon=found.get("layer_norm_eps", 1e-12),
+        dropout=Dropout(hidden, attention, rate("classifier_dropout", hidden)),
     )
-    return config, labels
 
 
 def _labels(found: dict[str, Any]) -> tuple[str, ...]:

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertConfig, init
+from diffmask_jax.models.bert import BertConfig, Head, init
 from diffmask_jax.models.model import Params
 
 Weights = dict[str, np.ndarray]
@@ -94,6 +94,35 @@ def to_params(weights: Weights, config: BertConfig) -> Params:
 
     expected = jax.eval_shape(lambda: init(jax.random.key(0), config))
     return jax.tree_util.tree_map_with_path(convert, expected)
+
+
+def to_weights(params: Params) -> Weights:
+    """The inverse of `to_params`: tensors with PyTorch's names and layout, float32.
+
+    Parts of the parameters become their part of the tensors.
+    """
+
+    def convert(path: jax.tree_util.KeyPath, array: Float[Array, "..."]) -> tuple[str, np.ndarray]:
+        *module, leaf = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
+        tensor = np.asarray(array, np.float32)
+        # safetensors writes the memory as it lies, whatever the strides say.
+        tensor = np.ascontiguousarray(tensor.T if leaf == "kernel" else tensor)
+        return _pytorch_name(module, leaf), tensor
+
+    return dict(convert(*leaf) for leaf in jax.tree_util.tree_leaves_with_path(params))
+
+
+def with_fresh_head(weights: Weights, config: BertConfig, key: Key[Array, ""]) -> Weights:
+    """The encoder in a checkpoint of any BERT, under a new head: normal(0, 0.02), biases 0.
+
+    A pooler that the checkpoint has stays. A bare BertModel's names become those of a classifier.
+    """
+    if not any(name.startswith("bert.") for name in weights):
+        weights = {f"bert.{name}": tensor for name, tensor in weights.items()}
+    kept = {name: tensor for name, tensor in weights.items() if name.startswith("bert.")}
+    state = jnp.zeros((1, 1, config.width))
+    head = Head(config, jnp.float32).init(key, state)["params"]
+    return to_weights({"head": head}) | kept
 
 
 def _pytorch_name(module: list[str], leaf: str) -> str:
