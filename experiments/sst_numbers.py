@@ -29,7 +29,8 @@ class Numbers(NamedTuple):
     """Everything that the report says, by gate ("input", "hidden").
 
     sampled, thresholded: the table of `faithfulness.table`, one a run
-    cls_largest: among all states and in the last layer, of every run and of Schulz et al.
+    cls_largest: among all states and in the last layer, of every run and of Schulz et al., the
+        latter among all states for some of the sentences only
     """
 
     sampled: dict[str, list[list[dict[str, float]]]]
@@ -44,7 +45,7 @@ class Numbers(NamedTuple):
 def numbers(
     study: Study,
     found: dict[str, Measured],
-    schulz: PerText,
+    schulz: dict[str, PerText],
     probabilities: Float[np.ndarray, "N C"],
 ) -> Numbers:
     """Everything that the report says."""
@@ -62,7 +63,7 @@ def numbers(
         cls_largest={
             name: (
                 [cls_largest(run, where) for run in found["hidden"].log_keep],
-                cls_largest(schulz, where),
+                cls_largest(schulz[name], slice(None)),
             )
             for name, where in places.items()
         },

@@ -137,7 +137,8 @@ def body(found: Numbers, layers: Sequence[str], tagged: bool) -> str:
     parts.append("### [CLS]'s last state the largest hidden attribution")
     parts.append(
         "The paper does not say among which states, and divides each layer by its largest value. "
-        "Where several states are surely kept (P > 0.9999), their order across layers says little."
+        "Where several states are surely kept (P > 0.9999), their order across layers says little. "
+        "Schulz et al. at all states: evenly spaced sentences (--schulz-sentences)."
     )
     for place, (ours, schulz) in found.cls_largest.items():
         each = ", ".join(f"{share:.1%}" for share in ours)

@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from diffmask_jax import clean_states, comparing, fitting, probes, runs
+from diffmask_jax import clean_states, fitting, probes, runs
 from diffmask_jax.analysis import faithfulness, methods, token_groups
 from diffmask_jax.analysis.faithfulness import Outcome
+from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.clean_states import CleanStates
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.data.sst import load_sst
@@ -30,7 +31,7 @@ from diffmask_jax.objective import Game, clean_pass
 from diffmask_jax.runs import RunConfig
 
 BATCH = 32
-SCHULZ_BATCH = 64
+SCHULZ_BATCH = 32
 PerText = list[np.ndarray]
 
 
@@ -46,6 +47,13 @@ class Study(NamedTuple):
     def labels(self) -> np.ndarray:
         """The gold label of every development sentence."""
         return np.array([sentence.label for sentence in self.sentences])
+
+    def sample(self, count: int) -> "Study":
+        """The same for some of the sentences, evenly spaced."""
+        chosen = np.linspace(0, len(self.encoded) - 1, min(count, len(self.encoded))).astype(int)
+        return self._replace(
+            sentences=[self.sentences[i] for i in chosen], encoded=[self.encoded[i] for i in chosen]
+        )
 
     def batches(self, size: int) -> list[batches.Batch]:
         """The development sentences."""
@@ -174,20 +182,42 @@ def _log_keep(
     return jnp.stack(probes.log_keep_probabilities(game.probe, votes))
 
 
-def schulz(study: Study, explainer: Explainer, run: Path, folder: Path) -> PerText:
-    """Schulz et al.'s attributions to every state, (L, T) for every development sentence."""
-    noise = comparing.noise_of(run, explainer)
-    method = methods.ON_TEXT["schulz"]
+def schulz_last(study: Study, explainer: Explainer, noise: Statistics, file: Path) -> PerText:
+    """Schulz et al.'s attributions to the last state, (1, T) for every development sentence."""
+    game, top = explainer.game, len(study.model.model.layers) - 1
+    here = jax.tree.map(lambda a: a[top], noise)
+
+    @jax.jit
+    def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "1 B T"]:
+        clean = clean_pass(game, params, inputs)
+        seen = methods.explained(game.model, game.family, params, clean, here, top)
+        return methods.ON_TEXT["schulz"](key, seen)[None]
+
+    def make() -> dict[str, np.ndarray]:
+        stream = study.batches(SCHULZ_BATCH)
+        keys = jax.random.split(jax.random.key(0), len(stream))
+        run = zip(keys, stream, strict=True)
+        found = [attribute(explainer.params[0], key, batch.inputs) for key, batch in run]
+        return {"found": _joined(study, stream, found)}
+
+    return _split(study, kept(file, make)["found"])
+
+
+def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) -> PerText:
+    """Schulz et al.'s attributions to every state, (L, T) for every sentence of a study.
+
+    Kept batch by batch: each takes as long as 50 gradients at every layer.
+    """
+    game = explainer.game
 
     @jax.jit
     def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "L B T"]:
-        clean = clean_pass(explainer.game, params, inputs)
+        clean = clean_pass(game, params, inputs)
         return methods.at_every_layer(
-            method, explainer.game.model, explainer.game.family, params, noise, key, clean
+            methods.ON_TEXT["schulz"], game.model, game.family, params, noise, key, clean
         )
 
-    found = []
-    stream = study.batches(SCHULZ_BATCH)
+    found, stream = [], study.batches(SCHULZ_BATCH)
     for number, batch in enumerate(tqdm(stream, "Schulz et al.", unit="batch", disable=None)):
 
         def make(number: int = number, batch: batches.Batch = batch) -> dict[str, np.ndarray]:

@@ -70,7 +70,7 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
         assert (out / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
     assert set(first["raw"]["figure4"]) == {"input tokens", "hidden states"}
     kept = sorted(out.rglob("*.npz"))
-    assert len(kept) == 2 * 2 * 3 + 2  # runs × measurements, the model, one batch of Schulz et al.
+    assert len(kept) == 2 * 2 * 3 + 3  # runs × measurements, the model, Schulz et al. twice
 
     times = [file.stat().st_mtime_ns for file in kept]
     kept[0].unlink()  # as if it had been stopped before
