@@ -68,7 +68,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_labelled_set_is_learned(model, encoded, tmp_path, capsys):
-    # From a fresh encoder: out of the tiny one's large weights, dropout hides what is to be learned.
+    # A fresh encoder: among the tiny one's large weights dropout hides what is to be learned.
     fresh = model._replace(params=bert.init(jax.random.key(0), model.config))
     settings = dataclasses.replace(SETTINGS, epochs=20, encoder_rate=1e-2)
     scores = finetune(fresh, encoded, LABELS, encoded, LABELS, settings, tmp_path / "model")
