@@ -131,11 +131,11 @@ def _train(
     )
     steps = functools.partial(
         bert_training.steps,
-        key=jax.random.key(settings.seed),
         logits=bert_training.training_logits(model.config),
         optimizer=optimizer,
     )
-    advance = jax.jit(steps, donate_argnums=0)
+    # The key is an argument of the program, so that one compiled program serves all seeds.
+    advance = functools.partial(jax.jit(steps, donate_argnums=0), key=jax.random.key(settings.seed))
     with Checkpoints(place) as checkpoints:
         state = bert_training.init(model.params, optimizer)
         if done := checkpoints.latest() or 0:

@@ -18,22 +18,23 @@ from diffmask_jax.finetuning import Settings, finetune
 from diffmask_jax.models import bert
 from diffmask_jax.models.hub import Checkpoint, load_bert, load_encoder
 
-# Good and bad films, by one word; a length of text for each of the two shortest buckets.
-TEXTS = [
-    f"{start} film {verb} {word}{end}"
+# Good and bad films, by one word; of one length, because every length costs a compilation.
+TEXTS = 4 * [
+    f"{start} {subject} {verb} {word}"
     for start in ("a", "the")
+    for subject in ("film", "plot")
     for verb in ("was", "is", "is very")
     for word in ("great", "fun", "warm", "dull", "bad", "slow")
-    for end in ("", " and the plot was too , but the acting was not")
 ]
 LABELS = np.array([int(any(w in text for w in ("great", "fun", "warm"))) for text in TEXTS])
-SETTINGS = Settings(epochs=3, batch_size=8, steps_per_call=2, encoder_rate=2e-3, head_rate=1e-2)
+SETTINGS = Settings(epochs=3, batch_size=8, steps_per_call=2, encoder_rate=1e-2, head_rate=1e-2)
 
 
 @pytest.fixture(scope="module")
 def model(tiny_bert) -> Checkpoint:
-    """The tiny encoder under a fresh head for two classes."""
-    return load_encoder(tiny_bert, ("bad", "good"))
+    """The tiny one for two classes, as before any training: from its own weights it learns ill."""
+    model = load_encoder(tiny_bert, ("bad", "good"))
+    return model._replace(params=bert.init(jax.random.key(0), model.config))
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +68,13 @@ def files(folder: Path) -> dict[str, bytes]:
 # --- learning --------------------------------------------------------------------------------
 
 
-def test_a_labelled_set_is_learned(model, encoded, tmp_path, capsys):
-    # A fresh encoder: among the tiny one's large weights dropout hides what is to be learned.
-    fresh = model._replace(params=bert.init(jax.random.key(0), model.config))
-    settings = dataclasses.replace(SETTINGS, epochs=20, encoder_rate=1e-2)
-    scores = finetune(fresh, encoded, LABELS, encoded, LABELS, settings, tmp_path / "model")
-    found = history(tmp_path / "model")
-    assert [line["epoch"] for line in found] == list(range(1, 21))
-    assert found[-1]["loss"] < 0.1 < 0.5 < found[0]["loss"]
-    assert scores["accuracy"] == scores["macro_f1"] == 1.0
-    np.testing.assert_array_equal(predictions(tmp_path / "model", encoded), LABELS)
-    assert load_bert(tmp_path / "model").labels == ("bad", "good")
-    printed = capsys.readouterr()
-    assert printed.out.count("macro_f1") == 20 and printed.err == ""
+def test_a_labelled_set_is_learned(encoded, whole):
+    found = history(whole)
+    assert [line["epoch"] for line in found] == [1, 2, 3]
+    assert found[-1]["loss"] < 0.1 < 0.3 < found[0]["loss"]
+    assert found[-1]["accuracy"] == found[-1]["macro_f1"] == 1.0
+    np.testing.assert_array_equal(predictions(whole, encoded), LABELS)
+    assert load_bert(whole).labels == ("bad", "good")
 
 
 def test_every_parameter_is_trained_and_the_given_ones_stay(model, whole):
@@ -127,10 +122,12 @@ def test_a_finished_one_is_left_as_it_is(model, encoded, whole, monkeypatch):
     assert files(whole) == before
 
 
-def test_another_seed_is_another_training(model, encoded, whole, tmp_path):
+def test_another_seed_is_another_training(model, encoded, whole, tmp_path, capsys):
     settings = dataclasses.replace(SETTINGS, seed=1)
     finetune(model, encoded, LABELS, encoded, LABELS, settings, tmp_path)
     assert [line["loss"] for line in history(tmp_path)] != [line["loss"] for line in history(whole)]
+    printed = capsys.readouterr()
+    assert printed.out.count("macro_f1") == 3 and printed.err == ""
 
 
 # --- stopping and going on -------------------------------------------------------------------
@@ -210,7 +207,13 @@ def test_labels_outside_the_classes_are_refused(model, encoded, tmp_path, part, 
 
 
 def test_texts_without_a_label_each_are_refused(model, encoded, tmp_path):
-    assert_refused("72 texts and 71 labels", model, encoded, tmp_path / "new", labels=LABELS[1:])
+    assert_refused(
+        f"{len(TEXTS)} texts and {len(TEXTS) - 1} labels",
+        model,
+        encoded,
+        tmp_path / "new",
+        labels=LABELS[1:],
+    )
     nothing = {"dev": [], "dev_labels": LABELS[:0]}
     assert_refused("0 texts and 0 labels", model, encoded, tmp_path / "new", **nothing)
 
@@ -253,7 +256,7 @@ def test_damaged_settings_are_refused(model, encoded, whole, tmp_path, text):
 
 def test_numbers_that_stop_being_finite_stop_the_training(model, encoded, tmp_path):
     params = jax.tree.map(jnp.copy, model.params)
-    params["head"]["classifier"]["bias"] = jnp.full(2, jnp.nan)
+    params["head"]["classifier"]["bias"] = jnp.full(2, jnp.nan, jnp.float32)
     with pytest.raises(UserError, match="not finite: lower --encoder-rate or --head-rate"):
         finetune(
             model._replace(params=params), encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path
