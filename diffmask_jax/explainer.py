@@ -17,7 +17,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explanation import Explanation, Word
 from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.hub import Checkpoint, load_bert
-from diffmask_jax.objective import Game, clean_pass
+from diffmask_jax.objective import Game, clean_pass, log_keep_everywhere
 from diffmask_jax.runs import RunConfig
 
 BATCH = 32
@@ -121,9 +121,8 @@ class Explainer:
 
 def _find(game: Game, model_params: Any, probe_params: Any, inputs: BertInputs) -> Found:
     clean = clean_pass(game, model_params, inputs)
-    votes = probes.vote_logits(game.probe, probe_params, clean.states)
-    log_keep = jnp.stack(probes.log_keep_probabilities(game.probe, votes))
-    return Found(jax.nn.softmax(clean.logits), jnp.exp(log_keep))
+    keep = jnp.exp(log_keep_everywhere(game, probe_params, clean))
+    return Found(jax.nn.softmax(clean.logits), keep)
 
 
 def _words(text: str, encoded: Encoded) -> tuple[Word, ...]:

@@ -27,6 +27,7 @@ from diffmask_jax.models.bert_training import TrainState
 from diffmask_jax.models.hub import Checkpoint
 from diffmask_jax.models.model import Params
 from diffmask_jax.models.saving import TRAINING, save_bert
+from diffmask_jax.runs import differences
 
 EVALUATION_BATCH = 32
 
@@ -215,10 +216,7 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
         stored = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else asked
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"cannot fine-tune in {folder} ({error})") from error
-    differing = [
-        f"{k} {stored.get(k)!r} → {asked[k]!r}" for k in asked if stored.get(k) != asked[k]
-    ]
-    if differing:
+    if differing := differences(stored, asked):
         raise UserError(
             f"{folder} holds another fine-tuning ({', '.join(differing)}): "
             "choose another --out, or repeat its options to continue it"

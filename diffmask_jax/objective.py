@@ -68,6 +68,12 @@ def clean_pass(game: Game, model_params: Any, inputs: Any) -> Clean:
     return Clean(inputs, logits, states)
 
 
+def log_keep_everywhere(game: Game, probe_params: Any, clean: Clean) -> Float[Array, "L B T"]:
+    """log P(z ≠ 0) of every layer's gate, nats."""
+    votes = probes.vote_logits(game.probe, probe_params, clean.states)
+    return jnp.stack(probes.log_keep_probabilities(game.probe, votes))
+
+
 def masked_logits(
     game: Game, model_params: Any, probe_params: Any, clean: Clean, gate: Array, layer: Layers
 ) -> Array:

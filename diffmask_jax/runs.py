@@ -105,11 +105,7 @@ def open_run(folder: Path, config: RunConfig) -> bool:
         stored = dataclasses.asdict(load_config(folder))
         asked = dataclasses.asdict(config)
         longer = config.steps > stored["steps"]
-        differing = [
-            f"{k} {stored[k]!r} → {asked[k]!r}"
-            for k in asked
-            if stored[k] != asked[k] and not (k == "steps" and longer)
-        ]
+        differing = differences(stored | {"steps": config.steps} if longer else stored, asked)
         if differing:
             raise UserError(
                 f"{folder} holds a run with another configuration ({', '.join(differing)}): "
@@ -127,6 +123,15 @@ def open_run(folder: Path, config: RunConfig) -> bool:
     write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
     write_atomically(file, json.dumps(dataclasses.asdict(config), indent=1) + "\n")
     return False
+
+
+def differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """What is asked for and stored otherwise, in words."""
+    return [
+        f"{key} {stored.get(key)!r} → {value!r}"
+        for key, value in asked.items()
+        if stored.get(key) != value
+    ]
 
 
 def load_config(folder: Path) -> RunConfig:

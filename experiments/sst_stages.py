@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from diffmask_jax import clean_states, fitting, probes, runs
+from diffmask_jax import clean_states, fitting, runs
 from diffmask_jax.analysis import faithfulness, methods, token_groups
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.attribution.schulz import Statistics
@@ -27,7 +26,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explainer import Explainer
 from diffmask_jax.files import write_atomically
 from diffmask_jax.models.hub import Checkpoint
-from diffmask_jax.objective import Game, clean_pass
+from diffmask_jax.objective import Game, clean_pass, log_keep_everywhere
 from diffmask_jax.runs import RunConfig
 
 BATCH = 32
@@ -110,7 +109,10 @@ def measure(study: Study, folders: Sequence[Path]) -> Measured:
 
     The runs play the same game, so that one compiled program serves all of them.
     """
-    explainers = [Explainer.from_pretrained(folder) for folder in folders]
+    explainers = [
+        Explainer(runs.load_config(folder), study.model, runs.load_probe(folder)[0])
+        for folder in folders
+    ]
     game = explainers[0].game
     find = jax.jit(functools.partial(_log_keep, game))
     sampled, thresholded = (
@@ -118,8 +120,8 @@ def measure(study: Study, folders: Sequence[Path]) -> Measured:
         for gates in (faithfulness.sampled, faithfulness.thresholded)
     )
     found = Measured(list(folders), explainers, [], [], [])
-    runs = zip(folders, explainers, strict=True)
-    for folder, explainer in tqdm(runs, "measure", len(folders), unit="run", disable=None):
+    pairs = zip(folders, explainers, strict=True)
+    for folder, explainer in tqdm(pairs, "measure", len(folders), unit="run", disable=None):
         place, params = study.folder / "measured" / folder.name, explainer.params
         found.log_keep.append(log_keep(study, find, params, place / "log_keep.npz"))
         found.sampled.append(outcome(study, sampled, params, place / "sampled.npz"))
@@ -177,9 +179,7 @@ def log_keep(study: Study, find: Callable[..., Array], params: Any, file: Path) 
 def _log_keep(
     game: Game, model_params: Any, probe_params: Any, inputs: Any
 ) -> Float[Array, "L B T"]:
-    clean = clean_pass(game, model_params, inputs)
-    votes = probes.vote_logits(game.probe, probe_params, clean.states)
-    return jnp.stack(probes.log_keep_probabilities(game.probe, votes))
+    return log_keep_everywhere(game, probe_params, clean_pass(game, model_params, inputs))
 
 
 def schulz_last(study: Study, explainer: Explainer, noise: Statistics, file: Path) -> PerText:
