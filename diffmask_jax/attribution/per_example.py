@@ -1,0 +1,134 @@
+"""DiffMask and REINFORCE without a probe: one small game an example (paper, section 3.2, Table 2).
+
+Both minimise L₀ + λ·(D − m) over one logit a position, with a multiplier of its own for every
+example; they differ in the gates and in how the gradient of D passes through them. Optimisers are
+elementwise and losses summed, so examples never touch one another.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.lax import stop_gradient
+from jax.nn import log_sigmoid, sigmoid
+from jaxtyping import Array, Bool, Float, Key
+
+from diffmask_jax import hard_concrete
+from diffmask_jax.lagrangian import lagrangian
+from diffmask_jax.masking import mask_state, mean_over_valid
+from diffmask_jax.optimizers import LARGEST_MULTIPLIER, scale_by_standard_deviation
+
+Divergence = Callable[[Float[Array, "B T D"]], Float[Array, " B"]]
+LARGEST_LOGIT, START_LOGIT = 10.0, 5.0
+MEMORY = 0.99  # of REINFORCE's moving average
+
+
+class Settings(NamedTuple):
+    """Margin in nats, number of steps, and the rates of the logits and of λ."""
+
+    margin: float = 0.1
+    steps: int = 300
+    rate: float = 0.1
+    multiplier_rate: float = 0.3
+
+
+class Gates(NamedTuple):
+    """What was learned: logits of the gates, and each example's λ."""
+
+    logits: Float[Array, "B T"]
+    multipliers: Float[Array, " B"]
+
+
+Play = Callable[[Gates, Any, Key[Array, ""]], tuple[Float[Array, " B"], Any]]
+"""(gates, what the method remembers, key) -> a loss an example, and what to remember."""
+
+
+def diffmask(
+    key: Key[Array, ""],
+    divergence: Divergence,
+    state: Float[Array, "B T D"],
+    valid: Bool[Array, "B T"],
+    baseline: Float[Array, " D"],
+    settings: Settings,
+) -> Gates:
+    """Hard Concrete gates, through which the gradient of D passes.
+
+    L₀ is the mean of log P(z ≠ 0), the authors'. Attribution: `hard_concrete.keep_probability`.
+    """
+
+    def play(gates: Gates, memory: Any, key: Key[Array, ""]) -> tuple[Float[Array, " B"], Any]:
+        gate = hard_concrete.sample(key, gates.logits)
+        excess = divergence(mask_state(state, gate, baseline)) - settings.margin
+        sparsity = mean_over_valid(hard_concrete.log_keep_probability(gates.logits), valid)
+        return lagrangian(sparsity, excess, gates.multipliers), memory
+
+    return _minimise(key, play, None, valid, settings)
+
+
+def reinforce(
+    key: Key[Array, ""],
+    divergence: Divergence,
+    state: Float[Array, "B T D"],
+    valid: Bool[Array, "B T"],
+    baseline: Float[Array, " D"],
+    settings: Settings,
+) -> Gates:
+    """Bernoulli gates, P(z = 1) = σ(a), and the score-function gradient (Williams 1992).
+
+    ∇E[R] = E[(R − c)·∇ log P(z)] with R = λ·(D − m) and c the moving average of R; the gradient of
+    L₀, the mean of σ(a), is exact.
+    """
+
+    def play(
+        gates: Gates, memory: Float[Array, " B"], key: Key[Array, ""]
+    ) -> tuple[Float[Array, " B"], Any]:
+        z = jax.random.bernoulli(key, sigmoid(gates.logits)).astype(state.dtype)
+        excess = stop_gradient(divergence(mask_state(state, z, baseline))) - settings.margin
+        chosen = log_sigmoid(jnp.where(z == 1, gates.logits, -gates.logits))
+        log_probability = jnp.sum(jnp.where(valid, chosen, 0.0), axis=-1)
+        reward = stop_gradient(gates.multipliers) * excess
+        surrogate = (reward - memory) * log_probability
+        sparsity = mean_over_valid(sigmoid(gates.logits), valid)
+        loss = sparsity + surrogate - gates.multipliers * excess
+        return loss, MEMORY * memory + (1 - MEMORY) * reward
+
+    return _minimise(key, play, jnp.zeros(valid.shape[0]), valid, settings)
+
+
+def _minimise(
+    key: Key[Array, ""], play: Play, memory: Any, valid: Bool[Array, "B T"], settings: Settings
+) -> Gates:
+    """Many steps in one program: descend the logits, ascend λ, keep both within their bounds."""
+    optimizer = optax.partition(
+        {
+            "logits": optax.chain(
+                scale_by_standard_deviation(), optax.scale_by_learning_rate(settings.rate)
+            ),
+            "multipliers": optax.rmsprop(
+                settings.multiplier_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False
+            ),
+        },
+        Gates("logits", "multipliers"),
+    )
+
+    def loss(gates: Gates, memory: Any, key: Key[Array, ""]) -> tuple[Float[Array, ""], Any]:
+        losses, memory = play(gates, memory, key)
+        return jnp.sum(losses), memory
+
+    def step(carry: tuple, key: Key[Array, ""]) -> tuple[tuple, None]:
+        gates, memory, moments = carry
+        gradient, memory = jax.grad(loss, has_aux=True)(gates, memory, key)
+        updates, moments = optimizer.update(gradient, moments, gates)
+        gates = optax.apply_updates(gates, updates)
+        bounded = Gates(
+            jnp.clip(gates.logits, -LARGEST_LOGIT, LARGEST_LOGIT),
+            jnp.clip(gates.multipliers, 0.0, LARGEST_MULTIPLIER),
+        )
+        return (bounded, memory, moments), None
+
+    start = Gates(jnp.full(valid.shape, START_LOGIT), jnp.ones(valid.shape[0]))
+    carry = start, memory, optimizer.init(start)
+    (gates, _, _), _ = jax.lax.scan(step, carry, jax.random.split(key, settings.steps))
+    return gates._replace(logits=jnp.where(valid, gates.logits, -LARGEST_LOGIT))
