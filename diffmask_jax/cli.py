@@ -45,14 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _finetune(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from diffmask_jax import finetuning
+    from diffmask_jax import finetuning, recipes
     from diffmask_jax.data import wordpieces
     from diffmask_jax.data.texts import read_sst
     from diffmask_jax.data.trees import LABELS
+    from diffmask_jax.models.gru_files import fresh_gru
     from diffmask_jax.models.hub import load_encoder
 
-    settings = finetuning.Settings(**_those_of(finetuning.Settings, vars(options)))
-    model = load_encoder(options.model, LABELS)
+    is_gru = options.model == "gru"
+    if is_gru and not options.embeddings:
+        raise UserError("--model gru reads the word embeddings of a BERT: name it by --embeddings")
+    if options.embeddings and not is_gru:
+        raise UserError("--embeddings goes with --model gru: another model brings its own")
+    recipe = recipes.GRU if is_gru else recipes.BERT
+    given = _those_of(recipes.Settings, vars(options))
+    settings = dataclasses.replace(recipe.defaults, **given)
+    if is_gru:
+        model = fresh_gru(options.embeddings, LABELS, settings.seed)
+    else:
+        model = load_encoder(options.model, LABELS, settings.seed)
     splits = [read_sst(split, options.raw_dir, options.data_dir) for split in ("train", "dev")]
     train, dev = (
         wordpieces.encode_within(
@@ -61,7 +72,9 @@ def _finetune(options: argparse.Namespace) -> None:
         for split in splits
     )
     labels, dev_labels = (np.asarray(split.labels) for split in splits)
-    scores = finetuning.finetune(model, train, labels, dev, dev_labels, settings, options.out)
+    scores = finetuning.finetune(
+        model, recipe, train, labels, dev, dev_labels, settings, options.out
+    )
     print(
         f"kept epoch {scores['epoch']:.0f} in {options.out}: dev accuracy "
         f"{scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.1%}"
@@ -71,7 +84,7 @@ def _finetune(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from diffmask_jax import clean_states, fitting, runs
     from diffmask_jax.data import batches, texts, wordpieces
-    from diffmask_jax.models.hub import load_bert
+    from diffmask_jax.models.loading import load_classifier
 
     given = {name: value for name, value in vars(options).items() if value is not None}
     given |= {name: str(Path(given[name]).resolve()) for name in PATHS if name in given}
@@ -80,9 +93,9 @@ def _train(options: argparse.Namespace) -> None:
     given.setdefault("layers", "example" if options.gate == "input" else "batch")
     config = runs.RunConfig(**_those_of(runs.RunConfig, given))
 
-    model = load_bert(config.model)
+    model = load_classifier(config.model)
     train, dev = (runs.read_split(config, split) for split in ("train", "dev"))
-    texts.check_labels(dev, len(model.labels))
+    texts.check_labels(dev.labels, len(model.labels))
     limit = model.config.positions
     encoded = [
         wordpieces.encode_within(model.tokenizer, split.texts, limit, options.truncate)
@@ -144,6 +157,7 @@ def _compare(options: argparse.Namespace) -> None:
     for path in filter(None, (options.html, options.png)):
         check_writable(path)
     explainers = [Explainer.from_pretrained(run, options.model) for run in options.runs]
+    comparing.check_comparable(explainers)  # before the work of the next line
     noise = comparing.noise_of(options.runs[0], explainers[0])
     found = comparing.compare(explainers, noise, options.text, options.truncate)
     if options.html:

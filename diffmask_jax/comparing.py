@@ -21,6 +21,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.explainer import Explainer
 from diffmask_jax.files import write_atomically
+from diffmask_jax.models.bert import BertConfig
 from diffmask_jax.models.bert_attention import attention_weights
 from diffmask_jax.objective import Clean, clean_pass
 from diffmask_jax.render.comparison import Comparison, Panel, make_comparison
@@ -47,11 +48,10 @@ def compare(
 
     explainers: of one model. noise: `noise_of` that model's states.
 
-    Raises: UserError if the text is empty or too long, or the runs are about different models.
+    Raises: UserError if the text is empty or too long, or as `check_comparable` does.
     """
+    check_comparable(explainers)
     first = explainers[0]
-    if len({explainer.model.path for explainer in explainers}) > 1:
-        raise UserError("the runs explain different models: compare runs of one model")
     encoded = first.encode([text], truncate)
     (batch,) = batches.in_order(encoded, 1, first.model.config.positions)
     length, layers = len(encoded[0].tokens), first.model.model.layers
@@ -77,12 +77,23 @@ def compare(
     )
 
 
+def check_comparable(explainers: Sequence[Explainer]) -> None:
+    """Raises: UserError if the runs are about different models, or one that has no attention."""
+    if len({explainer.model.path for explainer in explainers}) > 1:
+        raise UserError("the runs explain different models: compare runs of one model")
+    model = explainers[0].model
+    if not isinstance(model.config, BertConfig):
+        raise UserError(f"{model.path} is a GRU, without attention: only runs of a BERT compare")
+
+
 def _attention(explainer: Explainer, clean: Clean) -> Float[np.ndarray, "N T"]:
     """What each block attends to, for a batch of one text."""
+    config = explainer.model.config
+    assert isinstance(config, BertConfig)  # else `check_comparable` has refused it
 
     @jax.jit
     def received(params: object, clean: Clean) -> jax.Array:
-        weights = attention_weights(explainer.model.config, params, clean.inputs, clean.states)
+        weights = attention_weights(config, params, clean.inputs, clean.states)
         return jnp.stack([received_attention(w, clean.inputs.valid)[0] for w in weights])
 
     return np.asarray(received(explainer.params[0], clean))

@@ -28,7 +28,7 @@ def evaluate(
     """
     explainer = Explainer.from_pretrained(run, model)
     data = read_lines(texts) if texts else runs.read_split(explainer.config, split)
-    check_labels(data, len(explainer.model.labels))
+    check_labels(data.labels, len(explainer.model.labels))
     encoded = explainer.encode(data.texts, truncate=True)
     layers, limit = explainer.model.model.layers, explainer.model.config.positions
     report: dict[str, Any] = {

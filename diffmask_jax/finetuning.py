@@ -1,4 +1,4 @@
-"""Fine-tuning BERT on labelled texts: from a checkpoint to a folder with the best epoch in it."""
+"""Fine-tuning on labelled texts: from a checkpoint to a folder with the best epoch in it."""
 
 import dataclasses
 import functools
@@ -19,14 +19,16 @@ from tqdm import tqdm
 from diffmask_jax.analysis.faithfulness import macro_f1
 from diffmask_jax.checkpoints import Checkpoints
 from diffmask_jax.data import batches
+from diffmask_jax.data.texts import check_labels
 from diffmask_jax.data.wordpieces import Encoded, check_length
 from diffmask_jax.errors import UserError
 from diffmask_jax.files import write_atomically
-from diffmask_jax.models import bert_training
-from diffmask_jax.models.bert_training import TrainState
+from diffmask_jax.models import classifier_training
+from diffmask_jax.models.classifier_training import TrainState
 from diffmask_jax.models.hub import Checkpoint
 from diffmask_jax.models.model import Params
-from diffmask_jax.models.saving import TRAINING, save_bert
+from diffmask_jax.models.saving import TRAINING
+from diffmask_jax.recipes import Recipe, Settings
 from diffmask_jax.runs import differences
 
 EVALUATION_BATCH = 32
@@ -34,32 +36,9 @@ EVALUATION_BATCH = 32
 Scores = dict[str, int | float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How to fine-tune.
-
-    Attributes:
-        steps_per_call: steps in one call of the device, on batches of one length. More spare the
-            host of a fast accelerator; but a length with too few texts left to fill a call has to
-            wait for the next epoch.
-        encoder_rate, head_rate: peak learning rates; the head is pooler and classifier.
-        warmup: the share of all steps over which the rates rise from 0; then they fall to 0.
-        clip: the largest global norm of a gradient.
-    """
-
-    epochs: int = 3
-    batch_size: int = 32
-    steps_per_call: int = 1
-    encoder_rate: float = 3e-5
-    head_rate: float = 3e-4
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    seed: int = 0
-
-
 def finetune(
     model: Checkpoint,
+    recipe: Recipe,
     train: list[Encoded],
     labels: Int[np.ndarray, " N"],
     dev: list[Encoded],
@@ -67,7 +46,7 @@ def finetune(
     settings: Settings,
     folder: Path,
 ) -> Scores:
-    """Train all parameters; the epoch of the best dev macro-F1 becomes the model in `folder`.
+    """Train all that is not frozen; the epoch of the best dev macro-F1 is the model in `folder`.
 
     A killed fine-tuning goes on from the last epoch it finished, and ends bit for bit as if nothing
     had happened where the device computes alike twice (a GPU may not). A finished one is left as
@@ -84,6 +63,7 @@ def finetune(
     batches.check_fills(train, settings.batch_size)
     origin = {
         "model": model.path,
+        "frozen": list(recipe.frozen),
         "labels": list(model.labels),
         "data": _digest([*train, *dev], np.concatenate([labels, dev_labels])),
     }
@@ -96,19 +76,20 @@ def finetune(
         del history[epoch - 1 :]  # of an epoch that was killed before its state was saved
         history.append(scores)
         if scores is _best(history):
-            save_bert(folder, model._replace(params=params))
+            recipe.save(folder, model._replace(params=params))
         lines = "".join(json.dumps(line) + "\n" for line in history)
         write_atomically(place / "history.jsonl", lines)
         tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
     if len(history) < settings.epochs:
-        _train(model, train, labels, settings, place / "checkpoints", finish_epoch)
+        _train(model, recipe, train, labels, settings, place / "checkpoints", finish_epoch)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # thrice the model's size
     return _best(history)
 
 
 def _train(
     model: Checkpoint,
+    recipe: Recipe,
     train: list[Encoded],
     labels: Int[np.ndarray, " N"],
     settings: Settings,
@@ -122,7 +103,7 @@ def _train(
     per_call = settings.batch_size * settings.steps_per_call
     calls = max(1, round(len(train) / per_call))
     total = settings.epochs * calls * settings.steps_per_call
-    optimizer = bert_training.adamw(
+    optimizer = classifier_training.adamw(
         settings.encoder_rate,
         settings.head_rate,
         total=total,
@@ -131,14 +112,16 @@ def _train(
         clip=settings.clip,
     )
     steps = functools.partial(
-        bert_training.steps,
-        logits=bert_training.training_logits(model.config),
-        optimizer=optimizer,
+        classifier_training.steps, logits=recipe.logits(model.config), optimizer=optimizer
     )
+    frozen = {name: model.params[name] for name in recipe.frozen}
+    trained = {name: part for name, part in model.params.items() if name not in frozen}
     # The key is an argument of the program, so that one compiled program serves all seeds.
-    advance = functools.partial(jax.jit(steps, donate_argnums=0), key=jax.random.key(settings.seed))
+    advance = functools.partial(
+        jax.jit(steps, donate_argnums=0), frozen=frozen, key=jax.random.key(settings.seed)
+    )
     with Checkpoints(place) as checkpoints:
-        state = bert_training.init(model.params, optimizer)
+        state = classifier_training.init(trained, optimizer)
         if done := checkpoints.latest() or 0:
             state = checkpoints.restore(done, state)
         stream = batches.shuffled(
@@ -149,7 +132,7 @@ def _train(
         with bar:
             for epoch in range(done + 1, settings.epochs + 1):
                 state, loss = _epoch(state, itertools.islice(stream, calls), labels, advance, bar)
-                finish_epoch(epoch, state.params, loss)
+                finish_epoch(epoch, state.params | frozen, loss)
                 if epoch < settings.epochs:
                     checkpoints.save(epoch, state)
 
@@ -242,9 +225,7 @@ def _digest(texts: list[Encoded], labels: Int[np.ndarray, " N"]) -> str:
 def _check_data(texts: list[Encoded], labels: Int[np.ndarray, " N"], model: Checkpoint) -> None:
     if len(texts) != len(labels) or not texts:
         raise UserError(f"{len(texts)} texts and {len(labels)} labels: each text needs its label")
-    lowest, highest, classes = labels.min(), labels.max(), len(model.labels)
-    if lowest < 0 or highest >= classes:
-        raise UserError(f"the data has labels {lowest}–{highest}, the model has {classes} classes")
+    check_labels(labels, len(model.labels))
     for text in texts:
         check_length(text, model.config.positions)
 

@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True)
-    _add_finetune(commands.add_parser("finetune", help="fine-tune a pretrained BERT on SST"))
+    _add_finetune(commands.add_parser("finetune", help="train a classifier of SST: a BERT, a GRU"))
     _add_train(commands.add_parser("train", help="train a probe on a frozen classifier"))
     _add_explain(commands.add_parser("explain", help="explain texts with a trained probe"))
     _add_compare(commands.add_parser("compare", help="draw what six methods say of a text"))
@@ -40,7 +40,8 @@ def _add_finetune(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command="finetune")
     add = parser.add_argument
     add("task", choices=["sst"], help="the treebank, five classes")
-    add("--model", required=True, help="Hugging Face folder or hub id of a BERT; its head is new")
+    add("--model", required=True, help="folder or hub id of a BERT, whose head is new; or gru")
+    add("--embeddings", help="gru: folder or hub id of the BERT whose word embeddings are read")
     add("--out", required=True, type=Path, help="folder of the fine-tuned model")
     _add_places(parser)
     add("--truncate", action="store_true", help="cut texts longer than the model takes")
@@ -61,7 +62,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command="train")
     add = parser.add_argument
     add("task", choices=["sst", "texts"], help="sst: the treebank; texts: your own, a line each")
-    add("--model", required=True, help="Hugging Face folder or hub id of a BERT classifier")
+    add("--model", required=True, help="folder or hub id of a classifier, a BERT or a GRU")
     add("--out", required=True, type=Path, help="run folder; an unfinished run there goes on")
     _add_places(parser)
     add("--train", help="texts: file of training texts, one a line")

@@ -2,7 +2,6 @@
 repeated where that file is there, so that an experiment that was stopped goes on where it was."""
 
 import functools
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,10 +23,10 @@ from diffmask_jax.data.trees import Sentence
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explainer import Explainer
-from diffmask_jax.files import write_atomically
 from diffmask_jax.models.hub import Checkpoint
 from diffmask_jax.objective import Game, clean_pass, log_keep_everywhere
 from diffmask_jax.runs import RunConfig
+from experiments.resume import kept
 
 BATCH = 32
 SCHULZ_BATCH = 32
@@ -71,17 +70,6 @@ def open_study(model: Checkpoint, raw_dir: str | None, data_dir: str | None, out
     texts = [sentence.text for sentence in sentences]
     encoded = wordpieces.encode_within(model.tokenizer, texts, model.config.positions, cut=True)
     return Study(model, sentences, encoded, out)
-
-
-def kept(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays that an earlier call left in a file, or those made, and left there, now."""
-    if not file.exists():
-        buffer = io.BytesIO()
-        np.savez(buffer, **make())  # type: ignore[arg-type]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, buffer.getvalue())
-    with np.load(file) as arrays:
-        return dict(arrays)
 
 
 class Measured(NamedTuple):

@@ -13,7 +13,7 @@ import safetensors.numpy
 from hypothesis import settings
 
 from diffmask_jax import probes, runs
-from diffmask_jax.models import bert, weights
+from diffmask_jax.models import bert, bert_weights, gru_files
 
 VOCABULARY = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", "film", "plot", "act", "is", "was",
@@ -59,10 +59,10 @@ def _save_bert(folder: Path, config: bert.BertConfig = CONFIG, seed: int = 12) -
     rng = np.random.default_rng(seed)
 
     def tensor(path, ours) -> tuple[str, np.ndarray]:
-        *module, leaf = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
-        shape = ours.shape[::-1] if leaf == "kernel" else ours.shape
-        values = rng.normal(leaf == "scale", 0.4, shape).astype(np.float32)
-        return weights._pytorch_name(module, leaf), values
+        place = jax.tree_util.keystr(path, simple=True, separator="/")
+        shape = ours.shape[::-1] if place.endswith("kernel") else ours.shape
+        values = rng.normal(place.endswith("scale"), 0.4, shape).astype(np.float32)
+        return bert_weights.pytorch_name(place), values
 
     names = LABELS if config.classes == len(LABELS) else map(str, range(config.classes))
     labels = dict(enumerate(names))
@@ -90,13 +90,13 @@ def _save_bert(folder: Path, config: bert.BertConfig = CONFIG, seed: int = 12) -
     return folder
 
 
-def _random_probe(gate: str, seed: int = 0):
+def _random_probe(gate: str, seed: int = 0, layers: int = LAYERS):
     """The parameters of a probe that keeps about every other token, never trained."""
     rng = np.random.default_rng(seed)
     probe, state = runs.PROBES[gate](CONFIG.width // 4), jnp.zeros((1, 1, CONFIG.width))
-    baselines = [state[0, 0]] * probe.baselines(LAYERS)
+    baselines = [state[0, 0]] * probe.baselines(layers)
     fresh = jax.eval_shape(
-        lambda: probes.init(jax.random.key(0), probe, (state,) * LAYERS, baselines)
+        lambda: probes.init(jax.random.key(0), probe, (state,) * layers, baselines)
     )
     params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), fresh)
     for network in params["gates"]:
@@ -106,11 +106,11 @@ def _random_probe(gate: str, seed: int = 0):
     return params
 
 
-def _save_run(folder: Path, model: Path, gate: str = "input") -> Path:
+def _save_run(folder: Path, model: Path, gate: str = "input", layers: int = LAYERS) -> Path:
     """A run folder as training leaves it, with a random probe: it costs nothing."""
     places = {"model": str(model), "train": "train.txt", "dev": "dev.txt"}
     runs.open_run(folder, runs.RunConfig(task="texts", gate=gate, layers="batch", **places))
-    runs.save_probe(folder, _random_probe(gate), {"masked": 0.5, "step": 7})
+    runs.save_probe(folder, _random_probe(gate, layers=layers), {"masked": 0.5, "step": 7})
     return folder
 
 
@@ -128,13 +128,13 @@ def save_bert():
 
 @pytest.fixture(scope="session")
 def random_probe():
-    """gate -> parameters of a probe for the tiny classifier."""
+    """(gate, seed, layers) -> parameters of a probe for the tiny classifier."""
     return _random_probe
 
 
 @pytest.fixture(scope="session")
 def save_run():
-    """(folder, model, gate) -> folder, a run with a random probe."""
+    """(folder, model, gate, layers) -> folder, a run with a random probe."""
     return _save_run
 
 
@@ -142,6 +142,14 @@ def save_run():
 def tiny_bert(tmp_path_factory):
     """The folder of a tiny classifier; whoever spoils it does so to a copy."""
     return _save_bert(tmp_path_factory.mktemp("model") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_gru(tiny_bert, tmp_path_factory):
+    """The folder of a GRU classifier over the tiny BERT's word embeddings, never trained."""
+    folder = tmp_path_factory.mktemp("model") / "tiny-gru"
+    gru_files.save_gru(folder, gru_files.fresh_gru(tiny_bert, LABELS, seed=3))
+    return folder
 
 
 @pytest.fixture(scope="session")

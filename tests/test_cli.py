@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from diffmask_jax import __version__, cli
+from diffmask_jax import __version__, cli, finetuning, recipes
+from diffmask_jax.data import batches
+from diffmask_jax.models import gru_files
 
 TEXT = "the film is great fun"
 
@@ -416,6 +419,69 @@ def test_a_fine_tuned_model_can_be_trained_on_and_explained(tiny_bert, treebank,
     loose = ["--tolerance", 1e4, "--min-agreement", 1e-9]
     assert cli.main([*map(str, [*train, *few, *loose])]) == 0
     assert cli.main(["explain", str(tmp_path / "run"), "the film"]) == 0
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `finetune` is called with, instead of fine-tuning: (model, recipe, …, folder)."""
+    calls = []
+
+    def finetune(*arguments):
+        calls.append(arguments)
+        return {"epoch": 1, "accuracy": 0.5, "macro_f1": 0.5}
+
+    monkeypatch.setattr(finetuning, "finetune", finetune)
+    return calls
+
+
+def test_a_gru_has_settings_of_its_own(tiny_bert, treebank, tmp_path, asked):
+    command = ["finetune", "sst", *treebank, "--out", tmp_path / "model"]
+    gru = ["--model", "gru", "--embeddings", tiny_bert, "--batch-size", 5]
+    assert cli.main([*map(str, [*command, *gru])]) == 0
+    assert cli.main([*map(str, [*command, "--model", tiny_bert])]) == 0
+    (model, recipe, *_, settings, _), (bert, bert_recipe, *_, bert_settings, _) = asked
+    assert (recipe, bert_recipe) == (recipes.GRU, recipes.BERT)
+    assert model.model.layers == ("W",) and len(bert.model.layers) == 4
+    assert (settings.epochs, settings.encoder_rate, settings.head_rate) == (8, 1e-3, 1e-3)
+    assert settings.batch_size == 5 and bert_settings == recipes.Settings()
+
+
+@pytest.mark.parametrize("network", ["--model", "--model gru --embeddings"])
+def test_the_seed_draws_what_is_new(tiny_bert, treebank, tmp_path, asked, network):
+    command = ["finetune", "sst", *network.split(), tiny_bert, *treebank, "--out", tmp_path / "m"]
+    for seed in (0, 0, 1):
+        assert cli.main([*map(str, [*command, "--seed", seed])]) == 0
+    first, again, other = (
+        np.concatenate([*map(np.ravel, jax.tree.leaves(model.params["head"]))])
+        for model, *_ in asked
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+
+
+def test_a_gru_can_be_trained_on_explained_and_evaluated(
+    tiny_bert, treebank, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(batches, "LENGTHS", (8,))  # half of what there is to compile for 16
+    model, run = tmp_path / "gru", tmp_path / "run"
+    gru_files.save_gru(model, gru_files.fresh_gru(tiny_bert, "abcde"))
+    train = ["train", "sst", "--model", model, *treebank, "--gate", "input", "--out", run]
+    few = ["--steps", 1, "--steps-per-call", 1, "--batch-size", 2, "--validate-every", 1]
+    loose = ["--tolerance", 1e4, "--min-agreement", 1e-9]
+    assert cli.main([*map(str, [*train, *few, *loose])]) == 0
+    capsys.readouterr()
+    assert cli.main(["explain", str(run), "the film", "--layers"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[3:]] == ["W", "keep"]
+    assert cli.main(["evaluate", str(run)]) == 0
+    assert json.loads((run / "evaluation-dev.json").read_text())["layers"] == ["W", "mean"]
+
+
+def test_embeddings_belong_to_a_gru(tiny_bert, tmp_path, refused):
+    command = ["finetune", "sst", "--out", tmp_path / "model"]
+    assert "name it by --embeddings" in refused(*command, "--model", "gru")
+    both = ["--model", tiny_bert, "--embeddings", tiny_bert]
+    assert "--embeddings goes with --model gru" in refused(*command, *both)
+    assert "no folder" in refused(*command, "--model", "gru", "--embeddings", "a/b/c")
 
 
 def test_a_fine_tuning_that_cannot_be_is_refused(tiny_bert, treebank, tmp_path, refused):

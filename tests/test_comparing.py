@@ -55,6 +55,16 @@ def test_runs_of_different_models_are_refused(explainers, noise, save_bert, save
         comparing.compare([explainers[0], other], noise, TEXT)
 
 
+def test_a_gru_is_refused_for_it_has_no_attention(tiny_gru, save_run, tmp_path, capsys):
+    """Before any work: not even the statistics of its states are taken."""
+    run = save_run(tmp_path / "run", tiny_gru, layers=1)
+    page = tmp_path / "page.html"
+    assert cli.main(["compare", str(run), "--text", TEXT, "--html", str(page)]) == 2
+    written = capsys.readouterr()
+    assert f"{tiny_gru} is a GRU, without attention" in written.err and written.err.count("\n") == 1
+    assert not page.exists() and not (run / "statistics.safetensors").exists()
+
+
 def test_the_command_draws_a_page_and_a_picture(
     explainers, tiny_bert, texts_file, save_run, tmp_path, capsys, monkeypatch
 ):

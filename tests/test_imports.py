@@ -18,7 +18,7 @@ FLOORS = [
     {"files", "models", "attribution", "compile_cache"},
     {"render", "data", "probes"},
     {"objective"},
-    {"training", "analysis", "runs", "checkpoints", "clean_states"},
+    {"training", "analysis", "runs", "checkpoints", "clean_states", "recipes"},
     {"explanation", "fitting", "finetuning"},
     {"explainer"},
     {"evaluation", "presenting", "comparing", "options"},

@@ -24,11 +24,14 @@ def read_sst(split: str, raw_dir: str | None, data_dir: str | None) -> Texts:
     return Texts([s.text for s in sentences], np.array([s.label for s in sentences]))
 
 
-def check_labels(texts: Texts, classes: int) -> None:
+def check_labels(labels: Int[np.ndarray, " N"] | None, classes: int) -> None:
     """Gold labels and a model's classes belong together. Raises: UserError if they do not."""
-    if texts.labels is not None and int(texts.labels.max()) >= classes:
+    if labels is None:
+        return
+    lowest, highest = labels.min(), labels.max()
+    if lowest < 0 or highest >= classes:
         raise UserError(
-            f"the data has labels 0–{int(texts.labels.max())}, but the model has {classes} classes"
+            f"the data has labels {lowest}–{highest}, but the model has {classes} classes"
         )
 
 

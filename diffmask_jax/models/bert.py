@@ -82,8 +82,13 @@ class BertConfig:
         if self.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise UserError(f"activation {self.activation!r} is not supported, only {known}")
-        if not all(0 <= rate < 1 for rate in self.dropout):
-            raise UserError(f"dropout rates lie in [0, 1), not {', '.join(map(str, self.dropout))}")
+        check_rates(self.dropout)
+
+
+def check_rates(rates: tuple[float, ...]) -> None:
+    """Raises: UserError if a dropout rate lies outside [0, 1)."""
+    if not all(0 <= rate < 1 for rate in rates):
+        raise UserError(f"dropout rates lie in [0, 1), not {', '.join(map(str, rates))}")
 
 
 _normal = nn.initializers.normal(0.02)

@@ -4,7 +4,6 @@ config.json is read here and only BERT's tokenizer is imported from transformers
 would import PyTorch wherever that is installed, more than a second of every command.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +13,21 @@ import jax
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.bert import USUAL_DROPOUT, BertConfig, Dropout, bert_classifier
-from diffmask_jax.models.model import Model, Params
-from diffmask_jax.models.weights import (
-    Weights,
-    read_weights,
-    to_params,
-    weights_file,
-    with_fresh_head,
+from diffmask_jax.models.bert_weights import bert_params, with_fresh_head
+from diffmask_jax.models.description import (
+    Description,
+    check_class_names,
+    class_names,
+    rate,
+    read_description,
+    read_json,
+    size,
 )
+from diffmask_jax.models.gru_classifier import GruConfig
+from diffmask_jax.models.model import Model, Params
+from diffmask_jax.models.weights import Weights, read_weights, weights_file
 
-SUPPORTED = ("bert",)
+MODEL_TYPE = "bert"
 
 # Our name of a size -> its key in config.json.
 SIZES = {
@@ -41,7 +45,7 @@ class Checkpoint(NamedTuple):
     """A pretrained classifier.
 
     Attributes:
-        model: the network; `bert_classifier(config, dtype)` makes it for another type.
+        model: the network; `bert_classifier(config, dtype)` makes a BERT for another type.
         params: its float32 parameters.
         tokenizer: transformers' fast tokenizer; it neither truncates nor pads.
         config: its sizes.
@@ -52,7 +56,7 @@ class Checkpoint(NamedTuple):
     model: Model
     params: Params
     tokenizer: Any
-    config: BertConfig
+    config: BertConfig | GruConfig
     labels: tuple[str, ...]
     path: str
 
@@ -81,25 +85,17 @@ def load_encoder(name_or_path: str | Path, labels: Sequence[str], seed: int = 0)
     Raises: UserError as `load_bert` does, except over the checkpoint's own head; or if the labels
         are not two or more different names.
     """
-    labels = tuple(labels)
-    if len(set(labels)) < 2 or len(set(labels)) < len(labels) or not all(map(str.strip, labels)):
-        raise UserError(f"the classes need two or more different names, not {', '.join(labels)!r}")
+    check_class_names(labels)
     folder = find_folder(name_or_path)
-    config = _config(folder, _read_description(folder), len(labels))
+    config = _config(folder, _read_bert_description(folder), len(labels))
     weights = with_fresh_head(read_weights(folder), config, jax.random.key(seed))
-    return _checkpoint(folder, weights, config, labels)
+    return _checkpoint(folder, weights, config, tuple(labels))
 
 
 def _checkpoint(
     folder: Path, weights: Weights, config: BertConfig, labels: tuple[str, ...]
 ) -> Checkpoint:
-    params = to_params(weights, config)
-    tokenizer = read_tokenizer(folder)
-    if len(tokenizer) > config.vocabulary:
-        raise UserError(
-            f"the tokenizer in {folder} has {len(tokenizer)} pieces, the model only "
-            f"{config.vocabulary}: they do not belong together"
-        )
+    params, tokenizer = bert_params(weights, config), read_tokenizer_of(folder, config.vocabulary)
     return Checkpoint(bert_classifier(config), params, tokenizer, config, labels, str(folder))
 
 
@@ -144,17 +140,16 @@ def read_config(folder: Path) -> tuple[BertConfig, tuple[str, ...]]:
 
     Raises: UserError if it is missing or damaged, or describes another kind of model.
     """
-    found = _read_description(folder)
-    labels = _labels(found)
-    return _config(folder, found, len(labels)), labels
+    found = _read_bert_description(folder)
+    # transformers leaves id2label out where it is its default: two classes without names.
+    names = class_names(found.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"})
+    return _config(folder, found, len(names)), names
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def _read_bert_description(folder: Path) -> Description:
     """What config.json says, if it is about a BERT that we can run."""
-    found = _read_json(folder / "config.json")
-    kind, position = found.get("model_type"), found.get("position_embedding_type", "absolute")
-    if kind not in SUPPORTED:
-        raise UserError(f"model_type {kind!r} is not supported, only {', '.join(SUPPORTED)}")
+    found = read_description(folder, [MODEL_TYPE])
+    position = found.get("position_embedding_type", "absolute")
     if position != "absolute":
         raise UserError(f"position_embedding_type {position!r} is not supported, only 'absolute'")
     if found.get("is_decoder"):
@@ -162,39 +157,30 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _config(folder: Path, found: dict[str, Any], classes: int) -> BertConfig:
-    def size(key: str) -> int:
-        value = found.get(key)
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{folder / 'config.json'}: {key} must be a whole number, is {value!r}")
-        return value
-
-    def rate(key: str, default: float) -> float:
-        value = default if found.get(key) is None else found[key]
-        if not isinstance(value, int | float):
-            raise UserError(f"{folder / 'config.json'}: {key} must be a number, is {value!r}")
-        return float(value)
-
-    hidden = rate("hidden_dropout_prob", USUAL_DROPOUT.hidden)
-    attention = rate("attention_probs_dropout_prob", USUAL_DROPOUT.attention)
+def _config(folder: Path, found: Description, classes: int) -> BertConfig:
+    hidden = rate(folder, found, "hidden_dropout_prob", USUAL_DROPOUT.hidden)
+    attention = rate(folder, found, "attention_probs_dropout_prob", USUAL_DROPOUT.attention)
     return BertConfig(
-        **{ours: size(theirs) for ours, theirs in SIZES.items()},
+        **{ours: size(folder, found, theirs) for ours, theirs in SIZES.items()},
         classes=classes,
         activation=found.get("hidden_act", "gelu"),
         epsilon=found.get("layer_norm_eps", 1e-12),
-        dropout=Dropout(hidden, attention, rate("classifier_dropout", hidden)),
+        dropout=Dropout(hidden, attention, rate(folder, found, "classifier_dropout", hidden)),
     )
 
 
-def _labels(found: dict[str, Any]) -> tuple[str, ...]:
-    # transformers leaves id2label out where it is its default: two classes without names.
-    names = found.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    keys = [str(number) for number in range(len(names))]
-    if not isinstance(names, dict) or set(names) != set(keys):
-        raise UserError("id2label in config.json must name the classes 0, 1, 2, …")
-    if len(names) < 2:
-        raise UserError("the checkpoint has one output, a regression: nothing to classify")
-    return tuple(str(names[key]) for key in keys)
+def read_tokenizer_of(folder: Path, vocabulary: int) -> Any:
+    """The tokenizer of a model that knows so many word pieces.
+
+    Raises: UserError if it is missing or damaged, or has more pieces than the model.
+    """
+    tokenizer = read_tokenizer(folder)
+    if len(tokenizer) > vocabulary:
+        raise UserError(
+            f"the tokenizer in {folder} has {len(tokenizer)} pieces, the model only "
+            f"{vocabulary}: they do not belong together"
+        )
+    return tokenizer
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -207,7 +193,7 @@ def read_tokenizer(folder: Path) -> Any:
     import transformers
 
     settings = folder / "tokenizer_config.json"
-    kind = _read_json(settings).get("tokenizer_class") if settings.is_file() else None
+    kind = read_json(settings).get("tokenizer_class") if settings.is_file() else None
     is_bert = kind in (None, "BertTokenizer", "BertTokenizerFast")
     source = transformers.BertTokenizer if is_bert else transformers.AutoTokenizer
     try:
@@ -220,15 +206,3 @@ def read_tokenizer(folder: Path) -> Any:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"there is no {path.name} in {path.parent}") from error
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} is not readable JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} must hold a JSON object")
-    return found

@@ -1,17 +1,19 @@
-"""A BERT classifier as a Hugging Face folder, which `load_bert` and PyTorch read."""
+"""A classifier as a folder in Hugging Face's layout: written whole, over nothing else."""
 
 import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import safetensors.numpy
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.hub import SIZES, Checkpoint
-from diffmask_jax.models.weights import to_weights
+from diffmask_jax.models.bert import BertConfig
+from diffmask_jax.models.bert_weights import pytorch_name
+from diffmask_jax.models.description import Description, describe_class_names
+from diffmask_jax.models.hub import MODEL_TYPE, SIZES, Checkpoint
+from diffmask_jax.models.weights import Weights, to_weights
 
 WEIGHTS = "model.safetensors"
 TRAINING = "finetuning"
@@ -22,11 +24,26 @@ OUTDATED = ("num_labels", "_num_labels", "torch_dtype", "auto_map", "finetuning_
 
 
 def save_bert(folder: str | Path, checkpoint: Checkpoint) -> None:
-    """Write config.json, the weights in float32 and the tokenizer's files.
+    """A BERT classifier as `load_bert` and PyTorch read it.
 
-    What else the source's config.json says is taken over. The files are made in a sibling folder
-    and take their places at the end, the weights last, so that at every moment the folder holds no
-    weights or a whole model. It may exist if it is empty or holds this model with other weights.
+    What else the source's config.json says is taken over.
+
+    Raises: UserError as `save` does.
+    """
+    assert isinstance(checkpoint.config, BertConfig)
+    source = Path(checkpoint.path) / "config.json"
+    description = _description(checkpoint.config, checkpoint.labels, source)
+    save(folder, checkpoint, description, to_weights(checkpoint.params, pytorch_name))
+
+
+def save(
+    folder: str | Path, checkpoint: Checkpoint, description: Description, weights: Weights
+) -> None:
+    """Write config.json with a description, the weights in float32 and the tokenizer's files.
+
+    The files are made in a sibling folder and take their places at the end, the weights last, so
+    that at every moment the folder holds no weights or a whole model. It may exist if it is empty
+    or holds this model with other weights.
 
     Raises: UserError if the folder holds something else or cannot be written.
     """
@@ -38,7 +55,8 @@ def save_bert(folder: str | Path, checkpoint: Checkpoint) -> None:
             prefix=f".{place.name[:200]}.", suffix=".tmp", dir=place.parent
         ) as temporary:
             made = Path(temporary)
-            _write(made, checkpoint)
+            _write_tokenizer(made, checkpoint)
+            _write(made, description, weights)
             _check_same_but_weights(place, made)
             for path in sorted(made.iterdir(), key=lambda path: path.name == WEIGHTS):
                 os.replace(path, place / path.name)
@@ -46,26 +64,28 @@ def save_bert(folder: str | Path, checkpoint: Checkpoint) -> None:
         raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
-def _write(made: Path, checkpoint: Checkpoint) -> None:
-    source = Path(checkpoint.path)
+def _write_tokenizer(made: Path, checkpoint: Checkpoint) -> None:
+    vocabulary = Path(checkpoint.path) / "vocab.txt"
     checkpoint.tokenizer.save_pretrained(made)
-    if (source / "vocab.txt").is_file():
-        shutil.copyfile(source / "vocab.txt", made / "vocab.txt")
-    text = json.dumps(_description(checkpoint, source / "config.json"), indent=2) + "\n"
+    if vocabulary.is_file():
+        shutil.copyfile(vocabulary, made / "vocab.txt")
+
+
+def _write(made: Path, description: Description, weights: Weights) -> None:
+    text = json.dumps(description, indent=2) + "\n"
     (made / "config.json").write_text(text, encoding="utf-8")
-    data = safetensors.numpy.save(to_weights(checkpoint.params), metadata={"format": "pt"})
+    data = safetensors.numpy.save(weights, metadata={"format": "pt"})
     with open(made / WEIGHTS, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())  # else a power cut may leave the new name on an empty file
 
 
-def _description(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
-    """The content of config.json."""
-    config, labels = checkpoint.config, checkpoint.labels
+def _description(config: BertConfig, labels: tuple[str, ...], source: Path) -> Description:
+    """The content of a BERT's config.json, over that of its source."""
     before = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
     return {key: value for key, value in before.items() if key not in OUTDATED} | {
-        "model_type": "bert",
+        "model_type": MODEL_TYPE,
         "architectures": ["BertForSequenceClassification"],
         "problem_type": "single_label_classification",
         "dtype": "float32",
@@ -75,8 +95,7 @@ def _description(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
         "hidden_dropout_prob": config.dropout.hidden,
         "attention_probs_dropout_prob": config.dropout.attention,
         "classifier_dropout": config.dropout.classifier,
-        "id2label": {str(number): label for number, label in enumerate(labels)},
-        "label2id": {label: number for number, label in enumerate(labels)},
+        **describe_class_names(labels),
     }
 
 

@@ -1,4 +1,4 @@
-"""The weights of a Hugging Face BERT checkpoint, in any of its formats, as parameters of ours.
+"""The weights of a checkpoint, in any of Hugging Face's formats, as parameters of ours.
 
 One path for all: a file is read into arrays with the names and layout of PyTorch, and these become
 parameters, each checked against the shape that the configuration asks for.
@@ -14,13 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertConfig, Head, init
 from diffmask_jax.models.model import Params
 
 Weights = dict[str, np.ndarray]
+"""Tensors by PyTorch's names, in PyTorch's layout."""
+
+Name = Callable[[str], str]
+"""The place of a parameter of ours, head/classifier/kernel, -> PyTorch's name of its tensor."""
 
 FILES = (
     "model.safetensors",
@@ -28,26 +31,6 @@ FILES = (
     "flax_model.msgpack",
     "pytorch_model.bin",
 )
-
-# Parameter of ours -> module of PyTorch.
-_IN_MODEL = {
-    "word": "bert.embeddings.word_embeddings",
-    "embeddings/position": "bert.embeddings.position_embeddings",
-    "embeddings/segment": "bert.embeddings.token_type_embeddings",
-    "embeddings/norm": "bert.embeddings.LayerNorm",
-    "head/pooler": "bert.pooler.dense",
-    "head/classifier": "classifier",
-}
-_IN_BLOCK = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "mix": "attention.output.dense",
-    "mix_norm": "attention.output.LayerNorm",
-    "up": "intermediate.dense",
-    "down": "output.dense",
-    "down_norm": "output.LayerNorm",
-}
 
 
 def weights_file(folder: Path) -> Path | None:
@@ -72,66 +55,40 @@ def read_weights(folder: Path) -> Weights:
     }
 
 
-def to_params(weights: Weights, config: BertConfig) -> Params:
-    """Float32 parameters for `bert_classifier`; tensors it has no use for are ignored.
+def to_params(weights: Weights, expected: Params, name: Name) -> Params:
+    """Float32 parameters of the expected tree and shapes; tensors it has no use for are ignored.
 
-    Raises: UserError naming the tensor that is missing, of the wrong shape or not of floats, or
-        if there is no classification head.
+    Raises: UserError naming the tensor that is missing, of the wrong shape or not of floats.
     """
-    if "classifier.weight" not in weights:
-        raise UserError(
-            "the checkpoint has no classification head (no tensor classifier.weight): "
-            "fine-tune it on a classification task first"
-        )
 
     def convert(path: jax.tree_util.KeyPath, ours: jax.ShapeDtypeStruct) -> Float[Array, "..."]:
-        *module, leaf = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
-        name = _pytorch_name(module, leaf)
-        # PyTorch keeps a linear map as (out, in), linen as (in, out).
-        shape = ours.shape[::-1] if leaf == "kernel" else ours.shape
-        tensor = _checked(weights, name, shape).astype(np.float32, copy=False)
-        return jnp.asarray(tensor.T if leaf == "kernel" else tensor)
+        place = _place(path)
+        shape = ours.shape[::-1] if _is_transposed(place) else ours.shape
+        tensor = _checked(weights, name(place), shape).astype(np.float32, copy=False)
+        return jnp.asarray(tensor.T if _is_transposed(place) else tensor)
 
-    expected = jax.eval_shape(lambda: init(jax.random.key(0), config))
     return jax.tree_util.tree_map_with_path(convert, expected)
 
 
-def to_weights(params: Params) -> Weights:
-    """The inverse of `to_params`: tensors with PyTorch's names and layout, float32.
-
-    Parts of the parameters become their part of the tensors.
-    """
+def to_weights(params: Params, name: Name) -> Weights:
+    """The inverse of `to_params`: tensors with PyTorch's names and layout, float32."""
 
     def convert(path: jax.tree_util.KeyPath, array: Float[Array, "..."]) -> tuple[str, np.ndarray]:
-        *module, leaf = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
-        tensor = np.asarray(array, np.float32)
+        place, tensor = _place(path), np.asarray(array, np.float32)
         # safetensors writes the memory as it lies, whatever the strides say.
-        tensor = np.ascontiguousarray(tensor.T if leaf == "kernel" else tensor)
-        return _pytorch_name(module, leaf), tensor
+        tensor = np.ascontiguousarray(tensor.T if _is_transposed(place) else tensor)
+        return name(place), tensor
 
     return dict(convert(*leaf) for leaf in jax.tree_util.tree_leaves_with_path(params))
 
 
-def with_fresh_head(weights: Weights, config: BertConfig, key: Key[Array, ""]) -> Weights:
-    """The encoder in a checkpoint of any BERT, under a new head: normal(0, 0.02), biases 0.
-
-    A pooler that the checkpoint has stays. A bare BertModel's names become those of a classifier.
-    """
-    if not any(name.startswith("bert.") for name in weights):
-        weights = {f"bert.{name}": tensor for name, tensor in weights.items()}
-    kept = {name: tensor for name, tensor in weights.items() if name.startswith("bert.")}
-    state = jnp.zeros((1, 1, config.width))
-    head = Head(config, jnp.float32).init(key, state)["params"]
-    return to_weights({"head": head}) | kept
+def _place(path: jax.tree_util.KeyPath) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _pytorch_name(module: list[str], leaf: str) -> str:
-    match module:
-        case ["blocks", number, part]:
-            place = f"bert.encoder.layer.{number}.{_IN_BLOCK[part]}"
-        case _:
-            place = _IN_MODEL["/".join(module)]
-    return f"{place}.bias" if leaf == "bias" else f"{place}.weight"
+def _is_transposed(place: str) -> bool:
+    """PyTorch keeps a linear map as (out, in), linen as (in, out)."""
+    return place.endswith("kernel")
 
 
 def _checked(weights: Weights, name: str, shape: tuple[int, ...]) -> np.ndarray:

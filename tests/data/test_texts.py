@@ -57,7 +57,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 @pytest.mark.parametrize("classes", [3, 4])
 def test_labels_must_be_among_the_classes(classes):
-    check_labels(Texts(["a", "b"], np.array([0, 2])), classes)
-    check_labels(Texts(["a", "b"], None), classes)
-    with pytest.raises(UserError, match=f"labels 0–4, but the model has {classes} classes"):
-        check_labels(Texts(["a", "b"], np.array([4, 0])), classes)
+    check_labels(np.array([0, 2]), classes)
+    check_labels(None, classes)
+    for wrong, span in ((4, "0–4"), (-1, "-1–0")):
+        with pytest.raises(UserError, match=f"labels {span}, but the model has {classes} classes"):
+            check_labels(np.array([wrong, 0]), classes)

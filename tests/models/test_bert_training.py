@@ -1,17 +1,16 @@
-"""Training drops what PyTorch drops, and a step is AdamW's with a rate for every part."""
+"""Training drops what PyTorch drops, where PyTorch drops it."""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models import bert, bert_training
-from diffmask_jax.models.bert import NO_DROPOUT, BertConfig, BertInputs, Dropout, bert_classifier
-from diffmask_jax.models.bert_training import adamw, steps, training_logits
+from diffmask_jax.models import bert
+from diffmask_jax.models.bert import BertConfig, BertInputs, Dropout, bert_classifier
+from diffmask_jax.models.bert_training import training_logits
 from diffmask_jax.models.hub import Checkpoint
 from diffmask_jax.models.saving import save_bert
 
@@ -51,9 +50,6 @@ def draws(config: BertConfig) -> np.ndarray:
     keys = jax.random.split(jax.random.key(3), DRAWS)
     one = jax.jit(jax.vmap(training_logits(config), in_axes=(None, None, 0)))
     return np.asarray(one(PARAMS, ONE_TEXT, keys))[:, 0]
-
-
-# --- dropout ---------------------------------------------------------------------------------
 
 
 def test_without_dropout_training_gives_the_classifier_s_logits():
@@ -122,117 +118,3 @@ def test_a_text_longer_than_the_positions_is_refused():
 def test_an_impossible_rate_is_refused(rate):
     with pytest.raises(UserError, match="dropout rates"):
         with_dropout(0.1, rate, 0.1)
-
-
-# --- steps -----------------------------------------------------------------------------------
-
-LABELS = jnp.asarray([3, 0, 1, 2])
-
-
-def sgd_steps(count: int, config: BertConfig):
-    """As many steps in one program as in `count` of them, on the same batch."""
-    optimizer = optax.sgd(0.1)
-    state = bert_training.init(PARAMS, optimizer)
-    inputs = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), INPUTS)
-    labels = jnp.broadcast_to(LABELS, (count, len(LABELS)))
-
-    @jax.jit
-    def advance(state, inputs, labels):
-        return steps(
-            state, inputs, labels,
-            key=jax.random.key(5), logits=training_logits(config), optimizer=optimizer,
-        )  # fmt: skip
-
-    return advance, state, inputs, labels
-
-
-def test_steps_descend_the_cross_entropy():
-    advance, state, inputs, labels = sgd_steps(1, with_dropout(*NO_DROPOUT))
-    reached, losses = advance(state, inputs, labels)
-
-    def loss(params):
-        logits, _ = bert_classifier(CONFIG).states(params, INPUTS)
-        return -jax.nn.log_softmax(logits)[jnp.arange(4), LABELS].mean()
-
-    value, gradient = jax.jit(jax.value_and_grad(loss))(PARAMS)
-    np.testing.assert_allclose(losses, [value], rtol=1e-5)
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, PARAMS, gradient)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), reached.params, expected)
-
-
-def test_several_steps_in_a_call_are_as_many_calls_with_other_draws_each():
-    advance, state, inputs, labels = sgd_steps(2, CONFIG)
-    together, losses = advance(state, inputs, labels)
-    first, loss_0 = advance(state, *jax.tree.map(lambda x: x[:1], (inputs, labels)))
-    second, loss_1 = advance(first, *jax.tree.map(lambda x: x[:1], (inputs, labels)))
-    np.testing.assert_allclose(losses, jnp.concatenate([loss_0, loss_1]), rtol=1e-5)
-    assert int(together.step) == int(second.step) == 2
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), together.params, second.params
-    )
-    back = second._replace(params=PARAMS)
-    _, other = advance(back, *jax.tree.map(lambda x: x[:1], (inputs, labels)))
-    assert abs(float(other[0] - loss_0[0])) > 1e-4
-
-
-def updates(optimizer, gradient, count: int):
-    """The update of every one of `count` steps over PARAMS, all with the same gradient."""
-    state, found = optimizer.init(PARAMS), []
-    for _ in range(count):
-        update, state = optimizer.update(gradient, state, PARAMS)
-        found.append(update)
-    return found
-
-
-def optimizer(**changes):
-    settings = {"total": 10, "warmup": 4, "weight_decay": 0.0, "clip": 1.0, **changes}
-    return adamw(1e-3, 1e-2, **settings)
-
-
-def test_each_part_has_its_rate_which_rises_and_falls():
-    ones = jax.tree.map(jnp.ones_like, PARAMS)
-    found = updates(optimizer(), ones, 11)
-    # Adam's direction under one constant gradient is 1.
-    shape = np.array([0, 1, 2, 3, 4, 10 / 3, 8 / 3, 2, 4 / 3, 2 / 3, 0]) / 4
-    for part, rate in (("word", 1e-3), ("embeddings", 1e-3), ("blocks", 1e-3), ("head", 1e-2)):
-        for leaf in zip(*(jax.tree.leaves(update[part]) for update in found), strict=True):
-            np.testing.assert_allclose(
-                [x.ravel()[0] for x in leaf], -rate * shape, atol=1e-4 * rate
-            )
-
-
-def test_only_matrices_decay():
-    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
-    update = updates(optimizer(weight_decay=0.1, warmup=0), zeros, 1)[0]
-    head, block = update["head"], update["blocks"][0]
-    np.testing.assert_allclose(
-        head["classifier"]["kernel"], -1e-3 * PARAMS["head"]["classifier"]["kernel"], rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        update["word"]["embedding"], -1e-4 * PARAMS["word"]["embedding"], rtol=1e-5
-    )
-    for still in (head["classifier"]["bias"], block["up"]["bias"], block["mix_norm"]["scale"]):
-        assert (np.asarray(still) == 0).all()
-
-
-def test_the_gradient_of_all_parts_is_clipped_together():
-    """Adam forgets the size of a gradient, not that of one beside another of another step."""
-    ones = jax.tree.map(jnp.ones_like, PARAMS)
-    norm = float(optax.tree.norm(ones))
-    clipped = optimizer(warmup=0, clip=norm / 2)
-    unclipped = optimizer(warmup=0, clip=2 * norm)
-    found = {}
-    for name, method in (("clipped", clipped), ("unclipped", unclipped)):
-        state = method.init(PARAMS)
-        small = jax.tree.map(lambda x: 0.1 * x, ones)
-        _, state = method.update(small, state, PARAMS)
-        update, _ = method.update(ones, state, PARAMS)
-        found[name] = -float(update["head"]["classifier"]["bias"][0])
-
-    def adam(second: float) -> float:
-        mean = (0.9 * 0.1 * 0.1 + 0.1 * second) / (1 - 0.9**2)
-        square = (0.999 * 0.001 * 0.01 + 0.001 * second**2) / (1 - 0.999**2)
-        return 1e-2 * 0.9 * mean / np.sqrt(square)
-
-    np.testing.assert_allclose(found["clipped"], adam(0.5), rtol=1e-3)
-    np.testing.assert_allclose(found["unclipped"], adam(1.0), rtol=1e-3)

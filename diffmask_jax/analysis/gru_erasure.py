@@ -1,0 +1,74 @@
+"""Exact erasure on the GRU classifier (paper, section 3.2 and Table 2)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from diffmask_jax.attribution.prefix_search import LONGEST, Optima, Recurrence, Texts, search
+from diffmask_jax.divergences import categorical_divergence
+from diffmask_jax.errors import UserError
+from diffmask_jax.models.gru import gru_step
+from diffmask_jax.models.model import Params
+
+
+def _step(params: Params, h: Float[Array, "N H"], x: Float[Array, "N 3*H"]) -> Float[Array, "N H"]:
+    return gru_step(h, x, params["gru"]["hidden_kernel"], params["gru"]["hidden_bias"])
+
+
+def _logits(params: Params, h: Float[Array, "N H"]) -> Float[Array, "N C"]:
+    return h @ params["head"]["kernel"] + params["head"]["bias"]
+
+
+def _divergence(
+    params: Params, h: Float[Array, "N H"], original: Float[Array, "N C"]
+) -> Float[Array, " N"]:
+    return categorical_divergence(original, _logits(params, h))
+
+
+GRU_RECURRENCE = Recurrence(_step, _divergence)
+
+
+def exact_search(
+    params: Params,
+    tokens: Int[np.ndarray, "S T"],
+    baseline: Float[Array | np.ndarray, " D"],
+    margin: float,
+    longest: int = LONGEST,
+) -> list[Optima]:
+    """All optima of S texts of T word pieces, [CLS] and [SEP] included, in the order of the texts.
+
+    The fewest word pieces that, kept while the baseline replaces the embeddings of all others,
+    leave D_KL[original ‖ masked] ≤ margin nats.
+
+    Raises: UserError as `prefix_search.search` does, or if the baseline does not fit the model.
+    """
+    check_baseline(params, baseline)
+    texts = _read(params, jnp.asarray(tokens), jnp.asarray(baseline))
+    return search(GRU_RECURRENCE, params, jnp.zeros(_width(params)), texts, margin, longest=longest)
+
+
+def check_baseline(params: Params, baseline: Float[Array | np.ndarray, "..."]) -> None:
+    """Raises: UserError if the baseline is not one vector of the embeddings' width."""
+    if baseline.shape != (_width(params),) or not np.isfinite(baseline).all():
+        raise UserError(
+            f"the baseline must be {_width(params)} finite numbers, the width of the model's word "
+            f"embeddings: it has the shape {baseline.shape}"
+        )
+
+
+@jax.jit
+def _read(params: Params, tokens: Int[Array, "S T"], baseline: Float[Array, " D"]) -> Texts:
+    """Both readings of every word piece, and the original logits by the search's own steps."""
+    words = params["word"]["embedding"][tokens]
+    gates = params["gru"]
+    project = lambda x: x @ gates["input_kernel"] + gates["input_bias"]  # noqa: E731
+    kept = project(words)
+    dropped = jnp.broadcast_to(project(baseline), kept.shape)
+    h = jnp.zeros((len(tokens), words.shape[-1]))
+    h, _ = jax.lax.scan(lambda h, x: (_step(params, h, x), None), h, jnp.moveaxis(kept, 1, 0))
+    return Texts(jnp.stack([dropped, kept], axis=2), _logits(params, h))
+
+
+def _width(params: Params) -> int:
+    return int(params["word"]["embedding"].shape[-1])

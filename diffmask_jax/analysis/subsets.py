@@ -1,0 +1,53 @@
+"""How close learned sets of kept tokens come to the optima of an exact search (paper, Table 2)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+class Overlap(NamedTuple):
+    """A set against an optimum, each in [0, 1].
+
+    precision: |set ∩ optimum| / |set|;  recall: |set ∩ optimum| / |optimum|;  f1: their harmonic
+    mean. Where both sets are empty all are 1; where one is, all are 0.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def overlap_with_first(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K T"]) -> Overlap:
+    """Against the first of the optima, the one of the smallest divergence."""
+    return Overlap(*_overlaps(kept, optima[:1])[0].tolist())
+
+
+def overlap_with_nearest(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K T"]) -> Overlap:
+    """Against the optimum of the largest F1; of equals, the first."""
+    found = _overlaps(kept, optima)
+    return Overlap(*found[found[:, 2].argmax()].tolist())
+
+
+def smallest_feasible(
+    candidates: Bool[np.ndarray, "K B T"], divergence: Float[np.ndarray, "K B"], margin: float
+) -> Bool[np.ndarray, "B T"]:
+    """Of K sets an example: the smallest with divergence ≤ margin, of these the closest.
+
+    The closest of all where none is feasible.
+    """
+    sizes = np.where(divergence <= margin, candidates.sum(-1), candidates.shape[-1] + 1)
+    best = np.lexsort((divergence, sizes), axis=0)[0]
+    return candidates[best, np.arange(candidates.shape[1])]
+
+
+def _overlaps(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K T"]) -> np.ndarray:
+    """(K, 3): precision, recall, F1."""
+    shared, size, sizes = (kept & optima).sum(-1), kept.sum(), optima.sum(-1)
+    empty = np.where((size == 0) & (sizes == 0), 1.0, 0.0)
+
+    def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.where(whole > 0, part / np.maximum(whole, 1), empty)
+
+    f1 = share(2 * shared, size + sizes)
+    return np.stack([share(shared, np.full_like(sizes, size)), share(shared, sizes), f1], axis=-1)

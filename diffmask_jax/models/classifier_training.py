@@ -1,0 +1,96 @@
+"""Training a classifier: steps of AdamW down its cross-entropy, some of its parts frozen."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from diffmask_jax.models.bert import BertInputs
+from diffmask_jax.models.model import Params
+
+TrainingLogits = Callable[[Params, BertInputs, Key[Array, ""]], Float[Array, "B C"]]
+"""A classifier's pass with values dropped at random, as the key has it."""
+
+
+class TrainState(NamedTuple):
+    """Everything a step changes; with the key and the batches it determines the rest.
+
+    Of the parameters, those that are trained: what is frozen has no place in it.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    optimizer: Any
+
+
+def init(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step, over a copy of `params`, for states are donated."""
+    params = jax.tree.map(jnp.copy, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def steps(
+    state: TrainState,
+    inputs: BertInputs,
+    labels: Int[Array | np.ndarray, "S B"],
+    *,
+    frozen: Params,
+    key: Key[Array, ""],
+    logits: TrainingLogits,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, Float[Array, " S"]]:
+    """S steps down the mean cross-entropy, in one program; also each step's loss in nats.
+
+    inputs: arrays (S, B, T), a batch a step.
+    frozen: the top-level parts of the parameters that are read and not trained.
+    """
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Float[Array, ""]]:
+        inputs, labels = batch
+
+        def loss_of(params: Params) -> Float[Array, ""]:
+            found = logits(params | frozen, inputs, jax.random.fold_in(key, state.step))
+            return optax.softmax_cross_entropy_with_integer_labels(found, labels).mean()
+
+        loss, gradient = jax.value_and_grad(loss_of)(state.params)
+        updates, moments = optimizer.update(gradient, state.optimizer, state.params)
+        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), moments), loss
+
+    return jax.lax.scan(step, state, (inputs, labels))
+
+
+def adamw(
+    encoder_rate: float,
+    head_rate: float,
+    *,
+    total: int,
+    warmup: int,
+    weight_decay: float,
+    clip: float,
+) -> optax.GradientTransformation:
+    """AdamW at one rate for the part named head and one for the others, the encoder.
+
+    Over `total` steps both rates rise linearly from 0 for the first `warmup`, then fall to 0. The
+    gradient of all parameters together is clipped to the norm `clip` before.
+    """
+
+    def part(peak: float) -> optax.GradientTransformation:
+        rise = optax.linear_schedule(0.0, peak, warmup)
+        fall = optax.linear_schedule(peak, 0.0, total - warmup)
+        rate = optax.join_schedules([rise, fall], [warmup])
+        return optax.adamw(rate, weight_decay=weight_decay, mask=_decays)
+
+    def parts(params: Params) -> dict[str, str]:
+        return {name: "head" if name == "head" else "encoder" for name in params}
+
+    split = optax.partition({"encoder": part(encoder_rate), "head": part(head_rate)}, parts)
+    return optax.chain(optax.clip_by_global_norm(clip), split)
+
+
+def _decays(params: Params) -> Any:
+    """Weight decay is for matrices, not for the biases and the norms' scales."""
+    return jax.tree.map(lambda array: array.ndim > 1, params)
