@@ -32,7 +32,7 @@ GRU_RECURRENCE = Recurrence(_step, _divergence)
 def exact_search(
     params: Params,
     tokens: Int[np.ndarray, "S T"],
-    baseline: Float[Array | np.ndarray, " D"],
+    baseline: Float[Array | np.ndarray, "..."],
     margin: float,
     longest: int = LONGEST,
 ) -> list[Optima]:

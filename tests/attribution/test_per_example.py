@@ -1,5 +1,7 @@
 """Both methods find what a linear model's output hangs on, and examples never touch."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,10 @@ from jax.nn import sigmoid
 
 from diffmask_jax import hard_concrete
 from diffmask_jax.attribution.per_example import Settings, diffmask, reinforce
+from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.divergences import categorical_divergence
+from diffmask_jax.masking import mask_state
+from diffmask_jax.models.hub import load_bert
 
 B, T, D = 3, 6, 4
 STATE = jnp.ones((B, T, D))
@@ -22,7 +28,7 @@ def divergence(state):
     return 5 * (1 - state[jnp.arange(state.shape[0]), DECIDES[: state.shape[0]], 0]) ** 2
 
 
-@pytest.mark.parametrize("method", [diffmask, reinforce])
+@pytest.mark.parametrize("method", KEEP)
 def test_only_what_the_output_hangs_on_is_kept(method):
     settings = Settings(steps=1500, rate=0.05)
     found = method(jax.random.key(0), divergence, STATE, VALID, BASELINE, settings)
@@ -46,7 +52,7 @@ def test_an_example_is_the_same_alone(method):
         np.testing.assert_allclose(together.logits[:1], alone.logits, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", [diffmask, reinforce])
+@pytest.mark.parametrize("method", KEEP)
 def test_padding_is_dropped_and_bounds_hold(method):
     settings = Settings(steps=400, rate=1.0, multiplier_rate=5.0)
     found = method(jax.random.key(1), divergence, STATE, VALID, BASELINE, settings)
@@ -79,3 +85,30 @@ def test_the_score_function_gradient_is_right_in_the_mean():
     keys = jax.random.split(jax.random.key(0), 40_000)
     found = jax.vmap(estimate, in_axes=(0, None))(keys, logits).mean(0)
     np.testing.assert_allclose(found, jax.grad(exact)(logits), atol=0.02)
+
+
+@pytest.mark.parametrize("method", [diffmask, reinforce])
+def test_any_model_behind_the_seam_will_do(method, tiny_bert, sentences):
+    """On a BERT, at the embedding and at a block's output: the mask it ends with is feasible."""
+    model = load_bert(tiny_bert)
+    encoded = wordpieces.batch_encode(model.tokenizer, sentences[:4])
+    inputs = jax.tree.map(jnp.asarray, batches.pad(encoded, 16))
+    valid, settings = inputs.valid, Settings(margin=0.5, steps=300, rate=0.05)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def learn(layer):
+        logits, states = model.model.states(model.params, inputs)
+
+        def divergence(state):
+            masked = model.model.logits_from(model.params, inputs, state, layer)
+            return categorical_divergence(logits, masked)
+
+        baseline = jnp.zeros(states[layer].shape[-1])
+        found = method(jax.random.key(0), divergence, states[layer], valid, baseline, settings)
+        kept = KEEP[method](found.logits) > 0.5
+        return kept, divergence(mask_state(states[layer], kept.astype(jnp.float32), baseline))
+
+    for layer in (0, 2):
+        kept, reached = learn(layer)
+        assert not np.asarray(kept & ~valid).any()
+        assert kept.sum() < 0.8 * valid.sum() and np.median(reached) <= 0.6
