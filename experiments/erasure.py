@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     out, timer = options.out, Timer()
     study = open_study(
         load_classifier(options.model), "dev", (options.raw_dir, options.data_dir),
-        options.longest, options.margin, options.baseline, out / "measured",
+        options.longest, options.margin, options.baseline, out / "measured", options.sentences,
     )  # fmt: skip
     with timer.part("exact search"):
         optima, searched = search_all(study)
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument(
         "--longest", type=int, default=LONGEST, help=f"word pieces, at most {LONGEST}"
     )
+    parser.add_argument("--sentences", type=int, help="only so many, for a quick look (all)")
     parser.add_argument("--brute-force", type=int, default=200, help="sentences to search twice")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default 3)")
     parser.add_argument("--out", type=Path, default=Path("reports/erasure"), help="report folder")

@@ -45,12 +45,6 @@ class Study(NamedTuple):
         """Word pieces of every sentence, [CLS] and [SEP] included."""
         return np.array([len(text.ids) for text in self.encoded])
 
-    def cut(self, chosen: np.ndarray) -> "Study":
-        """The same for some of the sentences."""
-        return self._replace(
-            encoded=[self.encoded[i] for i in chosen], numbers=self.numbers[chosen]
-        )
-
 
 class Bucket(NamedTuple):
     """Sentences of similar length, padded to the same, and their numbers in the study."""
@@ -67,8 +61,12 @@ def open_study(
     margin: float,
     baseline: Path | None,
     folder: Path,
+    sample: int | None = None,
 ) -> Study:
-    """The sentences of at most `longest` word pieces; baseline: an .npy file, None for zeros.
+    """The sentences of at most `longest` word pieces.
+
+    baseline: an .npy file, None for zeros. sample: only so many of the sentences, drawn at random,
+    always the same.
 
     Raises: UserError if the model, the margin, the length or the baseline will not do, or the
         folder's results belong to another study.
@@ -86,6 +84,8 @@ def open_study(
     numbers = np.flatnonzero([len(text.ids) <= longest for text in encoded])
     if not len(numbers):
         raise UserError(f"no sentence of {split} has at most {longest} word pieces")
+    if sample and sample < len(numbers):
+        numbers = np.sort(np.random.default_rng(0).choice(numbers, sample, replace=False))
     settings = {
         "model": _digest(*jax.tree.leaves(model.params)),
         "sentences": _digest(*(encoded[i].ids for i in numbers)),

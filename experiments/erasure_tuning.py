@@ -34,10 +34,9 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Every setting of the grid for both methods; gives and writes their mean scores."""
     places = options.raw_dir, options.data_dir
     model = load_classifier(options.model)
-    folder = options.out / "tuning"
-    study = open_study(model, "train", places, LONGEST, options.margin, None, folder)
-    chosen = np.random.default_rng(0).choice(len(study.encoded), SENTENCES, replace=False)
-    study = study.cut(np.sort(chosen))
+    study = open_study(
+        model, "train", places, LONGEST, options.margin, None, options.out / "tuning", SENTENCES
+    )
     optima, _ = search_all(study)
     rows = []
     grid = itertools.product(options.steps, options.margins, RATES, MULTIPLIER_RATES, LEARNERS)
