@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ from tqdm import tqdm
 from diffmask_jax.attribution.erasure import Erasure, exact_erasure
 from diffmask_jax.attribution.prefix_search import Optima
 from diffmask_jax.data import batches
-from diffmask_jax.divergences import CATEGORICAL
 from diffmask_jax.models.bert import BertInputs
-from experiments.erasure_study import Study
+from diffmask_jax.models.model import Model, Params
+from experiments.erasure_study import Study, embed
 from experiments.resume import kept
 
 LONGEST = 16  # word pieces; a plain enumeration of more takes too long
@@ -38,7 +38,8 @@ class Agreement(NamedTuple):
 def compare(study: Study, optima: Sequence[Optima], sentences: int) -> Agreement:
     """Search the shortest sentences again: their optimum's size, how many there are, and the first.
 
-    No code is shared with the tree but the model's own parameters.
+    Each subset is masked at the embedding and read by the model as it stands; the tree shares no
+    more with this than the cell and the divergence. Sentences over LONGEST word pieces stay out.
     """
     lengths = study.lengths
     chosen = np.argsort(lengths, kind="stable")[:sentences]
@@ -74,11 +75,7 @@ def _search(study: Study, members: np.ndarray, length: int) -> dict[str, np.ndar
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _erasure(
-    model: Any, margin: float, params: Any, inputs: BertInputs, baseline: Float[Array, " D"]
+    model: Model, margin: float, params: Params, inputs: BertInputs, baseline: Float[Array, " D"]
 ) -> Erasure:
-    logits, (state,) = model.states(params, inputs)
-
-    def divergence(masked: Array) -> Array:
-        return CATEGORICAL.divergence(logits, model.logits_from(params, inputs, masked, 0))
-
+    state, divergence = embed(model, params, inputs)
     return exact_erasure(divergence, state, jnp.asarray(inputs.valid), baseline, margin)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from diffmask_jax import hard_concrete
 from diffmask_jax.analysis.subsets import (
+    is_feasible,
     overlap_with_first,
     overlap_with_nearest,
     smallest_feasible,
@@ -21,10 +22,10 @@ from diffmask_jax.analysis.subsets import (
 from diffmask_jax.attribution import per_example
 from diffmask_jax.attribution.per_example import Gates, Settings
 from diffmask_jax.attribution.prefix_search import Optima
-from diffmask_jax.divergences import CATEGORICAL
 from diffmask_jax.masking import mask_state
 from diffmask_jax.models.bert import BertInputs
-from experiments.erasure_study import Bucket, Study, buckets
+from diffmask_jax.models.model import Model, Params
+from experiments.erasure_study import Bucket, Study, buckets, embed
 from experiments.resume import kept
 
 
@@ -95,7 +96,7 @@ def score(sets: Sets, optima: Sequence[Optima], margin: float) -> Columns:
     size = np.array([kept.sum() for kept in sets.kept])
     length = np.array([len(kept) for kept in sets.kept])
     best = np.array([found.size for found in optima])
-    feasible = (sets.divergence <= margin) | (size == length)
+    feasible = is_feasible(size, length, sets.divergence, margin)
     pairs = list(zip(sets.kept, optima, strict=True))
     nearest = np.array([overlap_with_nearest(kept, found.kept) for kept, found in pairs])
     first = np.array([overlap_with_first(kept, found.kept) for kept, found in pairs])
@@ -125,45 +126,34 @@ def _bucket(
     kept_by = jnp.concatenate([learner.expected(gates.logits)[None], drawn]) > 0.5
     candidates = np.asarray(kept_by & valid)
     found = np.asarray(_divergences(study.model.model, *given, kept_by & valid))
-    best = smallest_feasible(candidates, found, study.margin)
-    same = (candidates == best).all(-1)
+    lengths = np.broadcast_to(valid.sum(-1), found.shape)
+    feasible = is_feasible(candidates.sum(-1), lengths, found, study.margin)
+    best = smallest_feasible(candidates, feasible, found), np.arange(len(bucket.indices))
     return {
         "logits": np.asarray(gates.logits),
         "multipliers": np.asarray(gates.multipliers),
         "threshold": candidates[0],
         "threshold_divergence": found[0],
-        "best": best,
-        "best_divergence": found[same.argmax(0), np.arange(best.shape[0])],
+        "best": candidates[best],
+        "best_divergence": found[best],
         "seconds": np.array(seconds),
     }
 
 
-def _divergence(
-    model: Any, params: Any, inputs: BertInputs
-) -> tuple[Float[Array, "B T D"], Callable[[Array], Array]]:
-    """The embedded sentences, and how far the output moves when something takes their place."""
-    logits, (state,) = model.states(params, inputs)
-
-    def divergence(masked: Array) -> Array:
-        return CATEGORICAL.divergence(logits, model.logits_from(params, inputs, masked, 0))
-
-    return state, divergence
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _learn(
-    model: Any, learner: Learner, settings: Settings, params: Any, inputs: BertInputs,
+    model: Model, learner: Learner, settings: Settings, params: Params, inputs: BertInputs,
     baseline: Array, key: Key[Array, ""],
 ) -> Gates:  # fmt: skip
-    state, divergence = _divergence(model, params, inputs)
+    state, divergence = embed(model, params, inputs)
     return learner.learn(key, divergence, state, inputs.valid, baseline, settings)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _divergences(
-    model: Any, params: Any, inputs: BertInputs, baseline: Array, sets: Bool[Array, "K B T"]
+    model: Model, params: Params, inputs: BertInputs, baseline: Array, sets: Bool[Array, "K B T"]
 ) -> Float[Array, "K B"]:
-    state, divergence = _divergence(model, params, inputs)
+    state, divergence = embed(model, params, inputs)
     return jax.lax.map(
         lambda gate: divergence(mask_state(state, gate.astype(state.dtype), baseline)), sets
     )

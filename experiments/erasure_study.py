@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +11,27 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from diffmask_jax.analysis.gru_erasure import check_baseline, exact_search
+from diffmask_jax.attribution.erasure import Divergence
 from diffmask_jax.attribution.prefix_search import Optima, check_length, check_margin
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.data.texts import read_sst
 from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.divergences import CATEGORICAL
 from diffmask_jax.errors import UserError
+from diffmask_jax.finetuning import evaluator
 from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.hub import Checkpoint
+from diffmask_jax.models.model import Model, Params
 from experiments.resume import check_settings, kept
 
 CHUNK = 16  # sentences of one length that are searched, and saved, together
+GROWTH = 1.4  # of a search's cost with every word piece, seen on SST, where optima are small
+SHORT = 14
+VERSION = 1  # of how results are made: raise it when older ones must not be taken any more
 
 
 class Study(NamedTuple):
@@ -91,9 +100,17 @@ def open_study(
         "sentences": _digest(*(encoded[i].ids for i in numbers)),
         "baseline": _digest(vector),
         "margin": margin,
+        "version": VERSION,
     }
     check_settings(folder, settings)
     return Study(model, [encoded[i] for i in numbers], numbers, vector, margin, folder)
+
+
+def accuracy_of(model: Checkpoint, split: str, places: tuple[str | None, str | None]) -> float:
+    """The share of a split's sentences, of all lengths, that the model classifies rightly."""
+    texts = read_sst(split, *places)
+    encoded = wordpieces.encode_within(model.tokenizer, texts.texts, model.config.positions, True)
+    return float(evaluator(model, encoded, np.asarray(texts.labels))(model.params)["accuracy"])
 
 
 def search_all(study: Study) -> tuple[list[Optima], float]:
@@ -125,16 +142,15 @@ def search_all(study: Study) -> tuple[list[Optima], float]:
 
 
 def estimate(seconds: dict[int, list[float]], waiting: Counter[int]) -> str:
-    """What the waiting lengths will take if the cost keeps growing by a factor a word piece.
+    """What the waiting lengths will take, from the level of the last four that are done.
 
-    The factor comes from the five longest lengths done so far; before there are three, nothing is
-    said.
+    Nothing is said before sentences of SHORT word pieces, for up to there compiling costs most.
     """
-    done = sorted(seconds)[-5:]
-    if len(done) < 3:
+    done = sorted(seconds)[-4:]
+    if done[-1] < SHORT:
         return "estimating"
-    growth, level = np.polyfit(done, [np.log(np.mean(seconds[n])) for n in done], 1)
-    left = sum(number * np.exp(level + growth * n) for n, number in waiting.items() if number)
+    level = np.mean([np.log(np.mean(seconds[n])) - n * np.log(GROWTH) for n in done])
+    left = sum(number * np.exp(level) * GROWTH**n for n, number in waiting.items())
     return f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left"
 
 
@@ -147,6 +163,18 @@ def buckets(study: Study) -> Iterator[Bucket]:
         yield Bucket(indices, batches.pad([study.encoded[i] for i in indices], int(length)))
 
 
+def embed(
+    model: Model, params: Params, inputs: BertInputs
+) -> tuple[Float[Array, "B T D"], Divergence]:
+    """The embedded sentences, and how far the output moves when something takes their place."""
+    logits, (state,) = model.states(params, inputs)
+
+    def divergence(masked: Float[Array, "B T D"]) -> Float[Array, " B"]:
+        return CATEGORICAL.divergence(logits, model.logits_from(params, inputs, masked, 0))
+
+    return state, divergence
+
+
 def _chunks(lengths: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     for length in np.unique(lengths):
         members = np.flatnonzero(lengths == length)
@@ -156,9 +184,7 @@ def _chunks(lengths: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 def _search(study: Study, tokens: np.ndarray) -> dict[str, np.ndarray]:
     start = time.perf_counter()
-    optima = exact_search(
-        study.model.params, tokens, study.baseline, study.margin, longest=tokens.shape[1]
-    )
+    optima = exact_search(study.model.params, tokens, study.baseline, study.margin)
     return {
         "kept": np.concatenate([found.kept for found in optima]),
         "divergence": np.concatenate([found.divergence for found in optima]),
@@ -187,7 +213,7 @@ def _read_baseline(file: Path | None, width: int) -> np.ndarray:
         return np.zeros(width, np.float32)
     try:
         return np.asarray(np.load(file), np.float32)
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{file} holds no array of numbers, as numpy.save does ({error})"
         ) from error

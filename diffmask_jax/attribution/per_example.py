@@ -20,11 +20,11 @@ from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffmask_jax import hard_concrete
+from diffmask_jax.attribution.erasure import Divergence
 from diffmask_jax.lagrangian import lagrangian
 from diffmask_jax.masking import mask_state, mean_over_valid
 from diffmask_jax.optimizers import LARGEST_MULTIPLIER
 
-Divergence = Callable[[Float[Array, "B T D"]], Float[Array, " B"]]
 LARGEST_LOGIT, START_LOGIT = 10.0, 5.0
 MEMORY = 0.99  # of REINFORCE's moving average
 
@@ -93,15 +93,29 @@ def reinforce(
     ) -> tuple[Float[Array, " B"], Any]:
         z = jax.random.bernoulli(key, sigmoid(gates.logits)).astype(state.dtype)
         excess = stop_gradient(divergence(mask_state(state, z, baseline))) - settings.margin
-        chosen = log_sigmoid(jnp.where(z == 1, gates.logits, -gates.logits))
-        log_probability = jnp.sum(jnp.where(valid, chosen, 0.0), axis=-1)
-        reward = stop_gradient(gates.multipliers) * excess
-        surrogate = (reward - memory) * log_probability
-        sparsity = mean_over_valid(sigmoid(gates.logits), valid)
-        loss = sparsity + surrogate - gates.multipliers * excess
-        return loss, MEMORY * memory + (1 - MEMORY) * reward
+        average = MEMORY * memory + (1 - MEMORY) * stop_gradient(gates.multipliers) * excess
+        return score_function_loss(gates, z, excess, memory, valid), average
 
     return _minimise(key, play, jnp.zeros(valid.shape[0]), valid, settings)
+
+
+def score_function_loss(
+    gates: Gates,
+    z: Float[Array, "B T"],
+    excess: Float[Array, " B"],
+    average: Float[Array, " B"],
+    valid: Bool[Array, "B T"],
+) -> Float[Array, " B"]:
+    """REINFORCE's loss of an example, given its sampled gates z and the constant D − m.
+
+    Over z, its gradient in the logits averages to that of L₀ + λ·E[D − m] whatever `average` is
+    subtracted from the reward; its gradient in λ is −(D − m).
+    """
+    chosen = log_sigmoid(jnp.where(z == 1, gates.logits, -gates.logits))
+    log_probability = jnp.sum(jnp.where(valid, chosen, 0.0), axis=-1)
+    reward = stop_gradient(gates.multipliers) * excess
+    sparsity = mean_over_valid(sigmoid(gates.logits), valid)
+    return sparsity + (reward - average) * log_probability - gates.multipliers * excess
 
 
 def _minimise(
