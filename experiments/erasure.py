@@ -27,15 +27,16 @@ from experiments.erasure_learning import LEARNERS, learn, score
 from experiments.erasure_study import Study, accuracy_of, open_study, search_all
 from experiments.report import Claim, write_report
 
-# Chosen on training sentences by experiments.erasure_tuning, the same grids for both: for as many
-# steps as convergence needs, and for the paper's 300.
+# Chosen by F1 on training sentences, experiments.erasure_tuning, the same grids for both: for as
+# many steps as convergence needs, and for the paper's 300. (DiffMask for 1500 steps at the rates of
+# REINFORCE: 0.1 points of F1 more, 1.4 of optimality less.)
 SETTINGS = {
     "diffmask": Settings(steps=1500, rate=0.05, multiplier_rate=0.2),
     "reinforce": Settings(steps=1500, rate=0.1, multiplier_rate=0.5),
 }
 SHORT = {
     "diffmask": Settings(steps=300, rate=0.1, multiplier_rate=0.05),
-    "reinforce": Settings(steps=300, rate=0.2, multiplier_rate=0.02),
+    "reinforce": Settings(steps=300, rate=0.2, multiplier_rate=0.05),
 }
 TIGHTER = 0.8  # the games' margin, as a share of the one within which a set is feasible
 

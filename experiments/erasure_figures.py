@@ -22,6 +22,10 @@ def sizes_figure(
     """
     figure = Figure(figsize=(4.2 * (1 + len(learned)), 4.0), layout="constrained")
     figure.suptitle("Kept word pieces, learned and searched", fontsize=12, fontweight="bold")
+    figure.supxlabel(
+        "dots: area is the number of sentences; below the line lie sets that are not feasible",
+        fontsize=8, color=QUIET,
+    )  # fmt: skip
     first, *others = figure.subplots(1, 1 + len(learned))
     colors = dict(zip(learned, METHODS, strict=False))
     _draw_means(first, lengths, {"optimum": optimum, **learned}, {"optimum": OPTIMUM, **colors})
