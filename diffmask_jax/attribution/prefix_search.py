@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from diffmask_jax.attribution.recurrence import Recurrence, Texts, enough_tokens
 from diffmask_jax.errors import UserError
@@ -53,22 +53,22 @@ class _Best(NamedTuple):
     looked_at: counts subsets by text and size
     """
 
-    size: np.ndarray
-    found: list[list[tuple[np.ndarray, np.ndarray]]]
-    looked_at: np.ndarray
+    size: Int[np.ndarray, " S"]
+    found: list[list[tuple[Int[np.ndarray, " N"], Float[np.ndarray, " N"]]]]
+    looked_at: Int[np.ndarray, "S T+1"]
 
 
 class _Block(NamedTuple):
     """Nodes of one depth: their states are the `rows` of an array that several blocks share."""
 
     depth: int
-    states: Array
-    rows: np.ndarray
-    text: np.ndarray
-    size: np.ndarray
-    bits: np.ndarray
+    states: Float[Array, "M H"]
+    rows: Int[np.ndarray, " N"]
+    text: Int[np.ndarray, " N"]
+    size: Int[np.ndarray, " N"]
+    bits: Int[np.ndarray, " N"]
 
-    def take(self, chosen: np.ndarray) -> "_Block":
+    def take(self, chosen: Bool[np.ndarray, " N"] | Int[np.ndarray, " K"]) -> "_Block":
         """Some of the nodes."""
         parts = (part[chosen] for part in (self.rows, self.text, self.size, self.bits))
         return _Block(self.depth, self.states, *parts)
@@ -117,10 +117,10 @@ def _settle(
     network: Recurrence,
     params: Any,
     texts: Texts,
-    start: Array,
+    start: Float[Array, " H"],
     margin: float,
     best: _Best,
-    wanted: np.ndarray,
+    wanted: Int[np.ndarray, " N"],
 ) -> None:
     """Walk the tree with a rising bound until some of the texts have all their optima."""
     length = texts.read.shape[1]
@@ -163,18 +163,28 @@ def _optima(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _children(
-    network: Recurrence, params: Any, read: Array, states: Array, rows: Array, text: Array
-) -> Array:
-    """The states of both children of each node; read: (S, 2, F), the next token of each text."""
+    network: Recurrence,
+    params: Any,
+    read: Float[Array, "S 2 F"],
+    states: Float[Array, "M H"],
+    rows: Int[Array, " N"],
+    text: Int[Array, " N"],
+) -> Float[Array, "2*N H"]:
+    """The states of both children of each node; read: the next token of each text."""
     h, either = states[rows], read[text]
     return jnp.concatenate([network.step(params, h, either[:, bit]) for bit in (0, 1)])
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _leaves(
-    network: Recurrence, params: Any, original: Array, read: Array, states: Array, rows: Array,
-    text: Array,
-) -> Array:  # fmt: skip
+    network: Recurrence,
+    params: Any,
+    original: Float[Array, "S C"],
+    read: Float[Array, "S 2 F"],
+    states: Float[Array, "M H"],
+    rows: Int[Array, " N"],
+    text: Int[Array, " N"],
+) -> Float[Array, " 2*N"]:
     """The divergences of both children of each node, which are leaves."""
     last = _children(network, params, read, states, rows, text)
     return network.divergence(params, last, original[jnp.concatenate([text, text])])
