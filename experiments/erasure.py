@@ -10,7 +10,6 @@ paper: DiffMask F1 80.75 and 32.67% optimal, REINFORCE 73.57 and 8.83%.
 
 import argparse
 import itertools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from diffmask_jax.compile_cache import keep_compiled_programs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
 from experiments import erasure_figures, erasure_report
+from experiments.command import told_in_one_line
 from experiments.erasure_brute_force import compare
 from experiments.erasure_learning import LEARNERS, learn, score
 from experiments.erasure_study import Study, accuracy_of, open_study, search_all
-from experiments.report import Claim, write_report
+from experiments.report import Claim, print_claims, write_report
 
 # Chosen by F1 on training sentences, experiments.erasure_tuning, the same grids for both: for as
 # many steps as convergence needs, and for the paper's 300. (DiffMask for 1500 steps at the rates of
@@ -121,8 +121,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     body = erasure_report.body(setup, study.lengths, optima, agreement, runs, budgets)
     title = "Erasure, searched exactly and learned: Table 2"
     write_report(out, title, claims, timings, body=body, raw=raw)
-    for c in claims:
-        print(f"{c.id:<40}{c.ours:8.3f} {c.unit:<7} {'holds' if c.holds else 'DOES NOT HOLD'}")
+    print_claims(claims)
     print(f"report in {out}/report.md")
     return claims
 
@@ -146,17 +145,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/erasure"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
-    try:
+    with told_in_one_line("erasure"):
         for name in ("seeds", "sentences", "brute_force"):
             if (given := getattr(options, name)) is not None and given < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {given}")
         run(options)
-    except UserError as error:
-        print(f"experiments.erasure: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("experiments.erasure: interrupted; the same command goes on from here")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

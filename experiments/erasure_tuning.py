@@ -13,7 +13,6 @@ reports/erasure/tuning.json.
 import argparse
 import itertools
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from diffmask_jax.compile_cache import keep_compiled_programs
 from diffmask_jax.errors import UserError
 from diffmask_jax.files import write_atomically
 from diffmask_jax.models.loading import load_classifier
+from experiments.command import told_in_one_line
 from experiments.erasure_learning import LEARNERS, learn, score
 from experiments.erasure_report import SHOWN, percent
 from experiments.erasure_study import open_study, search_all
@@ -85,11 +85,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/erasure"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
-    try:
+    with told_in_one_line("erasure_tuning"):
         run(options)
-    except UserError as error:
-        print(f"experiments.erasure_tuning: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,12 @@ def write_report(
     write_atomically(folder / "report.md", "\n".join(lines))
 
 
+def print_claims(claims: Sequence[Claim]) -> None:
+    """A line each."""
+    for c in claims:
+        print(f"{c.id:<40}{c.ours:8.3f} {c.unit:<7} {'holds' if c.holds else 'DOES NOT HOLD'}")
+
+
 def _module() -> str:
     main = sys.modules["__main__"].__spec__
     return main.name if main else Path(sys.argv[0]).stem

@@ -11,7 +11,6 @@ the input masked, → 38.9 with 67.6% of the hidden states; standard deviation o
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ from diffmask_jax.models.hub import load_bert
 from diffmask_jax.render import comparison_html, comparison_png
 from diffmask_jax.runs import RunConfig
 from experiments import sst_figures, sst_numbers, sst_report, sst_stages
-from experiments.report import Claim, Timer, write_report
+from experiments.command import told_in_one_line
+from experiments.report import Claim, Timer, print_claims, write_report
 from experiments.sst_stages import Measured, Study
 
 Tags = list[tuple[str, ...]]
@@ -131,8 +131,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     }
     body = sst_report.body(numbers, study.model.model.layers, bool(tagged))
     write_report(out, "Sentiment: BERT on SST", claims, timer.seconds, body=body, raw=raw)
-    for c in claims:
-        print(f"{c.id:<40}{c.ours:8.3f} {c.unit:<7} {'holds' if c.holds else 'DOES NOT HOLD'}")
+    print_claims(claims)
     print(f"report in {out}/report.md")
     return claims
 
@@ -161,7 +160,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/sst"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
-    try:
+    with told_in_one_line("sst"):
         if options.seeds < 2:
             raise UserError("--seeds must be at least 2: stability is measured across seeds")
         options.raw_dir = str(Path(options.raw_dir).resolve()) if options.raw_dir else None
@@ -169,9 +168,6 @@ def main() -> None:
         options.model = str(Path(options.model).resolve())
         options.out.mkdir(parents=True, exist_ok=True)
         run(options)
-    except UserError as error:
-        print(f"experiments.sst: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from diffmask_jax.analysis import ground_truth
 from diffmask_jax.objective import Clean
 from diffmask_jax.optimizers import Rates
 from experiments import toy_figures, toy_methods, toy_setup
-from experiments.report import Claim, Timer, write_report
+from experiments.report import Claim, Timer, print_claims, write_report
 from experiments.toy_report import BASELINE, BODY, NAMES, make_claims, table_1
 from experiments.toy_setup import Split
 
@@ -160,8 +160,7 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     title = "Toy task: what does the counting model count?"
     write_report(folder, title, claims, timer.seconds, body=body, raw=raw)
     print(f"\nTable 1, mean ± standard deviation of {len(seeds)} seeds, in nats\n{table_1(table)}")
-    for c in claims:
-        print(f"{c.id:<36}{c.ours:8.3f} {c.unit:<5} {'holds' if c.holds else 'DOES NOT HOLD'}")
+    print_claims(claims)
     print(f"all: {sum(timer.seconds.values()):.1f} s; report in {folder}/report.md")
     return claims
 
