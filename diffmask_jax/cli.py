@@ -82,12 +82,19 @@ def _finetune(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from diffmask_jax import distributed
+
+    if options.distributed == "auto":
+        distributed.start(distributed.launcher(os.environ))
+    with distributed.together():
+        _train_probe(options)
+
+
+def _train_probe(options: argparse.Namespace) -> None:
     from diffmask_jax import clean_states, devices, distributed, fitting, runs
     from diffmask_jax.data import batches, texts, wordpieces
     from diffmask_jax.models.loading import load_classifier
 
-    if options.distributed == "auto":
-        distributed.start(distributed.launcher(os.environ))
     given = {name: value for name, value in vars(options).items() if value is not None}
     given |= {name: str(Path(given[name]).resolve()) for name in PATHS if name in given}
     if Path(options.model).exists():  # else a hub id

@@ -1,10 +1,13 @@
 """Several processes that train one probe: who started them, and which of them speaks."""
 
+import contextlib
 import glob
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -94,6 +97,32 @@ def start(launch: Launch | None) -> None:
             f"({str(error).splitlines()[0]}): check the address, or pass --distributed off"
         ) from error
     say(f"{jax.process_count()} processes, {jax.device_count()} devices, by {launch.by}")
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What all processes do together: one that fails, or finds that another has, leaves at once.
+
+    Leaving as usual would first wait for the others, who wait for this one. Alone, nothing differs.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if jax.process_count() == 1:
+            raise
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            print(
+                f"diffmask: another process has ended ({str(error).splitlines()[0]}): "
+                "start all of them again with the same command to go on",
+                file=sys.stderr,
+            )
+        elif isinstance(error, UserError):
+            print(f"diffmask: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)
 
 
 def is_first() -> bool:
