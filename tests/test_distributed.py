@@ -160,7 +160,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def killed(out, tiny_bert, texts_file):
-    """The ends of two processes of which the second is killed, and how long the first outlives it."""
+    """Of two processes, the second killed: return codes, seconds apart, what the first wrote."""
     both = start_two("-c", DYING, str(out), *arguments_of(tiny_bert, texts_file, out))
     try:
         both[1].wait(timeout=240)
