@@ -147,7 +147,6 @@ def main(run: str, texts: str, out: str) -> None:
                 found[f"{gate} {count} {number:03}"] = np.asarray(leaf)
             if count == 8:
                 found[f"bytes {gate}"] = exchanged(compiled.as_text())
-                found[f"bytes {gate} twice"] = exchanged(advance(mesh, gate, 2 * B)[0].as_text())
                 found[f"probe {gate}"] = sum(
                     leaf.nbytes for leaf in jax.tree.leaves(state.probe.slow)
                 )
@@ -155,6 +154,8 @@ def main(run: str, texts: str, out: str) -> None:
         outcome = devices.spread(outcome_of, mesh)(probe, key, few)
         for name, array in zip(faithfulness.Outcome._fields, outcome, strict=True):
             found[f"outcome {count} {name}"] = np.asarray(array)
+    larger, _ = advance(devices.data_mesh(), "input", 2 * B)
+    found["bytes of a batch twice as large"] = exchanged(larger.as_text())
     explainer = Explainer.from_pretrained(run)
     lines = Path(texts).read_text(encoding="utf-8").splitlines()
     for number, explanation in enumerate([*explainer(lines), explainer(lines[0])]):

@@ -1,12 +1,12 @@
 """Two processes train as one does; one that is killed takes the other along, and both go on."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -131,20 +131,17 @@ def arguments_of(model: Path, texts: Path, out: Path) -> list[str]:
     return ["train", "texts", *map(str, places), *SETTINGS]
 
 
-def start_two(*command: str) -> list[subprocess.Popen]:
+def start_two(environment: Callable[..., dict[str, str]], *command: str) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-        "JAX_NUM_PROCESSES": "2",
-    }
+    address = f"127.0.0.1:{port}"
     return [
         subprocess.Popen(
             [sys.executable, *command],
-            env={**environment, "JAX_PROCESS_ID": str(number)},
+            env=environment(
+                JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(number)
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -159,9 +156,11 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killed(out, tiny_bert, texts_file):
+def killed(out, tiny_bert, texts_file, child_environment):
     """Of two processes, the second killed: return codes, seconds apart, what the first wrote."""
-    both = start_two("-c", DYING, str(out), *arguments_of(tiny_bert, texts_file, out))
+    both = start_two(
+        child_environment, "-c", DYING, str(out), *arguments_of(tiny_bert, texts_file, out)
+    )
     try:
         both[1].wait(timeout=240)
         begin = time.monotonic()
@@ -174,9 +173,11 @@ def killed(out, tiny_bert, texts_file):
 
 
 @pytest.fixture(scope="module")
-def restarted(killed, out, tiny_bert, texts_file):
+def restarted(killed, out, tiny_bert, texts_file, child_environment):
     """What both processes write when the same command is started again."""
-    both = start_two("-m", "diffmask_jax.cli", *arguments_of(tiny_bert, texts_file, out))
+    both = start_two(
+        child_environment, "-m", "diffmask_jax.cli", *arguments_of(tiny_bert, texts_file, out)
+    )
     try:
         written = [process.communicate(timeout=240) for process in both]
         assert [process.returncode for process in both] == [0, 0], written
