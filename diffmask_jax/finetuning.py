@@ -69,7 +69,7 @@ def finetune(
     }
     place = _open(folder, origin | dataclasses.asdict(settings))
     history = _read_history(place)
-    evaluate = _evaluator(model, dev, dev_labels)
+    evaluate = evaluator(model, dev, dev_labels)
 
     def finish_epoch(epoch: int, params: Params, loss: float) -> None:
         scores = {"epoch": epoch, "loss": loss, **evaluate(params)}
@@ -167,9 +167,10 @@ def _epoch(
     return state, float(np.mean(jax.device_get(seen)))
 
 
-def _evaluator(
+def evaluator(
     model: Checkpoint, dev: list[Encoded], labels: Int[np.ndarray, " M"]
 ) -> Callable[[Params], Scores]:
+    """params -> accuracy and macro-F1 on labelled texts, in [0, 1]."""
     predict = jax.jit(lambda params, inputs: model.model.states(params, inputs)[0].argmax(-1))
 
     def evaluate(params: Params) -> Scores:
@@ -196,7 +197,8 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
         if not file.exists() and folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty and holds no fine-tuning: choose another --out")
         place.mkdir(parents=True, exist_ok=True)
-        stored = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else asked
+        stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else asked
+        stored = {"frozen": [], **stored}  # not said when there were only BERTs
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"cannot fine-tune in {folder} ({error})") from error
     if differing := differences(stored, asked):

@@ -22,7 +22,7 @@ def kept(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.
     if not file.exists():
         buffer = io.BytesIO()
         np.savez(buffer, **make())  # type: ignore[arg-type]
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_atomically(file, buffer.getvalue())
     try:
         with np.load(file) as arrays:
@@ -38,12 +38,20 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
     """
     file = folder / "settings.json"
     try:
-        stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else settings
-    except ValueError as error:
+        stored = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else settings
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} is damaged ({error}): delete {folder}") from error
     if differing := differences(stored, settings):
         raise UserError(
             f"{folder} holds results of another {', '.join(differing)}: choose another --out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomically(file, json.dumps(settings, indent=1) + "\n")
+
+
+def make_folder(folder: Path) -> None:
+    """Raises: UserError if there can be no such folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error

@@ -139,7 +139,7 @@ def test_the_first_of_the_best_epochs_is_kept(
 
         return evaluate
 
-    monkeypatch.setattr(finetuning, "_evaluator", evaluator)
+    monkeypatch.setattr(finetuning, "evaluator", evaluator)
     scores = finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path)
     assert (scores["epoch"], scores["macro_f1"]) == (kept, course[kept - 1])
     jax.tree.map(np.testing.assert_array_equal, load_classifier(tmp_path).params, seen[kept - 1])
@@ -303,6 +303,19 @@ def test_damaged_settings_are_refused(model, recipe, encoded, whole, tmp_path, t
     folder = Path(shutil.copytree(whole, tmp_path / "copy"))
     (folder / "finetuning" / "settings.json").write_text(text)
     assert_refused("cannot fine-tune in", model, recipe, encoded, folder)
+
+
+@BERT_ONLY
+def test_a_fine_tuning_from_before_there_were_grus_is_known(
+    model, recipe, encoded, whole, tmp_path
+):
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    file = folder / "finetuning" / "settings.json"
+    stored = json.loads(file.read_text())
+    del stored["frozen"]
+    file.write_text(json.dumps(stored))
+    scores = finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, folder)
+    assert scores == max(history(whole), key=lambda line: line["macro_f1"])
 
 
 def test_a_model_of_the_other_kind_is_another_fine_tuning(model, recipe, encoded, whole):

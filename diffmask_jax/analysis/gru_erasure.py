@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from diffmask_jax.attribution.prefix_search import LONGEST, Optima, Recurrence, Texts, search
+from diffmask_jax.attribution.prefix_search import Optima, search
+from diffmask_jax.attribution.recurrence import Recurrence, Texts
 from diffmask_jax.divergences import categorical_divergence
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.gru import gru_step
@@ -32,9 +33,8 @@ GRU_RECURRENCE = Recurrence(_step, _divergence)
 def exact_search(
     params: Params,
     tokens: Int[np.ndarray, "S T"],
-    baseline: Float[Array | np.ndarray, " D"],
+    baseline: Float[Array | np.ndarray, "..."],
     margin: float,
-    longest: int = LONGEST,
 ) -> list[Optima]:
     """All optima of S texts of T word pieces, [CLS] and [SEP] included, in the order of the texts.
 
@@ -45,7 +45,7 @@ def exact_search(
     """
     check_baseline(params, baseline)
     texts = _read(params, jnp.asarray(tokens), jnp.asarray(baseline))
-    return search(GRU_RECURRENCE, params, jnp.zeros(_width(params)), texts, margin, longest=longest)
+    return search(GRU_RECURRENCE, params, jnp.zeros(_width(params)), texts, margin)
 
 
 def check_baseline(params: Params, baseline: Float[Array | np.ndarray, "..."]) -> None:

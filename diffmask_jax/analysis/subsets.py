@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 
 class Overlap(NamedTuple):
@@ -29,16 +29,27 @@ def overlap_with_nearest(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, 
     return Overlap(*found[found[:, 2].argmax()].tolist())
 
 
+def is_feasible(
+    size: Int[np.ndarray, "*B"],
+    length: Int[np.ndarray, "*B"],
+    divergence: Float[np.ndarray, "*B"],
+    margin: float,
+) -> Bool[np.ndarray, "*B"]:
+    """Divergence ≤ margin, or all tokens of a text kept, which is feasible by definition."""
+    return (divergence <= margin) | (size == length)
+
+
 def smallest_feasible(
-    candidates: Bool[np.ndarray, "K B T"], divergence: Float[np.ndarray, "K B"], margin: float
-) -> Bool[np.ndarray, "B T"]:
-    """Of K sets an example: the smallest with divergence ≤ margin, of these the closest.
+    candidates: Bool[np.ndarray, "K B T"],
+    feasible: Bool[np.ndarray, "K B"],
+    divergence: Float[np.ndarray, "K B"],
+) -> Int[np.ndarray, " B"]:
+    """Which of K sets an example is the smallest feasible one, and of those the closest.
 
     The closest of all where none is feasible.
     """
-    sizes = np.where(divergence <= margin, candidates.sum(-1), candidates.shape[-1] + 1)
-    best = np.lexsort((divergence, sizes), axis=0)[0]
-    return candidates[best, np.arange(candidates.shape[1])]
+    sizes = np.where(feasible, candidates.sum(-1), candidates.shape[-1] + 1)
+    return np.lexsort((divergence, sizes), axis=0)[0]
 
 
 def _overlaps(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K T"]) -> np.ndarray:

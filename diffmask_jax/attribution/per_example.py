@@ -17,20 +17,23 @@ import jax.numpy as jnp
 import optax
 from jax.lax import stop_gradient
 from jax.nn import log_sigmoid, sigmoid
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffmask_jax import hard_concrete
+from diffmask_jax.attribution.erasure import Divergence
 from diffmask_jax.lagrangian import lagrangian
 from diffmask_jax.masking import mask_state, mean_over_valid
 from diffmask_jax.optimizers import LARGEST_MULTIPLIER
 
-Divergence = Callable[[Float[Array, "B T D"]], Float[Array, " B"]]
 LARGEST_LOGIT, START_LOGIT = 10.0, 5.0
 MEMORY = 0.99  # of REINFORCE's moving average
 
 
 class Settings(NamedTuple):
-    """Margin in nats, number of steps, and the rates of the logits and of λ."""
+    """Margin in nats, number of steps, and the rates of the logits and of λ.
+
+    Under `jax.jit` all may be traced, so that one program serves every setting.
+    """
 
     margin: float = 0.05
     steps: int = 1500
@@ -81,8 +84,8 @@ def reinforce(
 ) -> Gates:
     """Bernoulli gates, P(z = 1) = σ(a), and the score-function gradient (Williams 1992).
 
-    ∇E[R] = E[(R − c)·∇ log P(z)] with R = λ·(D − m) and c the moving average of R; the gradient of
-    L₀, the mean of σ(a), is exact. Attribution: σ of the logits.
+    ∇E[R] = E[(R − c)·∇ log P(z)] with R = λ·(D − m) and c the moving average of an example's own R;
+    the gradient of L₀, the mean of σ(a), is exact. Attribution: σ of the logits.
     """
 
     def play(
@@ -90,15 +93,29 @@ def reinforce(
     ) -> tuple[Float[Array, " B"], Any]:
         z = jax.random.bernoulli(key, sigmoid(gates.logits)).astype(state.dtype)
         excess = stop_gradient(divergence(mask_state(state, z, baseline))) - settings.margin
-        chosen = log_sigmoid(jnp.where(z == 1, gates.logits, -gates.logits))
-        log_probability = jnp.sum(jnp.where(valid, chosen, 0.0), axis=-1)
-        reward = stop_gradient(gates.multipliers) * excess
-        surrogate = (reward - memory) * log_probability
-        sparsity = mean_over_valid(sigmoid(gates.logits), valid)
-        loss = sparsity + surrogate - gates.multipliers * excess
-        return loss, MEMORY * memory + (1 - MEMORY) * reward
+        average = MEMORY * memory + (1 - MEMORY) * stop_gradient(gates.multipliers) * excess
+        return score_function_loss(gates, z, excess, memory, valid), average
 
     return _minimise(key, play, jnp.zeros(valid.shape[0]), valid, settings)
+
+
+def score_function_loss(
+    gates: Gates,
+    z: Float[Array, "B T"],
+    excess: Float[Array, " B"],
+    average: Float[Array, " B"],
+    valid: Bool[Array, "B T"],
+) -> Float[Array, " B"]:
+    """REINFORCE's loss of an example, given its sampled gates z and the constant D − m.
+
+    Over z, its gradient in the logits averages to that of L₀ + λ·E[D − m] whatever `average` is
+    subtracted from the reward; its gradient in λ is −(D − m).
+    """
+    chosen = log_sigmoid(jnp.where(z == 1, gates.logits, -gates.logits))
+    log_probability = jnp.sum(jnp.where(valid, chosen, 0.0), axis=-1)
+    reward = stop_gradient(gates.multipliers) * excess
+    sparsity = mean_over_valid(sigmoid(gates.logits), valid)
+    return sparsity + (reward - average) * log_probability - gates.multipliers * excess
 
 
 def _minimise(
@@ -112,16 +129,17 @@ def _minimise(
         losses, memory = play(gates, memory, key)
         return jnp.sum(losses), memory
 
-    def step(carry: tuple, key: Key[Array, ""]) -> tuple[tuple, None]:
+    def step(number: Int[Array, ""], carry: tuple) -> tuple:
         gates, memory, (down, up) = carry
-        gradient, memory = jax.grad(loss, has_aux=True)(gates, memory, key)
+        noise = jax.random.fold_in(key, number)
+        gradient, memory = jax.grad(loss, has_aux=True)(gates, memory, noise)
         by, down = descent.update(gradient.logits, down)
         logits = jnp.clip(gates.logits + by, -LARGEST_LOGIT, LARGEST_LOGIT)
         by, up = ascent.update(gradient.multipliers, up)
         multipliers = jnp.clip(gates.multipliers + by, 0.0, LARGEST_MULTIPLIER)
-        return (Gates(logits, multipliers), memory, (down, up)), None
+        return Gates(logits, multipliers), memory, (down, up)
 
     start = Gates(jnp.full(valid.shape, START_LOGIT), jnp.ones(valid.shape[0]))
     carry = start, memory, (descent.init(start.logits), ascent.init(start.multipliers))
-    (gates, _, _), _ = jax.lax.scan(step, carry, jax.random.split(key, settings.steps))
+    gates, _, _ = jax.lax.fori_loop(0, settings.steps, step, carry)
     return gates._replace(logits=jnp.where(valid, gates.logits, -LARGEST_LOGIT))

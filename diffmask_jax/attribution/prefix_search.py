@@ -9,42 +9,21 @@ many states of several texts, so the memory is bounded whatever n is.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
+from diffmask_jax.attribution.recurrence import Recurrence, Texts, enough_tokens
 from diffmask_jax.errors import UserError
 
 LONGEST = 25
+PACE = 170_000  # subsets per second at n = 20 and H = 384, by `experiments.throughput erasure`
 WIDTHS = (128, 1024, 4096)  # nodes a block; a smaller one is padded to the next of these
 RISE = 2  # by how much the bound rises from one walk of the tree to the next
 GROUP = 16  # texts are padded to a multiple, for every number of texts compiles programs of its own
-
-
-class Recurrence(NamedTuple):
-    """A network that reads left to right, as two pure functions.
-
-    step: (params, h (N, H), what a token is read as (N, F)) -> the next h
-    divergence: (params, h (N, H) after the last token, original outputs (N, C)) -> (N,) nats
-    """
-
-    step: Callable[[Any, Array, Array], Array]
-    divergence: Callable[[Any, Array, Array], Array]
-
-
-class Texts(NamedTuple):
-    """S texts of T tokens as a recurrent network sees them.
-
-    read: what each token is read as when it is dropped (0) and when it is kept (1)
-    original: the network's output for the whole text
-    """
-
-    read: Float[Array, "S T 2 F"]
-    original: Float[Array, "S C"]
 
 
 class Optima(NamedTuple):
@@ -106,7 +85,8 @@ def search(
     """Fewest kept tokens with divergence ≤ margin, for each text (paper, eq. 2).
 
     Keeping every token is feasible by definition. start: the network's state before it reads.
-    Memory: at most T·2·WIDTHS[-1] states at once (315 MB for T = 25 and H = 384).
+    Memory, for up to WIDTHS[-1] texts: at most T·2·WIDTHS[-1] states at once (315 MB for T = 25 and
+    H = 384), beside the optima themselves.
 
     Raises: UserError if the margin is not positive or the texts are longer than `longest` tokens.
     """
@@ -115,24 +95,43 @@ def search(
     check_length(length, longest)
     spare = -number % GROUP
     texts = jax.tree.map(lambda x: jnp.pad(x, [(0, spare)] + [(0, 0)] * (x.ndim - 1)), texts)
-    enough = _enough(network, params, start, texts, 0.999 * margin)  # the rest is for rounding
+    enough = enough_tokens(network, params, start, texts, margin)
     best = _Best(
         size=np.array(enough[:number]),
         found=[[] for _ in range(number)],
         looked_at=np.zeros((number, length + 1), np.int64),
     )
+    _settle(network, params, texts, start, margin, best, np.arange(number))
+    if (missed := np.flatnonzero([not found for found in best.found])).size:
+        # What the elimination found feasible lies so near the margin that the tree's sums, in
+        # another order, round to the other side.
+        best.size[missed], best.looked_at[missed] = length, 0
+        _settle(network, params, texts, start, margin, best, missed)
+    return [
+        _optima(length, parts, looked_at[: size + 1])
+        for size, parts, looked_at in zip(*best, strict=True)
+    ]
+
+
+def _settle(
+    network: Recurrence,
+    params: Any,
+    texts: Texts,
+    start: Array,
+    margin: float,
+    best: _Best,
+    wanted: np.ndarray,
+) -> None:
+    """Walk the tree with a rising bound until some of the texts have all their optima."""
+    length = texts.read.shape[1]
     done = -1  # every subset of at most so many tokens has been looked at
-    while done < length and (unsettled := np.flatnonzero(best.size > done)).size:
+    while done < length and (unsettled := wanted[best.size[wanted] > done]).size:
         # Low walks cost little beside the next; from a third of the length on one walk is cheaper.
         bound = length if done + RISE > length // 3 else done + RISE
         nothing = np.zeros(len(unsettled), np.int64)
         root = _Block(0, start[None], nothing, unsettled, nothing, nothing)
         _walk(network, params, texts, root, (done, bound), margin, best)
         done = bound
-    return [
-        _optima(length, parts, looked_at[: size + 1])
-        for size, parts, looked_at in zip(*best, strict=True)
-    ]
 
 
 def check_margin(margin: float) -> None:
@@ -145,8 +144,8 @@ def check_length(length: int, longest: int = LONGEST) -> None:
     """Raises: UserError, with the cost, if a search would be over more than `longest` tokens."""
     if length > longest:
         raise UserError(
-            f"an exact search over {length} tokens may have to compare 2^{length}, "
-            f"{2.0**length:.0e}, subsets: the limit is {longest} tokens"
+            f"an exact search over {length} tokens may have to compare 2^{length} subsets, "
+            f"{2.0**length / PACE / 60:.0f} minutes of two CPU cores: the limit is {longest} tokens"
         )
 
 
@@ -156,41 +155,10 @@ def _optima(
     """One text's result; the most significant of `length` bits is the first token."""
     bits, divergence = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.lexsort((bits, divergence))
-    places = np.arange(length - 1, -1, -1)
-    kept = (bits[order, None] >> places & 1).astype(bool)
+    kept = np.empty((len(bits), length), bool)
+    for token in range(length):
+        kept[:, token] = bits[order] >> (length - 1 - token) & 1
     return Optima(kept, divergence[order], int(looked_at.sum()))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _enough(
-    network: Recurrence, params: Any, start: Array, texts: Texts, margin: Array | float
-) -> Int[Array, " S"]:
-    """A feasible size of each text: tokens are dropped one by one, always the one missed least."""
-    number, length = texts.read.shape[:2]
-
-    def divergences(sets: Bool[Array, "S T T"]) -> Float[Array, "S T"]:
-        """Of T sets a text."""
-
-        def read(h: Array, t: Array) -> tuple[Array, None]:
-            dropped, kept = texts.read[:, None, t, 0], texts.read[:, None, t, 1]
-            x = jnp.where(sets[:, :, t, None], kept, dropped)
-            return network.step(params, h, jnp.reshape(x, (number * length, -1))), None
-
-        h = jnp.broadcast_to(start, (number * length, *start.shape))
-        h, _ = jax.lax.scan(read, h, jnp.arange(length))
-        original = jnp.repeat(texts.original, length, axis=0)
-        return jnp.reshape(network.divergence(params, h, original), (number, length))
-
-    def drop(carry: tuple[Array, Array], size: Array) -> tuple[tuple[Array, Array], None]:
-        kept, enough = carry
-        found = divergences(kept[:, None] & ~jnp.eye(length, dtype=bool))
-        found = jnp.where(kept, found, jnp.inf)
-        kept &= ~jax.nn.one_hot(jnp.argmin(found, axis=-1), length, dtype=bool)
-        return (kept, jnp.where(jnp.min(found, axis=-1) <= margin, size, enough)), None
-
-    everything = jnp.ones((number, length), bool), jnp.full(number, length)
-    (_, enough), _ = jax.lax.scan(drop, everything, jnp.arange(length - 1, -1, -1))
-    return enough
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from diffmask_jax.attribution import prefix_search
-from diffmask_jax.attribution.prefix_search import Recurrence, Texts, search
+from diffmask_jax.attribution.prefix_search import search
+from diffmask_jax.attribution.recurrence import Recurrence, Texts, enough_tokens
 from diffmask_jax.divergences import categorical_divergence
 from diffmask_jax.errors import UserError
 
@@ -77,6 +78,25 @@ def test_it_agrees_with_a_plain_enumeration(length, margin):
         assert {row.tobytes() for row in found.kept} == {row.tobytes() for row in kept}
 
 
+@pytest.mark.parametrize("margin", [0.003, 0.05, 0.5])
+def test_enough_tokens_are_never_fewer_than_the_optimum(margin):
+    params, texts = example(6, 8, 9)
+    enough = np.asarray(enough_tokens(NETWORK, params, START, texts, margin))
+    optimum = np.array([found.size for found in find(params, texts, margin)])
+    assert (enough >= optimum).all() and (enough == optimum).mean() >= 0.5
+
+
+def test_a_bound_that_rounding_made_too_low_costs_nothing_but_time(monkeypatch):
+    """As if the elimination had found a set feasible that the tree does not."""
+    setting = example(7, 5, 8)
+    expected = find(*setting, 0.02)
+    too_low = jnp.array([found.size - 1 for found in expected] + [0] * 11)
+    monkeypatch.setattr(prefix_search, "enough_tokens", lambda *_: too_low)
+    for ours, theirs in zip(find(*setting, 0.02), expected, strict=True):
+        np.testing.assert_array_equal(ours.kept, theirs.kept)
+        assert ours.covered == theirs.covered
+
+
 def test_the_certificate_counts_every_subset_up_to_the_optimum():
     for found in find(*example(3, 5, 10), 0.02):
         assert found.covered == sum(math.comb(10, k) for k in range(found.size + 1))
@@ -118,5 +138,5 @@ def test_a_margin_that_is_not_positive_is_refused(margin):
 
 
 def test_long_texts_are_refused_with_their_cost():
-    with pytest.raises(UserError, match=r"2\^26, 7e\+07, subsets: the limit is 25"):
+    with pytest.raises(UserError, match=r"2\^26 subsets, 7 minutes of two CPU cores"):
         find(*example(0, 1, 26), 0.1)

@@ -25,25 +25,19 @@ CLAIMS = {
 
 
 @pytest.fixture
-def places(save_bert, sentences, tmp_path, monkeypatch):
+def places(save_bert, sentences, treebank, tmp_path, monkeypatch):
     """A five-class model, trees of its words, tags; and settings of a few steps."""
     from tests.conftest import CONFIG
 
     model = save_bert(tmp_path / "model", dataclasses.replace(CONFIG, classes=5))
     words = [text.replace(",", " ,").replace("!", " !").split() for text in sentences]
-    trees = [
-        f"({n % 5} {' '.join(f'({(n + i) % 5} {word})' for i, word in enumerate(text))})\n"
-        for n, text in enumerate(words)
-    ]
-    for split in ("train", "dev", "test"):
-        (tmp_path / f"{split}.txt").write_text("".join(trees))
     tags = [json.dumps({"words": text, "upos": ["NOUN"] * len(text)}) for text in words]
     (tmp_path / "tags.jsonl").write_text("\n".join(tags) + "\n")
     settings = {gate: sst.SETTINGS[gate] | SHORT | LOOSE for gate in sst.GATES}
     monkeypatch.setattr(sst, "SETTINGS", settings)
     monkeypatch.setattr(sst, "SENTENCE", "a great film")
     return {
-        "--model": model, "--raw-dir": tmp_path, "--data-dir": tmp_path / "data",
+        "--model": model, "--raw-dir": treebank, "--data-dir": tmp_path / "data",
         "--tags": tmp_path / "tags.jsonl", "--seeds": 2, "--out": tmp_path / "report",
     }  # fmt: skip
 

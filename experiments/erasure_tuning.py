@@ -1,0 +1,96 @@
+"""The rates of per-example DiffMask and REINFORCE, chosen with the same care on training sentences.
+
+    python -m experiments.erasure_tuning --model GRU --raw-dir ../shared/data/sst
+    … --steps 300 --margins 0.05 0.04 --rates 0.1 0.2 0.4 --multiplier-rates 0.02 0.05
+    … --steps 1500 --margins 0.04 --rates 0.05 --multiplier-rates 0.2
+    … --steps 1500 --margins 0.04 --rates 0.1 0.2 --multiplier-rates 0.5
+
+Cost: 20 minutes on one CPU core, then 6, 3 and 6. The same grids for both methods, scored against
+the optima of an exact search; nothing is chosen on the development set. Each call adds its rows to
+reports/erasure/tuning.json.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from diffmask_jax.attribution.per_example import Settings
+from diffmask_jax.attribution.prefix_search import LONGEST
+from diffmask_jax.compile_cache import keep_compiled_programs
+from diffmask_jax.errors import UserError
+from diffmask_jax.files import write_atomically
+from diffmask_jax.models.loading import load_classifier
+from experiments.erasure_learning import LEARNERS, learn, score
+from experiments.erasure_report import SHOWN, percent
+from experiments.erasure_study import open_study, search_all
+
+SENTENCES = 150
+
+
+def run(options: argparse.Namespace) -> None:
+    """Every setting of the grid for both methods; writes their mean scores beside earlier ones."""
+    places = options.raw_dir, options.data_dir
+    model = load_classifier(options.model)
+    study = open_study(
+        model, "train", places, LONGEST, options.margin, None, options.out / "tuning", SENTENCES
+    )
+    optima, _ = search_all(study)
+    file = options.out / "tuning.json"
+    rows = _read(file)
+    grid = itertools.product(
+        options.margins, options.steps, options.rates, options.multiplier_rates, LEARNERS
+    )
+    for *values, name in grid:
+        settings = Settings(*values)
+        sets, seconds = learn(study, name, settings, seed=0)
+        row = {"method": name, **settings._asdict(), "seconds": seconds}
+        for rule, found in sets.items():
+            columns = score(found, optima, options.margin)
+            row[rule] = {column: percent(columns, column) for column in SHOWN}
+        scores = "  ".join(f"{column} {row['threshold'][column]:.1f}" for column in SHOWN)
+        place = " ".join(map(str, (name, *settings)))
+        rows[place] = row
+        print(f"{place:<36}{seconds:6.0f} s  {scores}  best f1 {row['best']['f1']:.1f}", flush=True)
+        write_atomically(file, json.dumps(rows, indent=1) + "\n")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The rows of earlier calls."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error}): delete it to begin anew") from error
+
+
+def main() -> None:
+    """Reads the command line and runs the grid."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="GRU made by `diffmask finetune sst`")
+    parser.add_argument("--raw-dir", help="folder of train.txt, dev.txt, test.txt")
+    parser.add_argument("--data-dir", help="where the prepared data set is kept")
+    parser.add_argument("--margin", type=float, default=0.05, help="of feasibility, in nats")
+    grid = (
+        ("margins", [0.05]),
+        ("rates", [0.05, 0.1, 0.2]),
+        ("multiplier-rates", [0.05, 0.2, 0.5]),
+    )
+    for name, default in grid:
+        parser.add_argument(
+            f"--{name}", type=float, nargs="+", default=default, help="of the games"
+        )
+    parser.add_argument("--steps", type=int, nargs="+", default=[300, 1000], help="of the games")
+    parser.add_argument("--out", type=Path, default=Path("reports/erasure"), help="report folder")
+    options = parser.parse_args()
+    keep_compiled_programs()
+    try:
+        run(options)
+    except UserError as error:
+        print(f"experiments.erasure_tuning: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
