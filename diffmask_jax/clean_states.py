@@ -2,6 +2,9 @@
 
 A training step needs one clean pass, one masked pass and one backward pass; looking the first one
 up makes two of three, and fewer still for the hidden probe, which resumes in the middle.
+
+Every device holds all of them: a batch is drawn from the whole data set, so that passes that were
+shared out among the devices would have to travel at every step.
 """
 
 import functools
@@ -9,15 +12,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import psutil
 from jaxtyping import Array, Int
 from tqdm import tqdm
 
+from diffmask_jax import devices
 from diffmask_jax.data import batches
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.distributed import is_first
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.model import Model
@@ -28,7 +32,7 @@ GIB = 2**30
 
 
 class CleanStates(NamedTuple):
-    """Every text's clean pass, in memory.
+    """Every text's clean pass, in the memory of every device.
 
     by_length: padded length -> the passes of all its texts, stacked along axis 0
     row: which of them is the pass of text i
@@ -54,13 +58,18 @@ def compute(
 
     Raises: UserError, before the work starts, if the passes need more memory than is free.
     """
-    run = jax.jit(lambda params, inputs: Clean(inputs, *model.states(params, inputs)))
-    clean = functools.partial(run, params)
-    _check_memory(size_in_bytes(clean, texts, limit), len(texts))
+
+    def run(params: Any, inputs: BertInputs) -> Clean:
+        return Clean(inputs, *model.states(params, inputs))
+
+    _check_memory(size_in_bytes(functools.partial(run, params), texts, limit), len(texts))
+    mesh = devices.data_mesh()
+    clean = functools.partial(devices.spread(run, mesh), devices.place(params, mesh, devices.WHOLE))
     parts: dict[int, list[Clean]] = {}
     row = np.zeros(len(texts), np.int32)
-    with tqdm(total=len(texts), desc="clean states", unit="text", disable=None) as bar:
-        for batch in batches.in_order(texts, BATCH, limit):
+    hidden = None if is_first() else True
+    with tqdm(total=len(texts), desc="clean states", unit="text", disable=hidden) as bar:
+        for batch in batches.in_order(texts, devices.round_up(BATCH, mesh), limit):
             count = len(batch.indices)
             passes = parts.setdefault(batch.inputs.valid.shape[1], [])
             row[batch.indices] = sum(len(p.logits) for p in passes) + np.arange(count)
@@ -70,7 +79,7 @@ def compute(
     by_length = {}
     for length in list(parts):
         stacked = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts.pop(length))
-        by_length[length] = jax.tree.map(jnp.asarray, stacked)
+        by_length[length] = devices.place(stacked, mesh, devices.WHOLE)
     return CleanStates(by_length, row)
 
 
@@ -97,7 +106,7 @@ def _check_memory(needed: int, texts: int) -> None:
 
 
 def _free_memory() -> int:
-    """Bytes that the first device still has; for a CPU, those of the machine."""
-    if stats := jax.devices()[0].memory_stats():
+    """Bytes that a device of this host still has; CPUs share those of the machine."""
+    if stats := jax.local_devices()[0].memory_stats():
         return stats["bytes_limit"] - stats["bytes_in_use"]
-    return psutil.virtual_memory().available
+    return psutil.virtual_memory().available // jax.local_device_count()

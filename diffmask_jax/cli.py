@@ -82,7 +82,16 @@ def _finetune(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from diffmask_jax import clean_states, fitting, runs
+    from diffmask_jax import distributed
+
+    if options.distributed == "auto":
+        distributed.start(distributed.launcher(os.environ))
+    with distributed.together():
+        _train_probe(options)
+
+
+def _train_probe(options: argparse.Namespace) -> None:
+    from diffmask_jax import clean_states, devices, distributed, fitting, runs
     from diffmask_jax.data import batches, texts, wordpieces
     from diffmask_jax.models.loading import load_classifier
 
@@ -102,10 +111,13 @@ def _train(options: argparse.Namespace) -> None:
         for split in (train, dev)
     ]
     batches.check_fills(encoded[0], config.batch_size)
-    if runs.open_run(options.out, config):
+    devices.check_divides(config.batch_size, devices.data_mesh())
+    if distributed.by_first(lambda: runs.open_run(options.out, config)):
         done = fitting.steps_done(options.out)
         where = "is finished" if done >= config.steps else f"goes on after step {done}"
-        print(f"the run in {options.out} {where}", file=sys.stderr)
+        distributed.say(f"the run in {options.out} {where}")
+        if (change := runs.other_devices(options.out)) and done < config.steps:
+            distributed.say(f"{change}: the last bits may differ")
     passes = None
     if options.cache_states:
         passes = clean_states.compute(model.model, model.params, encoded[0], limit)
@@ -115,10 +127,12 @@ def _train(options: argparse.Namespace) -> None:
             f"no validation found a probe with divergence ≤ {config.tolerance:g} margins and "
             f"agreement ≥ {config.min_agreement:g}: train longer, or loosen these two"
         )
-    print(
+    kept = (
         f"kept the probe of step {scores['step']:.0f}: masks {scores['masked']:.1%} of the tokens, "
         f"divergence {scores['divergence']:.3f} nats, agreement {scores['agreement']:.1%}"
     )
+    if distributed.is_first():
+        print(kept)
 
 
 def _those_of(settings: type, given: dict[str, Any]) -> dict[str, Any]:

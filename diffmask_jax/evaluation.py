@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from diffmask_jax import runs
+from diffmask_jax import devices, runs
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data import batches
 from diffmask_jax.data.texts import check_labels, read_lines
@@ -31,6 +31,7 @@ def evaluate(
     check_labels(data.labels, len(explainer.model.labels))
     encoded = explainer.encode(data.texts, truncate=True)
     layers, limit = explainer.model.model.layers, explainer.model.config.positions
+    mesh = devices.data_mesh()
     report: dict[str, Any] = {
         "run": str(run),
         "split": texts.name if texts else split,
@@ -39,12 +40,11 @@ def evaluate(
         "layers": [*layers, "mean"],
     }
     for name, gates in GATES.items():
-        outcome_of = jax.jit(functools.partial(faithfulness.outcome_of, explainer.game, gates))
-        stream = tqdm(
-            batches.in_order(encoded, BATCH, limit), f"{name} gates", unit="batch", disable=None
-        )
+        outcome_of = functools.partial(faithfulness.outcome_of, explainer.game, gates)
+        in_order = batches.in_order(encoded, devices.round_up(BATCH, mesh), limit)
+        stream = tqdm(in_order, f"{name} gates", unit="batch", disable=None)
         outcome = faithfulness.measure(
-            functools.partial(outcome_of, *explainer.params),
+            functools.partial(devices.spread(outcome_of, mesh), *explainer.params),
             iter(stream),  # a bar claims to be a collection, and has no length
             jax.random.key(0),
         )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffmask_jax import probes, runs
+from diffmask_jax import devices, probes, runs
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
@@ -42,8 +42,9 @@ class Explainer:
         self.config = config
         self.model = model
         self.game = runs.make_game(config, model.model, model.config.width)
-        self.params = jax.device_put((model.params, probe_params))
-        self._find = jax.jit(functools.partial(_find, self.game))
+        self._mesh = devices.data_mesh()
+        self.params = devices.place((model.params, probe_params), self._mesh, devices.WHOLE)
+        self._find = devices.spread(functools.partial(_find, self.game), self._mesh)
 
     @classmethod
     def from_pretrained(cls, run: str | Path, model: str | Path | None = None) -> "Explainer":
@@ -100,7 +101,8 @@ class Explainer:
         self, texts: Sequence[str], encoded: Sequence[Encoded]
     ) -> Iterator[tuple[int, Explanation]]:
         """(index, explanation) of every text as its batch is done: shortest first."""
-        size, limit = BATCH if len(encoded) > 1 else 1, self.model.config.positions
+        size = devices.round_up(BATCH if len(encoded) > 1 else 1, self._mesh)
+        limit = self.model.config.positions
         for batch in batches.in_order(encoded, size, limit):
             found = jax.device_get(self._find(*self.params, batch.inputs))
             for row, index in enumerate(batch.indices):

@@ -1,7 +1,6 @@
 """Training a probe on a text classifier: from texts to a run folder with the best probe in it."""
 
 import functools
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,22 +8,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tensorboardX import SummaryWriter
-from tqdm import tqdm
+from jax.sharding import Mesh
 
-from diffmask_jax import probes, runs, training
+from diffmask_jax import devices, distributed, probes, runs, training
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.checkpoints import Checkpoints
 from diffmask_jax.clean_states import CleanStates, look_up
 from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
-from diffmask_jax.errors import UserError
-from diffmask_jax.files import write_atomically
 from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.hub import Checkpoint
 from diffmask_jax.objective import Clean, Game, clean_pass
 from diffmask_jax.optimizers import Rates
+from diffmask_jax.run_log import RunLog, check_finite
 from diffmask_jax.runs import RunConfig
 
 VALIDATION_BATCH = 32
@@ -45,48 +42,57 @@ def fit(
 
     passes: the clean states of `train`, to be looked up instead of computed at every step.
     Gives the validation scores of the probe kept in `folder`, None if none was ever feasible. A
-    finished run is left as it is.
+    finished run is left as it is. All processes call it alike, and the first one writes.
 
-    Raises: UserError if the numbers stop being finite, or the folder cannot be written.
+    Raises: UserError if the devices do not divide a batch, the numbers stop being finite, or the
+    folder cannot be written.
     """
+    mesh = devices.data_mesh()
+    devices.check_divides(config.batch_size, mesh)
     if steps_done(folder) >= config.steps:
-        return _kept_scores(folder)
+        return distributed.by_first(lambda: _kept_scores(folder))
     game = runs.make_game(config, model.model, model.config.width)
     rates = Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
     draw_layer = training.LAYER_DRAWS[config.layers](len(model.model.layers))
-    key = jax.random.key(config.seed)
-    params = jax.device_put(model.params)
+    params = devices.place(model.params, mesh, devices.WHOLE)
 
     limit = model.config.positions
     feed, fetch = _computed(game, params) if passes is None else (passes.of, look_up)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def advance(state: training.TrainState, params: Any, fed: tuple[Any, Any]) -> Any:
-        given, entries = fed
+    @functools.partial(devices.per_device, mesh=mesh)
+    def advance(state: training.TrainState, given: tuple[Any, Any], entries: Any) -> Any:
+        params, stored = given
         return training.steps(
-            state, key, entries, lambda entry: fetch(given, entry), draw_layer,
-            game=game, rates=rates, model_params=params,
+            state, jax.random.key(config.seed), entries, lambda entry: fetch(stored, entry),
+            draw_layer, game=game, rates=rates, model_params=params, axes=(devices.AXIS,),
         )  # fmt: skip
 
-    validate = _validator(config, game, params, dev, limit)
+    def fed(batch: batches.Batch) -> tuple[Any, Any]:
+        stored, entries = feed(batch)
+        return (params, stored), devices.place(entries, mesh, devices.STEPS)
+
+    validate = _validator(config, game, params, dev, limit, mesh)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state = _start(config, game, model, train, rates)
+        state = devices.place(_start(config, game, model, train, rates), mesh, devices.WHOLE)
         if (latest := checkpoints.latest()) is not None:
             state = checkpoints.restore(latest, state)
         done = int(state.step)
         stream = batches.shuffled(
             train, config.batch_size, config.steps_per_call, config.seed,
             start=done // config.steps_per_call, limit=limit,
+            rows=devices.rows_here(config.batch_size, mesh),
         )  # fmt: skip
-        with _Log(folder, done) as log:
-            for reached in _play(config, state, map(feed, stream), advance, params, log):
+        with RunLog(folder, done) as log:
+            for reached in _play(config, state, map(fed, stream), advance, log):
                 step = int(reached.step)
-                _check_finite(step, reached)
+                check_finite(step, reached)
                 scores = validate(reached)
                 log.validation(step, scores)
-                _keep_if_best(config, folder, reached, scores)
+                if distributed.is_first():
+                    _keep_if_best(config, folder, reached, scores)
                 checkpoints.save(step, reached)
-    return _kept_scores(folder)
+    return distributed.by_first(lambda: _kept_scores(folder))
 
 
 def steps_done(folder: Path) -> int:
@@ -124,8 +130,7 @@ def _play(
     state: training.TrainState,
     stream: Iterator[tuple[Any, Any]],
     advance: Callable,
-    params: Any,
-    log: "_Log",
+    log: RunLog,
 ) -> Iterator[training.TrainState]:
     """Train on, yielding the state whenever it is to be validated and saved, and at the end.
 
@@ -133,10 +138,9 @@ def _play(
     for the host.
     """
     done, unread = int(state.step), None
-    bar = tqdm(total=config.steps, initial=done, desc="train", unit="step", disable=None)
-    with bar:
+    with log.bar(config.steps, done) as bar:
         while done < config.steps:
-            state, seen = advance(state, params, next(stream))
+            state, seen = advance(state, *next(stream))
             done += config.steps_per_call
             if unread is not None:
                 log.training(*unread, bar)
@@ -148,17 +152,18 @@ def _play(
 
 
 def _validator(
-    config: RunConfig, game: Game, params: Any, dev: list[Encoded], limit: int
+    config: RunConfig, game: Game, params: Any, dev: list[Encoded], limit: int, mesh: Mesh
 ) -> Callable[[training.TrainState], dict[str, float]]:
     """Mean scores over all layers on evenly spaced development texts, gates sampled."""
     count = min(config.validation_texts, len(dev))
     chosen = [dev[i] for i in np.linspace(0, len(dev) - 1, count).astype(int)]
-    evaluate = jax.jit(functools.partial(faithfulness.outcome_of, game, faithfulness.sampled))
+    outcome_of = functools.partial(faithfulness.outcome_of, game, faithfulness.sampled)
+    evaluate = devices.spread(outcome_of, mesh)
 
     def validate(state: training.TrainState) -> dict[str, float]:
         outcome = faithfulness.measure(
             functools.partial(evaluate, params, state.probe.slow),
-            batches.in_order(chosen, VALIDATION_BATCH, limit),
+            batches.in_order(chosen, devices.round_up(VALIDATION_BATCH, mesh), limit),
             jax.random.key(config.seed),
         )
         return faithfulness.table(outcome, None)[-1]
@@ -182,52 +187,3 @@ def _keep_if_best(
 
 def _kept_scores(folder: Path) -> dict[str, float] | None:
     return runs.load_probe(folder)[1] if (folder / "probe.safetensors").exists() else None
-
-
-def _check_finite(step: int, numbers: Any) -> None:
-    """Raises: UserError if one of the numbers in a pytree is not finite."""
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(numbers))):
-        raise UserError(
-            f"the numbers are not finite at step {step}: lower --probe-rate or "
-            "--multiplier-rate; the last checkpoint is from before"
-        )
-
-
-class _Log:
-    """Progress bar, TensorBoard scalars and validation lines, each step written once.
-
-    What a killed run wrote after its last checkpoint, step `done`, gives way to the replay.
-    """
-
-    def __init__(self, folder: Path, done: int) -> None:
-        self._file = folder / "validation.jsonl"
-        self._writer = SummaryWriter(str(folder), purge_step=done + 1)
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def training(self, step: int, seen: Any, bar: tqdm) -> None:
-        """One call's diagnostics. Raises: UserError if a loss is not finite."""
-        _check_finite(step, seen)
-        means = {k: float(np.mean(v)) for k, v in jax.device_get(seen)._asdict().items()}
-        for name, value in means.items():
-            self._writer.add_scalar(f"train/{name}", value, step)
-        bar.set_postfix(
-            {k: f"{v:.3f}" for k, v in means.items() if k != "multiplier"}
-            | {"λ": f"{means['multiplier']:.1f}"},
-            refresh=False,
-        )
-        bar.update(step - bar.n)
-
-    def validation(self, step: int, scores: dict[str, float]) -> None:
-        """One validation's scores, to TensorBoard, a line of validation.jsonl, and the terminal."""
-        for name, value in scores.items():
-            self._writer.add_scalar(f"validation/{name}", value, step)
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        lines = [line for line in lines if json.loads(line)["step"] < step]
-        lines.append(json.dumps({"step": step, **scores}))
-        write_atomically(self._file, "\n".join(lines) + "\n")
-        tqdm.write(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))

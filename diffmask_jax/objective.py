@@ -1,5 +1,6 @@
 """The amortised loss: what one batch says to both players (paper, section 2)."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -88,7 +89,7 @@ def masked_logits(
 def objective(
     probe_params: Any,
     multipliers: Float[Array, " L"],
-    key: Key[Array, ""],
+    keys: Key[Array, " B"],
     layer: Layers,
     *,
     game: Game,
@@ -97,12 +98,14 @@ def objective(
 ) -> tuple[Float[Array, ""], Diagnostics]:
     """mean over the batch of L₀ + sg(λ)·(D − m) − λ·sg(D − m), with one draw of the gates.
 
+    keys: one an example, so that its gates do not depend on who else is in the batch.
     layer: the depth ℓ whose gate is played: one for the batch, or one an example where the probe
     gates the input whatever the depth.
     """
     valid = clean.inputs.valid
     votes = probes.vote_logits(game.probe, probe_params, clean.states)
-    gate = probes.at_layer(probes.sample_gates(game.probe, key, votes), layer)
+    draw = functools.partial(probes.sample_gates, game.probe)
+    gate = probes.at_layer(jax.vmap(draw)(keys, votes), layer)
     log_keep = probes.at_layer(probes.log_keep_probabilities(game.probe, votes), layer)
     logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
 

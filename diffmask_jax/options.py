@@ -89,6 +89,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="a probe is kept only if its divergence is at most this many margins")  # fmt: skip
     add("--cache-states", action="store_true",
         help="keep the clean states of all training texts in memory: faster steps")  # fmt: skip
+    add("--distributed", choices=["auto", "off"], default="auto",
+        help="auto: join the processes that SLURM, Open MPI, Cloud TPU, Kubernetes or "
+        "JAX_COORDINATOR_ADDRESS started together; off: train alone")  # fmt: skip
     add("--min-agreement", type=_positive, default=UNSET,
         help="and if at least this share of predictions stays")  # fmt: skip
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key
 from diffmask_jax import hard_concrete
 from diffmask_jax.models.model import States
 
-Votes = tuple[Float[Array, "B T"], ...]
+Votes = tuple[Float[Array, "*B T"], ...]
 PerLayer = tuple[Array, ...]
 
 

@@ -165,6 +165,23 @@ def environment() -> dict[str, Any]:
     }
 
 
+def other_devices(folder: Path) -> str | None:
+    """What to say where a run that began on other devices goes on on these; else None."""
+    try:
+        began = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["devices"]
+    except (OSError, ValueError, LookupError):  # for people: no run needs it
+        return None
+    here = [device.device_kind for device in jax.devices()]
+    if began == here:
+        return None
+    return f"the run began on {_counted(began)} and goes on on {_counted(here)}"
+
+
+def _counted(devices: list[str]) -> str:
+    kinds = (f"{devices.count(kind)} {kind}" for kind in sorted(set(devices)))
+    return f"{', '.join(kinds)} device{'' if len(devices) == 1 else 's'}"
+
+
 def save_probe(folder: Path, params: Any, scores: dict[str, float]) -> None:
     """Keep a probe as `probe.safetensors`, its validation scores in the file's metadata."""
     arrays = {name: np.asarray(array) for name, array in _flatten(params).items()}

@@ -12,8 +12,11 @@ from diffmask_jax import optimizers
 from diffmask_jax.objective import Clean, Diagnostics, Game, Layers, objective
 from diffmask_jax.optimizers import Rates
 
-DrawLayer = Callable[[Key[Array, ""], Clean], Layers]
-"""Which depth to play at this step: (key, batch) -> one for the batch, or one an example."""
+DrawLayer = Callable[[Key[Array, ""], int], Layers]
+"""Which depth to play: (key, examples in the batch) -> one for the batch, or one an example."""
+
+
+Axes = tuple[str, ...]
 
 
 class TrainState(NamedTuple):
@@ -28,7 +31,7 @@ class TrainState(NamedTuple):
 
 def one_layer_a_batch(layers: int) -> DrawLayer:
     """The authors' way: the whole batch is masked at one depth, drawn uniformly."""
-    return lambda key, batch: jax.random.randint(key, (), 0, layers)
+    return lambda key, examples: jax.random.randint(key, (), 0, layers)
 
 
 def one_layer_an_example(layers: int) -> DrawLayer:
@@ -37,9 +40,7 @@ def one_layer_an_example(layers: int) -> DrawLayer:
     Costs the same where the probe gates the input whatever the depth, and every multiplier moves
     at every step. It cannot serve the hidden probe, which masks a different state at each depth.
     """
-    return lambda key, batch: jax.random.permutation(
-        key, jnp.arange(batch.inputs.valid.shape[0]) % layers
-    )
+    return lambda key, examples: jax.random.permutation(key, jnp.arange(examples) % layers)
 
 
 LAYER_DRAWS = {"batch": one_layer_a_batch, "example": one_layer_an_example}
@@ -72,15 +73,26 @@ def step(
     game: Game,
     rates: Rates,
     model_params: Any,
+    axes: Axes = (),
 ) -> tuple[TrainState, Diagnostics]:
-    """One move of both players: descend φ and b, ascend λ, then project λ onto [0, 200]."""
+    """One move of both players: descend φ and b, ascend λ, then project λ onto [0, 200].
+
+    axes: the mesh axes that the batch is sharded along, inside `jax.shard_map`. An example's layer
+    and gates depend on its row in the whole batch alone, so that any number of devices plays the
+    same game.
+    """
     layer_key, gate_key = jax.random.split(jax.random.fold_in(key, state.step))
-    layer = draw_layer(layer_key, clean)
+    here = clean.logits.shape[0]
+    rows = jax.lax.axis_index(axes) * here + jnp.arange(here)
+    layer = draw_layer(layer_key, here * jax.lax.axis_size(axes))
     gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
-    (for_probe, for_multipliers), diagnostics = gradient(
-        state.probe.fast, state.multipliers.fast, gate_key, layer,
+    found = gradient(
+        state.probe.fast, state.multipliers.fast,
+        jax.vmap(jax.random.fold_in, (None, 0))(gate_key, rows),
+        layer if isinstance(layer, int) or layer.ndim == 0 else layer[rows],
         game=game, model_params=model_params, clean=clean,
     )  # fmt: skip
+    (for_probe, for_multipliers), diagnostics = jax.lax.pmean(found, axes)
     descent, primal = optimizers.primal(rates).update(for_probe, state.primal, state.probe)
     ascent, dual = optimizers.dual(rates).update(for_multipliers, state.dual, state.multipliers)
     return TrainState(
@@ -102,15 +114,17 @@ def steps(
     game: Game,
     rates: Rates,
     model_params: Any,
+    axes: Axes = (),
 ) -> tuple[TrainState, Diagnostics]:
     """As many steps as `batches` has entries, in one program; diagnostics stacked along axis 0.
 
-    fetch: a batch -> its `Clean` pass, computed now or looked up.
+    fetch: a batch -> its `Clean` pass, computed now or looked up. axes: as in `step`.
     """
 
     def body(state: TrainState, batch: Any) -> tuple[TrainState, Diagnostics]:
         return step(
-            state, key, fetch(batch), draw_layer, game=game, rates=rates, model_params=model_params
-        )
+            state, key, fetch(batch), draw_layer,
+            game=game, rates=rates, model_params=model_params, axes=axes,
+        )  # fmt: skip
 
     return jax.lax.scan(body, state, batches)

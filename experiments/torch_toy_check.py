@@ -107,7 +107,8 @@ def _gradient_differences(case: Example, layer: int) -> dict[str, float]:
 def _objective(
     probe: Any, multipliers: Array, params: Any, clean: Clean, layer: int, key: Key[Array, ""]
 ) -> Any:
-    return objective(probe, multipliers, key, layer, game=GAME, model_params=params, clean=clean)
+    keys = _keys(key)
+    return objective(probe, multipliers, keys, layer, game=GAME, model_params=params, clean=clean)
 
 
 def _step_difference(case: Example, layer: int) -> float:
@@ -142,10 +143,18 @@ def _start(
     return torch_toy_steps.start(model_weights(case.params), players, layer, RATES, noise)
 
 
+def _keys(gate_key: Key[Array, ""]) -> Key[Array, " B"]:
+    """The key of each example, as `training.step` makes them."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(gate_key, jnp.arange(BATCH))
+
+
 def _noise(gate_key: Key[Array, ""], layer: int) -> Tensor:
-    """The noise that `objective` draws for this layer with this key."""
-    key = jax.random.split(gate_key, len(TOY.layers))[layer]
-    return torch.tensor(np.asarray(jax.random.logistic(key, (BATCH, 10), jnp.float32)))
+    """The noise that `objective` draws for this layer."""
+
+    def of_example(key: Key[Array, ""]) -> Array:
+        return jax.random.logistic(jax.random.split(key, len(TOY.layers))[layer], (10,))
+
+    return torch.tensor(np.asarray(jax.vmap(of_example)(_keys(gate_key))))
 
 
 def _minus(a: Weights, b: Weights) -> Weights:

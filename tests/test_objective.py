@@ -26,7 +26,7 @@ from diffmask_jax.objective import (
 from diffmask_jax.probes import hidden_probe, input_probe
 
 B, T, D, LAYERS, MARGIN = 3, 4, 5, 2, 0.1
-KEY = jax.random.key(9)
+KEYS = jax.random.split(jax.random.key(1), B)
 
 
 class Inputs(NamedTuple):
@@ -71,7 +71,7 @@ def probe_params(name: str, shift: float = 0.0):
     probe = GAMES[name].probe
     baselines = [0.3 * _normal(4 + k, D) for k in range(probe.baselines(LAYERS))]
     init = functools.partial(probes.init, probe=probe, states=CLEAN.states, baselines=baselines)
-    shapes = jax.eval_shape(init, KEY)["gates"]
+    shapes = jax.eval_shape(init, KEYS[0])["gates"]
     gates = jax.tree.map(lambda leaf: 0.3 * _normal(leaf.size, *leaf.shape), shapes)
     return {"gates": [g | {"shift": jnp.asarray(shift)} for g in gates], "baselines": baselines}
 
@@ -81,7 +81,7 @@ def play(params, multipliers, clean, *, name: str, static_layer=None, layer=None
     """((loss, diagnostics), (gradient for the probe, gradient for the multipliers))."""
     layer = layer if static_layer is None else static_layer
     return jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
-        params, multipliers, KEY, layer, game=GAMES[name], model_params=MODEL_PARAMS, clean=clean
+        params, multipliers, KEYS, layer, game=GAMES[name], model_params=MODEL_PARAMS, clean=clean
     )
 
 
@@ -96,7 +96,9 @@ def test_the_loss_is_the_batch_mean_of_the_game(name):
 
     def rebuilt(params, multipliers):
         votes = probes.vote_logits(game.probe, params, CLEAN.states)
-        gate = probes.sample_gates(game.probe, KEY, votes)[layer]
+        rows = [tuple(vote[row] for vote in votes) for row in range(B)]
+        gates = [probes.sample_gates(game.probe, KEYS[row], rows[row])[layer] for row in range(B)]
+        gate = jnp.stack(gates)
         target = {"input": 0, "hidden": layer}[name]
         state = mask_state(CLEAN.states[target], gate, params["baselines"][target])
         logits = _rest(MODEL_PARAMS, INPUTS, state, target)
@@ -209,7 +211,7 @@ def test_no_gradient_reaches_the_frozen_model_or_its_clean_pass():
 
     def total(params):
         _, seen = objective(
-            params, MULTIPLIERS, KEY, 1,
+            params, MULTIPLIERS, KEYS, 1,
             game=GAMES["hidden"], model_params=MODEL_PARAMS, clean=CLEAN,
         )  # fmt: skip
         return sum(jax.tree.leaves(seen))
@@ -237,11 +239,11 @@ def test_the_share_of_masked_positions_is_of_exact_zeros():
     """Which the keep probability foretells, on average over draws."""
     params, name = probe_params("hidden"), "hidden"
     votes = probes.vote_logits(GAMES[name].probe, params, CLEAN.states)
-    keys = jax.random.split(KEY, 2000)
+    keys = jax.random.split(KEYS[0], (2000, B))
 
-    def masked(key):
+    def masked(keys):
         return objective(
-            params, MULTIPLIERS, key, 1, game=GAMES[name], model_params=MODEL_PARAMS, clean=CLEAN
+            params, MULTIPLIERS, keys, 1, game=GAMES[name], model_params=MODEL_PARAMS, clean=CLEAN
         )[1].masked
 
     keep = hard_concrete.keep_probability(votes[1])

@@ -52,7 +52,7 @@ def draw_chunk(number: int) -> tuple[Inputs, np.ndarray]:
     return Inputs(jnp.asarray(embedded), jnp.arange(T) < lengths), decides
 
 
-def one_of_two(key, clean):
+def one_of_two(key, examples):
     return jax.random.randint(key, (), 0, 2)
 
 

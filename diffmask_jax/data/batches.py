@@ -62,27 +62,29 @@ def shuffled(
     seed: int,
     start: int = 0,
     limit: int = LENGTHS[-1],
+    rows: slice = slice(None),
 ) -> Iterator[Batch]:
     """Endless training chunks of `steps` batches of one shape, arrays (steps, batch, length).
 
     Each epoch draws a new order and sorts it into queues by padded length; a queue that holds a
     whole chunk emits it, and what is left over opens the next epoch. The order depends on the seed
     alone, so a resumed run passes `start`, the number of chunks already seen, and goes on exactly.
-    limit: as in `padded_length`.
+    limit: as in `padded_length`. rows: which rows of every batch to make, where the others are made
+    by other hosts.
 
     Raises: UserError if there are fewer texts than one batch.
     """
     check_fills(texts, batch)
     lengths = [padded_length(len(text.ids), limit) for text in texts]
     chunks = _chunks(lengths, steps * batch, seed)
-    for number, (length, indices) in enumerate(chunks):
+    for number, (length, chosen) in enumerate(chunks):
         if number < start:
             continue
-        inputs = pad([texts[i] for i in indices], length)
-        shape = (steps, batch)
+        indices = np.reshape(chosen, (steps, batch))[:, rows]
+        inputs = pad([texts[i] for i in indices.flat], length)
         yield Batch(
-            np.reshape(indices, shape),
-            BertInputs(*(np.reshape(array, (*shape, length)) for array in inputs)),
+            indices,
+            BertInputs(*(np.reshape(array, (*indices.shape, length)) for array in inputs)),
         )
 
 

@@ -1,0 +1,84 @@
+"""Data parallelism over all devices of all hosts: one mesh axis, along which batches are sharded.
+
+Everything but the batch is whole on every device. Training runs a program a device, which takes the
+mean of its gradient over the axis itself (`per_device`); what needs no gradient is one program that
+the compiler parts (`spread`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from diffmask_jax.errors import UserError
+
+AXIS = "data"
+WHOLE, BATCH, STEPS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
+"""How arrays lie on the mesh: not sharded, sharded along axis 0, and along axis 1."""
+
+
+def data_mesh() -> Mesh:
+    """All devices of all hosts in a row, those of one host side by side."""
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), (AXIS,))
+
+
+def check_divides(batch: int, mesh: Mesh) -> None:
+    """Raises: UserError if the devices cannot share a batch evenly."""
+    if batch % mesh.size:
+        below, above = batch - batch % mesh.size, round_up(batch, mesh)
+        nearest = f"{below} or {above}" if below else f"{above}"
+        raise UserError(
+            f"a batch of {batch} does not divide over {mesh.size} devices: "
+            f"take --batch-size {nearest}"
+        )
+
+
+def round_up(batch: int, mesh: Mesh) -> int:
+    """The next larger batch that the devices can share."""
+    return -(-batch // mesh.size) * mesh.size
+
+
+def rows_here(batch: int, mesh: Mesh) -> slice:
+    """The rows of a whole batch that lie on this host's devices."""
+    here = [n for n, d in enumerate(mesh.devices) if d.process_index == jax.process_index()]
+    share = batch // mesh.size
+    return slice(here[0] * share, (here[-1] + 1) * share)
+
+
+def place(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+    """Arrays over all hosts from the part of them that each host has: its rows, or the whole."""
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(
+        lambda part: jax.make_array_from_process_local_data(sharding, np.asarray(part)), tree
+    )
+
+
+def per_device(function: Callable[[Any, Any, Any], Any], mesh: Mesh) -> Callable[..., Any]:
+    """(state, given, batches) -> whole results: a program a device, as `pmap` used to make them.
+
+    Each device sees its own rows of the batches, (steps, B, …), and must give what all others give.
+    """
+    # check_vma would sum the gradient of what is whole over the devices before our mean does.
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=(WHOLE, WHOLE, STEPS), out_specs=WHOLE, check_vma=False
+    )
+
+
+def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """(…, batch) -> result, jitted: the devices share the batch, every host gets the whole result.
+
+    The batch's rows must divide over the devices (`round_up`), and every host must give all of
+    them. Random numbers do not depend on how many devices there are.
+    """
+    parted = jax.jit(function, out_shardings=NamedSharding(mesh, WHOLE))
+
+    def call(*arguments: Any) -> Any:
+        *shared, batch = arguments
+        rows = rows_here(len(jax.tree.leaves(batch)[0]), mesh)
+        here = jax.tree.map(lambda array: array[rows], batch)
+        return parted(*shared, place(here, mesh, BATCH))
+
+    return call

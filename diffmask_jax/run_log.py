@@ -1,0 +1,72 @@
+"""What a training run tells while it goes on, and the alarm when its numbers go wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from diffmask_jax.distributed import is_first
+from diffmask_jax.errors import UserError
+from diffmask_jax.files import write_atomically
+
+
+def check_finite(step: int, numbers: Any) -> None:
+    """Raises: UserError if one of the numbers in a pytree is not finite."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(numbers))):
+        raise UserError(
+            f"the numbers are not finite at step {step}: lower --probe-rate or "
+            "--multiplier-rate; the last checkpoint is from before"
+        )
+
+
+class RunLog:
+    """Progress bar, TensorBoard scalars and validation lines, each step written once.
+
+    Only the first process writes and draws. What a killed run wrote after its last checkpoint, step
+    `done`, gives way to the replay.
+    """
+
+    def __init__(self, folder: Path, done: int) -> None:
+        self._file = folder / "validation.jsonl"
+        self._writes = is_first()
+        self._writer = SummaryWriter(str(folder), purge_step=done + 1, write_to_disk=self._writes)
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def bar(self, steps: int, done: int) -> tqdm:
+        """Of a whole run, drawn if someone is watching."""
+        disable = None if self._writes else True
+        return tqdm(total=steps, initial=done, desc="train", unit="step", disable=disable)
+
+    def training(self, step: int, seen: Any, bar: tqdm) -> None:
+        """One call's diagnostics. Raises: UserError if a loss is not finite."""
+        check_finite(step, seen)
+        means = {k: float(np.mean(v)) for k, v in jax.device_get(seen)._asdict().items()}
+        for name, value in means.items():
+            self._writer.add_scalar(f"train/{name}", value, step)
+        bar.set_postfix(
+            {k: f"{v:.3f}" for k, v in means.items() if k != "multiplier"}
+            | {"λ": f"{means['multiplier']:.1f}"},
+            refresh=False,
+        )
+        bar.update(step - bar.n)
+
+    def validation(self, step: int, scores: dict[str, float]) -> None:
+        """One validation's scores, to TensorBoard, a line of validation.jsonl, and the terminal."""
+        if not self._writes:
+            return
+        for name, value in scores.items():
+            self._writer.add_scalar(f"validation/{name}", value, step)
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        lines = [line for line in lines if json.loads(line)["step"] < step]
+        lines.append(json.dumps({"step": step, **scores}))
+        write_atomically(self._file, "\n".join(lines) + "\n")
+        tqdm.write(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
