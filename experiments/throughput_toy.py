@@ -23,7 +23,8 @@ from diffmask_jax.objective import Clean
 from diffmask_jax.optimizers import Rates
 from experiments import torch_toy_check, torch_toy_steps, toy_setup
 from experiments.report import Claim, Timer, write_report
-from experiments.torch_toy import model_weights, player_weights
+from experiments.torch_players import player_weights
+from experiments.torch_toy import model_weights
 from experiments.toy_setup import BATCH, GAME, TRAINING
 
 EMBEDDING, HIDDEN = 0, 1
