@@ -25,7 +25,8 @@ from diffmask_jax.runs import RunConfig
 class Setup(NamedTuple):
     """A game before its first step, with the defaults of `diffmask train`.
 
-    probe: the JAX parameters that every contender starts from
+    sizes: the model's; probe: the JAX parameters that every contender starts from
+    padded: the length to which the authors pad all texts
     """
 
     checkpoint: Checkpoint
@@ -35,6 +36,7 @@ class Setup(NamedTuple):
     rates: Rates
     probe: Any
     key: Key[Array, ""]
+    padded: int
 
     @property
     def draw_layer(self) -> training.DrawLayer:
@@ -59,7 +61,13 @@ class Chunk(NamedTuple):
 
 
 def prepare(
-    checkpoint: Checkpoint, gate: str, dtype: DTypeLike = jnp.float32, batch: int = 64
+    checkpoint: Checkpoint,
+    gate: str,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    batch: int = 64,
+    steps: int = 4,
+    padded: int = 84,
 ) -> Setup:
     """Open gates and baselines at zero: what they are does not matter to the speed.
 
@@ -69,13 +77,15 @@ def prepare(
     if not isinstance(sizes, BertConfig):
         raise UserError(f"{checkpoint.path} holds no BERT, which the race is about")
     layers = "example" if gate == "input" else "batch"
-    config = RunConfig(checkpoint.path, "sst", gate=gate, layers=layers, batch_size=batch)
+    config = RunConfig(
+        checkpoint.path, "sst", gate=gate, layers=layers, batch_size=batch, steps_per_call=steps
+    )
     game = runs.make_game(config, bert_classifier(sizes, dtype), sizes.width)
     rates = Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
     states = (jnp.zeros((1, 1, sizes.width)),) * len(game.model.layers)
     baselines = [jnp.zeros(sizes.width)] * game.probe.baselines(len(states))
     probe = probes.init(jax.random.key(0), game.probe, states, baselines)
-    return Setup(checkpoint, sizes, config, game, rates, probe, jax.random.key(0))
+    return Setup(checkpoint, sizes, config, game, rates, probe, jax.random.key(0), padded)
 
 
 def chunks(setup: Setup, texts: Sequence[Encoded]) -> Iterator[Chunk]:

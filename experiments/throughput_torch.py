@@ -26,7 +26,6 @@ from experiments.torch_players import logistic, player_weights
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-PADDED = 84  # to which the authors pad SST
 TRIES = 3
 
 
@@ -84,7 +83,12 @@ def lean(setup: Setup, frozen: Network, way: Way, passes: CleanStates | None = N
     return Contender(run)
 
 
-def authors(setup: Setup, texts: Sequence[Encoded], padded: int = PADDED) -> Contender:
+def padded(setup: Setup) -> int:
+    """The length that the authors pad all texts to."""
+    return min(setup.padded, setup.sizes.positions)
+
+
+def authors(setup: Setup, texts: Sequence[Encoded]) -> Contender:
     """Hooks, padding and two runs a batch, on the first batch of each chunk: all cost the same."""
     model = torch_bert.hugging_face(setup.checkpoint, "eager", DEVICE)
     play = torch_bert_authors.start(
@@ -92,8 +96,7 @@ def authors(setup: Setup, texts: Sequence[Encoded], padded: int = PADDED) -> Con
         GATINGS[setup.config.gate], setup.game.margin, setup.rates,
         functools.partial(logistic, device=DEVICE),
     )  # fmt: skip
-    length = min(padded, setup.sizes.positions)
-    inputs = batches.pad(texts, max(length, *(len(text.ids) for text in texts)))
+    inputs = batches.pad(texts, max(padded(setup), *(len(text.ids) for text in texts)))
     tokens, valid = torch.from_numpy(inputs.tokens).long(), torch.from_numpy(inputs.valid)
 
     def run(chunk: Chunk) -> None:
@@ -173,8 +176,8 @@ def wait() -> None:
 
 def _steps(chunk: Chunk) -> Any:
     """(indices, inputs as tensors, layer) of each step."""
-    inputs = [torch.from_numpy(np.asarray(array)).to(DEVICE) for array in chunk.batch.inputs]
+    inputs = [torch.tensor(np.asarray(array)).to(DEVICE) for array in chunk.batch.inputs]
     for step, indices in enumerate(chunk.batch.indices):
         drawn = chunk.layers[step]
-        layer = torch.from_numpy(drawn).long().to(DEVICE) if drawn.ndim else int(drawn)
+        layer = torch.tensor(drawn).long().to(DEVICE) if drawn.ndim else int(drawn)
         yield indices, [part[step] for part in inputs], layer
