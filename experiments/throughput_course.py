@@ -110,6 +110,11 @@ def layers_of(setup: Setup, number: int) -> Int[np.ndarray, "steps ..."]:
     return np.asarray(jax.vmap(draw)(steps))
 
 
+def longest(setup: Setup, texts: Sequence[Encoded], first: int = 8) -> Chunk:
+    """Of the first chunks of the stream: the one that takes the most memory."""
+    return max(itertools.islice(chunks(setup, texts), first), key=lambda chunk: chunk.length)
+
+
 def deal(stream: Iterator[Chunk], rounds: int, each: int) -> list[list[Chunk]]:
     """The next chunks of a stream as rounds of `each`, alike in their lengths."""
     taken = sorted(itertools.islice(stream, rounds * each), key=lambda chunk: chunk.length)

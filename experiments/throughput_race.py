@@ -91,25 +91,6 @@ def ratio_claim(name: str, says: str, values: Sequence[float], atleast: float) -
     return Claim(name, says, None, middle, spread, len(values), "×", middle >= atleast)
 
 
-def table(laps: Laps, compiling: dict[str, float], ours: str) -> str:
-    """A row a contender, in Markdown: medians over the rounds, smallest and largest in brackets."""
-    lines = [
-        "| | examples/s | tokens/s | times ours | compiling |",
-        "|---|---|---|---|---|",
-    ]
-    for name, rounds in laps.items():
-        tokens = statistics.median(lap.tokens / lap.seconds for lap in rounds)
-        cells = [
-            name,
-            spread([lap.speed for lap in rounds]),
-            f"{tokens:,.0f}",
-            "–" if name == ours else spread(ratios(laps, ours, name)),
-            f"{compiling[name]:.0f} s" if compiling[name] else "–",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def spread(values: Sequence[float]) -> str:
     """Median (smallest–largest), to three digits."""
     middle, low, high = (f"{v:,.3g}" if v < 1000 else f"{v:,.0f}" for v in

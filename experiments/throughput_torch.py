@@ -2,13 +2,14 @@
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from jax.typing import DTypeLike
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -16,8 +17,9 @@ from diffmask_jax.clean_states import CleanStates
 from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.objective import Clean
-from experiments import torch_bert, torch_bert_authors, torch_bert_steps
-from experiments.throughput_course import Chunk, Setup
+from experiments import throughput_data, torch_bert, torch_bert_authors, torch_bert_steps
+from experiments.throughput_course import Chunk, Setup, longest, prepare
+from experiments.throughput_data import Source
 from experiments.throughput_race import Contender, lap
 from experiments.torch_bert import Network, by_convolution, run_block
 from experiments.torch_bert_gates import GATINGS
@@ -111,7 +113,7 @@ def authors(setup: Setup, texts: Sequence[Encoded]) -> Contender:
 
 
 def fastest(
-    setup: Setup, precision: str, chunk: Chunk
+    setup: Setup, precision: str, chunk: Chunk, tries: int = TRIES
 ) -> tuple[str, Way, dict[str, dict[str, Any]]]:
     """The variant that takes a chunk in the least time; the heats' seconds, or why one failed."""
     heats: dict[str, dict[str, Any]] = {}
@@ -122,7 +124,7 @@ def fastest(
             start = time.perf_counter()
             contender.run(chunk)
             first = time.perf_counter() - start
-            seconds = [lap(contender, [chunk]).seconds for _ in range(TRIES)]
+            seconds = [lap(contender, [chunk]).seconds for _ in range(tries)]
             heats[name] = {"first": first, "seconds": seconds}
         except Exception as error:  # of the compiler, or of what it calls
             lines = str(error).strip().splitlines() or [""]
@@ -144,6 +146,28 @@ def best_threads(setup: Setup, chunk: Chunk, most: int) -> tuple[int, dict[int, 
     best = min(seconds, key=lambda threads: seconds[threads])
     settle(best)
     return best, seconds
+
+
+def lean_alone(
+    source: Source, dtype: DTypeLike, batch: int, precision: str, way: str, threads: int
+) -> Callable[[], None]:
+    """As `throughput_ours.alone`, in one of the `ways`."""
+    settle(threads)
+    contest = throughput_data.sst(source)
+    setup = prepare(contest.checkpoint, "input", dtype, batch=batch)
+    chunk = longest(setup, contest.texts)
+    contender = lean(setup, network(setup, precision), ways(precision)[way])
+    return lambda: contender.run(chunk)
+
+
+def authors_alone(source: Source, batch: int, threads: int) -> Callable[[], None]:
+    """As `throughput_ours.alone`, in the authors' style."""
+    settle(threads)
+    contest = throughput_data.sst(source)
+    setup = prepare(contest.checkpoint, "input", batch=batch)
+    chunk = longest(setup, contest.texts)
+    contender = authors(setup, contest.texts)
+    return lambda: contender.run(chunk)
 
 
 class LookedUp(Sequence):
