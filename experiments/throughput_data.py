@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from diffmask_jax.data import texts as texts_module
 from diffmask_jax.data import wordpieces
@@ -21,6 +22,8 @@ BASE = BertConfig(
 LARGE = dataclasses.replace(BASE, width=1024, heads=16, blocks=24, intermediate=4096)
 DECILES = (4, 11, 15, 18, 21, 24, 27, 30, 35, 41, 80)
 """Word pieces of SST's training sentences, [CLS] and [SEP] included."""
+
+FRESH = 0.02  # the deviation of a fresh weight
 
 SENTENCES = 8544
 """Of SST's training split."""
@@ -69,9 +72,19 @@ def sst(source: Source) -> Contest:
 
 
 def random_weights(config: BertConfig) -> Checkpoint:
-    """A fresh classifier: the speed does not depend on what it has learned."""
+    """A classifier that has learned nothing: the speed does not depend on it.
+
+    Fresh weights would leave the output all but alike whatever is masked, and nothing to compare
+    but rounding: here each linear map keeps the size of what it maps.
+    """
     labels = tuple(map(str, range(config.classes)))
-    params = jax.jit(init, static_argnums=1)(jax.random.key(0), config)
+
+    def grow(path: jax.tree_util.KeyPath, leaf: Array) -> Array:
+        is_kernel = jax.tree_util.keystr(path, simple=True, separator="/").endswith("kernel")
+        return leaf / (FRESH * leaf.shape[0] ** 0.5) if is_kernel else leaf
+
+    fresh = jax.jit(init, static_argnums=1)(jax.random.key(0), config)
+    params = jax.tree_util.tree_map_with_path(grow, fresh)
     return Checkpoint(bert_classifier(config), params, None, config, labels, path="")
 
 

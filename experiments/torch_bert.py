@@ -87,7 +87,7 @@ def hugging_face(
         model = BertForSequenceClassification.from_pretrained(
             None,
             config=TorchConfig.from_dict({**sizes, "num_labels": classes}),
-            state_dict={name: torch.from_numpy(weight) for name, weight in weights.items()},
+            state_dict={name: torch.tensor(weight) for name, weight in weights.items()},
             attn_implementation=attention,
         )
     return model.eval().requires_grad_(False).to(device)
