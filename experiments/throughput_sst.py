@@ -10,7 +10,7 @@ from experiments.throughput_data import Contest, Source
 from experiments.throughput_memory import peak_mib
 from experiments.throughput_race import Section
 
-EACH = 3
+GATES, EACH = ("input", "hidden"), 3
 GOALS = {
     "sst.input.vs_authors_style": 8.0,
     "sst.hidden.vs_authors_style": 10.0,
@@ -29,18 +29,17 @@ def run(
     """
     setups = {
         gate: {p: prepare(contest.checkpoint, gate, DTYPES[p], batch=batch) for p in precisions}
-        for gate in ("input", "hidden")
+        for gate in GATES
     }
-    first = setups["input"][precisions[0]]
+    shared = setups[GATES[0]]
+    first = shared[precisions[0]]
     rates = throughput_bert.rates(precisions)
     with timer.part("SST: PyTorch's threads and heats"):
         threads = throughput_bert.settle_threads(first, contest.texts)
         chunk = next(chunks(first, contest.texts))
-        fastest = {p: throughput_bert.heats(s, p, chunk) for p, s in setups["input"].items()}
+        fastest = {p: throughput_bert.heats(s, p, chunk) for p, s in shared.items()}
     with timer.part("SST: clean states"):
-        passes = {
-            p: throughput_bert.keep_passes(s, contest.texts) for p, s in setups["input"].items()
-        }
+        passes = {p: throughput_bert.keep_passes(s, contest.texts) for p, s in shared.items()}
     with timer.part("SST: memory"):
         memory = measure_memory(contest.source, fastest, batch, threads["threads"])
     goals = GOALS | (ON_GPU if throughput_torch.DEVICE == "cuda" else {})
@@ -50,7 +49,7 @@ def run(
         with timer.part(f"SST: race, {gate}"):
             finish = throughput_bert.run(field, rounds, EACH, f"sst.{gate}")
         claims += throughput_bert.make_claims(f"sst.{gate}", finish, goals)
-        table = throughput_bert.table(finish, memory if gate == "input" else {})
+        table = throughput_bert.table(finish, memory if gate == GATES[0] else {})
         tables.append(f"### {gate.capitalize()} probe\n\n{table}")
         raw[gate] = throughput_bert.raw(finish)
     raw |= {"threads": threads, "heats": {p: f.heats for p, f in fastest.items()}}

@@ -32,20 +32,24 @@ TRIES = 3
 
 
 def ways(precision: str) -> dict[str, Way]:
-    """The variants that may be the fastest."""
-    plain = {
+    """The variants that may be the fastest without a compiler."""
+    found = {
         "whole last block": Way(linear, run_block, cls=False),
         "lean": Way(linear, run_block, cls=True),
     }
     if DEVICE == "cpu" and precision == "float32":
         block = functools.partial(run_block, product=by_convolution)
-        plain["oneDNN's products"] = Way(by_convolution, block, cls=True)
-    compiled = {
+        found["oneDNN's products"] = Way(by_convolution, block, cls=True)
+    return found
+
+
+def compiled(found: dict[str, Way]) -> dict[str, Way]:
+    """The same with `torch.compile`, once for all lengths; it compiles when they are first run."""
+    return {
         f"{name}, compiled": way._replace(block=torch.compile(way.block, dynamic=True))
-        for name, way in plain.items()
+        for name, way in found.items()
         if way.cls
     }
-    return plain | compiled
 
 
 def settle(threads: int) -> None:
@@ -118,6 +122,7 @@ def fastest(
     """The variant that takes a chunk in the least time; the heats' seconds, or why one failed."""
     heats: dict[str, dict[str, Any]] = {}
     frozen, found = network(setup, precision), ways(precision)
+    found |= compiled(found)
     for name, way in found.items():
         try:
             contender = lean(setup, frozen, way)
@@ -156,7 +161,9 @@ def lean_alone(
     contest = throughput_data.sst(source)
     setup = prepare(contest.checkpoint, "input", dtype, batch=batch)
     chunk = longest(setup, contest.texts)
-    contender = lean(setup, network(setup, precision), ways(precision)[way])
+    found = ways(precision)
+    chosen = (found if way in found else compiled(found))[way]
+    contender = lean(setup, network(setup, precision), chosen)
     return lambda: contender.run(chunk)
 
 

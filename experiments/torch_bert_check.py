@@ -5,14 +5,14 @@ of every weight of both players must agree, though the authors' way pads the tex
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 from torch import Tensor
 
 from diffmask_jax.errors import UserError
@@ -74,8 +74,9 @@ def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> 
     top = len(setup.game.model.layers) - 1
     depths: list[Any] = [top // 2] if setup.config.gate == "input" else [0, top // 2, top]
     drawn = [chunk.layers[0]] if setup.config.gate == "input" else []
+    ours = _ours(setup, case)
     for layer in depths + drawn:
-        sparsity, divergence, expected = _ours(setup, case, layer)
+        sparsity, divergence, expected = ours(jnp.asarray(layer))
         runs = {
             name: functools.partial(_lean, setup, case, layer, way) for name, way in ways.items()
         }
@@ -91,22 +92,26 @@ def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> 
     return differences
 
 
-def _ours(setup: Setup, case: Example, layer: int | Int[np.ndarray, " B"]) -> Any:
-    """(L₀, D, gradients)"""
+def _ours(setup: Setup, case: Example) -> Callable[[Array], tuple[float, float, Weights]]:
+    """layer -> (L₀, D, gradients)"""
 
     @jax.jit
-    def run(probe: Any, multipliers: Array, params: Any, inputs: BertInputs) -> Any:
+    def run(probe: Any, multipliers: Array, params: Any, inputs: BertInputs, layer: Array) -> Any:
         clean = clean_pass(setup.game, params, inputs)
-        drawn = layer if isinstance(layer, int) else jnp.asarray(layer)
         return jax.grad(objective, argnums=(0, 1), has_aux=True)(
-            probe, multipliers, _keys(case.key, len(clean.logits)), drawn,
+            probe, multipliers, _keys(case.key, len(clean.logits)), layer,
             game=setup.game, model_params=params, clean=clean,
         )  # fmt: skip
 
-    found = run(case.probe, case.multipliers, setup.checkpoint.params, case.inputs)
-    (for_probe, for_multipliers), seen = found
-    # Our λ descends −λ·(D − m), PyTorch's climbs λ·(D − m).
-    return float(seen.loss), float(seen.divergence), player_weights(for_probe, -for_multipliers)
+    def at(layer: Array) -> tuple[float, float, Weights]:
+        (for_probe, for_multipliers), seen = run(
+            case.probe, case.multipliers, setup.checkpoint.params, case.inputs, layer
+        )
+        # Our λ descends −λ·(D − m), PyTorch's climbs λ·(D − m).
+        expected = player_weights(for_probe, -for_multipliers)
+        return float(seen.loss), float(seen.divergence), expected
+
+    return at
 
 
 def _lean(setup: Setup, case: Example, layer: Any, way: Way) -> tuple[Outcome, Weights]:
