@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import USUAL_DROPOUT, BertConfig, Dropout, bert_classifier
+from diffmask_jax.models.bert import bert_classifier
+from diffmask_jax.models.bert_config import USUAL_DROPOUT, BertConfig, Dropout
 from diffmask_jax.models.bert_weights import bert_params, with_fresh_head
 from diffmask_jax.models.description import (
     Description,
