@@ -93,7 +93,6 @@ def _train(options: argparse.Namespace) -> None:
 def _train_probe(options: argparse.Namespace) -> None:
     from diffmask_jax import clean_states, devices, distributed, fitting, runs
     from diffmask_jax.data import batches, texts, wordpieces
-    from diffmask_jax.models.loading import load_classifier
 
     given = {name: value for name, value in vars(options).items() if value is not None}
     given |= {name: str(Path(given[name]).resolve()) for name in PATHS if name in given}
@@ -102,7 +101,7 @@ def _train_probe(options: argparse.Namespace) -> None:
     given.setdefault("layers", "example" if options.gate == "input" else "batch")
     config = runs.RunConfig(**_those_of(runs.RunConfig, given))
 
-    model = load_classifier(config.model)
+    model = runs.load_model(config)
     train, dev = (runs.read_split(config, split) for split in ("train", "dev"))
     texts.check_labels(dev.labels, len(model.labels))
     limit = model.config.positions
@@ -111,7 +110,7 @@ def _train_probe(options: argparse.Namespace) -> None:
         for split in (train, dev)
     ]
     batches.check_fills(encoded[0], config.batch_size)
-    devices.check_divides(config.batch_size, devices.data_mesh())
+    devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
     if distributed.by_first(lambda: runs.open_run(options.out, config)):
         done = fitting.steps_done(options.out)
         where = "is finished" if done >= config.steps else f"goes on after step {done}"

@@ -48,7 +48,7 @@ def fit(
     folder cannot be written.
     """
     mesh = devices.data_mesh()
-    devices.check_divides(config.batch_size, mesh)
+    devices.check_divides(config.batch_size, mesh, config.accumulate)
     if steps_done(folder) >= config.steps:
         return distributed.by_first(lambda: _kept_scores(folder))
     game = runs.make_game(config, model.model, model.config.width)
@@ -66,6 +66,7 @@ def fit(
         return training.steps(
             state, jax.random.key(config.seed), entries, lambda entry: fetch(stored, entry),
             draw_layer, game=game, rates=rates, model_params=params, axes=(devices.AXIS,),
+            parts=config.accumulate,
         )  # fmt: skip
 
     def fed(batch: batches.Batch) -> tuple[Any, Any]:

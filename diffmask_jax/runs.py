@@ -20,6 +20,8 @@ from diffmask_jax.data.texts import Texts, read_lines, read_sst
 from diffmask_jax.divergences import CATEGORICAL
 from diffmask_jax.errors import UserError
 from diffmask_jax.files import write_atomically
+from diffmask_jax.models.hub import Checkpoint
+from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.models.model import Model
 from diffmask_jax.objective import Game, mean_keep, mean_log_keep
 
@@ -31,6 +33,7 @@ CHOICES = {
     "gate": tuple(PROBES),
     "sparsity": tuple(SPARSITIES),
     "layers": ("example", "batch"),
+    "precision": ("float32", "bfloat16"),
 }
 
 
@@ -63,6 +66,9 @@ class RunConfig:
     validation_texts: int = 256
     tolerance: float = 1.2
     min_agreement: float = 0.75
+    precision: str = "float32"
+    remat: bool = False
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -72,6 +78,14 @@ class RunConfig:
             raise UserError("training on texts needs --train FILE and --dev FILE, one text a line")
         if self.gate == "hidden" and self.layers == "example":
             raise UserError("the hidden probe masks one state a batch: use --layers batch")
+
+
+def load_model(config: RunConfig, moved: str | Path | None = None) -> Checkpoint:
+    """The classifier that a run is about, computing as the run does. moved: where it lies now.
+
+    Raises: UserError as `load_classifier` does.
+    """
+    return load_classifier(moved or config.model, config.precision, config.remat)
 
 
 def make_game(config: RunConfig, model: Model, width: int) -> Game:
