@@ -13,6 +13,7 @@ from typing import Any
 
 from diffmask_jax.compile_cache import keep_compiled_programs
 from diffmask_jax.errors import UserError
+from diffmask_jax.huge_pages import use_huge_pages
 from diffmask_jax.options import parse
 
 PATHS = ("raw_dir", "data_dir", "train", "dev")
@@ -20,6 +21,8 @@ PATHS = ("raw_dir", "data_dir", "train", "dev")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 0 if it went well, 2 after a mistake told in one line, 130 on Ctrl-C."""
+    if arguments is None:  # from a shell, not from Python
+        use_huge_pages()
     options = parse(arguments)
     # transformers advises to install PyTorch, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

@@ -15,7 +15,7 @@ PACKAGE = Path(diffmask_jax.__file__).parent
 # below it and what lies in itself; rooms on one floor do not know of one another.
 FLOORS = [
     {"errors", "hard_concrete", "divergences", "masking", "lagrangian", "optimizers"},
-    {"files", "models", "attribution", "compile_cache", "devices", "distributed"},
+    {"files", "models", "attribution", "compile_cache", "huge_pages", "devices", "distributed"},
     {"render", "data", "probes"},
     {"objective"},
     {"training", "analysis", "runs", "checkpoints", "clean_states", "recipes", "run_log"},
