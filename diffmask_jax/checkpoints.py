@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,32 @@ ITEM = "default"  # orbax's own name for what is saved without one
 DIGESTS = "sha256.json"
 
 
+def newest_whole(folder: Path) -> int | None:
+    """The step of the newest whole checkpoint in a folder, where a process may have been killed.
+
+    What it left half-written is removed. What does not fit its digests is told and moved aside. All
+    processes call it alike.
+
+    Raises: UserError if there were checkpoints and none is whole any more.
+    """
+    return distributed.by_first(lambda: _tidied(folder))
+
+
 class Checkpoints:
     """The checkpoints of one run, the newest two kept; a context manager that waits on leaving.
 
     Saving copies the arrays and writes in the background. A checkpoint takes its final name only
-    when it is whole, so a process killed in the middle of one leaves the one before it. It carries
-    the digests of its files: what has changed since then, or is gone, damages it, and it is told
-    and moved aside, so that the one before it is the newest.
+    when it is whole, and carries the digests of its files, so a process killed in the middle of one
+    leaves the one before it (`newest_whole`).
 
     Raises: UserError if there were checkpoints and none is whole any more.
     """
 
     def __init__(self, folder: Path) -> None:
-        distributed.by_first(lambda: _set_damaged_aside(folder))
+        newest_whole(folder)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2,
             create=True,
-            cleanup_tmp_directories=True,
             # Called in the first process when all have written, before the final name is given.
             async_options=ocp.AsyncOptions(post_finalization_callback=lambda: _sign(folder)),
         )
@@ -77,16 +87,16 @@ def _sign(folder: Path) -> None:
         write_atomically(place / DIGESTS, json.dumps(digests, indent=1) + "\n")
 
 
-def _set_damaged_aside(folder: Path) -> None:
-    """Rename the checkpoints that are damaged, from the newest to the first whole one.
-
-    Raises: UserError if none is left but damaged ones.
-    """
-    steps = sorted((int(p.name) for p in folder.glob("*") if p.name.isdecimal()), reverse=True)
-    for step in steps:
+def _tidied(folder: Path) -> int | None:
+    if not folder.exists():
+        return None
+    for unfinished in ocp.utils.tmp_checkpoints(folder):
+        shutil.rmtree(unfinished.get(), ignore_errors=True)
+    steps = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    for step in sorted(steps, reverse=True):
         place = folder / str(step)
         if (damage := _damage(place)) is None:
-            return
+            return step
         aside = folder / f"damaged-{step}"
         while aside.exists():
             aside = aside.with_name(f"{aside.name}-again")
@@ -99,6 +109,7 @@ def _set_damaged_aside(folder: Path) -> None:
             f"no whole checkpoint is left in {folder}, only {', '.join(damaged)}: put back a copy "
             "of one under its old name, or delete them to begin anew"
         )
+    return None
 
 
 def _damage(place: Path) -> str | None:

@@ -16,7 +16,7 @@ from diffmask_jax import devices, distributed, probes, runs, training
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.calls import Caller, Chunk, is_due, play
-from diffmask_jax.checkpoints import Checkpoints
+from diffmask_jax.checkpoints import Checkpoints, newest_whole
 from diffmask_jax.clean_states import CleanStates, look_up
 from diffmask_jax.compilations import Compilations
 from diffmask_jax.data import batches
@@ -134,8 +134,7 @@ def fit(
 
 def steps_done(folder: Path) -> int:
     """How far the training in a run folder has come: the step of its newest checkpoint, or 0."""
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        return checkpoints.latest() or 0
+    return newest_whole(folder / "checkpoints") or 0
 
 
 def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
