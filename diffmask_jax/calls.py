@@ -86,7 +86,7 @@ def play(
         while done < config.steps:
             done += config.steps_per_call
             state, told = call(state, done)
-            notice = max(map(read, unread), default=Notice.NONE)
+            notice = max([call.watch.heed(Notice.NONE), *map(read, unread)])
             unread = [told]
             if notice or is_due(config, done):
                 notice = max(notice, read(told))

@@ -37,7 +37,13 @@ class RunLog:
     def __init__(self, folder: Path, done: int) -> None:
         self._file = folder / VALIDATIONS
         self._writes = is_first()
-        self._writer = SummaryWriter(str(folder), purge_step=done + 1, write_to_disk=self._writes)
+        # TensorBoard reads the files in the order of their names, which begin with the second.
+        self._writer = SummaryWriter(
+            str(folder),
+            purge_step=done + 1,
+            filename_suffix=f".after-{done:08d}",
+            write_to_disk=self._writes,
+        )
         self._padded = self._positions = 0
 
     def __enter__(self) -> "RunLog":
