@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int
@@ -65,6 +67,16 @@ class Caller(NamedTuple):
                 self.advance, state, given, entries, step=step, warm=warm
             )
         return state, Told(step, seen, notice, valid)
+
+
+def agreed(notices: Int[Array, "1 n"], seen: Diagnostics) -> Int[Array, ""]:
+    """The largest notice of all devices, inside the program, after its last step.
+
+    It travels together with what that step told, for all processes must exchange what they exchange
+    in one order, and one that depended on nothing could come at any time.
+    """
+    last = jnp.stack([notices.max().astype(seen.loss.dtype), seen.loss[-1]])
+    return jax.lax.pmax(last, devices.AXIS)[0].astype(notices.dtype)
 
 
 def play(

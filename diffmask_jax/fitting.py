@@ -15,7 +15,7 @@ from jaxtyping import Array
 from diffmask_jax import devices, distributed, probes, runs, training
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.attribution.schulz import statistics
-from diffmask_jax.calls import Caller, Chunk, is_due, play
+from diffmask_jax.calls import Caller, Chunk, agreed, is_due, play
 from diffmask_jax.checkpoints import Checkpoints, newest_whole
 from diffmask_jax.clean_states import CleanStates, look_up
 from diffmask_jax.compilations import Compilations
@@ -79,7 +79,7 @@ def fit(
             state, jax.random.key(config.seed), batches, lambda entry: fetch(stored, entry),
             draw_layer, game=game, rates=rates, model_params=params, axes=(devices.AXIS,),
         )  # fmt: skip
-        return state, seen, jax.lax.pmax(notices.max(), devices.AXIS)
+        return state, seen, agreed(notices, seen)
 
     def chunk_of(batch: batches.Batch) -> Chunk:
         stored, entries = feed(batch)
