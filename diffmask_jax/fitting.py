@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,58 +65,34 @@ def fit(
     if is_finished(config, folder, steps_done(folder)):
         return distributed.by_first(lambda: _kept_scores(folder))
     game = runs.make_game(config, model.model, model.config.width)
-    rates = Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
-    draw_layer = training.LAYER_DRAWS[config.layers](len(model.model.layers))
     params = devices.place(model.params, mesh, devices.WHOLE)
-    limit = model.config.positions
     feed, fetch = _computed(game, params) if passes is None else (passes.of, look_up)
+    advance = _program(config, game, fetch, mesh)
+    validate = _validator(config, game, params, dev, model.config.positions, mesh)
 
-    def advance(
-        state: training.TrainState, given: tuple[Any, Any], entries: tuple[Any, Array]
-    ) -> tuple[training.TrainState, Diagnostics, Array]:
-        (params, stored), (batches, notices) = given, entries
-        state, seen = training.steps(
-            state, jax.random.key(config.seed), batches, lambda entry: fetch(stored, entry),
-            draw_layer, game=game, rates=rates, model_params=params, axes=(devices.AXIS,),
-        )  # fmt: skip
-        return state, seen, agreed(notices, seen)
+    def judge(state: training.TrainState, step: int) -> None:
+        with programs.of("validation"):
+            scores = validate(state)
+        log.validation(step, scores)
+        if distributed.is_first():
+            _keep_if_best(config, folder, state, scores)
 
-    def chunk_of(batch: batches.Batch) -> Chunk:
-        stored, entries = feed(batch)
-        entries = devices.place(entries, mesh, devices.STEPS)
-        return Chunk((params, stored), entries, np.asarray(batch.inputs.valid))
-
-    validate = _validator(config, game, params, dev, limit, mesh)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state = devices.place(_start(config, game, model, train, rates), mesh, devices.WHOLE)
+        state = devices.place(_start(config, game, model, train), mesh, devices.WHOLE)
         if (latest := checkpoints.latest()) is not None:
             state = checkpoints.restore(latest, state)
-        step = int(state.step)
-        stream = batches.shuffled(
-            train, config.batch_size, config.steps_per_call, config.seed,
-            start=step // config.steps_per_call, limit=limit,
-            rows=devices.rows_here(config.batch_size, mesh),
-        )  # fmt: skip
-        notice = Notice.NONE
+        step, notice = int(state.step), Notice.NONE
+        chunks = _chunks(config, train, model.config.positions, step, feed, params, mesh)
         with (
             RunLog(folder, step) as log,
             Compilations() as programs,
             Trace(folder if profile and distributed.is_first() else None) as trace,
             Watch(alone=jax.process_count() == 1) as watch,
-            contextlib.closing(prefetched(map(chunk_of, stream), AHEAD)) as chunks,
+            contextlib.closing(prefetched(chunks, AHEAD)) as ahead,
         ):
-
-            def judge(state: training.TrainState, step: int) -> None:
-                with programs.of("validation"):
-                    scores = validate(state)
-                log.validation(step, scores)
-                if distributed.is_first():
-                    _keep_if_best(config, folder, state, scores)
-
             if is_due(config, step) and not _is_validated(folder, step):  # stopped in between
                 judge(state, step)
-            advance = jax.jit(devices.per_device(advance, mesh), donate_argnums=0)
-            call = Caller(advance, chunks, mesh, watch, programs, trace)
+            call = Caller(advance, ahead, mesh, watch, programs, trace)
             for reached, notice in play(config, state, call, log):
                 step = int(reached.step)
                 check_finite(step, reached)
@@ -127,6 +103,8 @@ def fit(
                 if is_due(config, step) and notice != Notice.STOP:
                     judge(reached, step)
             log.ending(programs)
+    if profile:
+        distributed.say(trace.told())
     if notice == Notice.STOP:
         raise Stopped(step)
     return distributed.by_first(lambda: _kept_scores(folder))
@@ -146,8 +124,12 @@ def _is_validated(folder: Path, step: int) -> bool:
     return distributed.by_first(lambda: is_validated(folder, step))
 
 
+def _rates(config: RunConfig) -> Rates:
+    return Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
+
+
 def _start(
-    config: RunConfig, game: Game, model: Checkpoint, train: list[Encoded], rates: Rates
+    config: RunConfig, game: Game, model: Checkpoint, train: list[Encoded]
 ) -> training.TrainState:
     """λ = 1, open gates, and baselines at the [MASK] embedding or the mean of each state."""
     layers = len(model.model.layers)
@@ -162,12 +144,52 @@ def _start(
         baselines = [statistics(state, first.valid).mean for state in states]
     states = (jnp.zeros((1, 1, model.config.width)),) * layers
     probe = probes.init(jax.random.key(config.seed), game.probe, states, baselines)
-    return training.init(probe, layers, rates)
+    return training.init(probe, layers, _rates(config))
 
 
 def _computed(game: Game, params: Any) -> Source:
     """Clean passes by the model at every step."""
     return lambda batch: (params, batch.inputs), functools.partial(clean_pass, game)
+
+
+def _chunks(
+    config: RunConfig,
+    train: list[Encoded],
+    limit: int,
+    step: int,
+    feed: Callable[[batches.Batch], tuple[Any, Any]],
+    params: Any,
+    mesh: Mesh,
+) -> Iterator[Chunk]:
+    """What the calls after a step are given: this host's rows, on its devices."""
+    stream = batches.shuffled(
+        train, config.batch_size, config.steps_per_call, config.seed,
+        start=step // config.steps_per_call, limit=limit,
+        rows=devices.rows_here(config.batch_size, mesh),
+    )  # fmt: skip
+    for batch in stream:
+        stored, entries = feed(batch)
+        placed = devices.place(entries, mesh, devices.STEPS)
+        yield Chunk((params, stored), placed, np.asarray(batch.inputs.valid))
+
+
+def _program(
+    config: RunConfig, game: Game, fetch: Callable[[Any, Any], Clean], mesh: Mesh
+) -> Callable[..., tuple[training.TrainState, Diagnostics, Array]]:
+    """A `Caller`'s program: the steps of one call on every device."""
+    draw_layer = training.LAYER_DRAWS[config.layers](len(game.model.layers))
+
+    def advance(
+        state: training.TrainState, given: tuple[Any, Any], entries: tuple[Any, Array]
+    ) -> tuple[training.TrainState, Diagnostics, Array]:
+        (params, stored), (batches, notices) = given, entries
+        state, seen = training.steps(
+            state, jax.random.key(config.seed), batches, lambda entry: fetch(stored, entry),
+            draw_layer, game=game, rates=_rates(config), model_params=params, axes=(devices.AXIS,),
+        )  # fmt: skip
+        return state, seen, agreed(notices, seen)
+
+    return jax.jit(devices.per_device(advance, mesh), donate_argnums=0)
 
 
 def _validator(

@@ -46,6 +46,15 @@ class Trace:
                 self._stop()
         return given
 
+    def told(self) -> str:
+        """What has become of the trace, for people."""
+        if self._left == CALLS:
+            return "the run has ended before a call could be traced"
+        return (
+            f"{CALLS - self._left} calls are traced in {self._folder}/plugins/profile: "
+            f"xprof {self._folder}, or tensorboard --logdir {self._folder} with its profile plugin"
+        )
+
     def _stop(self) -> None:
         if self._running:
             jax.profiler.stop_trace()

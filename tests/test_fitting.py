@@ -317,13 +317,14 @@ def test_a_warm_run_compiles_nothing(tiny_bert, tmp_path, monkeypatch, capsys):
     }
     assert len(lengths) > 1
     assert compiled[0] > 3 and compiled[1:] == [0, 0, 0]
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
     share, programs = re.search(
         r"padding ([\d.]+)% of positions; (\d) programs compiled, 0 after warm-up", printed
     ).groups()
     assert 5 < float(share) < 60 and int(programs) >= 3  # two lengths, and the validation's
     (trace,) = (tmp_path / "run").rglob("*.xplane.pb")
     assert b"jit_advance" in trace.read_bytes()
+    assert f"4 calls are traced in {tmp_path / 'run'}/plugins/profile: xprof" in told
 
 
 def test_states_beyond_memory_are_refused_before_anything_is_written(
