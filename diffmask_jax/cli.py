@@ -15,12 +15,16 @@ from diffmask_jax.compile_cache import keep_compiled_programs
 from diffmask_jax.errors import UserError
 from diffmask_jax.huge_pages import use_huge_pages
 from diffmask_jax.options import parse
+from diffmask_jax.preemption import STATUS, Stopped
 
 PATHS = ("raw_dir", "data_dir", "train", "dev")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command: 0 if it went well, 2 after a mistake told in one line, 130 on Ctrl-C."""
+    """Run one command: 0 if it went well, 2 after a mistake told in one line.
+
+    130 after Ctrl-C, 143 if SIGTERM stopped a training run, which is then saved.
+    """
     if arguments is None:  # from a shell, not from Python
         use_huge_pages()
     options = parse(arguments)
@@ -40,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has left (`| head`); keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Stopped as stop:
+        from diffmask_jax import distributed
+
+        distributed.say(f"diffmask: {stop}")
+        return STATUS
     except KeyboardInterrupt:
         print("diffmask: interrupted", file=sys.stderr)
         return 130
@@ -85,11 +94,11 @@ def _finetune(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from diffmask_jax import distributed
+    from diffmask_jax import distributed, preemption
 
     if options.distributed == "auto":
         distributed.start(distributed.launcher(os.environ))
-    with distributed.together():
+    with distributed.together(), preemption.ending_at_once():
         _train_probe(options)
 
 
@@ -114,16 +123,22 @@ def _train_probe(options: argparse.Namespace) -> None:
     ]
     batches.check_fills(encoded[0], config.batch_size)
     devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
+    if options.cache_states:
+        clean_states.check_fits(model.model, model.params, encoded[0], limit)
+    finished = False
     if distributed.by_first(lambda: runs.open_run(options.out, config)):
         done = fitting.steps_done(options.out)
-        where = "is finished" if done >= config.steps else f"goes on after step {done}"
+        finished = fitting.is_finished(config, options.out, done)
+        where = "is finished" if finished else f"goes on after step {done}"
         distributed.say(f"the run in {options.out} {where}")
-        if (change := runs.other_devices(options.out)) and done < config.steps:
+        if (change := runs.other_devices(options.out)) and not finished:
             distributed.say(f"{change}: the last bits may differ")
     passes = None
-    if options.cache_states:
+    if options.cache_states and not finished:
         passes = clean_states.compute(model.model, model.params, encoded[0], limit)
-    scores = fitting.fit(config, options.out, model, encoded[0], encoded[1], passes)
+    scores = fitting.fit(
+        config, options.out, model, encoded[0], encoded[1], passes, options.profile
+    )
     if scores is None:
         raise UserError(
             f"no validation found a probe with divergence ≤ {config.tolerance:g} margins and "

@@ -95,6 +95,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="compute blocks again in the backward pass: less memory, more time")  # fmt: skip
     add("--cache-states", action="store_true",
         help="keep the clean states of all training texts in memory: faster steps")  # fmt: skip
+    add("--profile", action="store_true",
+        help="trace a few calls of the device into the run folder, for TensorBoard")  # fmt: skip
     add("--distributed", choices=["auto", "off"], default="auto",
         help="auto: join the processes that SLURM, Open MPI, Cloud TPU, Kubernetes or "
         "JAX_COORDINATOR_ADDRESS started together; off: train alone")  # fmt: skip
