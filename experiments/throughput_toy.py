@@ -7,7 +7,6 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,12 +17,15 @@ from jaxtyping import Array, Key
 
 from diffmask_jax import probes, training
 from diffmask_jax.attribution.schulz import statistics
+from diffmask_jax.errors import UserError
 from diffmask_jax.models import toy
 from diffmask_jax.objective import Clean
 from diffmask_jax.optimizers import Rates
 from experiments import torch_toy_check, torch_toy_steps, toy_setup
-from experiments.report import Claim, Timer, write_report
-from experiments.torch_toy import model_weights, player_weights
+from experiments.report import Claim, Timer
+from experiments.throughput_race import Section
+from experiments.torch_players import player_weights
+from experiments.torch_toy import model_weights
 from experiments.toy_setup import BATCH, GAME, TRAINING
 
 EMBEDDING, HIDDEN = 0, 1
@@ -200,38 +202,36 @@ def table(speeds: dict[int, Speeds]) -> str:
 def check(timer: Timer) -> dict[str, dict[str, float]]:
     """Ends the program if the two sides do not compute the same thing."""
     case, found = torch_toy_check.example(), {}
-    with timer.part("compare loss, gradients and steps"):
+    with timer.part("toy: compare loss, gradients and steps"):
         for layer, name in STATES.items():
             found[name] = torch_toy_check.largest_differences(case, layer)
             for what, difference in found[name].items():
                 print(f"  {name}: {what:<28} largest relative difference {difference:.1e}")
             if not torch_toy_check.agree(found[name]):
-                raise SystemExit(
+                raise UserError(
                     f"at the {name} our step and PyTorch's differ, so their speeds cannot be "
                     "compared: see the differences above"
                 )
     return found
 
 
-def run(folder: Path, rounds: int) -> list[Claim]:
-    """The whole comparison; writes the report and gives its claims."""
-    timer, default = Timer(), torch.get_num_threads()
+def run(rounds: int, timer: Timer) -> Section:
+    """The whole comparison."""
+    default = torch.get_num_threads()
     differences = check(timer)
     speeds: dict[int, Speeds] = {}
     one, several = make_task(1), make_task(SEEDS)
     for layer, name in STATES.items():
         contenders = {}
-        with timer.part(f"compile {OURS}, {name}"):
+        with timer.part(f"toy: compile {OURS}, {name}"):
             contenders[OURS] = ours(one, layer)
-        with timer.part(f"compile {OURS_SEEDS}, {name}"):
+        with timer.part(f"toy: compile {OURS_SEEDS}, {name}"):
             contenders[OURS_SEEDS] = ours(several, layer)
         for threads in sorted({1, default}):
             contenders |= theirs(one, layer, threads)
-        with timer.part(f"race, {name}"):
+        with timer.part(f"toy: race, {name}"):
             speeds[layer] = race(contenders, rounds)
     torch.set_num_threads(default)
-
-    claims = make_claims(speeds[HIDDEN])
     body = BODY.format(
         table=table(speeds),
         rounds=rounds,
@@ -242,14 +242,8 @@ def run(folder: Path, rounds: int) -> list[Claim]:
     raw = {
         "largest_relative_differences": differences,
         "steps_per_second": {STATES[layer]: s for layer, s in speeds.items()},
-        "torch": torch.__version__,
     }
-    write_report(folder, "Throughput: the toy task", claims, timer.seconds, body=body, raw=raw)
-    print(table(speeds))
-    for c in claims:
-        print(f"{c.id}: {c.ours:.1f} {c.unit}, {c.says}: {c.holds}")
-    print(f"report in {folder}/report.md")
-    return claims
+    return Section("Toy task", make_claims(speeds[HIDDEN]), body, raw)
 
 
 BODY = """

@@ -5,7 +5,6 @@ after some steps must agree. The authors' way draws anew for λ once the probe h
 steps cannot agree exactly; its gradients must.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,13 +20,13 @@ from diffmask_jax.models.toy import TOY
 from diffmask_jax.objective import Clean, clean_pass, objective
 from diffmask_jax.optimizers import Rates
 from experiments import torch_toy_steps
-from experiments.torch_toy import model_weights, player_weights
+from experiments.torch_players import Noise, Weights, gradients, player_weights
+from experiments.torch_toy import model_weights
 from experiments.torch_toy_steps import Play
 from experiments.toy_setup import BATCH, GAME, make_data
 
 RATES = Rates(warmup=5)
 STEPS = 15
-Weights = dict[str, np.ndarray]
 
 
 class Example(NamedTuple):
@@ -83,8 +82,8 @@ def _gradient_differences(case: Example, layer: int) -> dict[str, float]:
 
     def authors(play: Play) -> torch_toy_steps.Outcome:
         batch = [torch.tensor(np.asarray(array)).long() for array in case.clean.inputs]
-        torch_toy_steps.authors_pass(play, play.dual, batch)
-        return torch_toy_steps.authors_pass(play, play.primal, batch)
+        torch_toy_steps.authors_pass(play, play.moved.dual, batch)
+        return torch_toy_steps.authors_pass(play, play.moved.primal, batch)
 
     def lean(play: Play) -> torch_toy_steps.Outcome:
         batch = torch_toy_steps.lean_data(play, case.clean.inputs)
@@ -92,12 +91,9 @@ def _gradient_differences(case: Example, layer: int) -> dict[str, float]:
 
     differences = {}
     for name, run in {"authors' style": authors, "lean": lean}.items():
-        play = _start(case, multipliers, layer, lambda shape: _noise(gate_key, layer))
+        play = _start(case, multipliers, layer, lambda _, shape: _noise(gate_key, layer))
         outcome = run(play)
-        found = {
-            name: np.zeros(weight.shape) if weight.grad is None else weight.grad.numpy()
-            for name, weight in play.players.named_parameters()
-        }
+        found = gradients(play.players)
         differences[f"L₀, {name}"] = abs(outcome.sparsity.item() / float(seen.loss) - 1)
         differences[f"D, {name}"] = abs(outcome.divergence.item() / float(seen.divergence) - 1)
         differences[f"gradients, {name}"] = _largest(expected, found)
@@ -126,7 +122,7 @@ def _step_difference(case: Example, layer: int) -> float:
     before = player_weights(state.probe.fast, state.multipliers.fast)
     gate_keys = (jax.random.split(jax.random.fold_in(key, n))[1] for n in range(STEPS))
     ones = jnp.ones(len(TOY.layers))
-    play = _start(case, ones, layer, lambda shape: _noise(next(gate_keys), layer))
+    play = _start(case, ones, layer, lambda _, shape: _noise(next(gate_keys), layer))
     batch = torch_toy_steps.lean_data(play, case.clean.inputs)
     for _ in range(STEPS):
         state = step(state)
@@ -136,9 +132,7 @@ def _step_difference(case: Example, layer: int) -> float:
     return _largest(_minus(after, before), _minus(found, before))
 
 
-def _start(
-    case: Example, multipliers: Array, layer: int, noise: Callable[[torch.Size], Tensor]
-) -> Play:
+def _start(case: Example, multipliers: Array, layer: int, noise: Noise) -> Play:
     players = player_weights(case.probe, multipliers)
     return torch_toy_steps.start(model_weights(case.params), players, layer, RATES, noise)
 

@@ -5,50 +5,44 @@ a player, each time through a clean and a masked pass of the whole model, with h
 replace its states. The lean way: clean states known beforehand, one masked pass for both players.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, kl_divergence
-from torch.nn.functional import linear, logsigmoid, softplus
+from torch.nn.functional import linear, softplus
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
 from diffmask_jax.models.toy import WIDTH, ToyInputs
-from diffmask_jax.optimizers import LARGEST_MULTIPLIER, Rates
-from experiments.torch_toy import CountingModel, Lookahead, Players, load
+from diffmask_jax.optimizers import Rates
+from experiments import torch_players
+from experiments.torch_players import (
+    Lookahead,
+    Noise,
+    Optimisers,
+    Outcome,
+    Players,
+    end_step,
+    load,
+    logistic,
+    optimisers,
+)
+from experiments.torch_toy import CountingModel
 
-MARGIN, TEMPERATURE, LEFT, RIGHT, BATCH = 0.05, 0.2, -0.2, 1.0, 128
-
-
-def logistic(shape: torch.Size) -> Tensor:
-    """log u − log(1−u) with u ~ U(0, 1), kept off the ends."""
-    return torch.rand(shape).logit(eps=1e-7)
+MARGIN, BATCH = 0.05, 128
 
 
 class Play(NamedTuple):
-    """A game in progress on one state: the frozen model, both players and their optimisers.
-
-    noise: shape -> the logistic noise of one draw of the gates
-    """
+    """A game in progress on one state: the frozen model, both players and their optimisers."""
 
     model: CountingModel
     players: Players
     layer: int
-    noise: Callable[[torch.Size], Tensor]
-    primal: Lookahead
-    dual: Lookahead
-    warmup: torch.optim.lr_scheduler.LRScheduler
-
-
-class Outcome(NamedTuple):
-    """Batch means of what the players bargain over, for people to watch."""
-
-    sparsity: Tensor
-    divergence: Tensor
+    noise: Noise
+    moved: Optimisers
 
 
 def start(
@@ -56,42 +50,27 @@ def start(
     players: Mapping[str, np.ndarray],
     layer: int,
     rates: Rates,
-    noise: Callable[[torch.Size], Tensor] = logistic,
+    noise: Noise = logistic,
 ) -> Play:
     """The game before its first step, from `model_weights` and `player_weights`."""
-    frozen, playing = CountingModel().requires_grad_(False), Players()
-    load(frozen, model), load(playing, players)
-    groups: list[dict[str, Any]] = [
-        {"params": playing.gates.parameters(), "lr": rates.probe},
-        {"params": playing.baselines.parameters(), "lr": rates.baseline},
-    ]
-    primal = torch.optim.RMSprop(groups, centered=True)
-    dual = torch.optim.RMSprop([playing.multipliers], lr=rates.multiplier, maximize=True)
-    warmup = torch.optim.lr_scheduler.LambdaLR(primal, lambda n: min(1.0, n / rates.warmup))
-    return Play(frozen, playing, layer, noise, Lookahead(primal), Lookahead(dual), warmup)
+    frozen, playing = CountingModel().requires_grad_(False), torch_players.players(players)
+    load(frozen, model)
+    return Play(frozen, playing, layer, noise, optimisers(playing, rates))
 
 
 def sample(play: Play, state: Tensor) -> tuple[Tensor, Tensor]:
     """The masked state z·h + (1−z)·b under one draw of the gates, and log P(z ≠ 0) (B, T)."""
     logits = play.players.gates[play.layer](state)
-    s = torch.sigmoid((play.noise(logits.shape) + logits) / TEMPERATURE)
-    z = (s * (RIGHT - LEFT) + LEFT).clamp(0, 1)[..., None]
-    log_keep = logsigmoid(logits - TEMPERATURE * math.log(-LEFT / RIGHT))
-    return z * state + (1 - z) * play.players.baselines[play.layer], log_keep
+    z = torch_players.gate(logits, play.noise(play.layer, logits.shape))
+    masked = torch_players.mask(state, z, play.players.baselines[play.layer])
+    return masked, torch_players.log_keep(logits)
 
 
 def backward(play: Play, log_keep: Tensor, valid: Tensor, divergence: Tensor) -> Outcome:
-    """Gradients of mean L₀ + λ·(D − m) for whichever weights want one."""
-    sparsity = ((log_keep * valid).sum(-1) / valid.sum(-1)).mean()
-    excess = divergence.mean() - MARGIN
-    (sparsity + play.players.multipliers[play.layer] * excess).backward()
-    return Outcome(sparsity.detach(), excess.detach() + MARGIN)
-
-
-def end_step(play: Play) -> None:
-    """What follows the moves of both players."""
-    play.warmup.step()
-    play.players.multipliers.data.clamp_(0, LARGEST_MULTIPLIER)
+    """Gradients of the game whose L₀ is the mean of log P(z ≠ 0) over valid positions."""
+    sparsity = (log_keep * valid).sum(-1) / valid.sum(-1)
+    multiplier = play.players.multipliers[play.layer]
+    return torch_players.backward(sparsity, divergence, multiplier, MARGIN)
 
 
 def authors_batches(inputs: ToyInputs) -> Iterator[Sequence[Tensor]]:
@@ -127,10 +106,10 @@ def authors_pass(play: Play, player: Lookahead, batch: Sequence[Tensor]) -> Outc
 
 def authors_step(play: Play, batch: Sequence[Tensor]) -> None:
     """Every batch is run twice, once a player."""
-    for player in (play.primal, play.dual):
+    for player in (play.moved.primal, play.moved.dual):
         authors_pass(play, player, batch)
         player.step()
-    end_step(play)
+    end_step(play.players, play.moved)
 
 
 class Clean(NamedTuple):
@@ -186,6 +165,6 @@ def lean_pass(play: Play, batch: Clean) -> Outcome:
 def lean_step(play: Play, batch: Clean) -> None:
     """One pass moves both players."""
     lean_pass(play, batch)
-    play.primal.step()
-    play.dual.step()
-    end_step(play)
+    play.moved.primal.step()
+    play.moved.dual.step()
+    end_step(play.players, play.moved)

@@ -1,0 +1,192 @@
+"""One race on BERT: heats choose PyTorch's fastest way, all are shown to agree, then they race."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import torch
+from jax.typing import DTypeLike
+from tqdm import tqdm
+
+from diffmask_jax import clean_states
+from diffmask_jax.clean_states import CleanStates
+from diffmask_jax.data.wordpieces import Encoded
+from experiments import throughput_torch, torch_bert_check
+from experiments.report import Claim, claim
+from experiments.throughput_course import Chunk, Setup, chunks, deal
+from experiments.throughput_flops import matrix_rate, needed_flops
+from experiments.throughput_ours import ours
+from experiments.throughput_race import Contender, Laps, race, ratio_claim, ratios, spread
+from experiments.torch_bert_steps import Way
+
+DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+OURS, AUTHORS, BEST, USUAL = "ours", "PyTorch, authors' style", "PyTorch, best", "PyTorch, lean"
+CACHED = ", cached"
+LEAST_SHARE = 0.45
+
+
+class Fastest(NamedTuple):
+    """PyTorch's fastest way in one precision, and the heats that found it."""
+
+    name: str
+    way: Way
+    heats: dict[str, Any]
+
+
+class Field(NamedTuple):
+    """A race's setup in every precision, with what of it both games share.
+
+    fastest, passes, rates: by precision; passes are the clean states, none where they are not kept
+    """
+
+    setups: dict[str, Setup]
+    texts: Sequence[Encoded]
+    fastest: dict[str, Fastest]
+    passes: dict[str, CleanStates]
+    rates: dict[str, float]
+
+
+class Finish(NamedTuple):
+    """What a race found: the laps, and a row of numbers for each contender."""
+
+    laps: Laps
+    differences: dict[str, float]
+    compiling: dict[str, float]
+    share: dict[str, float]
+
+
+def settle_threads(setup: Setup, texts: Sequence[Encoded]) -> dict[str, Any]:
+    """Give PyTorch the number of threads that suits it best; says which, and the seconds."""
+    chunk = next(chunks(setup, texts))
+    most = os.cpu_count() or 1
+    if throughput_torch.DEVICE != "cpu":
+        throughput_torch.settle(torch.get_num_threads())
+        return {"threads": torch.get_num_threads(), "seconds": {}}
+    threads, seconds = throughput_torch.best_threads(setup, chunk, most)
+    return {"threads": threads, "seconds": seconds}
+
+
+def heats(setup: Setup, precision: str, chunk: Chunk, tries: int = 3) -> Fastest:
+    """PyTorch's fastest way on one chunk."""
+    return Fastest(*throughput_torch.fastest(setup, precision, chunk, tries))
+
+
+def keep_passes(setup: Setup, texts: Sequence[Encoded]) -> CleanStates:
+    """The clean states of all texts, for both frameworks."""
+    return clean_states.compute(
+        setup.game.model, setup.checkpoint.params, texts, setup.sizes.positions
+    )
+
+
+def enter(field: Field, examples: list[Chunk]) -> dict[str, Contender]:
+    """All contenders of a race, ours compiled; PyTorch's in the same order."""
+    found: dict[str, Contender] = {}
+    for precision, setup in field.setups.items():
+        suffix = "" if precision == "float32" else f", {precision}"
+        found[OURS + suffix] = ours(setup, examples)
+        network = throughput_torch.network(setup, precision)
+        fastest = field.fastest[precision]
+        found[BEST + suffix] = throughput_torch.lean(setup, network, fastest.way)
+        usual = throughput_torch.ways(precision)["lean"]
+        if fastest.name != "lean":
+            found[USUAL + suffix] = throughput_torch.lean(setup, network, usual)
+        if precision in field.passes:
+            passes = field.passes[precision]
+            found[OURS + suffix + CACHED] = ours(setup, examples, passes)
+            found[BEST + suffix + CACHED] = throughput_torch.lean(
+                setup, network, fastest.way, passes
+            )
+        if precision == "float32":
+            found[AUTHORS] = throughput_torch.authors(setup, field.texts)
+    return found
+
+
+def run(field: Field, rounds: int, each: int, name: str) -> Finish:
+    """Agreement, then the race, on chunks of training's own stream.
+
+    Raises: UserError if the contenders do not compute the same thing.
+    """
+    setup = next(iter(field.setups.values()))
+    dealt = deal(chunks(setup, field.texts), rounds, each)
+    flat = [chunk for work in dealt for chunk in work]
+    differences = {}
+    if "float32" in field.setups:
+        best = field.fastest["float32"]
+        compared = {"lean": throughput_torch.ways("float32")["lean"], best.name: best.way}
+        differences = torch_bert_check.check(setup, flat[0], compared)
+        worst = max(differences.values())
+        tqdm.write(f"{name}: losses and gradients agree to {worst:.0e} of their largest entries")
+    contenders = enter(field, flat)
+    laps = race(contenders, dealt, name)
+    compiling = {name: contender.compiling for name, contender in contenders.items()}
+    share = {}
+    for contender, laps_of in laps.items():
+        precision = "bfloat16" if "bfloat16" in contender else "float32"
+        steps, cached = contenders[contender].steps, contender.endswith(CACHED)
+        flops = needed_flops(setup, flat, steps, cached)
+        seconds = sum(lap.seconds for lap in laps_of)
+        share[contender] = flops / seconds / field.rates[precision]
+    return Finish(laps, differences, compiling, share)
+
+
+def table(finish: Finish, memory: dict[str, float | None]) -> str:
+    """A row a contender, in Markdown: medians over the rounds, smallest and largest in brackets."""
+    lines = [
+        "| | examples/s | tokens/s | of the matrix rate | compiling | memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, laps in finish.laps.items():
+        peak = memory.get(name)
+        cells = [
+            name,
+            spread([lap.speed for lap in laps]),
+            f"{sorted(lap.tokens / lap.seconds for lap in laps)[len(laps) // 2]:,.0f}",
+            f"{finish.share[name]:.0%}",
+            f"{finish.compiling[name]:.0f} s" if finish.compiling[name] else "–",
+            "–" if peak is None else f"{peak:,.0f} MiB",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def make_claims(prefix: str, finish: Finish, goals: Mapping[str, float]) -> list[Claim]:
+    """Ours against each of PyTorch's, cached against cached, in the same precision.
+
+    goals: what a ratio must reach, by the claim; 1 where nothing was asked for.
+    """
+    found = []
+    against = {BEST: "best_pytorch", USUAL: "lean_pytorch", AUTHORS: "authors_style"}
+    for name in finish.laps:
+        if (loop := next((key for key in against if name.startswith(key)), None)) is None:
+            continue
+        mine = name.replace(loop, OURS)
+        parts = name.removeprefix(loop).split(", ")[1:]
+        where = ".".join([prefix, *parts, f"vs_{against[loop]}"])
+        goal = goals.get(where, 1.0)
+        says = f"{mine}: at least {goal:g} times the examples per second of {name}"
+        found.append(ratio_claim(where, says, ratios(finish.laps, mine, name), goal))
+    if jax.default_backend() != "cpu" and (mine := f"{OURS}, bfloat16") in finish.share:
+        says = f"at least {LEAST_SHARE:.0%} of the card's measured matrix rate in bfloat16"
+        share = finish.share[mine]
+        found.append(
+            claim(f"{prefix}.bfloat16.matrix_rate", says, [share], paper=None, unit="",
+                  holds=share >= LEAST_SHARE)
+        )  # fmt: skip
+    return found
+
+
+def raw(finish: Finish) -> dict[str, Any]:
+    """Every round's numbers."""
+    return {
+        "largest_relative_differences": finish.differences,
+        "rounds": {name: [lap._asdict() for lap in laps] for name, laps in finish.laps.items()},
+        "share_of_the_matrix_rate": finish.share,
+        "compile_seconds": finish.compiling,
+    }
+
+
+def rates(precisions: Sequence[str]) -> dict[str, float]:
+    """The measured matrix rate in each precision, FLOP/s."""
+    return {precision: matrix_rate(precision) for precision in precisions}

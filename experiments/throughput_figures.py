@@ -1,0 +1,48 @@
+"""How examples per second grow: a panel a quantity, a line a contender."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
+
+from diffmask_jax.render.png import save
+
+COLORS, LINE = ("#353aa6", "#c2410c"), "#e2e4ea"
+
+Curve = tuple[list[int], dict[str, list[float]]]
+"""The values of a quantity, and by contender the examples per second at each."""
+
+
+def growth_figure(path: Path, curves: dict[str, Curve]) -> None:
+    """Both axes are logarithmic: work in proportion to a quantity is a straight line."""
+    figure = Figure(figsize=(3.1 * len(curves), 3.5), layout="constrained")
+    figure.suptitle("Examples per second, training the input probe", fontsize=12, fontweight="bold")
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axes, (name, curve) in zip(panels, curves.items(), strict=True):
+        _draw(axes, name, *curve)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center", ncols=2, frameon=False, fontsize=9,
+    )  # fmt: skip
+    save(figure, path)
+
+
+def _draw(axes: Axes, name: str, at: list[int], speeds: dict[str, list[float]]) -> None:
+    for color, (contender, values) in zip(COLORS, speeds.items(), strict=False):
+        axes.plot(at, values, "o-", color=color, linewidth=1.5, markersize=4, label=contender)
+    axes.set_title(name, fontsize=10, loc="left")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(at))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    highest = max(max(values) for values in speeds.values())
+    lowest = min(min(values) for values in speeds.values())
+    axes.set_ylim(lowest / 1.6, highest * 1.6)
+    axes.grid(color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=9, which="both")
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,58 @@
+"""The most memory that one way to train takes: each is measured in a process of its own."""
+
+import multiprocessing
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+MIB = 2**20
+
+
+def peak_mib(build: Callable[..., Callable[[], None]], *arguments: Any) -> float | None:
+    """MiB at the highest point of what `build(*arguments)` returns, run in a fresh process.
+
+    On a CPU the whole process while it trains: interpreter, weights, data and activations. On a GPU
+    what the framework's allocator gave out. None if the process did not live to say it.
+    """
+    context = multiprocessing.get_context("spawn")
+    parent, child = context.Pipe()
+    process = context.Process(target=_measure, args=(child, build, arguments))
+    process.start()
+    child.close()
+    try:
+        return parent.recv()
+    except EOFError:
+        return None
+    finally:
+        process.join()
+
+
+def _measure(answer: Any, build: Callable[..., Callable[[], None]], arguments: Any) -> None:
+    run = build(*arguments)
+    process, peak, done = psutil.Process(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            peak[0] = max(peak[0], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run()
+    done.set()
+    watcher.join()
+    answer.send((_on_gpu() or peak[0]) / MIB)
+
+
+def _on_gpu() -> int:
+    """Bytes at the highest point, 0 without one; the framework that did not train has none."""
+    import sys
+
+    import jax
+
+    stats = jax.devices()[0].memory_stats() or {}
+    ours = stats.get("peak_bytes_in_use", 0)
+    torch = sys.modules.get("torch")
+    theirs = torch.cuda.max_memory_allocated() if torch and torch.cuda.is_available() else 0
+    return max(ours, theirs)

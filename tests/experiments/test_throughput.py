@@ -1,0 +1,251 @@
+"""The race with PyTorch on a tiny BERT: it is fair, it reports, and it refuses what is not fair."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffmask_jax import training
+from diffmask_jax.errors import UserError
+from diffmask_jax.objective import clean_pass
+
+torch = pytest.importorskip("torch", reason="the race needs PyTorch: pip install torch")
+pytest.importorskip("tensorflow_datasets")
+
+from experiments import (  # noqa: E402
+    throughput,
+    throughput_data,
+    throughput_devices,
+    throughput_explain,
+    throughput_growth,
+    throughput_memory,
+    throughput_sst,
+    throughput_torch,
+    torch_bert_check,
+)
+from experiments.throughput_course import chunks, layers_of, prepare  # noqa: E402
+from experiments.torch_bert import run_block  # noqa: E402
+
+BATCH = 2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def in_little_time():
+    """Programs compiled in less time; more threads are slower on networks of this size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def source(tiny_bert, treebank, tmp_path):
+    return throughput_data.Source(str(tiny_bert), str(treebank), str(tmp_path / "data"))
+
+
+@pytest.fixture
+def case(source):
+    """gate -> (setup, chunk)"""
+    contest = throughput_data.sst(source)
+
+    def of(gate):
+        setup = prepare(contest.checkpoint, gate, batch=BATCH, steps=2)
+        return setup, next(chunks(setup, contest.texts))
+
+    return of
+
+
+@pytest.fixture
+def few_ways(monkeypatch):
+    """Nothing is compiled, which would take longer than all the rest."""
+    monkeypatch.setattr(throughput_torch, "compiled", lambda ways: {})
+
+
+# --- a fair race ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", ["input", "hidden"])
+def test_all_compute_the_same(case, few_ways, gate):
+    """In whatever way it is written in PyTorch, and padded as the authors pad."""
+    found = torch_bert_check.check(*case(gate), throughput_torch.ways("float32"))
+    assert {name.split(",")[0] for name in found} == {"L₀", "D", "gradients"}
+    assert max(found.values()) < 1e-4
+    names = {*throughput_torch.ways("float32"), torch_bert_check.AUTHORS}
+    assert {name.split(", ", 1)[1].rsplit(", ", 1)[0] for name in found} == names
+
+
+def test_another_margin_is_found_out(case, monkeypatch):
+    setup, chunk = case("input")
+    ours = torch_bert_check.objective
+
+    def other(*arguments, game, **rest):
+        return ours(*arguments, game=game._replace(margin=game.margin + 0.01), **rest)
+
+    monkeypatch.setattr(torch_bert_check, "objective", other)
+    with pytest.raises(UserError, match=r"cannot be compared: gradients, .* by \d"):
+        torch_bert_check.check(setup, chunk, {})
+
+
+def test_another_weight_is_found_out(case):
+    setup, chunk = case("input")
+    way = throughput_torch.ways("float32")["lean"]
+
+    def product(x, weight, bias):
+        return way.product(x, 1.01 * weight, bias)
+
+    wrong = way._replace(block=functools.partial(run_block, product=product))
+    with pytest.raises(UserError, match=r"wrong, .* more than 0.001"):
+        torch_bert_check.check(setup, chunk, {"wrong": wrong})
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_pytorch_plays_the_layers_that_training_draws(case, number):
+    """λ moves at the layers that are played and nowhere else."""
+    setup, chunk = case("hidden")
+    count = len(setup.game.model.layers)
+    step = number * setup.config.steps_per_call
+    state = training.init(setup.probe, count, setup.rates)._replace(step=np.int32(step))
+    inputs = jax.tree.map(lambda array: jnp.asarray(array[0]), chunk.batch.inputs)
+
+    @jax.jit
+    def play(state, params, inputs):
+        clean = clean_pass(setup.game, params, inputs)
+        return training.step(
+            state, setup.key, clean, setup.draw_layer,
+            game=setup.game, rates=setup.rates, model_params=params,
+        )[0]  # fmt: skip
+
+    after = play(state, setup.checkpoint.params, inputs)
+    (moved,) = np.flatnonzero(np.asarray(after.multipliers.fast) != 1)
+    assert moved == layers_of(setup, number)[0]
+
+
+def test_the_input_game_deals_examples_out_over_the_layers(case):
+    setup, chunk = case("input")
+    assert chunk.layers.shape == (2, BATCH)
+    assert set(chunk.layers.flat) <= set(range(len(setup.game.model.layers)))
+
+
+def test_looked_up_states_are_the_computed_ones(case, source):
+    """PyTorch reads our clean states in place, and gets from them what it would compute."""
+    from diffmask_jax import clean_states
+
+    setup, chunk = case("input")
+    texts = throughput_data.sst(source).texts
+    passes = clean_states.compute(setup.game.model, setup.checkpoint.params, texts)
+    (stored,) = (throughput_torch.shared(c) for c in passes.by_length.values())
+    rows = torch.from_numpy(passes.row[chunk.batch.indices[0]])
+    inputs = [torch.tensor(array[0]) for array in chunk.batch.inputs]
+    logits, states = throughput_torch.torch_bert.clean_pass(
+        throughput_torch.network(setup, "float32"), *inputs
+    )
+    torch.testing.assert_close(stored.logits[rows], logits, atol=1e-4, rtol=1e-4)
+    valid = inputs[-1]
+    for here, there in zip(throughput_torch.LookedUp(stored.states, rows), states, strict=True):
+        torch.testing.assert_close(here[valid], there[valid], atol=1e-4, rtol=1e-4)
+
+
+# --- what is measured -------------------------------------------------------------------------
+
+
+def test_bytes_are_read_from_a_program():
+    text = """
+  %a = f32[3,4]{1,0} all-reduce(%x), replica_groups={}
+  %b = (f32[], bf16[5]{0}) all-reduce(%y, %z), to_apply=%add
+  %c = f32[9]{0} add(%x, %y)
+  %d = f32[2]{0} all-gather-start(%x)
+"""
+    assert throughput_devices.exchanged(text) == 48 + 4 + 10 + 8
+
+
+def test_memory_is_measured_in_another_process():
+    numbers = 30_000_000
+    little, much = (throughput_memory.peak_mib(functools.partial, np.ones, n) for n in (1, numbers))
+    assert much - little == pytest.approx(8 * numbers / throughput_memory.MIB, rel=0.3)
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(source, tmp_path, monkeypatch, few_ways):
+    """(*arguments) -> the report of a tiny race."""
+    monkeypatch.setattr(throughput_sst, "run", functools.partial(throughput_sst.run, batch=BATCH))
+    monkeypatch.setattr(throughput_sst, "GATES", ("hidden",))
+    monkeypatch.setattr(throughput_sst, "measure_memory", lambda *_: {"ours": 1.0})
+    places = ["--model", source.model, "--raw-dir", source.raw_dir, "--data-dir", source.data_dir]
+
+    def run(*arguments):
+        throughput.main([*arguments, *places, "--out", str(tmp_path / "report"), "--rounds", "1"])
+        return json.loads((tmp_path / "report" / "report.json").read_text())
+
+    return run
+
+
+def test_a_race_on_sst_reports_every_round(command, tmp_path):
+    report = command("sst", "--precision", "float32")
+    claims = {claim["id"]: claim for claim in report["claims"]}
+    for name in ("vs_authors_style", "vs_best_pytorch", "cached.vs_best_pytorch"):
+        assert claims[f"sst.hidden.{name}"]["ours"] > 0
+    rounds = report["raw"]["sst"]["hidden"]["rounds"]
+    assert all(len(laps) == 1 and laps[0]["examples"] > 0 for laps in rounds.values())
+    ours, theirs = (rounds[name][0] for name in ("ours", "PyTorch, authors' style"))
+    ratio = (ours["examples"] / ours["seconds"]) / (theirs["examples"] / theirs["seconds"])
+    assert claims["sst.hidden.vs_authors_style"]["ours"] == pytest.approx(ratio)
+    assert "| ours |" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_explaining_is_raced_against_integrated_gradients(command, monkeypatch):
+    short = functools.partial(throughput_explain.run, steps=2)
+    monkeypatch.setattr(throughput_explain, "run", short)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            throughput_explain, "prepare", functools.partial(prepare, batch=BATCH, steps=2)
+        )
+        report = command("explain")
+    (claim,) = report["claims"]
+    assert claim["id"] == "explain.vs_integrated_gradients" and claim["ours"] > 0
+    assert report["raw"]["explain"]["largest_relative_difference"] < 1e-3
+
+
+def test_growth_is_drawn_and_the_bytes_are_claimed(command, tmp_path, monkeypatch):
+    def apart(count):
+        sizes = {"64": 109, "128": 109 if count < 4 else 218}
+        return {"devices": count, "exchanged": sizes, "gradient_bytes": 100, "other_bytes": 9,
+                "examples_per_second": 10.0}  # fmt: skip
+
+    monkeypatch.setattr(throughput_growth, "measure_apart", apart)
+    monkeypatch.setattr(throughput_growth, "speeds", lambda *_: {"ours": [2.0], "PyTorch": [1.0]})
+    report = command("growth")
+    assert {claim["id"]: claim["holds"] for claim in report["claims"]} == {
+        "growth.bytes": False, "growth.bytes_with_batch": False,
+    }  # fmt: skip
+    assert (tmp_path / "report" / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sst"], "which model? give --model FOLDER"),
+        (["toy", "--rounds", "0"], "--rounds must be at least 1"),
+        (["hidden"], "which model?"),
+    ],
+)
+def test_what_cannot_be_raced_is_refused_in_one_line(tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        throughput.main([*arguments, "--out", str(tmp_path / "report")])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_without_pytorch_it_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(throughput.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stopped:
+        throughput.main(["toy", "--out", str(tmp_path)])
+    assert stopped.value.code == 2 and "PyTorch is missing" in capsys.readouterr().err
