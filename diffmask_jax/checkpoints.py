@@ -1,24 +1,50 @@
 """Training state on disk through orbax: saved beside the work, restored bit for bit."""
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
+from diffmask_jax import distributed
 from diffmask_jax.errors import UserError
+from diffmask_jax.files import write_atomically
+
+ITEM = "default"  # orbax's own name for what is saved without one
+DIGESTS = "sha256.json"
+
+
+def newest_whole(folder: Path) -> int | None:
+    """The step of the newest whole checkpoint in a folder, where a process may have been killed.
+
+    What it left half-written is removed. What does not fit its digests is told and moved aside. All
+    processes call it alike.
+
+    Raises: UserError if there were checkpoints and none is whole any more.
+    """
+    return distributed.by_first(lambda: _tidied(folder))
 
 
 class Checkpoints:
     """The checkpoints of one run, the newest two kept; a context manager that waits on leaving.
 
     Saving copies the arrays and writes in the background. A checkpoint takes its final name only
-    when it is whole, so a process killed in the middle of one leaves the one before it.
+    when it is whole, and carries the digests of its files, so a process killed in the middle of one
+    leaves the one before it (`newest_whole`).
+
+    Raises: UserError if there were checkpoints and none is whole any more.
     """
 
     def __init__(self, folder: Path) -> None:
+        newest_whole(folder)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=2, create=True, cleanup_tmp_directories=True
+            max_to_keep=2,
+            create=True,
+            # Called in the first process when all have written, before the final name is given.
+            async_options=ocp.AsyncOptions(post_finalization_callback=lambda: _sign(folder)),
         )
         self._folder = folder
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
@@ -34,13 +60,13 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any) -> None:
-        """Start to save a pytree of arrays as of `step`."""
+        """Start to save a pytree of arrays as of `step`, which may then be donated."""
         self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore(self, step: int, like: Any) -> Any:
         """The state saved at `step`, with the structure, shapes and dtypes of `like`.
 
-        Raises: UserError if it is damaged, or of another structure.
+        Raises: UserError if it is of another structure, or damaged since it was found whole.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
@@ -50,3 +76,58 @@ class Checkpoints:
                 f"the checkpoint {self._folder / str(step)} is damaged or of another model: "
                 "delete that folder to go on from the one before"
             ) from error
+
+
+def _sign(folder: Path) -> None:
+    """Write the digests of the one checkpoint that is being written."""
+    for unfinished in ocp.utils.tmp_checkpoints(folder):
+        place = Path(unfinished.get())
+        files = (file for file in (place / ITEM).rglob("*") if file.is_file())
+        digests = {str(file.relative_to(place)): _digest(file) for file in sorted(files)}
+        write_atomically(place / DIGESTS, json.dumps(digests, indent=1) + "\n")
+
+
+def _tidied(folder: Path) -> int | None:
+    if not folder.exists():
+        return None
+    for unfinished in ocp.utils.tmp_checkpoints(folder):
+        shutil.rmtree(unfinished.get(), ignore_errors=True)
+    steps = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    for step in sorted(steps, reverse=True):
+        place = folder / str(step)
+        if (damage := _damage(place)) is None:
+            return step
+        aside = folder / f"damaged-{step}"
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}-again")
+        place.rename(aside)
+        distributed.say(
+            f"the checkpoint {place} is damaged ({damage}): it is now called {aside.name}"
+        )
+    if damaged := sorted(path.name for path in folder.glob("damaged-*")):
+        raise UserError(
+            f"no whole checkpoint is left in {folder}, only {', '.join(damaged)}: put back a copy "
+            "of one under its old name, or delete them to begin anew"
+        )
+    return None
+
+
+def _damage(place: Path) -> str | None:
+    """What is wrong with a checkpoint's files, if anything."""
+    try:
+        digests = json.loads((place / DIGESTS).read_text(encoding="utf-8"))
+        for name, digest in digests.items():
+            if not (place / name).is_file():
+                return f"{name} is missing"
+            if _digest(place / name) != digest:
+                return f"{name} has changed"
+    except FileNotFoundError:  # before there were digests: whatever is wrong, orbax will find it
+        return None
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{DIGESTS if isinstance(error, ValueError) else 'a file'} cannot be read"
+    return None
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -58,11 +58,8 @@ def compute(
 
     Raises: UserError, before the work starts, if the passes need more memory than is free.
     """
-
-    def run(params: Any, inputs: BertInputs) -> Clean:
-        return Clean(inputs, *model.states(params, inputs))
-
-    _check_memory(size_in_bytes(functools.partial(run, params), texts, limit), len(texts))
+    check_fits(model, params, texts, limit)
+    run = functools.partial(_run, model)
     mesh = devices.data_mesh()
     clean = functools.partial(devices.spread(run, mesh), devices.place(params, mesh, devices.WHOLE))
     parts: dict[int, list[Clean]] = {}
@@ -83,6 +80,21 @@ def compute(
     return CleanStates(by_length, row)
 
 
+def check_fits(model: Model, params: Any, texts: Sequence[Encoded], limit: int) -> None:
+    """Raises: UserError if the clean passes of all texts need more memory than is free."""
+    needed = size_in_bytes(functools.partial(_run, model, params), texts, limit)
+    free = _free_memory()
+    if needed > free:
+        raise UserError(
+            f"the clean states of {len(texts)} texts need {needed / GIB:.1f} GiB and "
+            f"{free / GIB:.1f} GiB are free: train without --cache-states"
+        )
+
+
+def _run(model: Model, params: Any, inputs: BertInputs) -> Clean:
+    return Clean(inputs, *model.states(params, inputs))
+
+
 def size_in_bytes(
     clean: Callable[[BertInputs], Clean], texts: Sequence[Encoded], limit: int
 ) -> int:
@@ -94,15 +106,6 @@ def size_in_bytes(
         per_text = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
         total += per_text * lengths.count(length)
     return total
-
-
-def _check_memory(needed: int, texts: int) -> None:
-    free = _free_memory()
-    if needed > free:
-        raise UserError(
-            f"the clean states of {texts} texts need {needed / GIB:.1f} GiB and "
-            f"{free / GIB:.1f} GiB are free: train without --cache-states"
-        )
 
 
 def _free_memory() -> int:

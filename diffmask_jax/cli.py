@@ -13,13 +13,20 @@ from typing import Any
 
 from diffmask_jax.compile_cache import keep_compiled_programs
 from diffmask_jax.errors import UserError
+from diffmask_jax.huge_pages import use_huge_pages
 from diffmask_jax.options import parse
+from diffmask_jax.preemption import STATUS, Stopped
 
 PATHS = ("raw_dir", "data_dir", "train", "dev")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command: 0 if it went well, 2 after a mistake told in one line, 130 on Ctrl-C."""
+    """Run one command: 0 if it went well, 2 after a mistake told in one line.
+
+    130 after Ctrl-C, 143 if SIGTERM stopped a training run, which is then saved.
+    """
+    if arguments is None:  # from a shell, not from Python
+        use_huge_pages()
     options = parse(arguments)
     # transformers advises to install PyTorch, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -37,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has left (`| head`); keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Stopped as stop:
+        from diffmask_jax import distributed
+
+        distributed.say(f"diffmask: {stop}")
+        return STATUS
     except KeyboardInterrupt:
         print("diffmask: interrupted", file=sys.stderr)
         return 130
@@ -82,18 +94,17 @@ def _finetune(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from diffmask_jax import distributed
+    from diffmask_jax import distributed, preemption
 
     if options.distributed == "auto":
         distributed.start(distributed.launcher(os.environ))
-    with distributed.together():
+    with distributed.together(), preemption.ending_at_once():
         _train_probe(options)
 
 
 def _train_probe(options: argparse.Namespace) -> None:
     from diffmask_jax import clean_states, devices, distributed, fitting, runs
     from diffmask_jax.data import batches, texts, wordpieces
-    from diffmask_jax.models.loading import load_classifier
 
     given = {name: value for name, value in vars(options).items() if value is not None}
     given |= {name: str(Path(given[name]).resolve()) for name in PATHS if name in given}
@@ -102,7 +113,7 @@ def _train_probe(options: argparse.Namespace) -> None:
     given.setdefault("layers", "example" if options.gate == "input" else "batch")
     config = runs.RunConfig(**_those_of(runs.RunConfig, given))
 
-    model = load_classifier(config.model)
+    model = runs.load_model(config)
     train, dev = (runs.read_split(config, split) for split in ("train", "dev"))
     texts.check_labels(dev.labels, len(model.labels))
     limit = model.config.positions
@@ -111,17 +122,23 @@ def _train_probe(options: argparse.Namespace) -> None:
         for split in (train, dev)
     ]
     batches.check_fills(encoded[0], config.batch_size)
-    devices.check_divides(config.batch_size, devices.data_mesh())
+    devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
+    if options.cache_states:
+        clean_states.check_fits(model.model, model.params, encoded[0], limit)
+    finished = False
     if distributed.by_first(lambda: runs.open_run(options.out, config)):
         done = fitting.steps_done(options.out)
-        where = "is finished" if done >= config.steps else f"goes on after step {done}"
+        finished = fitting.is_finished(config, options.out, done)
+        where = "is finished" if finished else f"goes on after step {done}"
         distributed.say(f"the run in {options.out} {where}")
-        if (change := runs.other_devices(options.out)) and done < config.steps:
+        if (change := runs.other_devices(options.out)) and not finished:
             distributed.say(f"{change}: the last bits may differ")
     passes = None
-    if options.cache_states:
+    if options.cache_states and not finished:
         passes = clean_states.compute(model.model, model.params, encoded[0], limit)
-    scores = fitting.fit(config, options.out, model, encoded[0], encoded[1], passes)
+    scores = fitting.fit(
+        config, options.out, model, encoded[0], encoded[1], passes, options.profile
+    )
     if scores is None:
         raise UserError(
             f"no validation found a probe with divergence ≤ {config.tolerance:g} margins and "

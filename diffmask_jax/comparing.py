@@ -21,8 +21,8 @@ from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.explainer import Explainer
 from diffmask_jax.files import write_atomically
-from diffmask_jax.models.bert import BertConfig
 from diffmask_jax.models.bert_attention import attention_weights
+from diffmask_jax.models.bert_config import BertConfig
 from diffmask_jax.objective import Clean, clean_pass
 from diffmask_jax.render.comparison import Comparison, Panel, make_comparison
 

@@ -25,13 +25,15 @@ def data_mesh() -> Mesh:
     return Mesh(np.array(devices), (AXIS,))
 
 
-def check_divides(batch: int, mesh: Mesh) -> None:
-    """Raises: UserError if the devices cannot share a batch evenly."""
-    if batch % mesh.size:
-        below, above = batch - batch % mesh.size, round_up(batch, mesh)
-        nearest = f"{below} or {above}" if below else f"{above}"
+def check_divides(batch: int, mesh: Mesh, parts: int = 1) -> None:
+    """Raises: UserError if the devices cannot share a batch evenly, each its share in parts."""
+    shares = mesh.size * parts
+    if batch % shares:
+        below = batch - batch % shares
+        nearest = f"{below} or {below + shares}" if below else f"{shares}"
+        each = f", {parts} parts each" if parts > 1 else ""
         raise UserError(
-            f"a batch of {batch} does not divide over {mesh.size} devices: "
+            f"a batch of {batch} does not divide over {mesh.size} devices{each}: "
             f"take --batch-size {nearest}"
         )
 

@@ -15,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.preemption import STATUS, Stopped
 
 SILENCE = 30  # seconds after which a process that is not heard of counts as dead
 ANSWER = 8192  # bytes
@@ -89,6 +90,8 @@ def start(launch: Launch | None) -> None:
     """
     if launch is None:
         return
+    # It would take SIGTERM for itself, which is `preemption.Watch`'s to hear.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**launch.arguments, heartbeat_timeout_seconds=SILENCE)
     except (RuntimeError, ValueError, OSError) as error:
@@ -108,21 +111,21 @@ def together() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if jax.process_count() == 1:
-            raise
+        if jax.process_count() == 1 or (isinstance(error, Stopped) and error.step is not None):
+            raise  # the latter together with all others
         if isinstance(error, jax.errors.JaxRuntimeError):
             print(
                 f"diffmask: another process has ended ({str(error).splitlines()[0]}): "
                 "start all of them again with the same command to go on",
                 file=sys.stderr,
             )
-        elif isinstance(error, UserError):
+        elif isinstance(error, UserError | Stopped):
             print(f"diffmask: {error}", file=sys.stderr)
         else:
             traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(2)
+        os._exit(STATUS if isinstance(error, Stopped) else 2)
 
 
 def is_first() -> bool:

@@ -17,7 +17,6 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explanation import Explanation, Word
 from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.hub import Checkpoint
-from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.objective import Game, clean_pass, log_keep_everywhere
 from diffmask_jax.runs import RunConfig
 
@@ -57,7 +56,7 @@ class Explainer:
         folder = Path(run)
         config = runs.load_config(folder)
         params, _ = runs.load_probe(folder)
-        checkpoint = load_classifier(model or config.model)
+        checkpoint = runs.load_model(config, model)
         explainer = cls(config, checkpoint, params)
         if jax.tree.map(np.shape, params) != _probe_shapes(explainer.game, checkpoint):
             raise UserError(

@@ -28,6 +28,13 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         raise UserError(f"cannot write {path}: {_reason(path, error)}") from error
 
 
+def remove_half_written(folder: Path, *names: str) -> None:
+    """Remove what a process killed in `write_atomically` has left of files of these names."""
+    for name in names:
+        for temporary in folder.glob(f".{name}.*.tmp"):
+            temporary.unlink(missing_ok=True)
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Refuses early, before long work, what `write_atomically` would refuse after it.
 

@@ -1,5 +1,6 @@
 """Training a probe on a text classifier: from texts to a run folder with the best probe in it."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,22 +10,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Array
 
 from diffmask_jax import devices, distributed, probes, runs, training
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.attribution.schulz import statistics
-from diffmask_jax.checkpoints import Checkpoints
+from diffmask_jax.calls import Caller, Chunk, agreed, is_due, play
+from diffmask_jax.checkpoints import Checkpoints, newest_whole
 from diffmask_jax.clean_states import CleanStates, look_up
+from diffmask_jax.compilations import Compilations
 from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.hub import Checkpoint
-from diffmask_jax.objective import Clean, Game, clean_pass
+from diffmask_jax.objective import Clean, Diagnostics, Game, clean_pass
 from diffmask_jax.optimizers import Rates
-from diffmask_jax.run_log import RunLog, check_finite
+from diffmask_jax.preemption import Notice, Stopped, Watch
+from diffmask_jax.prefetch import prefetched
+from diffmask_jax.profiling import Trace
+from diffmask_jax.run_log import RunLog, check_finite, is_validated
 from diffmask_jax.runs import RunConfig
 
 VALIDATION_BATCH = 32
+AHEAD = 2  # chunks of batches that are made and placed while the device works
 
 Source = tuple[Callable[[batches.Batch], tuple[Any, Any]], Callable[[Any, Any], Clean]]
 """A chunk of batches -> (what all steps share, an entry a step), and these two -> a clean pass."""
@@ -37,72 +45,91 @@ def fit(
     train: list[Encoded],
     dev: list[Encoded],
     passes: CleanStates | None = None,
+    profile: bool = False,
 ) -> dict[str, float] | None:
     """Train to the configured number of steps, from the newest checkpoint if there is one.
 
+    The state is saved before every validation and, where those are far apart, by the clock; SIGTERM
+    lets the device finish its call, saves and raises `Stopped`. None of this shows in the result.
+
     passes: the clean states of `train`, to be looked up instead of computed at every step.
+    profile: trace a few calls into the folder (`profiling.Trace`).
     Gives the validation scores of the probe kept in `folder`, None if none was ever feasible. A
     finished run is left as it is. All processes call it alike, and the first one writes.
 
-    Raises: UserError if the devices do not divide a batch, the numbers stop being finite, or the
-    folder cannot be written.
+    Raises: UserError if the devices do not divide a batch, the numbers stop being finite, no
+    checkpoint is whole any more, or the folder cannot be written.
     """
     mesh = devices.data_mesh()
-    devices.check_divides(config.batch_size, mesh)
-    if steps_done(folder) >= config.steps:
+    devices.check_divides(config.batch_size, mesh, config.accumulate)
+    if is_finished(config, folder, steps_done(folder)):
         return distributed.by_first(lambda: _kept_scores(folder))
     game = runs.make_game(config, model.model, model.config.width)
-    rates = Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
-    draw_layer = training.LAYER_DRAWS[config.layers](len(model.model.layers))
     params = devices.place(model.params, mesh, devices.WHOLE)
-
-    limit = model.config.positions
     feed, fetch = _computed(game, params) if passes is None else (passes.of, look_up)
+    advance = _program(config, game, fetch, mesh)
+    validate = _validator(config, game, params, dev, model.config.positions, mesh)
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    @functools.partial(devices.per_device, mesh=mesh)
-    def advance(state: training.TrainState, given: tuple[Any, Any], entries: Any) -> Any:
-        params, stored = given
-        return training.steps(
-            state, jax.random.key(config.seed), entries, lambda entry: fetch(stored, entry),
-            draw_layer, game=game, rates=rates, model_params=params, axes=(devices.AXIS,),
-        )  # fmt: skip
+    def judge(state: training.TrainState, step: int) -> None:
+        with programs.of("validation"):
+            scores = validate(state)
+        log.validation(step, scores)
+        if distributed.is_first():
+            _keep_if_best(config, folder, state, scores)
 
-    def fed(batch: batches.Batch) -> tuple[Any, Any]:
-        stored, entries = feed(batch)
-        return (params, stored), devices.place(entries, mesh, devices.STEPS)
-
-    validate = _validator(config, game, params, dev, limit, mesh)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state = devices.place(_start(config, game, model, train, rates), mesh, devices.WHOLE)
+        state = devices.place(_start(config, game, model, train), mesh, devices.WHOLE)
         if (latest := checkpoints.latest()) is not None:
             state = checkpoints.restore(latest, state)
-        done = int(state.step)
-        stream = batches.shuffled(
-            train, config.batch_size, config.steps_per_call, config.seed,
-            start=done // config.steps_per_call, limit=limit,
-            rows=devices.rows_here(config.batch_size, mesh),
-        )  # fmt: skip
-        with RunLog(folder, done) as log:
-            for reached in _play(config, state, map(fed, stream), advance, log):
+        step, notice = int(state.step), Notice.NONE
+        chunks = _chunks(config, train, model.config.positions, step, feed, params, mesh)
+        with (
+            RunLog(folder, step) as log,
+            Compilations() as programs,
+            Trace(folder if profile and distributed.is_first() else None) as trace,
+            Watch(alone=jax.process_count() == 1) as watch,
+            contextlib.closing(prefetched(chunks, AHEAD)) as ahead,
+        ):
+            if is_due(config, step) and not _is_validated(folder, step):  # stopped in between
+                judge(state, step)
+            call = Caller(advance, ahead, mesh, watch, programs, trace)
+            for reached, notice in play(config, state, call, log):
                 step = int(reached.step)
                 check_finite(step, reached)
-                scores = validate(reached)
-                log.validation(step, scores)
-                if distributed.is_first():
-                    _keep_if_best(config, folder, reached, scores)
-                checkpoints.save(step, reached)
+                log.flush()
+                with programs.of("checkpoint"):
+                    checkpoints.save(step, reached)
+                watch.saved()
+                if is_due(config, step) and notice != Notice.STOP:
+                    judge(reached, step)
+            log.ending(programs)
+    if profile:
+        distributed.say(trace.told())
+    if notice == Notice.STOP:
+        raise Stopped(step)
     return distributed.by_first(lambda: _kept_scores(folder))
 
 
 def steps_done(folder: Path) -> int:
     """How far the training in a run folder has come: the step of its newest checkpoint, or 0."""
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        return checkpoints.latest() or 0
+    return newest_whole(folder / "checkpoints") or 0
+
+
+def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
+    """Whether a run that has come to step `done` has come to its end, validated."""
+    return done >= config.steps and _is_validated(folder, done)
+
+
+def _is_validated(folder: Path, step: int) -> bool:
+    return distributed.by_first(lambda: is_validated(folder, step))
+
+
+def _rates(config: RunConfig) -> Rates:
+    return Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
 
 
 def _start(
-    config: RunConfig, game: Game, model: Checkpoint, train: list[Encoded], rates: Rates
+    config: RunConfig, game: Game, model: Checkpoint, train: list[Encoded]
 ) -> training.TrainState:
     """λ = 1, open gates, and baselines at the [MASK] embedding or the mean of each state."""
     layers = len(model.model.layers)
@@ -117,7 +144,7 @@ def _start(
         baselines = [statistics(state, first.valid).mean for state in states]
     states = (jnp.zeros((1, 1, model.config.width)),) * layers
     probe = probes.init(jax.random.key(config.seed), game.probe, states, baselines)
-    return training.init(probe, layers, rates)
+    return training.init(probe, layers, _rates(config))
 
 
 def _computed(game: Game, params: Any) -> Source:
@@ -125,30 +152,45 @@ def _computed(game: Game, params: Any) -> Source:
     return lambda batch: (params, batch.inputs), functools.partial(clean_pass, game)
 
 
-def _play(
+def _chunks(
     config: RunConfig,
-    state: training.TrainState,
-    stream: Iterator[tuple[Any, Any]],
-    advance: Callable,
-    log: RunLog,
-) -> Iterator[training.TrainState]:
-    """Train on, yielding the state whenever it is to be validated and saved, and at the end.
+    train: list[Encoded],
+    limit: int,
+    step: int,
+    feed: Callable[[batches.Batch], tuple[Any, Any]],
+    params: Any,
+    mesh: Mesh,
+) -> Iterator[Chunk]:
+    """What the calls after a step are given: this host's rows, on its devices."""
+    stream = batches.shuffled(
+        train, config.batch_size, config.steps_per_call, config.seed,
+        start=step // config.steps_per_call, limit=limit,
+        rows=devices.rows_here(config.batch_size, mesh),
+    )  # fmt: skip
+    for batch in stream:
+        stored, entries = feed(batch)
+        placed = devices.place(entries, mesh, devices.STEPS)
+        yield Chunk((params, stored), placed, np.asarray(batch.inputs.valid))
 
-    The diagnostics of a call are read after the next one is dispatched, so the device never waits
-    for the host.
-    """
-    done, unread = int(state.step), None
-    with log.bar(config.steps, done) as bar:
-        while done < config.steps:
-            state, seen = advance(state, *next(stream))
-            done += config.steps_per_call
-            if unread is not None:
-                log.training(*unread, bar)
-            unread = (done, seen)
-            if done % config.validate_every < config.steps_per_call or done >= config.steps:
-                log.training(*unread, bar)
-                unread = None
-                yield state
+
+def _program(
+    config: RunConfig, game: Game, fetch: Callable[[Any, Any], Clean], mesh: Mesh
+) -> Callable[..., tuple[training.TrainState, Diagnostics, Array]]:
+    """A `Caller`'s program: the steps of one call on every device."""
+    draw_layer = training.LAYER_DRAWS[config.layers](len(game.model.layers))
+
+    def advance(
+        state: training.TrainState, given: tuple[Any, Any], entries: tuple[Any, Array]
+    ) -> tuple[training.TrainState, Diagnostics, Array]:
+        (params, stored), (batches, notices) = given, entries
+        state, seen = training.steps(
+            state, jax.random.key(config.seed), batches, lambda entry: fetch(stored, entry),
+            draw_layer, game=game, rates=_rates(config), model_params=params, axes=(devices.AXIS,),
+            parts=config.accumulate,
+        )  # fmt: skip
+        return state, seen, agreed(notices, seen)
+
+    return jax.jit(devices.per_device(advance, mesh), donate_argnums=0)
 
 
 def _validator(

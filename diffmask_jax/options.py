@@ -87,8 +87,16 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--validation-texts", type=_positive_int, help="texts of a validation", default=UNSET)
     add("--tolerance", type=_positive, default=UNSET,
         help="a probe is kept only if its divergence is at most this many margins")  # fmt: skip
+    add("--precision", choices=["float32", "bfloat16"], default=UNSET,
+        help="what the frozen model computes in; the probe and the game stay float32")  # fmt: skip
+    add("--accumulate", type=_positive_int, default=UNSET, metavar="PARTS",
+        help="work through every batch in so many parts: same steps, less memory")  # fmt: skip
+    add("--remat", action="store_true", default=UNSET,
+        help="compute blocks again in the backward pass: less memory, more time")  # fmt: skip
     add("--cache-states", action="store_true",
         help="keep the clean states of all training texts in memory: faster steps")  # fmt: skip
+    add("--profile", action="store_true",
+        help="trace a few calls of the device into the run folder, for TensorBoard")  # fmt: skip
     add("--distributed", choices=["auto", "off"], default="auto",
         help="auto: join the processes that SLURM, Open MPI, Cloud TPU, Kubernetes or "
         "JAX_COORDINATOR_ADDRESS started together; off: train alone")  # fmt: skip

@@ -7,6 +7,7 @@ A vote is one Hard Concrete draw a layer and position. Two probes exist (paper, 
 - the hidden probe votes from h⁽ˡ⁾ and gates that very state with its vote alone.
 """
 
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
@@ -27,38 +29,69 @@ PerLayer = tuple[Array, ...]
 class GateNetwork(nn.Module):
     """g: (B, T, F) -> (B, T) logits; 10·tanh(w·tanh(W·x + b) + b') + c, weights normalised.
 
-    c is learned and starts at 5, so that gates start open (P(z ≠ 0) ≈ 0.99).
+    x is what stands in all of `features` together, (B, T, F₁), (B, T, F₂), …, of which no
+    concatenation is made. c is learned and starts at 5, so that gates start open (P(z ≠ 0) ≈ 0.99).
     """
 
     hidden: int
 
     @nn.compact
-    def __call__(self, features: Float[Array, "B T F"]) -> Float[Array, "B T"]:
-        x = nn.tanh(_weight_normalised(self.hidden, "first")(features))
-        x = _weight_normalised(1, "second")(x)[..., 0]
+    def __call__(self, *features: Float[Array, "B T _"]) -> Float[Array, "B T"]:
+        x = nn.tanh(_weight_normalised(self.hidden, "first", *features))
+        x = _weight_normalised(1, "second", x)[..., 0]
         return 10 * nn.tanh(x) + self.param("shift", nn.initializers.constant(5.0), ())
 
 
-def _weight_normalised(width: int, name: str) -> nn.WeightNorm:
-    # A kernel row drawn as PyTorch draws it, uniform in ±1/√in, has a norm near 1/√3.
-    return nn.WeightNorm(
-        nn.Dense(width, name=name),
-        scale_init=nn.initializers.constant(3**-0.5),
-        name=f"{name}_norm",
-    )
+NORM = 3**-0.5
+"""Of a fresh kernel row: that of one drawn as PyTorch draws it, uniform in ±1/√in."""
+
+
+def _rows_of_equal_norm(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "F H"]:
+    kernel = nn.linear.default_kernel_init(key, shape)
+    return NORM * kernel / jnp.linalg.norm(kernel, axis=0)
+
+
+class _Affine(nn.Module):
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs: int) -> tuple[Float[Array, "F H"], Float[Array, " H"]]:
+        kernel = self.param("kernel", _rows_of_equal_norm, (inputs, self.width))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.width,))
+
+
+class _Norms(nn.Module):
+    of: str
+
+    @nn.compact
+    def __call__(self, width: int) -> Float[Array, " H"]:
+        return self.param(f"{self.of}/kernel/scale", nn.initializers.constant(NORM), (width,))
+
+
+def _weight_normalised(
+    width: int, name: str, *parts: Float[Array, "B T _"]
+) -> Float[Array, "B T H"]:
+    """Σ parts·rows of (scale · W/‖W‖) + b; parameters as `flax.linen.WeightNorm` lays them out."""
+    widths = [part.shape[-1] for part in parts]
+    kernel, bias = _Affine(width, name=name)(sum(widths))
+    scale = _Norms(name, name=f"{name}_norm")(width)
+    kernel *= scale * jax.lax.rsqrt(jnp.sum(kernel**2, axis=0) + 1e-12)
+    ends = np.cumsum(widths)
+    rows = (kernel[end - width : end] for end, width in zip(ends, widths, strict=True))
+    return functools.reduce(operator.add, map(operator.matmul, parts, rows)) + bias
 
 
 class Probe(NamedTuple):
     """What sets the two probes apart; everything else treats them alike.
 
-    features: (states, k) -> (B, T, F), what the k-th gate network reads
+    features: (states, k) -> arrays (B, T, _), what the k-th gate network reads
     combine: per-layer votes, and an associative operation -> per-layer gates
     target: layer -> the state that its gate multiplies
     baselines: number of states -> number of baselines
     hidden: width of the gate networks' hidden layer
     """
 
-    features: Callable[[States, int], Array]
+    features: Callable[[States, int], tuple[Array, ...]]
     combine: Callable[[PerLayer, Callable[[Array, Array], Array]], PerLayer]
     target: Callable[[Any], Any]
     baselines: Callable[[int], int]
@@ -68,7 +101,7 @@ class Probe(NamedTuple):
 def input_probe(hidden: int) -> Probe:
     """The probe that gates the input, conditioned on the states up to a layer."""
     return Probe(
-        features=lambda states, k: jnp.concatenate([states[0], states[k]], axis=-1),
+        features=lambda states, k: (states[0], states[k]),
         combine=lambda votes, operation: tuple(itertools.accumulate(votes, operation)),
         target=lambda layer: 0,
         baselines=lambda layers: 1,
@@ -79,7 +112,7 @@ def input_probe(hidden: int) -> Probe:
 def hidden_probe(hidden: int) -> Probe:
     """The probe that gates each hidden state, conditioned on that state alone."""
     return Probe(
-        features=lambda states, k: states[k],
+        features=lambda states, k: (states[k],),
         combine=lambda votes, operation: tuple(votes),
         target=lambda layer: layer,
         baselines=lambda layers: layers,
@@ -100,7 +133,9 @@ def init(
     keys = jax.random.split(key, len(states))
     network = GateNetwork(probe.hidden)
     return {
-        "gates": [network.init(k, probe.features(states, i))["params"] for i, k in enumerate(keys)],
+        "gates": [
+            network.init(k, *probe.features(states, i))["params"] for i, k in enumerate(keys)
+        ],
         "baselines": [jnp.asarray(b, jnp.float32) for b in baselines],
     }
 
@@ -110,7 +145,7 @@ def vote_logits(probe: Probe, params: Any, states: States) -> Votes:
     network = GateNetwork(probe.hidden)
 
     def vote(layer: int, gate: Any) -> Any:
-        return network.apply({"params": gate}, probe.features(states, layer))
+        return network.apply({"params": gate}, *probe.features(states, layer))
 
     return tuple(vote(layer, gate) for layer, gate in enumerate(params["gates"]))
 

@@ -19,11 +19,14 @@ from diffmask_jax import probes
 from diffmask_jax.data.texts import Texts, read_lines, read_sst
 from diffmask_jax.divergences import CATEGORICAL
 from diffmask_jax.errors import UserError
-from diffmask_jax.files import write_atomically
+from diffmask_jax.files import remove_half_written, write_atomically
+from diffmask_jax.models.hub import Checkpoint
+from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.models.model import Model
 from diffmask_jax.objective import Game, mean_keep, mean_log_keep
 
 PACKAGES = ("diffmask_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers")
+FILES = ("config.json", "environment.json", "probe.safetensors", "validation.jsonl")
 PROBES = {"input": probes.input_probe, "hidden": probes.hidden_probe}
 SPARSITIES = {"log": mean_log_keep, "count": mean_keep}
 CHOICES = {
@@ -31,6 +34,7 @@ CHOICES = {
     "gate": tuple(PROBES),
     "sparsity": tuple(SPARSITIES),
     "layers": ("example", "batch"),
+    "precision": ("float32", "bfloat16"),
 }
 
 
@@ -63,6 +67,9 @@ class RunConfig:
     validation_texts: int = 256
     tolerance: float = 1.2
     min_agreement: float = 0.75
+    precision: str = "float32"
+    remat: bool = False
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -72,6 +79,14 @@ class RunConfig:
             raise UserError("training on texts needs --train FILE and --dev FILE, one text a line")
         if self.gate == "hidden" and self.layers == "example":
             raise UserError("the hidden probe masks one state a batch: use --layers batch")
+
+
+def load_model(config: RunConfig, moved: str | Path | None = None) -> Checkpoint:
+    """The classifier that a run is about, computing as the run does. moved: where it lies now.
+
+    Raises: UserError as `load_classifier` does.
+    """
+    return load_classifier(moved or config.model, config.precision, config.remat)
 
 
 def make_game(config: RunConfig, model: Model, width: int) -> Game:
@@ -101,6 +116,7 @@ def open_run(folder: Path, config: RunConfig) -> bool:
     Raises: UserError if the folder holds something else, or a run with another configuration.
     """
     file = folder / "config.json"
+    remove_half_written(folder, *FILES)
     if file.exists():
         stored = dataclasses.asdict(load_config(folder))
         asked = dataclasses.asdict(config)
@@ -116,7 +132,7 @@ def open_run(folder: Path, config: RunConfig) -> bool:
         return True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if {path.name for path in folder.iterdir()} - {"environment.json"}:  # killed right here
             raise UserError(f"{folder} is not empty and holds no run: choose another --out")
     except OSError as error:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from error

@@ -67,32 +67,42 @@ def _pair(params: Any) -> optax.LookaheadParams:
 def step(
     state: TrainState,
     key: Key[Array, ""],
-    clean: Clean,
+    batch: Any,
+    fetch: Callable[[Any], Clean],
     draw_layer: DrawLayer,
     *,
     game: Game,
     rates: Rates,
     model_params: Any,
     axes: Axes = (),
+    parts: int = 1,
 ) -> tuple[TrainState, Diagnostics]:
     """One move of both players: descend φ and b, ascend λ, then project λ onto [0, 200].
 
+    fetch: a batch, or a part of it -> its `Clean` pass, computed now or looked up.
     axes: the mesh axes that the batch is sharded along, inside `jax.shard_map`. An example's layer
     and gates depend on its row in the whole batch alone, so that any number of devices plays the
     same game.
+    parts: in how many, one after the other, to work through this device's rows, which it must
+    divide: the same step from less memory.
     """
     layer_key, gate_key = jax.random.split(jax.random.fold_in(key, state.step))
-    here = clean.logits.shape[0]
+    here = jax.tree.leaves(batch)[0].shape[0]
     rows = jax.lax.axis_index(axes) * here + jnp.arange(here)
     layer = draw_layer(layer_key, here * jax.lax.axis_size(axes))
     gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
-    found = gradient(
-        state.probe.fast, state.multipliers.fast,
-        jax.vmap(jax.random.fold_in, (None, 0))(gate_key, rows),
-        layer if isinstance(layer, int) or layer.ndim == 0 else layer[rows],
-        game=game, model_params=model_params, clean=clean,
-    )  # fmt: skip
-    (for_probe, for_multipliers), diagnostics = jax.lax.pmean(found, axes)
+
+    def found_on(part: Any) -> Any:
+        batch, rows = part
+        return gradient(
+            state.probe.fast, state.multipliers.fast,
+            jax.vmap(jax.random.fold_in, (None, 0))(gate_key, rows),
+            layer if isinstance(layer, int) or layer.ndim == 0 else layer[rows],
+            game=game, model_params=model_params, clean=fetch(batch),
+        )  # fmt: skip
+
+    found = jax.lax.pmean(_mean_over_parts(found_on, (batch, rows), parts), axes)
+    (for_probe, for_multipliers), diagnostics = found
     descent, primal = optimizers.primal(rates).update(for_probe, state.primal, state.probe)
     ascent, dual = optimizers.dual(rates).update(for_multipliers, state.dual, state.multipliers)
     return TrainState(
@@ -104,27 +114,35 @@ def step(
     ), diagnostics
 
 
+def _mean_over_parts(function: Callable[[Any], Any], whole: Any, parts: int) -> Any:
+    """The mean of what a function makes of equal parts of some arrays, one part at a time."""
+    if parts == 1:
+        return function(whole)
+    split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), whole)
+    of_one = jax.eval_shape(function, jax.tree.map(lambda a: a[0], split))
+    zero = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), of_one)
+
+    def add(total: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(part)), None
+
+    total, _ = jax.lax.scan(add, zero, split)
+    return jax.tree.map(lambda a: a / parts, total)
+
+
 def steps(
     state: TrainState,
     key: Key[Array, ""],
     batches: Any,
     fetch: Callable[[Any], Clean],
     draw_layer: DrawLayer,
-    *,
-    game: Game,
-    rates: Rates,
-    model_params: Any,
-    axes: Axes = (),
+    **given: Any,
 ) -> tuple[TrainState, Diagnostics]:
     """As many steps as `batches` has entries, in one program; diagnostics stacked along axis 0.
 
-    fetch: a batch -> its `Clean` pass, computed now or looked up. axes: as in `step`.
+    The other arguments are those of `step`.
     """
 
     def body(state: TrainState, batch: Any) -> tuple[TrainState, Diagnostics]:
-        return step(
-            state, key, fetch(batch), draw_layer,
-            game=game, rates=rates, model_params=model_params, axes=axes,
-        )  # fmt: skip
+        return step(state, key, batch, fetch, draw_layer, **given)
 
     return jax.lax.scan(body, state, batches)

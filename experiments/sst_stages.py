@@ -122,7 +122,7 @@ def train_all(configs: dict[Path, RunConfig], model: Checkpoint) -> None:
     data: tuple[list[Encoded], list[Encoded], CleanStates] | None = None
     for folder, config in configs.items():
         runs.open_run(folder, config)
-        if fitting.steps_done(folder) >= config.steps:
+        if fitting.is_finished(config, folder, fitting.steps_done(folder)):
             continue
         if data is None:
             limit = model.config.positions

@@ -42,7 +42,7 @@ def run(model: str, folder: Path, rounds: int) -> None:
     @jax.jit
     def step(state: training.TrainState, params: Any, clean: Clean, layer: Any) -> Any:
         return training.step(
-            state, jax.random.key(0), clean, lambda key, batch: layer,
+            state, jax.random.key(0), clean, lambda clean: clean, lambda key, batch: layer,
             game=game, rates=rates, model_params=params,
         )  # fmt: skip
 

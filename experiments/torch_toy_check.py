@@ -114,7 +114,7 @@ def _step_difference(case: Example, layer: int) -> float:
     @jax.jit
     def step(state: training.TrainState) -> training.TrainState:
         return training.step(
-            state, key, case.clean, lambda key, clean: layer,
+            state, key, case.clean, lambda clean: clean, lambda key, examples: layer,
             game=GAME, rates=RATES, model_params=case.params,
         )[0]  # fmt: skip
 

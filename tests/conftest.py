@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from diffmask_jax import probes, runs
 from diffmask_jax.models import bert, bert_weights, gru_files
+from diffmask_jax.models.bert_config import BertConfig
 
 VOCABULARY = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", "film", "plot", "act", "is", "was",
@@ -23,7 +24,7 @@ VOCABULARY = [
 ]  # fmt: skip
 LABELS = ("bad", "mixed", "good")
 # 20 positions: a text of 17 to 20 word pieces is padded to a length that no bucket has.
-CONFIG = bert.BertConfig(
+CONFIG = BertConfig(
     vocabulary=len(VOCABULARY), positions=20, segments=2, width=16, heads=2, blocks=2,
     intermediate=24, classes=len(LABELS),
 )  # fmt: skip
@@ -58,7 +59,7 @@ def pytest_configure(config):
     jax.config.update("jax_compilation_cache_dir", folder.name)
 
 
-def _save_bert(folder: Path, config: bert.BertConfig = CONFIG, seed: int = 12) -> Path:
+def _save_bert(folder: Path, config: BertConfig = CONFIG, seed: int = 12) -> Path:
     """A random BERT classifier as Hugging Face saves one, made without PyTorch.
 
     Its weights are far from their initial values, so that what it says depends on what it reads.

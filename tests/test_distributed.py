@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from diffmask_jax import cli, distributed
+from diffmask_jax import cli, distributed, preemption
 from diffmask_jax.distributed import Launch, launcher
 from diffmask_jax.errors import UserError
 
@@ -113,8 +113,8 @@ from diffmask_jax.run_log import RunLog
 
 training = RunLog.training
 
-def die(self, step, seen, bar):
-    training(self, step, seen, bar)
+def die(self, step, *arguments):
+    training(self, step, *arguments)
     if step >= {DEATH}:
         while not Path(sys.argv[1], "checkpoints", "{EVERY}").exists():
             time.sleep(0.05)
@@ -186,6 +186,56 @@ def restarted(killed, out, tiny_bert, texts_file, child_environment):
         for process in both:
             process.kill()
             process.wait()
+
+
+TERMINATED = """
+import os, signal, sys
+from diffmask_jax import cli
+from diffmask_jax.run_log import RunLog
+
+training = RunLog.training
+
+def terminate(self, step, *arguments):
+    training(self, step, *arguments)
+    if step == 8:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+if os.environ["JAX_PROCESS_ID"] == "1":
+    RunLog.training = terminate
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def finish(both: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
+    """Of each process: status, what it wrote, what it complained of."""
+    try:
+        written = [process.communicate(timeout=240) for process in both]
+        return [(p.returncode, *texts) for p, texts in zip(both, written, strict=True)]
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
+
+
+def test_sigterm_to_one_stops_both_at_one_step_and_the_same_command_goes_on(
+    restarted, out, tiny_bert, texts_file, child_environment, tmp_path
+):
+    """The second is told at step 8, when 10 is running; 12 carries the news, and 14 the end."""
+    arguments = arguments_of(tiny_bert, texts_file, tmp_path)
+    ends = finish(start_two(child_environment, "-c", TERMINATED, *arguments))
+    assert [status for status, _, _ in ends] == [preemption.STATUS] * 2, ends
+    (_, _, said), (_, _, whispered) = ends
+    assert "diffmask: stopped by SIGTERM after step 14: the same command goes on" in said
+    assert "SIGTERM" not in whispered
+    assert "Traceback" not in said + whispered
+
+    ends = finish(start_two(child_environment, "-m", "diffmask_jax.cli", *arguments))
+    assert [status for status, _, _ in ends] == [0, 0], ends
+    assert "goes on after step 14" in ends[0][2]
+    for name in ("probe.safetensors", "validation.jsonl"):
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+    for array, expected in zip(state_of(tmp_path), state_of(out), strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 def test_one_that_is_killed_ends_the_other_with_an_error_within_a_minute(killed):

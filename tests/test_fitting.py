@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
+import shutil
 import signal
-import subprocess
-import sys
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -12,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from tensorboardX.proto import event_pb2
 
-from diffmask_jax import cli, fitting, runs, training
+from diffmask_jax import clean_states, cli, compilations, fitting, preemption, runs, training
 from diffmask_jax.checkpoints import Checkpoints
+from diffmask_jax.run_log import RunLog
 
 STEPS, EVERY = 12, 4
 # Gates that open and shut within these few steps, and no probe too bad to be kept.
@@ -121,57 +125,216 @@ def test_a_run_on_the_treebank_trains_and_is_evaluated_with_its_labels(
 # --- stopping and going on -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("gate", "moment"), [("input", 4), ("hidden", 8)])
-def test_interrupted_before_a_checkpoint_the_same_command_goes_on(
+def scalars(folder: Path) -> dict[tuple[str, int], float]:
+    """(tag, step) -> value, as TensorBoard reads them: a new start purges what it replays."""
+    found: dict[tuple[str, int], float] = {}
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        content, at = file.read_bytes(), 0
+        while at < len(content):
+            (length,) = struct.unpack_from("<Q", content, at)
+            event = event_pb2.Event.FromString(content[at + 12 : at + 12 + length])
+            at += 12 + length + 4
+            if event.HasField("session_log"):
+                found = {key: value for key, value in found.items() if key[1] < event.step}
+            for value in event.summary.value:
+                assert (value.tag, event.step) not in found
+                found[value.tag, event.step] = value.simple_value
+    return found
+
+
+def stopping(monkeypatch, method: str, moment: int, stop: Callable[[], None]) -> None:
+    """Let something happen when the log is told of a step."""
+    original = getattr(RunLog, method)
+
+    def stopped(self, step, *arguments):
+        if step == moment:
+            stop()
+        original(self, step, *arguments)
+
+    monkeypatch.setattr(RunLog, method, stopped)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("gate", "moment"), [("input", 4), ("hidden", 12)])
+def test_interrupted_between_a_checkpoint_and_its_validation_the_same_command_goes_on(
     whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment
 ):
-    """At `moment` the validation is written and the probe kept, but the state never saved."""
-    save = Checkpoints.save
-
-    def interrupted(self, step, state):
-        if step == moment:
-            raise KeyboardInterrupt
-        save(self, step, state)
-
+    """At `moment` the state is saved, which may be the last one, but nothing is said of it."""
     again = command(tiny_bert, texts_file, tmp_path, gate)
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", interrupted)
+        stopping(patch, "validation", moment, interrupt)
         assert cli.main(again) == 130
     assert capsys.readouterr().err == "diffmask: interrupted\n"
-    assert validations(tmp_path)[-1]["step"] == moment
+    assert fitting.steps_done(tmp_path) == moment
 
     assert cli.main(again) == 0
-    assert capsys.readouterr().err == f"the run in {tmp_path} goes on after step {moment - EVERY}\n"
+    assert capsys.readouterr().err == f"the run in {tmp_path} goes on after step {moment}\n"
     assert_same_run(tmp_path, whole[gate])
+    assert scalars(tmp_path) == scalars(whole[gate])
 
 
-KILLED = """
-import os, signal, sys
-from diffmask_jax import cli
-from diffmask_jax.checkpoints import Checkpoints
-
-save = Checkpoints.save
-
-def save_and_die(self, step, state):
-    save(self, step, state)
-    if step == 8:
-        os.kill(os.getpid(), signal.SIGKILL)  # while the checkpoint is being written
-
-Checkpoints.save = save_and_die
-cli.main(sys.argv[1:])
-"""
-
-
-def test_killed_in_the_middle_of_a_checkpoint_the_same_command_goes_on(
-    whole, tiny_bert, texts_file, tmp_path
+def test_interrupted_before_the_first_checkpoint_the_same_command_starts_again(
+    whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
     again = command(tiny_bert, texts_file, tmp_path)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    killed = subprocess.run([sys.executable, "-c", KILLED, *again], env=environment, timeout=120)
-    assert killed.returncode == -signal.SIGKILL
-    assert Checkpoints(tmp_path / "checkpoints").latest() in (4, 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", lambda *_: interrupt())
+        assert cli.main(again) == 130
     assert cli.main(again) == 0
+    assert capsys.readouterr().err.endswith(f"the run in {tmp_path} goes on after step 0\n")
     assert_same_run(tmp_path, whole["input"])
+
+
+@pytest.mark.parametrize(
+    ("gate", "moment", "told", "step"),
+    [("input", 4, "validation", 6), ("input", 2, "training", 4), ("hidden", 4, "training", 4)],
+)
+def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
+    whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment, told, step
+):
+    """After the call that runs meanwhile, and without the validation that may be due."""
+    again = command(tiny_bert, texts_file, tmp_path, gate)
+    with monkeypatch.context() as patch:
+        stopping(patch, told, moment, terminate)
+        assert cli.main(again) == preemption.STATUS
+    assert fitting.steps_done(tmp_path) == step
+    line = f"diffmask: stopped by SIGTERM after step {step}: the same command goes on\n"
+    assert capsys.readouterr().err == line
+    assert (tmp_path / "validation.jsonl").exists() == (step == 6)
+
+    assert cli.main(again) == 0
+    assert f"goes on after step {step}\n" in capsys.readouterr().err
+    assert_same_run(tmp_path, whole[gate])
+    assert scalars(tmp_path) == scalars(whole[gate])
+
+
+def test_sigterm_before_the_first_step_ends_at_once(
+    tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(runs, "open_run", lambda *_: terminate())
+    assert cli.main(command(tiny_bert, texts_file, tmp_path / "run")) == preemption.STATUS
+    assert capsys.readouterr().err == "diffmask: stopped by SIGTERM: the same command goes on\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_saves_by_the_clock_change_nothing(whole, tiny_bert, texts_file, tmp_path, monkeypatch):
+    saved = []
+    save = Checkpoints.save
+    monkeypatch.setattr(preemption, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(
+        Checkpoints, "save", lambda self, step, state: (saved.append(step), save(self, step, state))
+    )
+    assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 0
+    assert saved == [2, 4, 6, 8, 10, 12]
+    assert_same_run(tmp_path, whole["input"])
+    assert scalars(tmp_path) == scalars(whole["input"])
+
+
+def test_a_process_killed_while_it_opened_the_run_leaves_no_obstacle(
+    whole, tiny_bert, texts_file, tmp_path
+):
+    shutil.copy(whole["input"] / "environment.json", tmp_path)
+    (tmp_path / ".config.json.0123abcd.tmp").write_text("{")
+    assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 0
+    assert_same_run(tmp_path, whole["input"])
+    assert not list(tmp_path.glob(".*"))
+
+
+# --- damage ----------------------------------------------------------------------------------
+
+
+def damage(folder: Path, step: int) -> None:
+    (folder / "checkpoints" / str(step) / "default" / "_METADATA").unlink()
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    whole, tiny_bert, texts_file, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole["input"], run)
+    damage(run, 12)
+    assert cli.main(command(tiny_bert, texts_file, run)) == 0
+    told, after = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"the checkpoint {run / 'checkpoints' / '12'} is damaged (")
+    assert after == f"the run in {run} goes on after step 8"
+    assert_same_run(run, whole["input"])
+    assert scalars(run) == scalars(whole["input"])
+
+
+def test_with_damaged_checkpoints_alone_a_run_does_not_begin_anew(
+    whole, tiny_bert, texts_file, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole["input"], run)
+    damage(run, 12)
+    damage(run, 8)
+    for _ in range(2):
+        assert cli.main(command(tiny_bert, texts_file, run)) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"diffmask: no whole checkpoint is left in {run / 'checkpoints'}")
+    assert validations(run) == validations(whole["input"])
+
+
+def test_a_damaged_list_of_validations_is_told(whole, tiny_bert, texts_file, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(whole["input"], run)
+    (run / "validation.jsonl").write_bytes(b"\0\0")
+    assert cli.main(command(tiny_bert, texts_file, run)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"diffmask: {run / 'validation.jsonl'} is damaged (")
+    assert error.count("\n") == 1
+
+
+# --- waste -----------------------------------------------------------------------------------
+
+
+def test_a_warm_run_compiles_nothing(tiny_bert, tmp_path, monkeypatch, capsys):
+    """Of two lengths, with validations, checkpoints by the clock, and a trace in between."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the film is great fun\n" * 8 + "not very bad " * 6 + "\n" + "a fun plot " * 6)
+    compiled: list[int] = [0]
+
+    def hear(event, *_, **__):
+        compiled[-1] += event == compilations.COMPILED
+
+    monkeypatch.setattr(preemption, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(fitting, "_keep_if_best", lambda *_: compiled.append(0))
+    small = "--steps 24 --steps-per-call 1 --validate-every 8 --batch-size 2 --profile"
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    try:
+        cli.main([*command(tiny_bert, texts, tmp_path / "run"), *small.split()])
+    finally:
+        jax.monitoring.unregister_event_duration_listener(hear)
+    lengths = {
+        padding for (tag, _), padding in scalars(tmp_path / "run").items() if "padding" in tag
+    }
+    assert len(lengths) > 1
+    assert compiled[0] > 3 and compiled[1:] == [0, 0, 0]
+    printed, told = capsys.readouterr()
+    share, programs = re.search(
+        r"padding ([\d.]+)% of positions; (\d) programs compiled, 0 after warm-up", printed
+    ).groups()
+    assert 5 < float(share) < 60 and int(programs) >= 3  # two lengths, and the validation's
+    (trace,) = (tmp_path / "run").rglob("*.xplane.pb")
+    assert b"jit_advance" in trace.read_bytes()
+    assert f"4 calls are traced in {tmp_path / 'run'}/plugins/profile: xprof" in told
+
+
+def test_states_beyond_memory_are_refused_before_anything_is_written(
+    tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(clean_states, "_free_memory", lambda: 1000)
+    out = tmp_path / "run"
+    assert cli.main(command(tiny_bert, texts_file, out, "input", "--cache-states")) == 2
+    assert "clean states of 8 texts need 0.0 GiB" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_the_command_of_a_finished_run_says_so_and_changes_nothing(
@@ -212,16 +375,16 @@ def test_no_checkpoint_holds_what_is_not_finite(
     tiny_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
     """The diagnostics of a step are of the state before it: the last update may have spoiled it."""
-    play = fitting._play
+    play = fitting.play
 
     def spoil(state):
         return state._replace(probe=jax.tree.map(lambda x: x * jnp.nan, state.probe))
 
     def spoiling(*arguments):
-        for state in play(*arguments):
-            yield spoil(state) if state.step >= 8 else state
+        for state, notice in play(*arguments):
+            yield (spoil(state) if state.step >= 8 else state), notice
 
-    monkeypatch.setattr(fitting, "_play", spoiling)
+    monkeypatch.setattr(fitting, "play", spoiling)
     assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 2
     assert "not finite at step 8" in capsys.readouterr().err
     assert fitting.steps_done(tmp_path) == 4

@@ -14,13 +14,22 @@ PACKAGE = Path(diffmask_jax.__file__).parent
 # From the bottom up. A room, that is a module or a folder, may import the rooms of the floors
 # below it and what lies in itself; rooms on one floor do not know of one another.
 FLOORS = [
-    {"errors", "hard_concrete", "divergences", "masking", "lagrangian", "optimizers"},
-    {"files", "models", "attribution", "compile_cache", "devices", "distributed"},
-    {"render", "data", "probes"},
+    {"errors", "preemption", "hard_concrete", "divergences", "masking", "lagrangian", "optimizers"},
+    {
+        "files",
+        "models",
+        "attribution",
+        "compile_cache",
+        "huge_pages",
+        "devices",
+        "distributed",
+        "prefetch",
+    },
+    {"render", "data", "probes", "compilations", "profiling"},
     {"objective"},
     {"training", "analysis", "runs", "checkpoints", "clean_states", "recipes", "run_log"},
-    {"explanation", "fitting", "finetuning"},
-    {"explainer"},
+    {"explanation", "calls", "finetuning"},
+    {"explainer", "fitting"},
     {"evaluation", "presenting", "comparing", "options"},
     {"cli"},
 ]

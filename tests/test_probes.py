@@ -56,6 +56,14 @@ def test_a_gate_network_is_its_formula():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_what_a_gate_network_reads_may_come_in_parts():
+    params = make("input")["gates"][2]
+    found = gate_logits({"params": params}, STATES[0], STATES[2])
+    together = np.concatenate([np.float64(STATES[0]), np.float64(STATES[2])], axis=-1)
+    np.testing.assert_allclose(found, by_hand(params, together), rtol=1e-5, atol=1e-5)
+    assert {len(PROBES[name].features(STATES, 2)) for name in PROBES} == {1, 2}
+
+
 def test_only_the_direction_of_a_kernels_columns_counts():
     params = make("hidden")["gates"][0]
     expected = gate_logits({"params": params}, STATES[0])

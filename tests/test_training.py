@@ -74,7 +74,7 @@ def many(state, batches):
 @jax.jit
 def one(state, batch):
     return training.step(
-        state, KEY, clean_pass(GAME, None, batch), one_of_two,
+        state, KEY, batch, functools.partial(clean_pass, GAME, None), one_of_two,
         game=GAME, rates=RATES, model_params=None,
     )  # fmt: skip
 
@@ -127,6 +127,45 @@ def test_every_step_draws_its_own_layer_and_gates():
     seen = [one(state._replace(step=jnp.asarray(number)), batch)[1] for number in range(8)]
     assert {float(s.multiplier) for s in seen} == {1.0, 2.0}
     assert len({float(s.divergence) for s in seen}) == 8
+
+
+def test_a_batch_worked_through_in_parts_makes_the_same_step():
+    batch = jax.tree.map(lambda a: a[0], draw_chunk(0)[0])
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def play(state, batch, parts):
+        return training.step(
+            state, KEY, batch, functools.partial(clean_pass, GAME, None), one_of_two,
+            game=GAME, rates=RATES, model_params=None, parts=parts,
+        )  # fmt: skip
+
+    whole, seen = play(half_open(), batch, 1)
+    for parts in (2, B):
+        state, told = play(half_open(), batch, parts)
+        close = functools.partial(np.testing.assert_allclose, atol=1e-5)
+        jax.tree.map(close, state.primal, whole.primal)  # moments of the gradients
+        jax.tree.map(close, (told, state.multipliers), (seen, whole.multipliers))
+    sizes = [a.shape[0] for a in fetched_batches(parts=4)]
+    assert set(sizes) == {B // 4}
+
+
+def fetched_batches(parts: int) -> list[Array]:
+    """The valid positions of every batch whose clean pass a step asks for, as it is traced."""
+    asked = []
+
+    def fetch(batch):
+        asked.append(batch.valid)
+        return clean_pass(GAME, None, batch)
+
+    batch = jax.tree.map(lambda a: a[0], draw_chunk(0)[0])
+    jax.eval_shape(
+        lambda state: training.step(
+            state, KEY, batch, fetch, one_of_two,
+            game=GAME, rates=RATES, model_params=None, parts=parts,
+        ),
+        half_open(),
+    )  # fmt: skip
+    return asked
 
 
 # --- both players ----------------------------------------------------------------------------

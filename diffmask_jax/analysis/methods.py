@@ -40,8 +40,11 @@ Method = Callable[[Key[Array, ""], Explained], Array]
 def explained(
     model: Model, family: Family, params: Any, clean: Clean, noise: Statistics, layer: Any
 ) -> Explained:
-    """One state of a model, by an int or, where the states have equal shape, a traced number."""
-    state = probes.at_layer(clean.states, layer)
+    """One state of a model, by an int or, where the states have equal shape, a traced number.
+
+    In float32, whatever the model computes in: it is steps along the state that methods add up.
+    """
+    state = probes.at_layer(clean.states, layer).astype(jnp.float32)
     return Explained(
         clean, state, lambda h: model.logits_from(params, clean.inputs, h, layer), family, noise
     )

@@ -29,7 +29,8 @@ class Moments(NamedTuple):
 
 
 def moments(state: Float[Array, "N T D"], valid: Bool[Array | np.ndarray, "N T"]) -> Moments:
-    """The moments of one batch's valid positions."""
+    """The moments of one batch's valid positions, in float32 whatever the state's type."""
+    state = state.astype(jnp.float32)
     n = jnp.sum(valid).astype(state.dtype)
     weight = valid[..., None].astype(state.dtype)
     mean = jnp.sum(weight * state, axis=(0, 1)) / jnp.maximum(n, 1)

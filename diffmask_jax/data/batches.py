@@ -1,5 +1,6 @@
 """Tokenised texts as batches of few shapes: little padding, and nothing compiles twice."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -75,11 +76,9 @@ def shuffled(
     Raises: UserError if there are fewer texts than one batch.
     """
     check_fills(texts, batch)
-    lengths = [padded_length(len(text.ids), limit) for text in texts]
+    lengths = np.array([padded_length(len(text.ids), limit) for text in texts])
     chunks = _chunks(lengths, steps * batch, seed)
-    for number, (length, chosen) in enumerate(chunks):
-        if number < start:
-            continue
+    for length, chosen in itertools.islice(chunks, start, None):
         indices = np.reshape(chosen, (steps, batch))[:, rows]
         inputs = pad([texts[i] for i in indices.flat], length)
         yield Batch(
@@ -94,13 +93,25 @@ def check_fills(texts: Sequence[Encoded], batch: int) -> None:
         raise UserError(f"{len(texts)} texts do not fill one batch of {batch}: lower --batch-size")
 
 
-def _chunks(lengths: Sequence[int], size: int, seed: int) -> Iterator[tuple[int, list[int]]]:
-    queues: dict[int, list[int]] = {}
+def _chunks(
+    lengths: Int[np.ndarray, " N"], size: int, seed: int
+) -> Iterator[tuple[int, Int[np.ndarray, " C"]]]:
+    """(length, `size` texts of it), in the order in which the queues of an epoch fill up.
+
+    An epoch is a few operations on arrays, so that a million steps are passed over in seconds.
+    """
+    queues = {int(length): np.zeros(0, np.int64) for length in np.unique(lengths)}
     rng = np.random.default_rng(seed)
     while True:
-        for index in rng.permutation(len(lengths)):
-            queue = queues.setdefault(lengths[index], [])
-            queue.append(int(index))
-            if len(queue) == size:
-                yield lengths[index], queue
-                queues[lengths[index]] = []
+        order = rng.permutation(len(lengths))
+        full = []
+        for length, left_over in queues.items():
+            places = np.flatnonzero(lengths[order] == length)
+            queue = np.concatenate([left_over, order[places]])
+            ends = range(size, len(queue) + 1, size)
+            full += [
+                (places[end - 1 - len(left_over)], length, queue[end - size : end]) for end in ends
+            ]
+            queues[length] = queue[len(ends) * size :]
+        for _, length, chosen in sorted(full, key=lambda chunk: chunk[0]):
+            yield length, chosen

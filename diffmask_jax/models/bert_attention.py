@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffmask_jax.models.bert import BertConfig, BertInputs, padding_bias
+from diffmask_jax.models.bert import BertInputs
+from diffmask_jax.models.bert_config import BertConfig
+from diffmask_jax.models.bert_parts import padding_bias
 from diffmask_jax.models.model import Params, States
 
 

@@ -6,16 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from diffmask_jax.models.bert import (
-    BertConfig,
-    BertInputs,
-    Block,
-    Embeddings,
-    Head,
-    check_length,
-    padding_bias,
-    word_embedding,
-)
+from diffmask_jax.models.bert import BertInputs, check_length
+from diffmask_jax.models.bert_config import BertConfig
+from diffmask_jax.models.bert_parts import Block, Embeddings, Head, padding_bias, word_embedding
 from diffmask_jax.models.classifier_training import TrainingLogits
 from diffmask_jax.models.model import Params
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from diffmask_jax.models.bert import BertInputs, check_rates
+from diffmask_jax.models.bert import BertInputs
+from diffmask_jax.models.bert_config import check_rates
 from diffmask_jax.models.classifier_training import TrainingLogits
 from diffmask_jax.models.gru import GRU
 from diffmask_jax.models.initializers import dense

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
+from diffmask_jax.errors import UserError
 from diffmask_jax.models import hub
 from diffmask_jax.models.bert_weights import word_params
 from diffmask_jax.models.description import (
@@ -64,11 +66,19 @@ def fresh_gru(embeddings: str | Path, labels: Sequence[str], seed: int = 0) -> C
     return _checkpoint(folder, config, tuple(labels), init(jax.random.key(seed), config, word))
 
 
-def load_gru(name_or_path: str | Path) -> Checkpoint:
+def load_gru(
+    name_or_path: str | Path, dtype: DTypeLike = jnp.float32, remat: bool = False
+) -> Checkpoint:
     """The GRU classifier that `save_gru` left in a folder, or under a hub id.
 
-    Raises: UserError if it cannot be had, lacks a file or holds a damaged one.
+    Raises: UserError if it cannot be had, lacks a file or holds a damaged one; or if it is asked to
+        compute as only a BERT can, in another type than float32 or with `remat`.
     """
+    if jnp.dtype(dtype) != jnp.float32 or remat:
+        raise UserError(
+            f"{name_or_path} is a GRU, which computes in float32 and keeps little: train without "
+            "--precision and --remat"
+        )
     folder = find_folder(name_or_path)
     found = read_description(folder, [MODEL_TYPE])
     labels = class_names(found.get("id2label"))

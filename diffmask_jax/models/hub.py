@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import USUAL_DROPOUT, BertConfig, Dropout, bert_classifier
+from diffmask_jax.models.bert import bert_classifier
+from diffmask_jax.models.bert_config import USUAL_DROPOUT, BertConfig, Dropout
 from diffmask_jax.models.bert_weights import bert_params, with_fresh_head
 from diffmask_jax.models.description import (
     Description,
@@ -45,7 +48,7 @@ class Checkpoint(NamedTuple):
     """A pretrained classifier.
 
     Attributes:
-        model: the network; `bert_classifier(config, dtype)` makes a BERT for another type.
+        model: the network.
         params: its float32 parameters.
         tokenizer: transformers' fast tokenizer; it neither truncates nor pads.
         config: its sizes.
@@ -61,18 +64,23 @@ class Checkpoint(NamedTuple):
     path: str
 
 
-def load_bert(name_or_path: str | Path) -> Checkpoint:
+def load_bert(
+    name_or_path: str | Path, dtype: DTypeLike = jnp.float32, remat: bool = False
+) -> Checkpoint:
     """The BERT sequence classifier in a Hugging Face folder or under a hub id.
 
     A folder of that name goes before the hub. Weights may be safetensors (sharded or not), Flax
     msgpack, or, where PyTorch is installed, a .bin file; float32 parameters come out.
+
+    dtype, remat: how the model computes, as for `bert_classifier`.
 
     Raises: UserError if the folder or the hub's copy cannot be had, lacks a file or holds a damaged
         one, or if the model is not an absolute-position BERT with a classification head.
     """
     folder = find_folder(name_or_path)
     config, labels = read_config(folder)
-    return _checkpoint(folder, read_weights(folder), config, labels)
+    found = _checkpoint(folder, read_weights(folder), config, labels)
+    return found._replace(model=bert_classifier(config, dtype, remat))
 
 
 def load_encoder(name_or_path: str | Path, labels: Sequence[str], seed: int = 0) -> Checkpoint:

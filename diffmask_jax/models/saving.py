@@ -9,7 +9,7 @@ from pathlib import Path
 import safetensors.numpy
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertConfig
+from diffmask_jax.models.bert_config import BertConfig
 from diffmask_jax.models.bert_weights import pytorch_name
 from diffmask_jax.models.description import Description, describe_class_names
 from diffmask_jax.models.hub import MODEL_TYPE, SIZES, Checkpoint

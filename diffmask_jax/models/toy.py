@@ -69,11 +69,12 @@ def _apply(module: nn.Module, params: Any, *inputs: Any) -> Any:
 
 
 def _feed_forward(params: Any, inputs: ToyInputs, embedded: Array) -> Array:
+    """`_FeedForward` of [query; embedded]; the query's part of the product once an example."""
+    first, second = params["feed_forward"]["Dense_1"], params["feed_forward"]["Dense_0"]
     query = _apply(_Embedding(), params["query"], inputs.query)
-    query = jnp.reshape(query, (-1, 1, 2 * WIDTH))
-    query = jnp.broadcast_to(query, (*embedded.shape[:2], 2 * WIDTH))
-    x = jnp.concatenate([query, embedded], axis=-1)
-    return _apply(_FeedForward(), params["feed_forward"], x)
+    query = jnp.reshape(query, (-1, 1, 2 * WIDTH)) @ first["kernel"][: 2 * WIDTH]
+    x = jnp.tanh(query + embedded @ first["kernel"][2 * WIDTH :] + first["bias"])
+    return x @ second["kernel"] + second["bias"]
 
 
 def _count(params: Any, inputs: ToyInputs, state: Array) -> Array:

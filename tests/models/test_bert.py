@@ -11,14 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import (
-    ACTIVATIONS,
-    BertConfig,
-    BertInputs,
-    bert_classifier,
-    init,
-    padding_bias,
-)
+from diffmask_jax.models.bert import BertInputs, bert_classifier, init
+from diffmask_jax.models.bert_config import ACTIVATIONS, BertConfig
+from diffmask_jax.models.bert_parts import padding_bias
 from diffmask_jax.models.hub import load_bert
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
@@ -206,7 +201,15 @@ def matrix_products(layer) -> int:
     jaxpr = jax.make_jaxpr(MODEL.logits_from, static_argnums=3 if isinstance(layer, int) else ())(
         PARAMS, INPUTS, jnp.zeros((B, T, CONFIG.width)), layer
     )
-    return sum(equation.primitive.name == "dot_general" for equation in jaxpr.eqns)
+    return sum(primitive == "dot_general" for primitive, _ in unconditional(jaxpr.jaxpr))
+
+
+def unconditional(jaxpr):
+    """(name, shape of the result) of what runs whatever the numbers are."""
+    for equation in jaxpr.eqns:
+        if "policy" in equation.params:  # jax.checkpoint, whose primitive has had several names
+            yield from unconditional(equation.params["jaxpr"])
+        yield equation.primitive.name, equation.outvars[0].aval.shape
 
 
 def test_blocks_below_the_layer_are_not_computed():
@@ -215,6 +218,35 @@ def test_blocks_below_the_layer_are_not_computed():
     assert matrix_products(STATES - 2) == in_head + in_block
     assert matrix_products(0) == in_head + CONFIG.blocks * in_block
     assert matrix_products(jnp.asarray(0)) == in_head
+
+
+def test_of_the_last_block_only_what_the_head_reads_is_computed():
+    def positions(layer):
+        state = jnp.zeros((B, T, CONFIG.width))
+        jaxpr = jax.make_jaxpr(lambda h: MODEL.logits_from(PARAMS, INPUTS, h, layer))(state)
+        wide = [shape[1] for _, shape in unconditional(jaxpr.jaxpr)
+                if shape[-1:] == (CONFIG.intermediate,) and len(shape) == 3]  # fmt: skip
+        return set(wide)
+
+    assert positions(STATES - 2) == {1}
+    assert positions(STATES - 3) == {T, 1}
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_what_the_backward_pass_keeps_changes_time_alone(remat):
+    """As a rule only attention's scores are computed again; with remat, every product is."""
+    model = bert_classifier(CONFIG, remat=remat)
+
+    def score(state):
+        return jnp.sum(jnp.sin(model.logits_from(PARAMS, INPUTS, state, 0)))
+
+    _, states = clean_pass(PARAMS, INPUTS)
+    gradient = jax.jit(jax.grad(score))
+    np.testing.assert_allclose(gradient(states[0]), gradient_static(states[0], 0), atol=1e-5)
+    products = str(jax.make_jaxpr(jax.grad(score))(states[0])).count("= dot_general")
+    forward, backward, in_head = 6 + 2, 6 + 4, 2 + 2
+    again = 8 if remat else 1
+    assert products == in_head + CONFIG.blocks * (forward + backward + again)
 
 
 # --- padding ---------------------------------------------------------------------------------

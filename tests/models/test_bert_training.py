@@ -9,7 +9,8 @@ import pytest
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models import bert
-from diffmask_jax.models.bert import BertConfig, BertInputs, Dropout, bert_classifier
+from diffmask_jax.models.bert import BertInputs, bert_classifier
+from diffmask_jax.models.bert_config import BertConfig, Dropout
 from diffmask_jax.models.bert_training import training_logits
 from diffmask_jax.models.hub import Checkpoint
 from diffmask_jax.models.saving import save_bert

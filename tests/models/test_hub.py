@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import Dropout
+from diffmask_jax.models.bert_config import Dropout
 from diffmask_jax.models.hub import load_bert, load_encoder, read_tokenizer
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"

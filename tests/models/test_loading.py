@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertConfig
+from diffmask_jax.models.bert_config import BertConfig
 from diffmask_jax.models.gru_classifier import GruConfig
 from diffmask_jax.models.gru_files import load_gru
 from diffmask_jax.models.hub import load_bert

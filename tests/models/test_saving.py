@@ -15,7 +15,7 @@ import safetensors.numpy
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.errors import UserError
 from diffmask_jax.models import saving
-from diffmask_jax.models.bert import Dropout
+from diffmask_jax.models.bert_config import Dropout
 from diffmask_jax.models.hub import Checkpoint, load_bert, load_encoder
 from diffmask_jax.models.saving import save_bert
 

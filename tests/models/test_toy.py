@@ -38,6 +38,14 @@ def test_states_are_the_embedded_digits_and_the_two_hidden_numbers():
     np.testing.assert_array_equal(states[0], table[INPUTS.digits])
 
 
+def test_the_feed_forward_layers_read_query_and_digit():
+    query = PARAMS["query"]["Embed_0"]["embedding"][INPUTS.query].reshape(B, 1, 2 * 64)
+    digits = PARAMS["digit"]["Embed_0"]["embedding"][INPUTS.digits]
+    both = jnp.concatenate([jnp.broadcast_to(query, (B, T, 2 * 64)), digits], axis=-1)
+    expected = toy._FeedForward().apply({"params": PARAMS["feed_forward"]}, both)
+    np.testing.assert_allclose(clean(PARAMS, INPUTS)[1][1], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("layer", [0, 1])
 def test_resuming_from_a_clean_state_gives_the_clean_logits(layer):
     logits, states = clean(PARAMS, INPUTS)

@@ -1,0 +1,16 @@
+"""Memory in huge pages: small ones cost a training step on a CPU a tenth of its time and more."""
+
+import os
+import sys
+
+
+def use_huge_pages() -> None:
+    """Start this program again with glibc's huge pages on, unless the user has tuned glibc.
+
+    glibc reads its tunables before Python runs, so that nothing later than this can ask for them.
+    Every pass takes its memory anew, hundreds of megabytes of it, which are then mapped 2 MiB at a
+    time instead of 4 KiB. Elsewhere than on Linux nothing happens.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, sys.orig_argv)
