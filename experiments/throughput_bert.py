@@ -15,7 +15,7 @@ from diffmask_jax.clean_states import CleanStates
 from diffmask_jax.data.wordpieces import Encoded
 from experiments import throughput_torch, torch_bert_check
 from experiments.report import Claim, claim
-from experiments.throughput_course import Chunk, Setup, chunks, deal
+from experiments.throughput_course import Chunk, Setup, chunks, deal, first_step
 from experiments.throughput_flops import matrix_rate, needed_flops
 from experiments.throughput_ours import ours
 from experiments.throughput_race import Contender, Laps, race, ratio_claim, ratios, spread
@@ -59,7 +59,7 @@ class Finish(NamedTuple):
 
 def settle_threads(setup: Setup, texts: Sequence[Encoded]) -> dict[str, Any]:
     """Give PyTorch the number of threads that suits it best; says which, and the seconds."""
-    chunk = next(chunks(setup, texts))
+    chunk = first_step(next(chunks(setup, texts)))
     most = os.cpu_count() or 1
     if throughput_torch.DEVICE != "cpu":
         throughput_torch.settle(torch.get_num_threads())
@@ -69,8 +69,8 @@ def settle_threads(setup: Setup, texts: Sequence[Encoded]) -> dict[str, Any]:
 
 
 def heats(setup: Setup, precision: str, chunk: Chunk, tries: int = 3) -> Fastest:
-    """PyTorch's fastest way on one chunk."""
-    return Fastest(*throughput_torch.fastest(setup, precision, chunk, tries))
+    """PyTorch's fastest way to take the first step of a chunk."""
+    return Fastest(*throughput_torch.fastest(setup, precision, first_step(chunk), tries))
 
 
 def keep_passes(setup: Setup, texts: Sequence[Encoded]) -> CleanStates:
