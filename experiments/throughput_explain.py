@@ -34,7 +34,7 @@ from experiments.throughput_race import Section, ratio_claim, spread
 from experiments.torch_bert_explain import integrated_gradients
 from experiments.torch_bert_steps import Way
 
-SENTENCES, SAMPLE, STEPS, BATCH = 1000, 6, 50, 32
+SENTENCES, SAMPLE, STEPS, BATCH = 1000, 4, 50, 32
 ROUNDS = 3
 GOAL, LIMIT = 100.0, 1e-3
 PROBE, OURS, TORCH = "DiffMask, ours", "integrated gradients, ours", "integrated gradients, PyTorch"

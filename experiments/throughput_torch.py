@@ -68,9 +68,11 @@ def whole_float32() -> Iterator[None]:
     """Float32 products without short cuts, in both frameworks; a CPU takes none anyway."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
-    with jax.default_matmul_precision("highest"):
-        yield
-    torch.set_float32_matmul_precision(before)
+    try:
+        with jax.default_matmul_precision("highest"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def network(setup: Setup, precision: str) -> Network:
