@@ -66,14 +66,14 @@ class Finish(NamedTuple):
     share: dict[str, float]
 
 
-def settle_threads(setup: Setup, texts: Sequence[Encoded]) -> dict[str, Any]:
+def settle_threads(setup: Setup, texts: Sequence[Encoded], tries: int = 3) -> dict[str, Any]:
     """Give PyTorch the number of threads that suits it best; says which, and the seconds."""
     chunk = first_step(next(chunks(setup, texts)))
     most = os.cpu_count() or 1
     if throughput_torch.DEVICE != "cpu":
         throughput_torch.settle(torch.get_num_threads())
         return {"threads": torch.get_num_threads(), "seconds": {}}
-    threads, seconds = throughput_torch.best_threads(setup, chunk, most)
+    threads, seconds = throughput_torch.best_threads(setup, chunk, most, tries)
     return {"threads": threads, "seconds": seconds}
 
 

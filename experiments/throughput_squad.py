@@ -54,9 +54,9 @@ def run(
     first = setups[precisions[0]]
     rates = throughput_bert.rates(precisions)
     with timer.part("SQuAD: PyTorch's threads and heats"):
-        threads = throughput_bert.settle_threads(first, texts)
-        chunk = next(chunks(first, texts))
         tries = 3 if on_gpu else 1
+        threads = throughput_bert.settle_threads(first, texts, tries)
+        chunk = next(chunks(first, texts))
         fastest = {p: throughput_bert.heats(s, p, chunk, tries) for p, s in setups.items()}
     with timer.part("SQuAD: race"):
         field = Field(setups, texts, fastest, {}, rates)

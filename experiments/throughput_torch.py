@@ -156,15 +156,16 @@ def fastest(
     return name, found[name], heats
 
 
-def best_threads(setup: Setup, chunk: Chunk, most: int) -> tuple[int, dict[int, float]]:
+def best_threads(
+    setup: Setup, chunk: Chunk, most: int, tries: int = TRIES
+) -> tuple[int, dict[int, float]]:
     """1 or all of the cores, whichever takes a chunk in less time."""
     frozen, way = network(setup, "float32"), ways("float32")["lean"]
     seconds = {}
     for threads in sorted({1, most}):
         settle(threads)
         contender = lean(setup, frozen, way)
-        contender.run(chunk)
-        seconds[threads] = min(lap(contender, [chunk]).seconds for _ in range(TRIES))
+        seconds[threads] = min(lap(contender, [chunk]).seconds for _ in range(tries))
     best = min(seconds, key=lambda threads: seconds[threads])
     settle(best)
     return best, seconds
