@@ -4,7 +4,6 @@ import functools
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,7 +25,7 @@ from experiments import (  # noqa: E402
     throughput_torch,
     torch_bert_check,
 )
-from experiments.throughput_course import chunks, layers_of, prepare  # noqa: E402
+from experiments.throughput_course import chunks, first_step, layers_of, prepare  # noqa: E402
 from experiments.torch_bert import run_block  # noqa: E402
 
 BATCH = 2
@@ -110,17 +109,15 @@ def test_pytorch_plays_the_layers_that_training_draws(case, number):
     count = len(setup.game.model.layers)
     step = number * setup.config.steps_per_call
     state = training.init(setup.probe, count, setup.rates)._replace(step=np.int32(step))
-    inputs = jax.tree.map(lambda array: jnp.asarray(array[0]), chunk.batch.inputs)
 
     @jax.jit
-    def play(state, params, inputs):
-        clean = clean_pass(setup.game, params, inputs)
-        return training.step(
-            state, setup.key, clean, setup.draw_layer,
-            game=setup.game, rates=setup.rates, model_params=params,
+    def play(state, params, batches):
+        return training.steps(
+            state, setup.key, batches, functools.partial(clean_pass, setup.game, params),
+            setup.draw_layer, game=setup.game, rates=setup.rates, model_params=params,
         )[0]  # fmt: skip
 
-    after = play(state, setup.checkpoint.params, inputs)
+    after = play(state, setup.checkpoint.params, first_step(chunk).batch.inputs)
     (moved,) = np.flatnonzero(np.asarray(after.multipliers.fast) != 1)
     assert moved == layers_of(setup, number)[0]
 
