@@ -110,6 +110,12 @@ def layers_of(setup: Setup, number: int) -> Int[np.ndarray, "steps ..."]:
     return np.asarray(jax.vmap(draw)(steps))
 
 
+def first_step(chunk: Chunk) -> Chunk:
+    """Only the first step of a chunk."""
+    inputs = jax.tree.map(lambda array: array[:1], chunk.batch.inputs)
+    return Chunk(chunk.number, Batch(chunk.batch.indices[:1], inputs), chunk.layers[:1])
+
+
 def longest(setup: Setup, texts: Sequence[Encoded], first: int = 8) -> Chunk:
     """Of the first chunks of the stream: the one that takes the most memory."""
     return max(itertools.islice(chunks(setup, texts), first), key=lambda chunk: chunk.length)

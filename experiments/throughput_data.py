@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -61,7 +62,7 @@ def sst(source: Source) -> Contest:
     if model is None and not accelerated:
         raise UserError("which model? give --model FOLDER")
     checkpoint = load_bert(model) if model else random_weights(BASE)
-    what = model or "BERT-base with random weights"
+    what = Path(model).name if model else "BERT-base with random weights"
     if raw_dir is None and data_dir is None and accelerated:
         texts = random_texts(checkpoint.config.vocabulary, SENTENCES, DECILES)
         return Contest(source, checkpoint, texts, f"{what}, random tokens of SST's lengths")

@@ -34,7 +34,7 @@ from experiments.throughput_race import Section, ratio_claim, spread
 from experiments.torch_bert_explain import integrated_gradients
 from experiments.torch_bert_steps import Way
 
-SENTENCES, SAMPLE, STEPS, BATCH = 1000, 6, 50, 32
+SENTENCES, SAMPLE, STEPS, BATCH = 1000, 4, 50, 32
 ROUNDS = 3
 GOAL, LIMIT = 100.0, 1e-3
 PROBE, OURS, TORCH = "DiffMask, ours", "integrated gradients, ours", "integrated gradients, PyTorch"
@@ -59,14 +59,14 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
     limit = setup.sizes.positions
     whole = list(batches.in_order(texts, BATCH, limit))
     samples = [sample(texts, limit, number) for number in range(rounds)]
-    with timer.part("explain: compile, and compare"):
+    with timer.part("explain: compile, and compare"), throughput_torch.whole_float32():
         difference = max(check(found, inputs) for _, inputs in samples[0])
         for batch in whole:
             found[PROBE](batch.inputs)
     seconds: dict[str, list[float]] = {name: [] for name in found}
     work = [(1 / len(texts), batch.inputs) for batch in whole]
     turns = tqdm(total=rounds * len(found), desc="explain", disable=None, leave=False)
-    with timer.part("explain: race"), turns as bar:
+    with timer.part("explain: race"), throughput_torch.whole_float32(), turns as bar:
         for part in samples:
             for name, method in found.items():
                 seconds[name].append(time_of(method, work if name == PROBE else part))
