@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.preemption import Stopped
 
 
 @contextmanager
 def told_in_one_line(name: str) -> Iterator[None]:
-    """Exits with status 2 after a mistake told in one line, with 130 on Ctrl-C.
+    """Exits with status 2 after a mistake told in one line, 130 on Ctrl-C, 143 on SIGTERM in `fit`.
 
     For experiments that keep what is done, and go on from there when they are started again.
     """
@@ -21,3 +22,6 @@ def told_in_one_line(name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"experiments.{name}: interrupted; the same command goes on from here")
         sys.exit(130)
+    except Stopped as stop:  # brings its status along
+        print(f"experiments.{name}: {stop}", file=sys.stderr)
+        raise
