@@ -52,16 +52,32 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._manager.close()
+        except Exception as error:  # of the writing in the background
+            if kind is None:  # else there is something worse to tell
+                raise self._cannot_save(error) from error
 
     def latest(self) -> int | None:
         """The step of the newest whole checkpoint."""
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any) -> None:
-        """Start to save a pytree of arrays as of `step`, which may then be donated."""
-        self._manager.save(step, args=ocp.args.StandardSave(state))
+        """Start to save a pytree of arrays as of `step`, which may then be donated.
+
+        Raises: UserError if it, or the one before it, cannot be written.
+        """
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+        except Exception as error:  # as in `restore`
+            raise self._cannot_save(error) from error
+
+    def _cannot_save(self, error: Exception) -> UserError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return UserError(
+            f"cannot save a checkpoint in {self._folder} ({reason}): is the disk full?"
+        )
 
     def restore(self, step: int, like: Any) -> Any:
         """The state saved at `step`, with the structure, shapes and dtypes of `like`.
@@ -100,7 +116,13 @@ def _tidied(folder: Path) -> int | None:
         aside = folder / f"damaged-{step}"
         while aside.exists():
             aside = aside.with_name(f"{aside.name}-again")
-        place.rename(aside)
+        try:
+            place.rename(aside)
+        except OSError as error:
+            raise UserError(
+                f"the checkpoint {place} is damaged ({damage}) and cannot be moved aside "
+                f"({error.strerror}): delete it"
+            ) from error
         distributed.say(
             f"the checkpoint {place} is damaged ({damage}): it is now called {aside.name}"
         )
@@ -123,8 +145,12 @@ def _damage(place: Path) -> str | None:
                 return f"{name} has changed"
     except FileNotFoundError:  # before there were digests: whatever is wrong, orbax will find it
         return None
-    except (OSError, ValueError, AttributeError) as error:
-        return f"{DIGESTS if isinstance(error, ValueError) else 'a file'} cannot be read"
+    except OSError as error:  # it may well be whole, when it can be read again
+        raise UserError(
+            f"{place} cannot be read ({error.strerror}): see to it, and go on"
+        ) from error
+    except (ValueError, AttributeError):
+        return f"{DIGESTS} cannot be read"
     return None
 
 

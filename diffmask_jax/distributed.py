@@ -107,25 +107,49 @@ def together() -> Iterator[None]:
     """What all processes do together: one that fails, or finds that another has, leaves at once.
 
     Leaving as usual would first wait for the others, who wait for this one. Alone, nothing differs.
+
+    Raises: UserError if a device's memory does not suffice.
     """
     try:
-        yield
+        with _told_of_memory():
+            yield
     except BaseException as error:
         if jax.process_count() == 1 or (isinstance(error, Stopped) and error.step is not None):
             raise  # the latter together with all others
-        if isinstance(error, jax.errors.JaxRuntimeError):
+        if isinstance(error, jax.errors.JaxRuntimeError) and _is_about_others(str(error)):
             print(
                 f"diffmask: another process has ended ({str(error).splitlines()[0]}): "
                 "start all of them again with the same command to go on",
                 file=sys.stderr,
             )
+        elif isinstance(error, KeyboardInterrupt):
+            print("diffmask: interrupted", file=sys.stderr)
         elif isinstance(error, UserError | Stopped):
             print(f"diffmask: {error}", file=sys.stderr)
         else:
             traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(STATUS if isinstance(error, Stopped) else 2)
+        os._exit({Stopped: STATUS, KeyboardInterrupt: 130}.get(type(error), 2))
+
+
+@contextlib.contextmanager
+def _told_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"a device has too little memory ({str(error).splitlines()[0]}): "
+            "lower --batch-size, or try --accumulate, --remat, --precision bfloat16"
+        ) from error
+
+
+def _is_about_others(message: str) -> bool:
+    """Whether an error of XLA comes from the exchange with other processes."""
+    signs = ("gloo", "nccl", "connect", "socket", "task", "unavailable", "deadline", "coordination")
+    return any(sign in message.lower() for sign in signs)
 
 
 def is_first() -> bool:

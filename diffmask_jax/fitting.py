@@ -73,11 +73,14 @@ def fit(
     def judge(state: training.TrainState, step: int) -> None:
         with programs.of("validation"):
             scores = validate(state)
-        log.validation(step, scores)
+        # In this order: a step whose scores are written is not judged again.
         if distributed.is_first():
             _keep_if_best(config, folder, state, scores)
+        log.validation(step, scores)
 
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    # A second SIGTERM must not cut short the wait for the checkpoint that the first one asked for.
+    alone = jax.process_count() == 1
+    with Watch(alone) as watch, Checkpoints(folder / "checkpoints") as checkpoints:
         state = devices.place(_start(config, game, model, train), mesh, devices.WHOLE)
         if (latest := checkpoints.latest()) is not None:
             state = checkpoints.restore(latest, state)
@@ -87,7 +90,6 @@ def fit(
             RunLog(folder, step) as log,
             Compilations() as programs,
             Trace(folder if profile and distributed.is_first() else None) as trace,
-            Watch(alone=jax.process_count() == 1) as watch,
             contextlib.closing(prefetched(chunks, AHEAD)) as ahead,
         ):
             if is_due(config, step) and not _is_validated(folder, step):  # stopped in between

@@ -87,9 +87,8 @@ class RunLog:
             return
         for name, value in scores.items():
             self._writer.add_scalar(f"validation/{name}", value, step)
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        lines = [line for line in lines if json.loads(line)["step"] < step]
-        lines.append(json.dumps({"step": step, **scores}))
+        before = [line for number, line in _validations(self._file) if number < step]
+        lines = [*before, json.dumps({"step": step, **scores})]
         write_atomically(self._file, "\n".join(lines) + "\n")
         tqdm.write(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
 
@@ -108,9 +107,13 @@ class RunLog:
 
 def is_validated(folder: Path, step: int) -> bool:
     """Whether the scores of a step are written. Raises: UserError if their file is damaged."""
-    file = folder / VALIDATIONS
+    return step in {number for number, _ in _validations(folder / VALIDATIONS)}
+
+
+def _validations(file: Path) -> list[tuple[int, str]]:
+    """(step, line) of every validation in a file, none if there is no such file yet."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        return step in {json.loads(line)["step"] for line in lines}
+        return [(json.loads(line)["step"], line) for line in lines]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{file} is damaged ({error}): delete its broken lines") from error

@@ -15,8 +15,8 @@ from diffmask_jax.optimizers import Rates
 DrawLayer = Callable[[Key[Array, ""], int], Layers]
 """Which depth to play: (key, examples in the batch) -> one for the batch, or one an example."""
 
-
 Axes = tuple[str, ...]
+"""Names of the mesh axes that a batch is sharded along."""
 
 
 class TrainState(NamedTuple):

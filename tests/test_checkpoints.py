@@ -1,5 +1,6 @@
 """A state comes back bit for bit, whatever happened to it, or to its writer, after it was saved."""
 
+import errno
 import functools
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from diffmask_jax import checkpoints
 from diffmask_jax.checkpoints import Checkpoints, newest_whole
 from diffmask_jax.errors import UserError
 
@@ -147,6 +149,36 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_serves(
         assert_same(checkpoints.restore(checkpoints.latest(), numbers(0)), numbers(2))
     assert (folder / "damaged-2").is_dir()
     assert capsys.readouterr().err == ""
+
+
+def test_a_checkpoint_that_cannot_be_read_just_now_stays_where_it_is(
+    two_saved, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(two_saved, folder)
+
+    def stale(file):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(checkpoints, "_digest", stale)
+    with pytest.raises(UserError, match="cannot be read \\(Stale file handle\\)"):
+        Checkpoints(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
+
+
+def test_what_cannot_be_saved_is_told_in_one_line(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Checkpoints(tmp_path) as saving:
+        monkeypatch.setattr(saving._manager, "save", full)
+        with pytest.raises(UserError, match=r"cannot save a checkpoint in .*No space left") as told:
+            saving.save(1, {"x": jnp.arange(3)})
+    assert "\n" not in str(told.value)
+    with pytest.raises(UserError, match="No space left"), Checkpoints(tmp_path) as saving:
+        close = saving._manager.close
+        monkeypatch.setattr(saving._manager, "close", full)
+    close()
 
 
 def test_damaged_again_neither_is_lost(two_saved, tmp_path, capsys):

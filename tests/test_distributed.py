@@ -94,6 +94,30 @@ def test_half_a_description_is_refused(environment):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("message", "others"),
+    [
+        ("UNKNOWN: Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:1234", True),
+        ("UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats)", True),
+        ("DEADLINE_EXCEEDED: Barrier timed out", True),
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 5000000000 bytes.", False),
+        ("INTERNAL: cuBLAS error", False),
+    ],
+)
+def test_an_error_of_ones_own_is_not_told_as_anothers_death(message, others):
+    assert distributed._is_about_others(message) == others
+
+
+def test_too_little_memory_is_told_in_one_line():
+    full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nMore")
+    with (
+        pytest.raises(UserError, match=r"allocating 9 bytes.\): lower --batch-size") as told,
+        distributed.together(),
+    ):
+        raise full
+    assert "More" not in str(told.value)
+
+
 def test_alone_a_process_does_its_own_work(capsys):
     assert distributed.is_first()
     assert distributed.by_first(lambda: {"masked": 0.5}) == {"masked": 0.5}

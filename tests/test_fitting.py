@@ -180,6 +180,38 @@ def test_interrupted_between_a_checkpoint_and_its_validation_the_same_command_go
     assert scalars(tmp_path) == scalars(whole[gate])
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_interrupted_around_keeping_a_probe_the_same_command_keeps_it(
+    whole, tiny_bert, texts_file, tmp_path, monkeypatch, kept
+):
+    again = command(tiny_bert, texts_file, tmp_path)
+    save_probe = runs.save_probe
+
+    def save(*arguments):
+        if kept:
+            save_probe(*arguments)
+        interrupt()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save_probe", save)
+        assert cli.main(again) == 130
+    assert (tmp_path / "probe.safetensors").exists() == kept
+    assert cli.main(again) == 0
+    assert_same_run(tmp_path, whole["input"])
+
+
+def test_damaged_validation_scores_are_told_in_one_line(
+    whole, tiny_bert, texts_file, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole["input"], run)
+    (run / "validation.jsonl").write_text("{\n")
+    longer = [*command(tiny_bert, texts_file, run), "--steps", str(STEPS + 2)]
+    assert cli.main(longer) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "validation.jsonl is damaged" in error and "delete its broken lines" in error
+
+
 def test_interrupted_before_the_first_checkpoint_the_same_command_starts_again(
     whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch
 ):

@@ -64,7 +64,7 @@ def bert_classifier(
     Raises: UserError, when called, if a text is longer than the model has positions.
     """
     products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-    kept = functools.partial(jax.checkpoint, policy=None if remat else products)
+    sparing = functools.partial(jax.checkpoint, policy=None if remat else products)
 
     def upwards(params: Params, inputs: BertInputs) -> list[Callable[..., Array]]:
         """The functions that take each state to the one above it, state 0 first."""
@@ -95,16 +95,22 @@ def bert_classifier(
         for below, step in enumerate(most):
             state = stepped(step, state, layer, below, None)
         # Nobody but the head reads the last state, and it reads no other positions.
-        state = stepped(functools.partial(last, rows=READ), state, layer, len(most), READ)
+        state = stepped(functools.partial(last, positions=READ), state, layer, len(most), READ)
         return classify(params, state)
 
     def stepped(
-        step: Callable[[Array], Array], state: Array, layer: Layer, below: int, rows: int | None
+        step: Callable[[Array], Array],
+        state: Array,
+        layer: Layer,
+        below: int,
+        positions: int | None,
     ) -> Array:
-        """One step up from state `below` if `layer` lies there or lower, else its first rows."""
+        """One step up from state `below` if `layer` lies no higher, else its first positions."""
         if isinstance(layer, jax.Array):
-            return jax.lax.cond(layer <= below, kept(step), lambda same: same[:, :rows], state)
-        return kept(step)(state) if layer <= below else state[:, :rows]
+            return jax.lax.cond(
+                layer <= below, sparing(step), lambda same: same[:, :positions], state
+            )
+        return sparing(step)(state) if layer <= below else state[:, :positions]
 
     numbers = (str(number) for number in range(1, config.blocks + 1))
     return Model(states, logits_from, layers=("W", "E", *numbers))

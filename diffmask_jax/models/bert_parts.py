@@ -47,9 +47,9 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B T D"], bias: Float[Array, "B 1 1 T"], rows: int | None = None
+        self, x: Float[Array, "B T D"], bias: Float[Array, "B 1 1 T"], positions: int | None = None
     ) -> Float[Array, "B R D"]:
-        """rows: how many positions of the next state are wanted, the first ones; None: all."""
+        """positions: how many of the next state are wanted, the first ones; None: all."""
         config = self.config
         linear = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=_normal)
         norm = functools.partial(_norm, config, self.dtype)
@@ -59,7 +59,7 @@ class Block(nn.Module):
             y = linear(config.width, name=name)(x)
             return y.reshape(*y.shape[:-1], config.heads, -1).swapaxes(1, 2)
 
-        key, value, x = heads("key", x), heads("value", x), x[:, :rows]
+        key, value, x = heads("key", x), heads("value", x), x[:, :positions]
         mixed = attend(heads("query", x), key, value, bias, _drop(self.dropout.attention))
         mixed = mixed.swapaxes(1, 2).reshape(x.shape)
         x = norm("mix_norm")(x + drop(linear(config.width, name="mix")(mixed)))
