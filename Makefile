@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m experiments.toy
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
