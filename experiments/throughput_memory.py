@@ -39,7 +39,8 @@ def _measure(answer: Any, build: Callable[..., Callable[[], None]], arguments: A
     before = psutil.Process().memory_info().rss
     run = build(*arguments)
     gc.collect()  # what was only needed to build it, as JAX's copy of PyTorch's weights
-    process, peak, done = psutil.Process(), [0], threading.Event()
+    process, done = psutil.Process(), threading.Event()
+    peak = [process.memory_info().rss]
 
     def watch() -> None:
         while not done.wait(0.005):
