@@ -40,8 +40,8 @@ def main() -> None:
             with timer.part(run.name):
                 rows[run.name] = compare(run, list(texts))
             claims += make_claims(run.name, rows[run.name])
-    write_report(options.out, "float32 and bfloat16", claims, timer.seconds,
-        body=table(rows), raw={"runs": rows})  # fmt: skip
+        write_report(options.out, "float32 and bfloat16", claims, timer.seconds,
+            body=table(rows), raw={"runs": rows})  # fmt: skip
     print(table(rows))
     print_claims(claims)
 

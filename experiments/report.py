@@ -108,7 +108,8 @@ def write_report(
 def print_claims(claims: Sequence[Claim]) -> None:
     """A line each."""
     for c in claims:
-        print(f"{c.id:<40}{c.ours:8.3f} {c.unit:<7} {'holds' if c.holds else 'DOES NOT HOLD'}")
+        holds = "holds" if c.holds else "DOES NOT HOLD"
+        print(f"{c.id:<40}{_digits(c.ours):>10} {c.unit:<7} {holds}")
 
 
 def _module() -> str:
@@ -118,8 +119,15 @@ def _module() -> str:
 
 def _row(c: Claim) -> str:
     paper = "–" if c.paper is None else f"{c.paper:g}"
-    spread = "–" if c.spread is None else f"{c.spread:.3f}"
+    spread = "–" if c.spread is None else _digits(c.spread)
     holds = "yes" if c.holds else "**no**"
+    says = c.says.replace("|", r"\|")
     return (
-        f"| {c.id} | {c.says} | {paper} | {c.ours:.3f} {c.unit} | {spread} | {c.runs} | {holds} |"
+        f"| {c.id} | {says} | {paper} | {_digits(c.ours)} {c.unit} | {spread} | {c.runs} "
+        f"| {holds} |"
     )
+
+
+def _digits(number: float) -> str:
+    """Three decimals, but four digits of what these would show as next to nothing."""
+    return f"{number:.3f}" if number == 0 or abs(number) >= 0.1 else f"{number:.4g}"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.huge_pages import use_huge_pages
 from experiments.command import told_in_one_line
 
 RACE = ("toy", "sst", "squad", "explain", "growth")
@@ -28,6 +29,8 @@ PRECISIONS = ("float32", "bfloat16")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and runs the race, or one part of it."""
+    if arguments is None:
+        use_huge_pages()
     options = _parse(arguments)
     # Processes that measure memory need room beside this one on a GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -75,7 +78,9 @@ def _race(options: argparse.Namespace, folder: Path) -> None:
         for name in (RACE if options.task == "all" else (options.task,))
     }
     claims = [claim for section in sections.values() for claim in section.claims]
-    body = "\n\n".join(f"## {s.title}\n\n{s.body.strip()}" for s in sections.values())
+    parts = [f"## {s.title}\n\n{s.body.strip()}" for s in sections.values()]
+    tunables = os.environ.get("GLIBC_TUNABLES", "unset")
+    body = "\n\n".join([BODY.format(tunables=tunables).strip(), *parts])
     raw: dict[str, Any] = {name: section.raw for name, section in sections.items()}
     raw["environment"] = _environment()
     write_report(
@@ -139,6 +144,11 @@ def _erasure(options: argparse.Namespace, folder: Path) -> None:
 
     throughput_erasure.run(folder, options.rounds)
 
+
+BODY = """
+All contenders run in one process, except where memory is measured, with GLIBC_TUNABLES
+{tunables}: with glibc.malloc.hugetlb=1 both frameworks' memory comes in huge pages, as in training.
+"""
 
 Part = Callable[[argparse.Namespace, Any, Path, Any], Any]
 PARTS: dict[str, Part] = {

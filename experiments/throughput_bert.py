@@ -43,6 +43,18 @@ class Fastest(NamedTuple):
     way: Way
     heats: dict[str, Any]
 
+    @property
+    def told(self) -> str:
+        """Its name, and of which it is the fastest."""
+        run = [name for name, heat in self.heats.items() if "seconds" in heat]
+        return f"{self.name}, the best of {len(run)} ways: {'; '.join(run)}"
+
+    @property
+    def compiling(self) -> float:
+        """Seconds that the first run took beyond the next ones, 0 where nothing is compiled."""
+        heat = self.heats[self.name]
+        return heat["first"] - min(heat["seconds"]) if self.name.endswith("compiled") else 0.0
+
 
 class Field(NamedTuple):
     """A race's setup in every precision, with what of it both games share.
@@ -66,9 +78,9 @@ class Finish(NamedTuple):
     share: dict[str, float]
 
 
-def settle_threads(setup: Setup, texts: Sequence[Encoded], tries: int = 3) -> dict[str, Any]:
-    """Give PyTorch the number of threads that suits it best; says which, and the seconds."""
-    chunk = first_step(next(chunks(setup, texts)))
+def settle_threads(setup: Setup, chunk: Chunk, tries: int = 3) -> dict[str, Any]:
+    """Give PyTorch the threads that suit the first step of a chunk best; which, and the seconds."""
+    chunk = first_step(chunk)
     most = os.cpu_count() or 1
     if throughput_torch.DEVICE != "cpu":
         throughput_torch.settle(torch.get_num_threads())
@@ -97,23 +109,25 @@ def enter(field: Field, examples: list[Chunk]) -> dict[str, Contender]:
         found[OURS + suffix] = ours(setup, examples)
         network = throughput_torch.network(setup, precision)
         fastest = field.fastest[precision]
-        found[BEST + suffix] = throughput_torch.lean(setup, network, fastest.way)
+        best = throughput_torch.lean(setup, network, fastest.way)
+        found[BEST + suffix] = best._replace(compiling=fastest.compiling)
         usual = throughput_torch.ways(precision)["lean"]
         if fastest.name != "lean":
             found[USUAL + suffix] = throughput_torch.lean(setup, network, usual)
         if precision in field.passes:
             passes = field.passes[precision]
             found[OURS + suffix + CACHED] = ours(setup, examples, passes)
-            found[BEST + suffix + CACHED] = throughput_torch.lean(
-                setup, network, fastest.way, passes
-            )
+            best = throughput_torch.lean(setup, network, fastest.way, passes)
+            found[BEST + suffix + CACHED] = best._replace(compiling=fastest.compiling)
         if precision == "float32":
             found[AUTHORS] = throughput_torch.authors(setup, field.texts)
     return found
 
 
-def run(field: Field, rounds: int, each: int, name: str) -> Finish:
-    """Agreement, then the race, on chunks of training's own stream.
+def run(field: Field, rounds: int, each: int, name: str, compared: Setup | None = None) -> Finish:
+    """Agreement in float32, then the race, on chunks of training's own stream.
+
+    compared: a smaller setup that is to agree instead, where that of the race takes too long.
 
     Raises: UserError if the contenders do not compute the same thing.
     """
@@ -122,9 +136,11 @@ def run(field: Field, rounds: int, each: int, name: str) -> Finish:
     flat = [chunk for work in dealt for chunk in work]
     differences = {}
     if "float32" in field.setups:
+        compared = compared or field.setups["float32"]
+        chunk = next(chunks(compared, field.texts))
         best = field.fastest["float32"]
-        compared = {"lean": throughput_torch.ways("float32")["lean"], best.name: best.way}
-        differences = torch_bert_check.check(setup, flat[0], compared)
+        ways = {"lean": throughput_torch.ways("float32")["lean"], best.name: best.way}
+        differences = torch_bert_check.check(compared, chunk, ways)
         worst = max(differences.values())
         tqdm.write(f"{name}: losses and gradients agree to {worst:.0e} of their largest entries")
     contenders = enter(field, flat)

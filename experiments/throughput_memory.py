@@ -1,5 +1,6 @@
 """The most memory that one way to train takes: each is measured in a process of its own."""
 
+import gc
 import multiprocessing
 import threading
 from collections.abc import Callable
@@ -13,7 +14,8 @@ MIB = 2**20
 def peak_mib(build: Callable[..., Callable[[], None]], *arguments: Any) -> float | None:
     """MiB at the highest point of what `build(*arguments)` returns, run in a fresh process.
 
-    On a CPU the whole process while it trains: interpreter, weights, data and activations. On a GPU
+    On a CPU what the process grows by from when it has loaded both frameworks, whichever of them
+    trains, to the highest point of its training: weights, data, programs and activations. On a GPU
     what the framework's allocator gave out. None if the process did not live to say it.
     """
     context = multiprocessing.get_context("spawn")
@@ -30,8 +32,15 @@ def peak_mib(build: Callable[..., Callable[[], None]], *arguments: Any) -> float
 
 
 def _measure(answer: Any, build: Callable[..., Callable[[], None]], arguments: Any) -> None:
+    import jax
+    import torch  # noqa: F401  both, that neither side is charged for the other's code
+
+    jax.devices()
+    before = psutil.Process().memory_info().rss
     run = build(*arguments)
-    process, peak, done = psutil.Process(), [0], threading.Event()
+    gc.collect()  # what was only needed to build it, as JAX's copy of PyTorch's weights
+    process, done = psutil.Process(), threading.Event()
+    peak = [process.memory_info().rss]
 
     def watch() -> None:
         while not done.wait(0.005):
@@ -42,7 +51,7 @@ def _measure(answer: Any, build: Callable[..., Callable[[], None]], arguments: A
     run()
     done.set()
     watcher.join()
-    answer.send((_on_gpu() or peak[0]) / MIB)
+    answer.send((_on_gpu() or peak[0] - before) / MIB)
 
 
 def _on_gpu() -> int:

@@ -52,19 +52,29 @@ class Section(NamedTuple):
 
 
 def race(contenders: dict[str, Contender], rounds: Sequence[Sequence[Chunk]], name: str) -> Laps:
-    """All contenders run the work of every round in turn, each after an untimed chunk a length."""
+    """All contenders run the work of every round in turn, each after an untimed chunk a length.
+
+    Another one begins in every round, and nobody is always first or last. name: the race's, for the
+    progress bar.
+    """
     shapes = {chunk.length: chunk for work in rounds for chunk in work}
     turns = len(contenders) * (len(rounds) + 1)
-    laps: Laps = {name: [] for name in contenders}
+    laps: Laps = {contender: [] for contender in contenders}
     with tqdm(total=turns, desc=name, disable=None, leave=False) as bar:
-        for contender in contenders.values():
-            lap(contender, shapes.values())
+        for runner in contenders.values():
+            lap(runner, shapes.values())
             bar.update()
-        for work in rounds:
-            for name, contender in contenders.items():
-                laps[name].append(lap(contender, work))
+        for number, work in enumerate(rounds):
+            for contender in rotated([*contenders], number):
+                laps[contender].append(lap(contenders[contender], work))
                 bar.update()
     return laps
+
+
+def rotated(names: Sequence[str], number: int) -> list[str]:
+    """The names, begun at another one in every round."""
+    first = number % len(names)
+    return [*names[first:], *names[:first]]
 
 
 def lap(contender: Contender, work: Iterable[Chunk]) -> Lap:

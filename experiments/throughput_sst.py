@@ -37,8 +37,8 @@ def run(
     first = shared[precisions[0]]
     rates = throughput_bert.rates(precisions)
     with timer.part("SST: PyTorch's threads and heats"):
-        threads = throughput_bert.settle_threads(first, contest.texts)
         chunk = next(chunks(first, contest.texts))
+        threads = throughput_bert.settle_threads(first, chunk)
         fastest = {p: throughput_bert.heats(s, p, chunk) for p, s in shared.items()}
     with timer.part("SST: clean states"):
         passes = {p: throughput_bert.keep_passes(s, contest.texts) for p, s in shared.items()}
@@ -58,7 +58,7 @@ def run(
     raw |= {"matrix_flops_per_second": rates, "peak_mib": memory}
     body = BODY.format(
         named=contest.named, batch=batch, threads=threads["threads"],
-        best="; ".join(f"{p}: {f.name}" for p, f in fastest.items()), tables="\n\n".join(tables),
+        best="; ".join(f"{p}: {f.told}" for p, f in fastest.items()), tables="\n\n".join(tables),
     )  # fmt: skip
     return Section("SST", claims, body, raw)
 
@@ -87,16 +87,21 @@ PyTorch's threads: {threads}, the faster of 1 and all cores.
 - *Authors' style*: Hugging Face's modules with eager attention, texts padded to 84 word pieces,
   hooks, every batch run twice (once a player), each time a clean and a masked pass of the whole
   model; one layer a batch, where ours and the others have one an example.
-- *Best*: the fastest way to write it in PyTorch, found by heats ({best}). All ways have one masked
-  pass for both players, no graph in the clean pass, no weight gradients, one matrix for q, k and v,
-  `scaled_dot_product_attention`, only the [CLS] row in the last block, and no block below a masked
-  state. *oneDNN's products* writes matrix products as convolutions of width one: PyTorch gives
-  these to oneDNN, which knows AVX-512 on any CPU, and float32 products to MKL, which does not.
+- *Best*: the fastest of some ways to write it in PyTorch, found by heats ({best}). All have one
+  masked pass for both players, no graph in the clean pass, no weight gradients, one matrix for q, k
+  and v, `scaled_dot_product_attention`, and no block below a masked state. All but *whole last
+  block* compute only the [CLS] row there. *oneDNN's products* writes matrix products as
+  convolutions of width one: PyTorch gives these to oneDNN, which knows AVX-512 on any CPU, and
+  float32 products to MKL, which does not.
 - *Lean*: the same without that trick and without `torch.compile`.
+- *Compiling*: seconds before the first step; with `torch.compile`, what its first step took beyond
+  the next ones.
+- bfloat16 contenders are not compared with each other; the float32 ones are shown to agree first.
 - *Cached*: the clean states are looked up, which saves one of three passes. *Of the matrix rate*:
   what the frozen model's passes need (clean, masked, and back to the activations) over what a large
-  product reaches. *Memory*: the highest of a process that trains on the longest batches this way
-  alone.
+  product reaches. *Memory*: what a process grows by that has loaded both frameworks and then trains
+  on the longest batches this way alone: weights, data, programs and activations (on a GPU: what the
+  framework's allocator gave out).
 
 {tables}
 """

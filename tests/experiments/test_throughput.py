@@ -15,12 +15,15 @@ torch = pytest.importorskip("torch", reason="the race needs PyTorch: pip install
 pytest.importorskip("tensorflow_datasets")
 
 from experiments import (  # noqa: E402
+    report,
     throughput,
     throughput_data,
     throughput_devices,
     throughput_explain,
+    throughput_flops,
     throughput_growth,
     throughput_memory,
+    throughput_race,
     throughput_sst,
     throughput_torch,
     torch_bert_check,
@@ -164,6 +167,34 @@ def test_memory_is_measured_in_another_process():
     numbers = 30_000_000
     little, much = (throughput_memory.peak_mib(functools.partial, np.ones, n) for n in (1, numbers))
     assert much - little == pytest.approx(8 * numbers / throughput_memory.MIB, rel=0.3)
+
+
+def test_everybody_begins_once():
+    orders = [throughput_race.rotated(["a", "b", "c"], number) for number in range(4)]
+    assert [order[0] for order in orders] == ["a", "b", "c", "a"]
+    assert all(sorted(order) == ["a", "b", "c"] for order in orders)
+
+
+def test_needed_operations_leave_out_what_nobody_reads(case):
+    """One row a text in the last block, twice its forward operations backwards in attention."""
+    setup, chunk = case("input")
+    sizes, batch, length = setup.sizes, BATCH, chunk.length
+    width, inner, blocks = sizes.width, sizes.intermediate, sizes.blocks
+    weights = 2 * batch * length * (4 * width**2 + 2 * width * inner)
+    attention = 4 * batch * length**2 * width
+    one_row = 2 * batch * (2 * length * width**2 + 2 * width**2 + 2 * width * inner)
+    masked = (blocks - 1) * (2 * weights + 3 * attention) + 2 * one_row + 3 * attention // length
+    found = throughput_flops.needed_flops(setup, [chunk], 1, cached=True)
+    assert found == masked
+    whole = throughput_flops.needed_flops(setup, [chunk], 1, cached=False)
+    assert whole - found == blocks * (weights + attention)
+
+
+def test_small_numbers_and_bars_survive_the_table(tmp_path):
+    says = report.claim("c", "mean |Δ| small", [0.00012], paper=None, unit="", holds=True)
+    report.write_report(tmp_path, "T", [says], {}, body="", raw={})
+    text = (tmp_path / "report.md").read_text()
+    assert r"mean \|Δ\| small" in text and "0.00012" in text
 
 
 # --- the command ------------------------------------------------------------------------------
