@@ -79,8 +79,8 @@ def load_bert(
     """
     folder = find_folder(name_or_path)
     config, labels = read_config(folder)
-    found = _checkpoint(folder, read_weights(folder), config, labels)
-    return found._replace(model=bert_classifier(config, dtype, remat))
+    model = bert_classifier(config, dtype, remat)
+    return _checkpoint(folder, model, read_weights(folder), config, labels)
 
 
 def load_encoder(name_or_path: str | Path, labels: Sequence[str], seed: int = 0) -> Checkpoint:
@@ -97,14 +97,14 @@ def load_encoder(name_or_path: str | Path, labels: Sequence[str], seed: int = 0)
     folder = find_folder(name_or_path)
     config = _config(folder, _read_bert_description(folder), len(labels))
     weights = with_fresh_head(read_weights(folder), config, jax.random.key(seed))
-    return _checkpoint(folder, weights, config, tuple(labels))
+    return _checkpoint(folder, bert_classifier(config), weights, config, tuple(labels))
 
 
 def _checkpoint(
-    folder: Path, weights: Weights, config: BertConfig, labels: tuple[str, ...]
+    folder: Path, model: Model, weights: Weights, config: BertConfig, labels: tuple[str, ...]
 ) -> Checkpoint:
     params, tokenizer = bert_params(weights, config), read_tokenizer_of(folder, config.vocabulary)
-    return Checkpoint(bert_classifier(config), params, tokenizer, config, labels, str(folder))
+    return Checkpoint(model, params, tokenizer, config, labels, str(folder))
 
 
 def find_folder(name_or_path: str | Path) -> Path:
