@@ -24,6 +24,7 @@ from experiments import erasure_figures, erasure_report
 from experiments.command import told_in_one_line
 from experiments.erasure_brute_force import compare
 from experiments.erasure_learning import LEARNERS, learn, score
+from experiments.erasure_options import add_options
 from experiments.erasure_study import Study, accuracy_of, open_study, search_all
 from experiments.report import Claim, print_claims, write_report
 
@@ -129,10 +130,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
 def main() -> None:
     """Reads the command line and runs the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="GRU made by `diffmask finetune sst`")
-    parser.add_argument("--raw-dir", help="folder of train.txt, dev.txt, test.txt")
-    parser.add_argument("--data-dir", help="where the prepared data set is kept")
-    parser.add_argument("--margin", type=float, default=0.05, help="of feasibility, in nats")
+    add_options(parser)
     parser.add_argument(
         "--baseline", type=Path, help=".npy file of a vector that replaces dropped ones (zeros)"
     )
@@ -142,7 +140,6 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, help="only so many, for a quick look (all)")
     parser.add_argument("--brute-force", type=int, default=200, help="sentences to search twice")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default 3)")
-    parser.add_argument("--out", type=Path, default=Path("reports/erasure"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
     with told_in_one_line("erasure"):

@@ -24,6 +24,7 @@ from diffmask_jax.files import write_atomically
 from diffmask_jax.models.loading import load_classifier
 from experiments.command import told_in_one_line
 from experiments.erasure_learning import LEARNERS, learn, score
+from experiments.erasure_options import add_options
 from experiments.erasure_report import SHOWN, percent
 from experiments.erasure_study import open_study, search_all
 
@@ -68,10 +69,7 @@ def _read(file: Path) -> dict[str, Any]:
 def main() -> None:
     """Reads the command line and runs the grid."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="GRU made by `diffmask finetune sst`")
-    parser.add_argument("--raw-dir", help="folder of train.txt, dev.txt, test.txt")
-    parser.add_argument("--data-dir", help="where the prepared data set is kept")
-    parser.add_argument("--margin", type=float, default=0.05, help="of feasibility, in nats")
+    add_options(parser)
     grid = (
         ("margins", [0.05]),
         ("rates", [0.05, 0.1, 0.2]),
@@ -82,7 +80,6 @@ def main() -> None:
             f"--{name}", type=float, nargs="+", default=default, help="of the games"
         )
     parser.add_argument("--steps", type=int, nargs="+", default=[300, 1000], help="of the games")
-    parser.add_argument("--out", type=Path, default=Path("reports/erasure"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
     with told_in_one_line("erasure_tuning"):
