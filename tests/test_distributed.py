@@ -11,8 +11,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+from checkpoint_arrays import arrays_of
 
 from diffmask_jax import cli, distributed, preemption
 from diffmask_jax.distributed import Launch, launcher
@@ -258,7 +258,7 @@ def test_sigterm_to_one_stops_both_at_one_step_and_the_same_command_goes_on(
     assert "goes on after step 14" in ends[0][2]
     for name in ("probe.safetensors", "validation.jsonl"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
-    for array, expected in zip(state_of(tmp_path), state_of(out), strict=True):
+    for array, expected in zip(arrays_of(tmp_path, STEPS), arrays_of(out, STEPS), strict=True):
         np.testing.assert_array_equal(array, expected)
 
 
@@ -281,19 +281,10 @@ def test_a_restart_goes_on_and_only_the_first_process_speaks(restarted, out):
     assert len(list(out.glob("events.out.*"))) == 2  # one a start
 
 
-def state_of(folder: Path) -> list[np.ndarray]:
-    """Every array of the last checkpoint, read without the package."""
-    place = (folder / "checkpoints" / str(STEPS) / "default").absolute()
-    with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.metadata(place).item_metadata.tree
-        as_arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return jax.tree.leaves(reader.restore(place, restore_args=as_arrays))
-
-
 def test_two_processes_train_the_same_probe_as_one(restarted, out, tiny_bert, texts_file, tmp_path):
     """Every parameter and moment after 20 steps, relative to its largest entry."""
     assert cli.main(arguments_of(tiny_bert, texts_file, tmp_path)) == 0
-    two, one = state_of(out), state_of(tmp_path)
+    two, one = arrays_of(out, STEPS), arrays_of(tmp_path, STEPS)
     assert len(two) == len(one) > 50
     for array, expected in zip(two, one, strict=True):
         np.testing.assert_allclose(array, expected, atol=1e-2 * np.abs(expected).max())

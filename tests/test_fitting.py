@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+from checkpoint_arrays import arrays_of
 from tensorboardX.proto import event_pb2
 
 from diffmask_jax import clean_states, cli, compilations, fitting, preemption, runs, training
@@ -44,15 +44,6 @@ def whole(tiny_bert, texts_file, tmp_path_factory):
     return folders
 
 
-def final_state(folder: Path) -> list[np.ndarray]:
-    """Every array of the last checkpoint, read without the package."""
-    place = (folder / "checkpoints" / str(STEPS) / "default").absolute()
-    with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.metadata(place).item_metadata.tree
-        as_arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return jax.tree.leaves(reader.restore(place, restore_args=as_arrays))
-
-
 def validations(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()]
 
@@ -60,7 +51,7 @@ def validations(folder: Path) -> list[dict[str, float]]:
 def assert_same_run(folder: Path, other: Path) -> None:
     for name in ("probe.safetensors", "validation.jsonl"):
         assert (folder / name).read_bytes() == (other / name).read_bytes()
-    states, others = final_state(folder), final_state(other)
+    states, others = arrays_of(folder, STEPS), arrays_of(other, STEPS)
     assert len(states) == len(others) > 50
     for array, expected in zip(states, others, strict=True):
         assert array.dtype == expected.dtype

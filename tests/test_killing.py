@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+from checkpoint_arrays import arrays_of
 
 from diffmask_jax import preemption
 
@@ -87,15 +86,6 @@ def test_every_life_goes_on_after_the_newest_checkpoint_and_none_complains(folde
     assert not list(run.glob("checkpoints/*damaged*"))
 
 
-def arrays_of(run: Path) -> list[np.ndarray]:
-    """Every array of the last checkpoint, read without the package."""
-    place = (run / "checkpoints" / str(STEPS) / "default").absolute()
-    with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.metadata(place).item_metadata.tree
-        as_arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return jax.tree.leaves(reader.restore(place, restore_args=as_arrays))
-
-
 @pytest.mark.parametrize("gate", GATES)
 def test_the_run_ends_bit_for_bit_like_one_that_was_left_alone(folders, gate):
     whole, run, _ = folders[gate]
@@ -103,7 +93,7 @@ def test_the_run_ends_bit_for_bit_like_one_that_was_left_alone(folders, gate):
         assert (run / name).read_bytes().replace(bytes(run), b"") == (
             whole / name
         ).read_bytes().replace(bytes(whole), b""), f"seed {SEED}: {name}"
-    arrays, expected = arrays_of(run), arrays_of(whole)
+    arrays, expected = arrays_of(run, STEPS), arrays_of(whole, STEPS)
     assert len(arrays) == len(expected) > 50
     for ours, theirs in zip(arrays, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs, f"seed {SEED}")
