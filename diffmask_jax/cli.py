@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffmask_jax.compile_cache import keep_compiled_programs
+from diffmask_jax.commands.options import parse
 from diffmask_jax.errors import UserError
-from diffmask_jax.huge_pages import use_huge_pages
-from diffmask_jax.options import parse
-from diffmask_jax.preemption import STATUS, Stopped
+from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.runtime.huge_pages import use_huge_pages
+from diffmask_jax.runtime.preemption import STATUS, Stopped
 
 PATHS = ("raw_dir", "data_dir", "train", "dev")
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Stopped as stop:
-        from diffmask_jax import distributed
+        from diffmask_jax.runtime import distributed
 
         distributed.say(f"diffmask: {stop}")
         return STATUS
@@ -57,12 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _finetune(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from diffmask_jax import finetuning, recipes
     from diffmask_jax.data import wordpieces
-    from diffmask_jax.data.texts import read_sst
-    from diffmask_jax.data.trees import LABELS
     from diffmask_jax.models.gru_files import fresh_gru
     from diffmask_jax.models.hub import load_encoder
+    from diffmask_jax.tasks.texts import read_sst
+    from diffmask_jax.tasks.trees import LABELS
+    from diffmask_jax.training import classifier, recipes
 
     is_gru = options.model == "gru"
     if is_gru and not options.embeddings:
@@ -84,7 +84,7 @@ def _finetune(options: argparse.Namespace) -> None:
         for split in splits
     )
     labels, dev_labels = (np.asarray(split.labels) for split in splits)
-    scores = finetuning.finetune(
+    scores = classifier.finetune(
         model, recipe, train, labels, dev, dev_labels, settings, options.out
     )
     print(
@@ -94,7 +94,7 @@ def _finetune(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from diffmask_jax import distributed, preemption
+    from diffmask_jax.runtime import distributed, preemption
 
     if options.distributed == "auto":
         distributed.start(distributed.launcher(os.environ))
@@ -103,18 +103,20 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _train_probe(options: argparse.Namespace) -> None:
-    from diffmask_jax import clean_states, devices, distributed, fitting, runs
-    from diffmask_jax.data import batches, texts, wordpieces
+    from diffmask_jax.data import batches, wordpieces
+    from diffmask_jax.runtime import devices, distributed
+    from diffmask_jax.tasks import texts
+    from diffmask_jax.training import clean_states, probe, run_folder
 
     given = {name: value for name, value in vars(options).items() if value is not None}
     given |= {name: str(Path(given[name]).resolve()) for name in PATHS if name in given}
     if Path(options.model).exists():  # else a hub id
         given["model"] = str(Path(options.model).resolve())
     given.setdefault("layers", "example" if options.gate == "input" else "batch")
-    config = runs.RunConfig(**_those_of(runs.RunConfig, given))
+    config = run_folder.RunConfig(**_those_of(run_folder.RunConfig, given))
 
-    model = runs.load_model(config)
-    train, dev = (runs.read_split(config, split) for split in ("train", "dev"))
+    model = run_folder.load_model(config)
+    train, dev = (run_folder.read_split(config, split) for split in ("train", "dev"))
     texts.check_labels(dev.labels, len(model.labels))
     limit = model.config.positions
     encoded = [
@@ -126,19 +128,17 @@ def _train_probe(options: argparse.Namespace) -> None:
     if options.cache_states:
         clean_states.check_fits(model.model, model.params, encoded[0], limit)
     finished = False
-    if distributed.by_first(lambda: runs.open_run(options.out, config)):
-        done = fitting.steps_done(options.out)
-        finished = fitting.is_finished(config, options.out, done)
+    if distributed.by_first(lambda: run_folder.open_run(options.out, config)):
+        done = probe.steps_done(options.out)
+        finished = probe.is_finished(config, options.out, done)
         where = "is finished" if finished else f"goes on after step {done}"
         distributed.say(f"the run in {options.out} {where}")
-        if (change := runs.other_devices(options.out)) and not finished:
+        if (change := run_folder.other_devices(options.out)) and not finished:
             distributed.say(f"{change}: the last bits may differ")
     passes = None
     if options.cache_states and not finished:
         passes = clean_states.compute(model.model, model.params, encoded[0], limit)
-    scores = fitting.fit(
-        config, options.out, model, encoded[0], encoded[1], passes, options.profile
-    )
+    scores = probe.fit(config, options.out, model, encoded[0], encoded[1], passes, options.profile)
     if scores is None:
         raise UserError(
             f"no validation found a probe with divergence ≤ {config.tolerance:g} margins and "
@@ -159,9 +159,9 @@ def _those_of(settings: type, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from diffmask_jax import presenting
-    from diffmask_jax.explainer import Explainer
-    from diffmask_jax.files import check_writable
+    from diffmask_jax.explaining import presenting
+    from diffmask_jax.explaining.explainer import Explainer
+    from diffmask_jax.runtime.files import check_writable
 
     files = options.png, options.html, options.jsonl
     for path in filter(None, files):
@@ -178,10 +178,10 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from diffmask_jax import comparing
-    from diffmask_jax.explainer import Explainer
-    from diffmask_jax.files import check_writable, write_atomically
+    from diffmask_jax.explaining import comparing
+    from diffmask_jax.explaining.explainer import Explainer
     from diffmask_jax.render import comparison_html, comparison_png
+    from diffmask_jax.runtime.files import check_writable, write_atomically
 
     if not (options.html or options.png):
         raise UserError("nowhere to draw: give --html FILE or --png FILE")
@@ -199,7 +199,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _texts(options: argparse.Namespace) -> list[str]:
     """The texts given as arguments, or a file's lines, or standard input's."""
-    from diffmask_jax.data.texts import read_lines
+    from diffmask_jax.tasks.texts import read_lines
 
     if options.text and options.file:
         raise UserError("give texts or --file, not both")
@@ -217,8 +217,8 @@ def _wants_color(asked: str) -> bool:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from diffmask_jax import evaluation
-    from diffmask_jax.files import check_writable, write_atomically
+    from diffmask_jax.explaining import evaluation
+    from diffmask_jax.runtime.files import check_writable, write_atomically
 
     if options.out:
         if options.out.suffix != ".json":

@@ -18,15 +18,15 @@ from typing import Any
 
 from diffmask_jax.attribution.per_example import Settings
 from diffmask_jax.attribution.prefix_search import LONGEST
-from diffmask_jax.compile_cache import keep_compiled_programs
 from diffmask_jax.errors import UserError
-from diffmask_jax.files import write_atomically
 from diffmask_jax.models.loading import load_classifier
-from experiments.command import told_in_one_line
-from experiments.erasure_learning import LEARNERS, learn, score
-from experiments.erasure_options import add_options
-from experiments.erasure_report import SHOWN, percent
-from experiments.erasure_study import open_study, search_all
+from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.runtime.files import write_atomically
+from experiments.common.command import told_in_one_line
+from experiments.erasure.learning import LEARNERS, learn, score
+from experiments.erasure.options import add_options
+from experiments.erasure.report import SHOWN, percent
+from experiments.erasure.study import open_study, search_all
 
 SENTENCES = 150
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from diffmask_jax import runs
-from diffmask_jax.data.texts import read_sst
-from diffmask_jax.explainer import Explainer
-from experiments.command import told_in_one_line
-from experiments.report import Claim, Timer, claim, print_claims, write_report
+from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.tasks.texts import read_sst
+from diffmask_jax.training import run_folder
+from experiments.common.command import told_in_one_line
+from experiments.common.report import Claim, Timer, claim, print_claims, write_report
 
 MEAN, SAME = 0.01, 0.99
 """Keep probabilities may differ by so much on average, and stay on their side of ½ so often."""
@@ -52,7 +52,7 @@ def compare(run: Path, texts: list[str]) -> dict[str, Any]:
     found = []
     for precision in ("float32", "bfloat16"):
         config = dataclasses.replace(explainer.config, precision=precision)
-        model, (_, probe) = runs.load_model(config), explainer.params
+        model, (_, probe) = run_folder.load_model(config), explainer.params
         found.append(Explainer(config, model, probe)(texts, truncate=True))
     exact, half = ([e.keep for e in explanations] for explanations in found)
     apart = np.concatenate([np.abs(a - b).ravel() for a, b in zip(exact, half, strict=True)])

@@ -13,9 +13,10 @@ import pytest
 import safetensors.numpy
 from hypothesis import settings
 
-from diffmask_jax import probes, runs
+from diffmask_jax.game import probes
 from diffmask_jax.models import bert, bert_weights, gru_files
 from diffmask_jax.models.bert_config import BertConfig
+from diffmask_jax.training import run_folder
 
 VOCABULARY = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", "film", "plot", "act", "is", "was",
@@ -101,7 +102,7 @@ def _save_bert(folder: Path, config: BertConfig = CONFIG, seed: int = 12) -> Pat
 def _random_probe(gate: str, seed: int = 0, layers: int = LAYERS):
     """The parameters of a probe that keeps about every other token, never trained."""
     rng = np.random.default_rng(seed)
-    probe, state = runs.PROBES[gate](CONFIG.width // 4), jnp.zeros((1, 1, CONFIG.width))
+    probe, state = run_folder.PROBES[gate](CONFIG.width // 4), jnp.zeros((1, 1, CONFIG.width))
     baselines = [state[0, 0]] * probe.baselines(layers)
     fresh = jax.eval_shape(
         lambda: probes.init(jax.random.key(0), probe, (state,) * layers, baselines)
@@ -117,8 +118,10 @@ def _random_probe(gate: str, seed: int = 0, layers: int = LAYERS):
 def _save_run(folder: Path, model: Path, gate: str = "input", layers: int = LAYERS) -> Path:
     """A run folder as training leaves it, with a random probe: it costs nothing."""
     places = {"model": str(model), "train": "train.txt", "dev": "dev.txt"}
-    runs.open_run(folder, runs.RunConfig(task="texts", gate=gate, layers="batch", **places))
-    runs.save_probe(folder, _random_probe(gate, layers=layers), {"masked": 0.5, "step": 7})
+    run_folder.open_run(
+        folder, run_folder.RunConfig(task="texts", gate=gate, layers="batch", **places)
+    )
+    run_folder.save_probe(folder, _random_probe(gate, layers=layers), {"masked": 0.5, "step": 7})
     return folder
 
 

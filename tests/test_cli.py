@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from diffmask_jax import __version__, cli, finetuning, recipes
+from diffmask_jax import __version__, cli
 from diffmask_jax.data import batches
 from diffmask_jax.models import gru_files
+from diffmask_jax.training import classifier, recipes
 
 TEXT = "the film is great fun"
 
@@ -430,7 +431,7 @@ def asked(monkeypatch):
         calls.append(arguments)
         return {"epoch": 1, "accuracy": 0.5, "macro_f1": 0.5}
 
-    monkeypatch.setattr(finetuning, "finetune", finetune)
+    monkeypatch.setattr(classifier, "finetune", finetune)
     return calls
 
 

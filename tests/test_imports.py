@@ -14,28 +14,18 @@ PACKAGE = Path(diffmask_jax.__file__).parent
 # From the bottom up. A room, that is a module or a folder, may import the rooms of the floors
 # below it and what lies in itself; rooms on one floor do not know of one another.
 FLOORS = [
-    {"errors", "preemption", "hard_concrete", "divergences", "masking", "lagrangian", "optimizers"},
-    {
-        "files",
-        "models",
-        "attribution",
-        "compile_cache",
-        "huge_pages",
-        "devices",
-        "distributed",
-        "prefetch",
-    },
-    {"render", "data", "probes", "compilations", "profiling"},
-    {"objective"},
-    {"training", "analysis", "runs", "checkpoints", "clean_states", "recipes", "run_log"},
-    {"explanation", "calls", "finetuning"},
-    {"explainer", "fitting"},
-    {"evaluation", "presenting", "comparing", "options"},
+    {"errors"},
+    {"game", "runtime"},
+    {"attribution", "data", "render"},
+    {"models"},
+    {"tasks"},
+    {"analysis"},
+    {"training"},
+    {"explaining"},
+    {"commands"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-
-MATHEMATICS = {"hard_concrete", "divergences", "masking", "lagrangian", "optimizers"}
 
 
 def name_of(file: Path) -> str:
@@ -47,7 +37,7 @@ MODULES = {name_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
 
 
 def room_of(module: str) -> str:
-    """diffmask_jax.data.sst -> data"""
+    """diffmask_jax.data.batches -> data"""
     return module.split(".")[1]
 
 
@@ -84,16 +74,16 @@ def test_imports_go_down(module):
         assert other == room or FLOOR[other] < FLOOR[room], f"{room} must not import {other}"
 
 
-def test_the_mathematics_knows_of_nothing_else():
+def test_the_game_knows_of_nothing_else():
     for module, others in ROOMS.items():
-        if room_of(module) in MATHEMATICS:
-            assert not others, module
+        if room_of(module) == "game":
+            assert {room_of(other) for other in others} <= {"game"}, module
 
 
 def test_attribution_has_never_heard_of_a_model():
     for module, others in ROOMS.items():
         if room_of(module) == "attribution":
-            assert {room_of(other) for other in others} <= {"attribution", "errors"} | MATHEMATICS
+            assert {room_of(other) for other in others} <= {"attribution", "game", "errors"}
 
 
 def test_no_module_imports_itself_through_others():
@@ -118,7 +108,10 @@ HEAVY = ["jax", "torch", "transformers", "tensorflow_datasets", "matplotlib", "o
     [
         ("import diffmask_jax; dir(diffmask_jax)", set()),
         ("import diffmask_jax.cli", set()),
-        ("from diffmask_jax import Explainer; import diffmask_jax.evaluation", {"jax", "flax"}),
+        (
+            "from diffmask_jax import Explainer; import diffmask_jax.explaining.evaluation",
+            {"jax", "flax"},
+        ),
     ],
 )
 def test_importing_is_quick(statement, allowed):
@@ -132,7 +125,7 @@ def test_importing_is_quick(statement, allowed):
 
 
 def test_the_package_s_door():
-    assert diffmask_jax.Explainer is sys.modules["diffmask_jax.explainer"].Explainer
+    assert diffmask_jax.Explainer is sys.modules["diffmask_jax.explaining.explainer"].Explainer
     assert set(diffmask_jax.__all__) == {"Explainer", "__version__"}
     assert set(diffmask_jax.__all__) <= set(dir(diffmask_jax))
     with pytest.raises(AttributeError, match="no attribute 'Explaner'"):

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from diffmask_jax import probes
 from diffmask_jax.data.batches import Batch
-from diffmask_jax.masking import mean_over_valid
-from diffmask_jax.objective import Game, clean_pass, masked_logits
-from diffmask_jax.probes import Votes
+from diffmask_jax.game import probes
+from diffmask_jax.game.masking import mean_over_valid
+from diffmask_jax.game.objective import Game, clean_pass, masked_logits
+from diffmask_jax.game.probes import Votes
 
 
 class Outcome(NamedTuple):

@@ -7,10 +7,10 @@ from jaxtyping import Array, Float, Int
 
 from diffmask_jax.attribution.prefix_search import Optima, search
 from diffmask_jax.attribution.recurrence import Recurrence, Texts
-from diffmask_jax.divergences import categorical_divergence
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import categorical_divergence
+from diffmask_jax.game.model import Params
 from diffmask_jax.models.gru import gru_step
-from diffmask_jax.models.model import Params
 
 
 def _step(params: Params, h: Float[Array, "N H"], x: Float[Array, "N 3*H"]) -> Float[Array, "N H"]:

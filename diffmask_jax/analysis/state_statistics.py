@@ -10,7 +10,7 @@ import numpy as np
 from diffmask_jax.attribution import schulz
 from diffmask_jax.attribution.schulz import Moments, Statistics
 from diffmask_jax.data.batches import Batch
-from diffmask_jax.models.model import Model
+from diffmask_jax.game.model import Model
 
 
 def state_statistics(model: Model, params: Any, batches: Iterable[Batch]) -> Statistics:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.masking import mask_state
+from diffmask_jax.game.masking import mask_state
 
 Divergence = Callable[[Float[Array, "B T D"]], Float[Array, " B"]]
 

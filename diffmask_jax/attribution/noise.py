@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from diffmask_jax.optimizers import scale_by_standard_deviation
+from diffmask_jax.game.optimizers import scale_by_standard_deviation
 
 RATE = 0.1
 

@@ -19,11 +19,11 @@ from jax.lax import stop_gradient
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from diffmask_jax import hard_concrete
 from diffmask_jax.attribution.erasure import Divergence
-from diffmask_jax.lagrangian import lagrangian
-from diffmask_jax.masking import mask_state, mean_over_valid
-from diffmask_jax.optimizers import LARGEST_MULTIPLIER
+from diffmask_jax.game import hard_concrete
+from diffmask_jax.game.lagrangian import lagrangian
+from diffmask_jax.game.masking import mask_state, mean_over_valid
+from diffmask_jax.game.optimizers import LARGEST_MULTIPLIER
 
 LARGEST_LOGIT, START_LOGIT = 10.0, 5.0
 MEMORY = 0.99  # of REINFORCE's moving average

@@ -10,7 +10,7 @@ from jax.nn import sigmoid, softplus
 from jaxtyping import Array, Bool, Float, Key
 
 from diffmask_jax.attribution.noise import minimise
-from diffmask_jax.masking import mean_over_valid
+from diffmask_jax.game.masking import mean_over_valid
 
 
 class Statistics(NamedTuple):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertInputs
 
 LENGTHS = (16, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     """Some examples of one padded length: their numbers in the data set, and the model's inputs."""
 
     indices: Int[np.ndarray, "*B"]
-    inputs: BertInputs
+    inputs: TextInputs
 
 
 def padded_length(length: int, limit: int = LENGTHS[-1]) -> int:
@@ -30,14 +30,14 @@ def padded_length(length: int, limit: int = LENGTHS[-1]) -> int:
     return min(shortest, max(length, limit))
 
 
-def pad(texts: Sequence[Encoded], length: int) -> BertInputs:
+def pad(texts: Sequence[Encoded], length: int) -> TextInputs:
     """Word pieces of B texts, padded to T = length, as one segment."""
     tokens = np.zeros((len(texts), length), np.int32)
     valid = np.zeros((len(texts), length), bool)
     for row, text in enumerate(texts):
         tokens[row, : len(text.ids)] = text.ids
         valid[row, : len(text.ids)] = True
-    return BertInputs(tokens, np.zeros_like(tokens), valid)
+    return TextInputs(tokens, np.zeros_like(tokens), valid)
 
 
 def in_order(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> Iterator[Batch]:
@@ -83,7 +83,7 @@ def shuffled(
         inputs = pad([texts[i] for i in indices.flat], length)
         yield Batch(
             indices,
-            BertInputs(*(np.reshape(array, (*indices.shape, length)) for array in inputs)),
+            TextInputs(*(np.reshape(array, (*indices.shape, length)) for array in inputs)),
         )
 
 

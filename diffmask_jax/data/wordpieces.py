@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from diffmask_jax.data.trees import Sentence
 from diffmask_jax.errors import UserError
 
 if TYPE_CHECKING:  # importing transformers takes half a second
@@ -145,19 +144,6 @@ def locate(encoded: Encoded, words: Sequence[str]) -> Int[np.ndarray, " T"]:
             raise ValueError(f"piece {encoded.tokens[piece]!r} at {span} is not inside one word")
         located[piece] = word
     return located
-
-
-def align(encoded: Encoded, sentence: Sentence) -> Int[np.ndarray, " T"]:
-    """The sentiment label 0-4 of each piece's word; -1 for special tokens.
-
-    `encoded` comes from `sentence.text`, whole or truncated.
-
-    Raises:
-      ValueError: it comes from another text.
-    """
-    words = locate(encoded, sentence.words)
-    labels = np.asarray(sentence.word_labels, dtype=np.int32)
-    return np.where(words < 0, np.int32(-1), labels[words])
 
 
 def _excerpt(text: str) -> str:

@@ -7,16 +7,17 @@ which skips blocks at run time, cannot hold bound modules.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
+from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.model import Layer, Model, Params, States
 from diffmask_jax.models.bert_config import BertConfig
 from diffmask_jax.models.bert_parts import (
     READ,
@@ -26,15 +27,6 @@ from diffmask_jax.models.bert_parts import (
     padding_bias,
     word_embedding,
 )
-from diffmask_jax.models.model import Layer, Model, Params, States
-
-
-class BertInputs(NamedTuple):
-    """A padded batch of texts, or of pairs of texts told apart by their segment."""
-
-    tokens: Int[Array | np.ndarray, "B T"]
-    segments: Int[Array | np.ndarray, "B T"]
-    valid: Bool[Array | np.ndarray, "B T"]
 
 
 def init(key: Key[Array, ""], config: BertConfig) -> Params:
@@ -53,7 +45,7 @@ def init(key: Key[Array, ""], config: BertConfig) -> Params:
 def bert_classifier(
     config: BertConfig, dtype: DTypeLike = jnp.float32, remat: bool = False
 ) -> Model:
-    """BERT as the pair of functions `Model` asks for, over `BertInputs` and parameters of `init`.
+    """BERT as the pair of functions `Model` asks for, over `TextInputs` and parameters of `init`.
 
     It computes and keeps its states in `dtype`; parameters and logits stay float32. Positions
     count from the left, so padding belongs on the right.
@@ -66,7 +58,7 @@ def bert_classifier(
     products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
     sparing = functools.partial(jax.checkpoint, policy=None if remat else products)
 
-    def upwards(params: Params, inputs: BertInputs) -> list[Callable[..., Array]]:
+    def upwards(params: Params, inputs: TextInputs) -> list[Callable[..., Array]]:
         """The functions that take each state to the one above it, state 0 first."""
         check_length(inputs.valid.shape[1], config)
         embed = _function(Embeddings(config, dtype), params["embeddings"])
@@ -80,7 +72,7 @@ def bert_classifier(
     def classify(params: Params, last: Float[Array, "B R D"]) -> Float[Array, "B C"]:
         return _function(Head(config, dtype), params["head"])(last)
 
-    def states(params: Params, inputs: BertInputs) -> tuple[Float[Array, "B C"], States]:
+    def states(params: Params, inputs: TextInputs) -> tuple[Float[Array, "B C"], States]:
         words = _function(word_embedding(config), params["word"])(inputs.tokens)
         found = [words.astype(dtype)]
         for step in upwards(params, inputs):
@@ -88,7 +80,7 @@ def bert_classifier(
         return classify(params, found[-1]), tuple(found)
 
     def logits_from(
-        params: Params, inputs: BertInputs, state: Float[Array, "B T D"], layer: Layer
+        params: Params, inputs: TextInputs, state: Float[Array, "B T D"], layer: Layer
     ) -> Float[Array, "B C"]:
         *most, last = upwards(params, inputs)
         state = state.astype(dtype)

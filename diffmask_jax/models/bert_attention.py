@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffmask_jax.models.bert import BertInputs
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.game.model import Params, States
 from diffmask_jax.models.bert_config import BertConfig
 from diffmask_jax.models.bert_parts import padding_bias
-from diffmask_jax.models.model import Params, States
 
 
 def attention_weights(
-    config: BertConfig, params: Params, inputs: BertInputs, states: States
+    config: BertConfig, params: Params, inputs: TextInputs, states: States
 ) -> tuple[Float[Array, "B H T T"], ...]:
     """softmax(q·kᵀ/√K + bias) of every block, float32; rows are queries.
 

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from diffmask_jax.models.bert import BertInputs, check_length
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.game.model import Params
+from diffmask_jax.models.bert import check_length
 from diffmask_jax.models.bert_config import BertConfig
 from diffmask_jax.models.bert_parts import Block, Embeddings, Head, padding_bias, word_embedding
 from diffmask_jax.models.classifier_training import TrainingLogits
-from diffmask_jax.models.model import Params
 
 
 def training_logits(config: BertConfig) -> TrainingLogits:
@@ -29,7 +30,7 @@ def training_logits(config: BertConfig) -> TrainingLogits:
         "head": Head(config, jnp.float32, config.dropout),
     }
 
-    def logits(params: Params, inputs: BertInputs, key: Key[Array, ""]) -> Float[Array, "B C"]:
+    def logits(params: Params, inputs: TextInputs, key: Key[Array, ""]) -> Float[Array, "B C"]:
         check_length(inputs.valid.shape[1], config)
         keys = iter(jax.random.split(key, 2 + config.blocks))
 

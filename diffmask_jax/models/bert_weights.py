@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.model import Params
 from diffmask_jax.models.bert import init
 from diffmask_jax.models.bert_config import BertConfig
 from diffmask_jax.models.bert_parts import Head
-from diffmask_jax.models.model import Params
-from diffmask_jax.models.weights import Weights, to_params, to_weights
+from diffmask_jax.models.huggingface.weights import Weights, to_params, to_weights
 
 # Parameter of ours -> module of PyTorch.
 _IN_MODEL = {

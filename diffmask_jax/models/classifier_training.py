@@ -9,10 +9,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from diffmask_jax.models.bert import BertInputs
-from diffmask_jax.models.model import Params
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.game.model import Params
 
-TrainingLogits = Callable[[Params, BertInputs, Key[Array, ""]], Float[Array, "B C"]]
+TrainingLogits = Callable[[Params, TextInputs, Key[Array, ""]], Float[Array, "B C"]]
 """A classifier's pass with values dropped at random, as the key has it."""
 
 
@@ -35,7 +35,7 @@ def init(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
 
 def steps(
     state: TrainState,
-    inputs: BertInputs,
+    inputs: TextInputs,
     labels: Int[Array | np.ndarray, "S B"],
     *,
     frozen: Params,

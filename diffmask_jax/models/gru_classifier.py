@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from diffmask_jax.models.bert import BertInputs
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.game.model import Layer, Model, Params, States
 from diffmask_jax.models.bert_config import check_rates
 from diffmask_jax.models.classifier_training import TrainingLogits
 from diffmask_jax.models.gru import GRU
 from diffmask_jax.models.initializers import dense
-from diffmask_jax.models.model import Layer, Model, Params, States
 
 
 class GruDropout(NamedTuple):
@@ -64,17 +64,17 @@ def init(key: Key[Array, ""], config: GruConfig, word: Params) -> Params:
 
 
 def gru_classifier(config: GruConfig) -> Model:
-    """The pair of functions `Model` asks for, over `BertInputs` and parameters of `init`.
+    """The pair of functions `Model` asks for, over `TextInputs` and parameters of `init`.
 
     A word piece's segment is not looked at.
     """
 
-    def states(params: Params, inputs: BertInputs) -> tuple[Float[Array, "B C"], States]:
+    def states(params: Params, inputs: TextInputs) -> tuple[Float[Array, "B C"], States]:
         words = _embed(config, params, inputs)
         return logits_from(params, inputs, words, 0), (words,)
 
     def logits_from(
-        params: Params, inputs: BertInputs, state: Float[Array, "B T D"], layer: Layer
+        params: Params, inputs: TextInputs, state: Float[Array, "B T D"], layer: Layer
     ) -> Float[Array, "B C"]:
         return _classify(config, params, _read(config, params, state, inputs.valid))
 
@@ -87,7 +87,7 @@ def training_logits(config: GruConfig) -> TrainingLogits:
     At rates of 0 these are the classifier's own logits.
     """
 
-    def logits(params: Params, inputs: BertInputs, key: Key[Array, ""]) -> Float[Array, "B C"]:
+    def logits(params: Params, inputs: TextInputs, key: Key[Array, ""]) -> Float[Array, "B C"]:
         input_key, output_key = jax.random.split(key)
         words = _drop(config.dropout.input, _embed(config, params, inputs), input_key)
         last = _read(config, params, words, inputs.valid)
@@ -96,7 +96,7 @@ def training_logits(config: GruConfig) -> TrainingLogits:
     return logits
 
 
-def _embed(config: GruConfig, params: Params, inputs: BertInputs) -> Float[Array, "B T D"]:
+def _embed(config: GruConfig, params: Params, inputs: TextInputs) -> Float[Array, "B T D"]:
     return _apply(nn.Embed(config.vocabulary, config.width), params["word"], inputs.tokens)
 
 

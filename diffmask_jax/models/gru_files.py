@@ -8,17 +8,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.model import Params
 from diffmask_jax.models import hub
 from diffmask_jax.models.bert_weights import word_params
-from diffmask_jax.models.description import (
-    Description,
-    check_class_names,
-    class_names,
-    describe_class_names,
-    rate,
-    read_description,
-    size,
-)
 from diffmask_jax.models.gru_classifier import (
     USUAL_DROPOUT,
     GruConfig,
@@ -27,9 +19,17 @@ from diffmask_jax.models.gru_classifier import (
     init,
 )
 from diffmask_jax.models.hub import Checkpoint, find_folder, read_tokenizer_of
-from diffmask_jax.models.model import Params
-from diffmask_jax.models.saving import save
-from diffmask_jax.models.weights import read_weights, to_params, to_weights
+from diffmask_jax.models.huggingface.description import (
+    Description,
+    check_class_names,
+    class_names,
+    describe_class_names,
+    rate,
+    read_description,
+    size,
+)
+from diffmask_jax.models.huggingface.saving import save
+from diffmask_jax.models.huggingface.weights import read_weights, to_params, to_weights
 
 MODEL_TYPE = "diffmask_gru"
 

@@ -14,10 +14,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.model import Model, Params
 from diffmask_jax.models.bert import bert_classifier
 from diffmask_jax.models.bert_config import USUAL_DROPOUT, BertConfig, Dropout
 from diffmask_jax.models.bert_weights import bert_params, with_fresh_head
-from diffmask_jax.models.description import (
+from diffmask_jax.models.gru_classifier import GruConfig
+from diffmask_jax.models.huggingface.description import (
     Description,
     check_class_names,
     class_names,
@@ -26,9 +28,7 @@ from diffmask_jax.models.description import (
     read_json,
     size,
 )
-from diffmask_jax.models.gru_classifier import GruConfig
-from diffmask_jax.models.model import Model, Params
-from diffmask_jax.models.weights import Weights, read_weights, weights_file
+from diffmask_jax.models.huggingface.weights import Weights, read_weights, weights_file
 
 MODEL_TYPE = "bert"
 

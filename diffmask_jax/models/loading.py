@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from diffmask_jax.models import gru_files, hub
-from diffmask_jax.models.description import read_description
 from diffmask_jax.models.gru_files import load_gru
 from diffmask_jax.models.hub import Checkpoint, find_folder, load_bert
+from diffmask_jax.models.huggingface.description import read_description
 
 LOADERS = {hub.MODEL_TYPE: load_bert, gru_files.MODEL_TYPE: load_gru}
 

@@ -13,9 +13,9 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from diffmask_jax.game.model import Layer, Model, States
 from diffmask_jax.models.gru import GRU
 from diffmask_jax.models.initializers import dense
-from diffmask_jax.models.model import Layer, Model, States
 
 WIDTH = 64
 

@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from diffmask_jax.files import write_atomically
 from diffmask_jax.render.colors import color
 from diffmask_jax.render.heatmap import Heatmap
 from diffmask_jax.render.text import display_width, shorten, visible
+from diffmask_jax.runtime.files import write_atomically
 
 if TYPE_CHECKING:  # importing matplotlib takes longer than drawing: only who draws pays for it
     from matplotlib.axes import Axes

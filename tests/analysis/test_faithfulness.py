@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffmask_jax import hard_concrete, probes
 from diffmask_jax.analysis.faithfulness import (
     Outcome,
     macro_f1,
@@ -19,10 +18,11 @@ from diffmask_jax.analysis.faithfulness import (
     thresholded,
 )
 from diffmask_jax.data.batches import Batch
-from diffmask_jax.divergences import CATEGORICAL
-from diffmask_jax.models.bert import BertInputs
-from diffmask_jax.models.model import Model
-from diffmask_jax.objective import Game, mean_log_keep
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.game import hard_concrete, probes
+from diffmask_jax.game.divergences import CATEGORICAL
+from diffmask_jax.game.model import Model
+from diffmask_jax.game.objective import Game, mean_log_keep
 
 # --- macro-F1 --------------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ def test_results_come_back_in_the_order_of_the_data_set():
     for indices, size in parts:
         filled = [*indices, *[indices[0]] * (size - len(indices))]
         tokens = np.array(filled, np.int32)[:, None]
-        inputs = BertInputs(tokens, np.zeros_like(tokens), np.ones_like(tokens, bool))
+        inputs = TextInputs(tokens, np.zeros_like(tokens), np.ones_like(tokens, bool))
         batches.append(Batch(np.array(indices), inputs))
 
     def evaluate(key, inputs):
@@ -156,7 +156,7 @@ def test_every_batch_draws_its_own_gates():
         keys.append(tuple(jax.random.key_data(key).tolist()))
         return (jnp.zeros((2, 1)),) * 2 + (jnp.zeros((2, 1), int), jnp.zeros(1, int))
 
-    inputs = BertInputs(*np.zeros((2, 1, 1), np.int32), np.ones((1, 1), bool))
+    inputs = TextInputs(*np.zeros((2, 1, 1), np.int32), np.ones((1, 1), bool))
     batches = [Batch(np.array([number]), inputs) for number in range(3)]
     measure(evaluate, batches, jax.random.key(0))
     measure(evaluate, batches, jax.random.key(0))

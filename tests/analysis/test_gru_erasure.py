@@ -7,9 +7,9 @@ import pytest
 
 from diffmask_jax.analysis.gru_erasure import exact_search
 from diffmask_jax.attribution.erasure import exact_erasure
-from diffmask_jax.divergences import CATEGORICAL
+from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertInputs
+from diffmask_jax.game.divergences import CATEGORICAL
 from diffmask_jax.models.gru_classifier import GruConfig, gru_classifier, init
 
 CONFIG = GruConfig(vocabulary=30, positions=20, width=8, classes=5)
@@ -27,7 +27,7 @@ def params():
 @pytest.mark.parametrize("baseline", [np.zeros(8, np.float32), np.full(8, 0.7, np.float32)])
 @pytest.mark.parametrize("margin", [0.02, 0.2])
 def test_it_agrees_with_whole_passes(params, baseline, margin):
-    inputs = BertInputs(TOKENS, np.zeros_like(TOKENS), np.ones(TOKENS.shape, bool))
+    inputs = TextInputs(TOKENS, np.zeros_like(TOKENS), np.ones(TOKENS.shape, bool))
 
     @jax.jit
     def plain(params):

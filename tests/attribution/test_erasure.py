@@ -10,8 +10,8 @@ import pytest
 from scipy.special import rel_entr, softmax
 
 from diffmask_jax.attribution.erasure import exact_erasure, leave_one_out
-from diffmask_jax.divergences import categorical_divergence
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import categorical_divergence
 
 B, T, D = 6, 5, 3
 LENGTHS = (5, 5, 4, 3, 2, 1)

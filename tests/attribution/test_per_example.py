@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from jax.nn import sigmoid
 
-from diffmask_jax import hard_concrete
 from diffmask_jax.attribution.per_example import (
     Gates,
     Settings,
@@ -17,8 +16,9 @@ from diffmask_jax.attribution.per_example import (
     score_function_loss,
 )
 from diffmask_jax.data import batches, wordpieces
-from diffmask_jax.divergences import categorical_divergence
-from diffmask_jax.masking import mask_state
+from diffmask_jax.game import hard_concrete
+from diffmask_jax.game.divergences import categorical_divergence
+from diffmask_jax.game.masking import mask_state
 from diffmask_jax.models.hub import load_bert
 
 B, T, D = 3, 6, 4

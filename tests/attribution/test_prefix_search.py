@@ -12,8 +12,8 @@ import pytest
 from diffmask_jax.attribution import prefix_search
 from diffmask_jax.attribution.prefix_search import search
 from diffmask_jax.attribution.recurrence import Recurrence, Texts, enough_tokens
-from diffmask_jax.divergences import categorical_divergence
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import categorical_divergence
 
 H, CLASSES = 6, 3
 START = jnp.zeros(H)

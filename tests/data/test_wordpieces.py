@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from diffmask_jax.data.trees import Sentence, read_trees
 from diffmask_jax.data.wordpieces import (
-    align,
     batch_encode,
     check_length,
     encode,
@@ -20,6 +18,8 @@ from diffmask_jax.data.wordpieces import (
     truncate,
 )
 from diffmask_jax.errors import UserError
+from diffmask_jax.tasks.sst import align
+from diffmask_jax.tasks.trees import Sentence, read_trees
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from diffmask_jax.analysis.faithfulness import Outcome
-from experiments import sst, sst_numbers
+from experiments.sst import __main__ as sst
+from experiments.sst import numbers
 
 pytest.importorskip("tensorflow_datasets")
 
@@ -97,15 +98,15 @@ def test_the_largest_attribution_must_be_alone():
     first[-1, 0] = 1.0
     tie = first.copy()
     tie[0, 2] = 1.0
-    assert sst_numbers.cls_largest([first, first], slice(None)) == 1.0
-    assert sst_numbers.cls_largest([first, tie], slice(None)) == 0.5
-    assert sst_numbers.cls_largest([first, tie], slice(-1, None)) == 1.0
+    assert numbers.cls_largest([first, first], slice(None)) == 1.0
+    assert numbers.cls_largest([first, tie], slice(None)) == 0.5
+    assert numbers.cls_largest([first, tie], slice(-1, None)) == 1.0
 
 
 def test_stability_is_the_deviation_over_runs():
     one, other = [np.log(np.full((2, 3), 0.2))], [np.log(np.full((2, 3), 0.6))]
     expected = np.std([0.2, 0.6], ddof=1)
-    np.testing.assert_allclose(sst_numbers.stability([one, other]), expected)
+    np.testing.assert_allclose(numbers.stability([one, other]), expected)
 
 
 def test_flips_are_counted_by_the_models_certainty():
@@ -114,6 +115,6 @@ def test_flips_are_counted_by_the_models_certainty():
         masked=np.zeros((2, 3)), divergence=np.zeros((2, 3)),
         prediction=np.array([[1, 0, 0], [0, 0, 1]]), original=np.array([0, 0, 0]),
     )  # fmt: skip
-    low, high = sst_numbers.flips(probabilities, [outcome])
+    low, high = numbers.flips(probabilities, [outcome])
     assert (low.gap, low.sentences, low.flipped) == ("0–0.1", 2, 0.5)
     assert (high.sentences, high.flipped) == (1, 0.0)

@@ -7,29 +7,19 @@ import jax
 import numpy as np
 import pytest
 
-from diffmask_jax import training
 from diffmask_jax.errors import UserError
-from diffmask_jax.objective import clean_pass
+from diffmask_jax.game import steps
+from diffmask_jax.game.objective import clean_pass
 
 torch = pytest.importorskip("torch", reason="the race needs PyTorch: pip install torch")
 pytest.importorskip("tensorflow_datasets")
 
-from experiments import (  # noqa: E402
-    report,
-    throughput,
-    throughput_data,
-    throughput_devices,
-    throughput_explain,
-    throughput_flops,
-    throughput_growth,
-    throughput_memory,
-    throughput_race,
-    throughput_sst,
-    throughput_torch,
-    torch_bert_check,
-)
-from experiments.throughput_course import chunks, first_step, layers_of, prepare  # noqa: E402
-from experiments.torch_bert import run_block  # noqa: E402
+from experiments.common import report  # noqa: E402
+from experiments.throughput import __main__ as throughput  # noqa: E402
+from experiments.throughput import data, devices, explain, flops, growth, memory, race, sst  # noqa: E402
+from experiments.throughput.course import chunks, first_step, layers_of, prepare  # noqa: E402
+from experiments.throughput.pytorch import bert_check, contenders  # noqa: E402
+from experiments.throughput.pytorch.bert import run_block  # noqa: E402
 
 BATCH = 2
 
@@ -47,13 +37,13 @@ def in_little_time():
 
 @pytest.fixture
 def source(tiny_bert, treebank, tmp_path):
-    return throughput_data.Source(str(tiny_bert), str(treebank), str(tmp_path / "data"))
+    return data.Source(str(tiny_bert), str(treebank), str(tmp_path / "data"))
 
 
 @pytest.fixture
 def case(source):
     """gate -> (setup, chunk)"""
-    contest = throughput_data.sst(source)
+    contest = data.sst(source)
 
     def of(gate):
         setup = prepare(contest.checkpoint, gate, batch=BATCH, steps=2)
@@ -65,7 +55,7 @@ def case(source):
 @pytest.fixture
 def few_ways(monkeypatch):
     """Nothing is compiled, which would take longer than all the rest."""
-    monkeypatch.setattr(throughput_torch, "compiled", lambda ways: {})
+    monkeypatch.setattr(contenders, "compiled", lambda ways: {})
 
 
 # --- a fair race ------------------------------------------------------------------------------
@@ -74,35 +64,35 @@ def few_ways(monkeypatch):
 @pytest.mark.parametrize("gate", ["input", "hidden"])
 def test_all_compute_the_same(case, few_ways, gate):
     """In whatever way it is written in PyTorch, and padded as the authors pad."""
-    found = torch_bert_check.check(*case(gate), throughput_torch.ways("float32"))
+    found = bert_check.check(*case(gate), contenders.ways("float32"))
     assert {name.split(",")[0] for name in found} == {"L₀", "D", "gradients"}
     assert max(found.values()) < 1e-4
-    names = {*throughput_torch.ways("float32"), torch_bert_check.AUTHORS}
+    names = {*contenders.ways("float32"), bert_check.AUTHORS}
     assert {name.split(", ", 1)[1].rsplit(", ", 1)[0] for name in found} == names
 
 
 def test_another_margin_is_found_out(case, monkeypatch):
     setup, chunk = case("input")
-    ours = torch_bert_check.objective
+    ours = bert_check.objective
 
     def other(*arguments, game, **rest):
         return ours(*arguments, game=game._replace(margin=game.margin + 0.01), **rest)
 
-    monkeypatch.setattr(torch_bert_check, "objective", other)
+    monkeypatch.setattr(bert_check, "objective", other)
     with pytest.raises(UserError, match=r"cannot be compared: gradients, .* by \d"):
-        torch_bert_check.check(setup, chunk, {})
+        bert_check.check(setup, chunk, {})
 
 
 def test_another_weight_is_found_out(case):
     setup, chunk = case("input")
-    way = throughput_torch.ways("float32")["lean"]
+    way = contenders.ways("float32")["lean"]
 
     def product(x, weight, bias):
         return way.product(x, 1.01 * weight, bias)
 
     wrong = way._replace(block=functools.partial(run_block, product=product))
     with pytest.raises(UserError, match=r"wrong, .* more than 0.001"):
-        torch_bert_check.check(setup, chunk, {"wrong": wrong})
+        bert_check.check(setup, chunk, {"wrong": wrong})
 
 
 @pytest.mark.parametrize("number", [0, 3])
@@ -111,11 +101,11 @@ def test_pytorch_plays_the_layers_that_training_draws(case, number):
     setup, chunk = case("hidden")
     count = len(setup.game.model.layers)
     step = number * setup.config.steps_per_call
-    state = training.init(setup.probe, count, setup.rates)._replace(step=np.int32(step))
+    state = steps.init(setup.probe, count, setup.rates)._replace(step=np.int32(step))
 
     @jax.jit
     def play(state, params, batches):
-        return training.steps(
+        return steps.steps(
             state, setup.key, batches, functools.partial(clean_pass, setup.game, params),
             setup.draw_layer, game=setup.game, rates=setup.rates, model_params=params,
         )[0]  # fmt: skip
@@ -133,20 +123,18 @@ def test_the_input_game_deals_examples_out_over_the_layers(case):
 
 def test_looked_up_states_are_the_computed_ones(case, source):
     """PyTorch reads our clean states in place, and gets from them what it would compute."""
-    from diffmask_jax import clean_states
+    from diffmask_jax.training import clean_states
 
     setup, chunk = case("input")
-    texts = throughput_data.sst(source).texts
+    texts = data.sst(source).texts
     passes = clean_states.compute(setup.game.model, setup.checkpoint.params, texts)
-    (stored,) = (throughput_torch.shared(c) for c in passes.by_length.values())
+    (stored,) = (contenders.shared(c) for c in passes.by_length.values())
     rows = torch.from_numpy(passes.row[chunk.batch.indices[0]])
     inputs = [torch.tensor(array[0]) for array in chunk.batch.inputs]
-    logits, states = throughput_torch.torch_bert.clean_pass(
-        throughput_torch.network(setup, "float32"), *inputs
-    )
+    logits, states = contenders.torch_bert.clean_pass(contenders.network(setup, "float32"), *inputs)
     torch.testing.assert_close(stored.logits[rows], logits, atol=1e-4, rtol=1e-4)
     valid = inputs[-1]
-    for here, there in zip(throughput_torch.LookedUp(stored.states, rows), states, strict=True):
+    for here, there in zip(contenders.LookedUp(stored.states, rows), states, strict=True):
         torch.testing.assert_close(here[valid], there[valid], atol=1e-4, rtol=1e-4)
 
 
@@ -160,17 +148,17 @@ def test_bytes_are_read_from_a_program():
   %c = f32[9]{0} add(%x, %y)
   %d = f32[2]{0} all-gather-start(%x)
 """
-    assert throughput_devices.exchanged(text) == 48 + 4 + 10 + 8
+    assert devices.exchanged(text) == 48 + 4 + 10 + 8
 
 
 def test_memory_is_measured_in_another_process():
     numbers = 30_000_000
-    little, much = (throughput_memory.peak_mib(functools.partial, np.ones, n) for n in (1, numbers))
-    assert much - little == pytest.approx(8 * numbers / throughput_memory.MIB, rel=0.3)
+    little, much = (memory.peak_mib(functools.partial, np.ones, n) for n in (1, numbers))
+    assert much - little == pytest.approx(8 * numbers / memory.MIB, rel=0.3)
 
 
 def test_everybody_begins_once():
-    orders = [throughput_race.rotated(["a", "b", "c"], number) for number in range(4)]
+    orders = [race.rotated(["a", "b", "c"], number) for number in range(4)]
     assert [order[0] for order in orders] == ["a", "b", "c", "a"]
     assert all(sorted(order) == ["a", "b", "c"] for order in orders)
 
@@ -184,9 +172,9 @@ def test_needed_operations_leave_out_what_nobody_reads(case):
     attention = 4 * batch * length**2 * width
     one_row = 2 * batch * (2 * length * width**2 + 2 * width**2 + 2 * width * inner)
     masked = (blocks - 1) * (2 * weights + 3 * attention) + 2 * one_row + 3 * attention // length
-    found = throughput_flops.needed_flops(setup, [chunk], 1, cached=True)
+    found = flops.needed_flops(setup, [chunk], 1, cached=True)
     assert found == masked
-    whole = throughput_flops.needed_flops(setup, [chunk], 1, cached=False)
+    whole = flops.needed_flops(setup, [chunk], 1, cached=False)
     assert whole - found == blocks * (weights + attention)
 
 
@@ -203,9 +191,9 @@ def test_small_numbers_and_bars_survive_the_table(tmp_path):
 @pytest.fixture
 def command(source, tmp_path, monkeypatch, few_ways):
     """(*arguments) -> the report of a tiny race."""
-    monkeypatch.setattr(throughput_sst, "run", functools.partial(throughput_sst.run, batch=BATCH))
-    monkeypatch.setattr(throughput_sst, "GATES", ("hidden",))
-    monkeypatch.setattr(throughput_sst, "measure_memory", lambda *_: {"ours": 1.0})
+    monkeypatch.setattr(sst, "run", functools.partial(sst.run, batch=BATCH))
+    monkeypatch.setattr(sst, "GATES", ("hidden",))
+    monkeypatch.setattr(sst, "measure_memory", lambda *_: {"ours": 1.0})
     places = ["--model", source.model, "--raw-dir", source.raw_dir, "--data-dir", source.data_dir]
 
     def run(*arguments):
@@ -229,12 +217,10 @@ def test_a_race_on_sst_reports_every_round(command, tmp_path):
 
 
 def test_explaining_is_raced_against_integrated_gradients(command, monkeypatch):
-    short = functools.partial(throughput_explain.run, steps=2)
-    monkeypatch.setattr(throughput_explain, "run", short)
+    short = functools.partial(explain.run, steps=2)
+    monkeypatch.setattr(explain, "run", short)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            throughput_explain, "prepare", functools.partial(prepare, batch=BATCH, steps=2)
-        )
+        patch.setattr(explain, "prepare", functools.partial(prepare, batch=BATCH, steps=2))
         report = command("explain")
     (claim,) = report["claims"]
     assert claim["id"] == "explain.vs_integrated_gradients" and claim["ours"] > 0
@@ -247,8 +233,8 @@ def test_growth_is_drawn_and_the_bytes_are_claimed(command, tmp_path, monkeypatc
         return {"devices": count, "exchanged": sizes, "gradient_bytes": 100, "other_bytes": 9,
                 "examples_per_second": 10.0}  # fmt: skip
 
-    monkeypatch.setattr(throughput_growth, "measure_apart", apart)
-    monkeypatch.setattr(throughput_growth, "speeds", lambda *_: {"ours": [2.0], "PyTorch": [1.0]})
+    monkeypatch.setattr(growth, "measure_apart", apart)
+    monkeypatch.setattr(growth, "speeds", lambda *_: {"ours": [2.0], "PyTorch": [1.0]})
     report = command("growth")
     assert {claim["id"]: claim["holds"] for claim in report["claims"]} == {
         "growth.bytes": False, "growth.bytes_with_batch": False,

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertInputs, bert_classifier, init
+from diffmask_jax.models.bert import bert_classifier, init
 from diffmask_jax.models.bert_config import ACTIVATIONS, BertConfig
 from diffmask_jax.models.bert_parts import padding_bias
 from diffmask_jax.models.hub import load_bert
@@ -32,9 +33,9 @@ def random_params(seed: int):
     return jax.tree.map(lambda x: x + rng.normal(0, 0.3, x.shape).astype(x.dtype), initial)
 
 
-def random_inputs(seed: int, lengths=(7, 5, 2, 1)) -> BertInputs:
+def random_inputs(seed: int, lengths=(7, 5, 2, 1)) -> TextInputs:
     rng = np.random.default_rng(seed)
-    return BertInputs(
+    return TextInputs(
         tokens=jnp.asarray(rng.integers(0, CONFIG.vocabulary, (B, T))),
         segments=jnp.asarray(rng.integers(0, CONFIG.segments, (B, T))),
         valid=jnp.arange(T) < jnp.asarray(lengths)[:, None],
@@ -77,7 +78,7 @@ def pytorch(tmp_path_factory):
     return load_bert(folder), model
 
 
-def pytorch_pass(model, inputs: BertInputs, **kwargs):
+def pytorch_pass(model, inputs: TextInputs, **kwargs):
     """The logits and every state, as NumPy arrays."""
     import torch
 
@@ -91,7 +92,7 @@ def pytorch_pass(model, inputs: BertInputs, **kwargs):
     return found.logits.numpy(), [state.numpy() for state in found.hidden_states]
 
 
-def assert_agrees(model, pytorch_model, params, inputs: BertInputs):
+def assert_agrees(model, pytorch_model, params, inputs: TextInputs):
     import torch
 
     tokens = torch.tensor(np.asarray(inputs.tokens), dtype=torch.long)
@@ -125,7 +126,7 @@ def test_a_published_checkpoint_gives_pytorchs_states():
     lines = trees.read_text(encoding="utf-8").splitlines()[:16]
     texts = [" ".join(re.findall(r"[^\s()]+(?=\))", line)) for line in lines]
     encoded = checkpoint.tokenizer(texts, padding=True, return_tensors="np")
-    inputs = BertInputs(
+    inputs = TextInputs(
         tokens=jnp.asarray(encoded["input_ids"]),
         segments=jnp.asarray(encoded["token_type_ids"]),
         valid=jnp.asarray(encoded["attention_mask"], dtype=bool),
@@ -281,7 +282,7 @@ def test_what_stands_in_padding_changes_nothing(seed, lengths, size, layer):
 
 def test_more_padding_changes_nothing():
     logits, states = clean_pass(PARAMS, INPUTS)
-    padded = BertInputs(*(jnp.pad(array, ((0, 2), (0, 5))) for array in INPUTS))
+    padded = TextInputs(*(jnp.pad(array, ((0, 2), (0, 5))) for array in INPUTS))
     padded_logits, padded_states = clean_pass(PARAMS, padded)
     np.testing.assert_allclose(padded_logits[:B], logits, atol=1e-5)
     for state, other in zip(states, padded_states, strict=True):
@@ -335,7 +336,7 @@ def test_layers_are_labelled_as_in_the_plots():
 
 
 def test_a_text_longer_than_the_positions_is_refused():
-    inputs = BertInputs(*(jnp.pad(array, ((0, 0), (0, 10))) for array in INPUTS))
+    inputs = TextInputs(*(jnp.pad(array, ((0, 0), (0, 10))) for array in INPUTS))
     with pytest.raises(UserError, match=r"17 word pieces.*16 positions"):
         MODEL.states(PARAMS, inputs)
 

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models import bert
-from diffmask_jax.models.bert import BertInputs, bert_classifier
+from diffmask_jax.models.bert import bert_classifier
 from diffmask_jax.models.bert_config import BertConfig, Dropout
 from diffmask_jax.models.bert_training import training_logits
 from diffmask_jax.models.hub import Checkpoint
-from diffmask_jax.models.saving import save_bert
+from diffmask_jax.models.huggingface.saving import save_bert
 
 CONFIG = BertConfig(
     vocabulary=40, positions=16, segments=2, width=24, heads=3, blocks=2, intermediate=36, classes=4
@@ -32,9 +33,9 @@ def random_params():
     return jax.tree.map(lambda x: x + rng.normal(0, 0.2, x.shape).astype(x.dtype), initial)
 
 
-def random_inputs(rows: int = 4, length: int = 7) -> BertInputs:
+def random_inputs(rows: int = 4, length: int = 7) -> TextInputs:
     rng = np.random.default_rng(1)
-    return BertInputs(
+    return TextInputs(
         tokens=jnp.asarray(rng.integers(0, CONFIG.vocabulary, (rows, length))),
         segments=jnp.asarray(rng.integers(0, CONFIG.segments, (rows, length))),
         valid=jnp.arange(length) < jnp.asarray([length - row for row in range(rows)])[:, None],

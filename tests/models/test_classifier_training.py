@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.models import classifier_training
-from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.classifier_training import adamw, steps
 
 RNG = np.random.default_rng(0)
@@ -20,7 +20,7 @@ PARAMS = {
     for part, leaves in SHAPES.items()
 }
 TOKENS = jnp.asarray(RNG.integers(0, 9, (4, 6)))
-INPUTS = BertInputs(TOKENS, jnp.zeros_like(TOKENS), jnp.ones_like(TOKENS, bool))
+INPUTS = TextInputs(TOKENS, jnp.zeros_like(TOKENS), jnp.ones_like(TOKENS, bool))
 LABELS = jnp.asarray([2, 0, 1, 2])
 KEY = jax.random.key(5)
 

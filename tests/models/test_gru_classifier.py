@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertInputs
 from diffmask_jax.models.gru_classifier import (
     GruConfig,
     GruDropout,
@@ -29,9 +29,9 @@ states = jax.jit(MODEL.states)
 logits_from = jax.jit(MODEL.logits_from)
 
 
-def inputs(lengths, tokens=TOKENS, segment: int = 0) -> BertInputs:
+def inputs(lengths, tokens=TOKENS, segment: int = 0) -> TextInputs:
     valid = np.arange(LENGTH) < np.asarray(lengths)[:, None]
-    return BertInputs(tokens, np.full_like(tokens, segment), valid)
+    return TextInputs(tokens, np.full_like(tokens, segment), valid)
 
 
 def with_dropout(*rates: float) -> GruConfig:

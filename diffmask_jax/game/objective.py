@@ -1,0 +1,124 @@
+"""The amortised loss: what one batch says to both players (paper, section 2)."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from diffmask_jax.game import probes
+from diffmask_jax.game.divergences import Family
+from diffmask_jax.game.lagrangian import lagrangian
+from diffmask_jax.game.masking import mask_state, mean_over_valid
+from diffmask_jax.game.model import Model, States
+from diffmask_jax.game.probes import Probe
+
+Layers = int | Int[Array, ""] | Int[Array, " B"]
+
+
+class Clean(NamedTuple):
+    """A batch and what the frozen model makes of it unmasked."""
+
+    inputs: Any
+    logits: Array
+    states: States
+
+
+class Game(NamedTuple):
+    """What is being played: on which model, by which probe, for which stakes.
+
+    sparsity: (log keep probabilities (B, T), valid) -> (B,), what the probe minimises
+    margin: m, the divergence allowed, in nats
+    """
+
+    model: Model
+    probe: Probe
+    family: Family
+    margin: float
+    sparsity: Callable[[Array, Array], Array]
+
+
+class Diagnostics(NamedTuple):
+    """Batch means, for people to watch: nothing is optimised through them."""
+
+    loss: Float[Array, ""]
+    divergence: Float[Array, ""]
+    masked: Float[Array, ""]
+    agreement: Float[Array, ""]
+    multiplier: Float[Array, ""]
+
+
+def mean_log_keep(log_keep: Float[Array, "B T"], valid: Bool[Array, "B T"]) -> Float[Array, " B"]:
+    """Mean log P(z ≠ 0) over valid positions, in nats: the authors' L₀.
+
+    Its gradient does not fade as a gate shuts, which drives keep probabilities to sharp zeros.
+    """
+    return mean_over_valid(log_keep, valid)
+
+
+def mean_keep(log_keep: Float[Array, "B T"], valid: Bool[Array, "B T"]) -> Float[Array, " B"]:
+    """Expected share of positions kept: the paper's L₀ (eq. 1) over the number of positions."""
+    return mean_over_valid(jnp.exp(log_keep), valid)
+
+
+def clean_pass(game: Game, model_params: Any, inputs: Any) -> Clean:
+    """The unmasked forward pass; no gradient ever flows into it."""
+    logits, states = game.model.states(model_params, inputs)
+    return Clean(inputs, logits, states)
+
+
+def log_keep_everywhere(game: Game, probe_params: Any, clean: Clean) -> Float[Array, "L B T"]:
+    """log P(z ≠ 0) of every layer's gate, nats."""
+    votes = probes.vote_logits(game.probe, probe_params, clean.states)
+    return jnp.stack(probes.log_keep_probabilities(game.probe, votes))
+
+
+def masked_logits(
+    game: Game, model_params: Any, probe_params: Any, clean: Clean, gate: Array, layer: Layers
+) -> Array:
+    """The model's output with the gated state in place of the original one."""
+    target = game.probe.target(layer)
+    state = probes.at_layer(clean.states, target)
+    baseline = probes.at_layer(tuple(probe_params["baselines"]), target)
+    masked = mask_state(state, gate, baseline)
+    return game.model.logits_from(model_params, clean.inputs, masked, target)
+
+
+def objective(
+    probe_params: Any,
+    multipliers: Float[Array, " L"],
+    keys: Key[Array, " B"],
+    layer: Layers,
+    *,
+    game: Game,
+    model_params: Any,
+    clean: Clean,
+) -> tuple[Float[Array, ""], Diagnostics]:
+    """mean over the batch of L₀ + sg(λ)·(D − m) − λ·sg(D − m), with one draw of the gates.
+
+    keys: one an example, so that its gates do not depend on who else is in the batch.
+    layer: the depth ℓ whose gate is played: one for the batch, or one an example where the probe
+    gates the input whatever the depth.
+    """
+    valid = clean.inputs.valid
+    votes = probes.vote_logits(game.probe, probe_params, clean.states)
+    draw = functools.partial(probes.sample_gates, game.probe)
+    gate = probes.at_layer(jax.vmap(draw)(keys, votes), layer)
+    log_keep = probes.at_layer(probes.log_keep_probabilities(game.probe, votes), layer)
+    logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
+
+    divergence = game.family.divergence(clean.logits, logits)
+    sparsity = game.sparsity(log_keep, valid)
+    multiplier = multipliers[jnp.asarray(layer)]
+    loss = jnp.mean(lagrangian(sparsity, divergence - game.margin, multiplier))
+    same = game.family.prediction(logits) == game.family.prediction(clean.logits)
+    diagnostics = Diagnostics(
+        loss=loss,
+        divergence=jnp.mean(divergence),
+        masked=jnp.mean(mean_over_valid((gate == 0).astype(jnp.float32), valid)),
+        agreement=jnp.mean(same),
+        multiplier=jnp.mean(multiplier),
+    )
+    return loss, jax.lax.stop_gradient(diagnostics)

@@ -1,0 +1,171 @@
+"""Gate networks and their votes: what a probe reads and how its votes become gates.
+
+A vote is one Hard Concrete draw a layer and position. Two probes exist (paper, section 2):
+
+- the input probe votes from [h⁽⁰⁾; h⁽ᵏ⁾] and, at depth ℓ, gates the *input* h⁽⁰⁾ with the product
+  z = Π_{k≤ℓ} v⁽ᵏ⁾, hence log P(z ≠ 0) = Σ_{k≤ℓ} log P(v⁽ᵏ⁾ ≠ 0);
+- the hidden probe votes from h⁽ˡ⁾ and gates that very state with its vote alone.
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key
+
+from diffmask_jax.game import hard_concrete
+from diffmask_jax.game.model import States
+
+Votes = tuple[Float[Array, "*B T"], ...]
+PerLayer = tuple[Array, ...]
+
+
+class GateNetwork(nn.Module):
+    """g: (B, T, F) -> (B, T) logits; 10·tanh(w·tanh(W·x + b) + b') + c, weights normalised.
+
+    x is what stands in all of `features` together, (B, T, F₁), (B, T, F₂), …, of which no
+    concatenation is made. c is learned and starts at 5, so that gates start open (P(z ≠ 0) ≈ 0.99).
+    """
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, *features: Float[Array, "B T _"]) -> Float[Array, "B T"]:
+        x = nn.tanh(_weight_normalised(self.hidden, "first", *features))
+        x = _weight_normalised(1, "second", x)[..., 0]
+        return 10 * nn.tanh(x) + self.param("shift", nn.initializers.constant(5.0), ())
+
+
+NORM = 3**-0.5
+"""Of a fresh kernel row: that of one drawn as PyTorch draws it, uniform in ±1/√in."""
+
+
+def _rows_of_equal_norm(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "F H"]:
+    kernel = nn.linear.default_kernel_init(key, shape)
+    return NORM * kernel / jnp.linalg.norm(kernel, axis=0)
+
+
+class _Affine(nn.Module):
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs: int) -> tuple[Float[Array, "F H"], Float[Array, " H"]]:
+        kernel = self.param("kernel", _rows_of_equal_norm, (inputs, self.width))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.width,))
+
+
+class _Norms(nn.Module):
+    of: str
+
+    @nn.compact
+    def __call__(self, width: int) -> Float[Array, " H"]:
+        return self.param(f"{self.of}/kernel/scale", nn.initializers.constant(NORM), (width,))
+
+
+def _weight_normalised(
+    width: int, name: str, *parts: Float[Array, "B T _"]
+) -> Float[Array, "B T H"]:
+    """Σ parts·rows of (scale · W/‖W‖) + b; parameters as `flax.linen.WeightNorm` lays them out."""
+    widths = [part.shape[-1] for part in parts]
+    kernel, bias = _Affine(width, name=name)(sum(widths))
+    scale = _Norms(name, name=f"{name}_norm")(width)
+    kernel *= scale * jax.lax.rsqrt(jnp.sum(kernel**2, axis=0) + 1e-12)
+    ends = np.cumsum(widths)
+    rows = (kernel[end - width : end] for end, width in zip(ends, widths, strict=True))
+    return functools.reduce(operator.add, map(operator.matmul, parts, rows)) + bias
+
+
+class Probe(NamedTuple):
+    """What sets the two probes apart; everything else treats them alike.
+
+    features: (states, k) -> arrays (B, T, _), what the k-th gate network reads
+    combine: per-layer votes, and an associative operation -> per-layer gates
+    target: layer -> the state that its gate multiplies
+    baselines: number of states -> number of baselines
+    hidden: width of the gate networks' hidden layer
+    """
+
+    features: Callable[[States, int], tuple[Array, ...]]
+    combine: Callable[[PerLayer, Callable[[Array, Array], Array]], PerLayer]
+    target: Callable[[Any], Any]
+    baselines: Callable[[int], int]
+    hidden: int
+
+
+def input_probe(hidden: int) -> Probe:
+    """The probe that gates the input, conditioned on the states up to a layer."""
+    return Probe(
+        features=lambda states, k: (states[0], states[k]),
+        combine=lambda votes, operation: tuple(itertools.accumulate(votes, operation)),
+        target=lambda layer: 0,
+        baselines=lambda layers: 1,
+        hidden=hidden,
+    )
+
+
+def hidden_probe(hidden: int) -> Probe:
+    """The probe that gates each hidden state, conditioned on that state alone."""
+    return Probe(
+        features=lambda states, k: (states[k],),
+        combine=lambda votes, operation: tuple(votes),
+        target=lambda layer: layer,
+        baselines=lambda layers: layers,
+        hidden=hidden,
+    )
+
+
+def init(
+    key: Key[Array, ""], probe: Probe, states: States, baselines: Sequence[Float[Array, " _"]]
+) -> dict[str, Any]:
+    """Fresh parameters: one gate network a state of `states`, and the given baselines.
+
+    Raises: ValueError if the number or width of the baselines does not suit the states.
+    """
+    widths = [states[k].shape[-1] for k in range(probe.baselines(len(states)))]
+    if [b.shape[-1] for b in baselines] != widths:
+        raise ValueError(f"baselines must have widths {widths}, got {[b.shape for b in baselines]}")
+    keys = jax.random.split(key, len(states))
+    network = GateNetwork(probe.hidden)
+    return {
+        "gates": [
+            network.init(k, *probe.features(states, i))["params"] for i, k in enumerate(keys)
+        ],
+        "baselines": [jnp.asarray(b, jnp.float32) for b in baselines],
+    }
+
+
+def vote_logits(probe: Probe, params: Any, states: States) -> Votes:
+    """The Hard Concrete logits of every layer's vote, (B, T) each."""
+    network = GateNetwork(probe.hidden)
+
+    def vote(layer: int, gate: Any) -> Any:
+        return network.apply({"params": gate}, *probe.features(states, layer))
+
+    return tuple(vote(layer, gate) for layer, gate in enumerate(params["gates"]))
+
+
+def sample_gates(probe: Probe, key: Key[Array, ""], votes: Votes) -> Votes:
+    """One draw of the gates in [0, 1] at every layer; layers of one input share their votes."""
+    keys = jax.random.split(key, len(votes))
+    draws = tuple(hard_concrete.sample(k, v) for k, v in zip(keys, votes, strict=True))
+    return probe.combine(draws, operator.mul)
+
+
+def log_keep_probabilities(probe: Probe, votes: Votes) -> Votes:
+    """log P(z ≠ 0) at every layer, nats, (B, T) each."""
+    logs = tuple(hard_concrete.log_keep_probability(v) for v in votes)
+    return probe.combine(logs, operator.add)
+
+
+def at_layer(per_layer: PerLayer, layer: int | Int[Array, ""] | Int[Array, " B"]) -> Array:
+    """The entry of one layer: by an int, by a traced scalar, or by one layer an example."""
+    if isinstance(layer, int):
+        return per_layer[layer]
+    stacked = jnp.stack(per_layer)
+    return stacked[layer] if layer.ndim == 0 else stacked[layer, jnp.arange(layer.shape[0])]

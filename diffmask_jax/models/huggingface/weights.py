@@ -1,0 +1,148 @@
+"""The weights of a checkpoint, in any of Hugging Face's formats, as parameters of ours.
+
+One path for all: a file is read into arrays with the names and layout of PyTorch, and these become
+parameters, each checked against the shape that the configuration asks for.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import flax.serialization
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from jaxtyping import Array, Float
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.model import Params
+
+Weights = dict[str, np.ndarray]
+"""Tensors by PyTorch's names, in PyTorch's layout."""
+
+Name = Callable[[str], str]
+"""The place of a parameter of ours, head/classifier/kernel, -> PyTorch's name of its tensor."""
+
+FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "flax_model.msgpack",
+    "pytorch_model.bin",
+)
+
+
+def weights_file(folder: Path) -> Path | None:
+    """The file that `read_weights` would read, the best format first; None if there is none."""
+    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+
+
+def read_weights(folder: Path) -> Weights:
+    """All tensors of a checkpoint folder, with PyTorch's names and layout.
+
+    Raises: UserError if there is no weights file, or it is damaged, or it needs a missing package.
+    """
+    path = weights_file(folder)
+    if path is None:
+        raise UserError(f"{folder} holds no weights: none of {', '.join(FILES)}")
+    # Checkpoints converted from TensorFlow call the weight and bias of a LayerNorm gamma and beta.
+    return {
+        name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
+            "LayerNorm.beta", "LayerNorm.bias"
+        ): tensor
+        for name, tensor in _read(path).items()
+    }
+
+
+def to_params(weights: Weights, expected: Params, name: Name) -> Params:
+    """Float32 parameters of the expected tree and shapes; tensors it has no use for are ignored.
+
+    Raises: UserError naming the tensor that is missing, of the wrong shape or not of floats.
+    """
+
+    def convert(path: jax.tree_util.KeyPath, ours: jax.ShapeDtypeStruct) -> Float[Array, "..."]:
+        place = _place(path)
+        shape = ours.shape[::-1] if _is_transposed(place) else ours.shape
+        tensor = _checked(weights, name(place), shape).astype(np.float32, copy=False)
+        return jnp.asarray(tensor.T if _is_transposed(place) else tensor)
+
+    return jax.tree_util.tree_map_with_path(convert, expected)
+
+
+def to_weights(params: Params, name: Name) -> Weights:
+    """The inverse of `to_params`: tensors with PyTorch's names and layout, float32."""
+
+    def convert(path: jax.tree_util.KeyPath, array: Float[Array, "..."]) -> tuple[str, np.ndarray]:
+        place, tensor = _place(path), np.asarray(array, np.float32)
+        # safetensors writes the memory as it lies, whatever the strides say.
+        tensor = np.ascontiguousarray(tensor.T if _is_transposed(place) else tensor)
+        return name(place), tensor
+
+    return dict(convert(*leaf) for leaf in jax.tree_util.tree_leaves_with_path(params))
+
+
+def _place(path: jax.tree_util.KeyPath) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _is_transposed(place: str) -> bool:
+    """PyTorch keeps a linear map as (out, in), linen as (in, out)."""
+    return place.endswith("kernel")
+
+
+def _checked(weights: Weights, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if name not in weights:
+        raise UserError(f"the weights lack the tensor {name}")
+    tensor = weights[name]
+    if tensor.shape != shape:
+        raise UserError(f"tensor {name} has shape {tensor.shape}, config.json asks for {shape}")
+    if not jnp.issubdtype(tensor.dtype, jnp.floating):
+        raise UserError(f"tensor {name} holds {tensor.dtype}: quantised weights are not supported")
+    return tensor
+
+
+def _read(path: Path) -> Weights:
+    readers: dict[str, Callable[[Path], Weights]] = {
+        ".safetensors": safetensors.numpy.load_file,
+        ".json": _read_shards,
+        ".msgpack": _read_msgpack,
+        ".bin": _read_pickle,
+    }
+    try:
+        return readers[path.suffix](path)
+    except UserError:
+        raise
+    except Exception as error:  # every parser has its own family of errors for a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read, it is damaged or cut short ({reason})") from error
+
+
+def _read_shards(index: Path) -> Weights:
+    shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    missing = [shard for shard in shards if not (index.parent / shard).is_file()]
+    if missing:
+        raise UserError(f"{index} names {missing[0]}, which is not there: copy all the shards")
+    return {k: tensor for shard in shards for k, tensor in _read(index.parent / shard).items()}
+
+
+def _read_msgpack(path: Path) -> Weights:
+    """The layout of transformers 4: PyTorch's names, but linen's leaves and (in, out) kernels."""
+    tree = flax.serialization.msgpack_restore(path.read_bytes())
+    weights = {}
+    for (*module, leaf), tensor in flax.traverse_util.flatten_dict(tree).items():
+        name = ".".join((*module, "bias" if leaf == "bias" else "weight"))
+        weights[name] = tensor.T if leaf == "kernel" else tensor
+    return weights
+
+
+def _read_pickle(path: Path) -> Weights:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{path} can only be read with PyTorch: install torch, or save the model as safetensors"
+        ) from error
+    tensors = torch.load(path, weights_only=True, map_location="cpu")
+    # NumPy has no bfloat16; integers stay what they are, to be refused by name.
+    return {k: (t.float() if t.is_floating_point() else t).numpy() for k, t in tensors.items()}

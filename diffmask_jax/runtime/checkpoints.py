@@ -1,0 +1,159 @@
+"""Training state on disk through orbax: saved beside the work, restored bit for bit."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import distributed
+from diffmask_jax.runtime.files import write_atomically
+
+ITEM = "default"  # orbax's own name for what is saved without one
+DIGESTS = "sha256.json"
+
+
+def newest_whole(folder: Path) -> int | None:
+    """The step of the newest whole checkpoint in a folder, where a process may have been killed.
+
+    What it left half-written is removed. What does not fit its digests is told and moved aside. All
+    processes call it alike.
+
+    Raises: UserError if there were checkpoints and none is whole any more.
+    """
+    return distributed.by_first(lambda: _tidied(folder))
+
+
+class Checkpoints:
+    """The checkpoints of one run, the newest two kept; a context manager that waits on leaving.
+
+    Saving copies the arrays and writes in the background. A checkpoint takes its final name only
+    when it is whole, and carries the digests of its files, so a process killed in the middle of one
+    leaves the one before it (`newest_whole`).
+
+    Raises: UserError if there were checkpoints and none is whole any more.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        newest_whole(folder)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=2,
+            create=True,
+            # Called in the first process when all have written, before the final name is given.
+            async_options=ocp.AsyncOptions(post_finalization_callback=lambda: _sign(folder)),
+        )
+        self._folder = folder
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._manager.close()
+        except Exception as error:  # of the writing in the background
+            if kind is None:  # else there is something worse to tell
+                raise self._cannot_save(error) from error
+
+    def latest(self) -> int | None:
+        """The step of the newest whole checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any) -> None:
+        """Start to save a pytree of arrays as of `step`, which may then be donated.
+
+        Raises: UserError if it, or the one before it, cannot be written.
+        """
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+        except Exception as error:  # as in `restore`
+            raise self._cannot_save(error) from error
+
+    def _cannot_save(self, error: Exception) -> UserError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return UserError(
+            f"cannot save a checkpoint in {self._folder} ({reason}): is the disk full?"
+        )
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The state saved at `step`, with the structure, shapes and dtypes of `like`.
+
+        Raises: UserError if it is of another structure, or damaged since it was found whole.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except Exception as error:  # of orbax, or of any storage layer below it, in many lines
+            raise UserError(
+                f"the checkpoint {self._folder / str(step)} is damaged or of another model: "
+                "delete that folder to go on from the one before"
+            ) from error
+
+
+def _sign(folder: Path) -> None:
+    """Write the digests of the one checkpoint that is being written."""
+    for unfinished in ocp.utils.tmp_checkpoints(folder):
+        place = Path(unfinished.get())
+        files = (file for file in (place / ITEM).rglob("*") if file.is_file())
+        digests = {str(file.relative_to(place)): _digest(file) for file in sorted(files)}
+        write_atomically(place / DIGESTS, json.dumps(digests, indent=1) + "\n")
+
+
+def _tidied(folder: Path) -> int | None:
+    if not folder.exists():
+        return None
+    for unfinished in ocp.utils.tmp_checkpoints(folder):
+        shutil.rmtree(unfinished.get(), ignore_errors=True)
+    steps = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    for step in sorted(steps, reverse=True):
+        place = folder / str(step)
+        if (damage := _damage(place)) is None:
+            return step
+        aside = folder / f"damaged-{step}"
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}-again")
+        try:
+            place.rename(aside)
+        except OSError as error:
+            raise UserError(
+                f"the checkpoint {place} is damaged ({damage}) and cannot be moved aside "
+                f"({error.strerror}): delete it"
+            ) from error
+        distributed.say(
+            f"the checkpoint {place} is damaged ({damage}): it is now called {aside.name}"
+        )
+    if damaged := sorted(path.name for path in folder.glob("damaged-*")):
+        raise UserError(
+            f"no whole checkpoint is left in {folder}, only {', '.join(damaged)}: put back a copy "
+            "of one under its old name, or delete them to begin anew"
+        )
+    return None
+
+
+def _damage(place: Path) -> str | None:
+    """What is wrong with a checkpoint's files, if anything."""
+    try:
+        digests = json.loads((place / DIGESTS).read_text(encoding="utf-8"))
+        for name, digest in digests.items():
+            if not (place / name).is_file():
+                return f"{name} is missing"
+            if _digest(place / name) != digest:
+                return f"{name} has changed"
+    except FileNotFoundError:  # before there were digests: whatever is wrong, orbax will find it
+        return None
+    except OSError as error:  # it may well be whole, when it can be read again
+        raise UserError(
+            f"{place} cannot be read ({error.strerror}): see to it, and go on"
+        ) from error
+    except (ValueError, AttributeError):
+        return f"{DIGESTS} cannot be read"
+    return None
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

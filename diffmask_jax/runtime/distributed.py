@@ -1,0 +1,188 @@
+"""Several processes that train one probe: who started them, and which of them speaks."""
+
+import contextlib
+import glob
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.preemption import STATUS, Stopped
+
+SILENCE = 30  # seconds after which a process that is not heard of counts as dead
+ANSWER = 8192  # bytes
+
+
+class Launch(NamedTuple):
+    """Who started several processes, and what `jax.distributed.initialize` has to be told."""
+
+    by: str
+    arguments: dict[str, Any]
+
+
+def launcher(environment: Mapping[str, str]) -> Launch | None:
+    """What started this process together with others, going by its environment variables.
+
+    Being inside an allocation, a pod or a container is not enough: a process that waited for others
+    that were never started would hang.
+
+    Raises: UserError if the variables are not complete.
+    """
+
+    def first(*names: str) -> str | None:
+        return next((environment[name] for name in names if environment.get(name)), None)
+
+    address = first("JAX_COORDINATOR_ADDRESS", "COORDINATOR_ADDRESS")
+    count = first("JAX_NUM_PROCESSES", "NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE")
+    number = first("JAX_PROCESS_ID", "PROCESS_ID", "OMPI_COMM_WORLD_RANK")
+    # srun sets the step's size; a shell inside an allocation has none, or a step of one.
+    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+        return Launch("SLURM", {"cluster_detection_method": "slurm"})
+    if address:
+        return Launch("the coordinator's address", _explicit(address, count, number))
+    if int(environment.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
+        if "OMPI_MCA_orte_hnp_uri" not in environment:  # since Open MPI 5
+            raise UserError("this Open MPI names no coordinator: set JAX_COORDINATOR_ADDRESS too")
+        return Launch("Open MPI", {"cluster_detection_method": "ompi"})
+    if "," in environment.get("TPU_WORKER_HOSTNAMES", "") or _on_cloud_tpu():
+        return Launch("Cloud TPU", {})
+    if {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= environment.keys() and _installed(
+        "kubernetes"
+    ):
+        return Launch("Kubernetes", {})
+    return None
+
+
+def _explicit(address: str, count: str | None, number: str | None) -> dict[str, Any]:
+    if not (count and count.isdigit() and number and number.isdigit()):
+        raise UserError(
+            f"a coordinator is named ({address}), and JAX_NUM_PROCESSES is {count!r}, "
+            f"JAX_PROCESS_ID {number!r}: set both to whole numbers, or pass --distributed off"
+        )
+    return {
+        "coordinator_address": address,
+        "num_processes": int(count),
+        "process_id": int(number),
+        "cluster_detection_method": "deactivate",
+    }
+
+
+def _on_cloud_tpu() -> bool:
+    return bool(glob.glob("/dev/accel[0-9]*") and _installed("libtpu"))
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def start(launch: Launch | None) -> None:
+    """Join the other processes, if there are any, before anything else touches a device.
+
+    Raises: UserError if they cannot be reached.
+    """
+    if launch is None:
+        return
+    # It would take SIGTERM for itself, which is `preemption.Watch`'s to hear.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(**launch.arguments, heartbeat_timeout_seconds=SILENCE)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(
+            f"started by {launch.by}, but the other processes cannot be reached "
+            f"({str(error).splitlines()[0]}): check the address, or pass --distributed off"
+        ) from error
+    say(f"{jax.process_count()} processes, {jax.device_count()} devices, by {launch.by}")
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What all processes do together: one that fails, or finds that another has, leaves at once.
+
+    Leaving as usual would first wait for the others, who wait for this one. Alone, nothing differs.
+
+    Raises: UserError if a device's memory does not suffice.
+    """
+    try:
+        with _told_of_memory():
+            yield
+    except BaseException as error:
+        if jax.process_count() == 1 or (isinstance(error, Stopped) and error.step is not None):
+            raise  # the latter together with all others
+        if isinstance(error, jax.errors.JaxRuntimeError) and _is_about_others(str(error)):
+            print(
+                f"diffmask: another process has ended ({str(error).splitlines()[0]}): "
+                "start all of them again with the same command to go on",
+                file=sys.stderr,
+            )
+        elif isinstance(error, KeyboardInterrupt):
+            print("diffmask: interrupted", file=sys.stderr)
+        elif isinstance(error, UserError | Stopped):
+            print(f"diffmask: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit({Stopped: STATUS, KeyboardInterrupt: 130}.get(type(error), 2))
+
+
+@contextlib.contextmanager
+def _told_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"a device has too little memory ({str(error).splitlines()[0]}): "
+            "lower --batch-size, or try --accumulate, --remat, --precision bfloat16"
+        ) from error
+
+
+def _is_about_others(message: str) -> bool:
+    """Whether an error of XLA comes from the exchange with other processes."""
+    signs = ("gloo", "nccl", "connect", "socket", "task", "unavailable", "deadline", "coordination")
+    return any(sign in message.lower() for sign in signs)
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files, draws bars and speaks."""
+    return jax.process_index() == 0
+
+
+def say(line: str) -> None:
+    """A line on standard error, once, however many processes there are."""
+    if is_first():
+        print(line, file=sys.stderr)
+
+
+def by_first(action: Callable[[], Any]) -> Any:
+    """What the first process gets from an action that it alone carries out; JSON.
+
+    Raises: UserError, in every process, if the action does.
+    """
+    if jax.process_count() == 1:
+        return action()
+    told = np.zeros(ANSWER, np.uint8)
+    if is_first():
+        written = np.frombuffer(json.dumps(_tried(action)).encode(), np.uint8)
+        told[: len(written)] = written
+    heard = multihost_utils.broadcast_one_to_all(told)
+    answer = json.loads(heard.tobytes().rstrip(b"\0"))
+    if "error" in answer:
+        raise UserError(answer["error"])
+    return answer["result"]
+
+
+def _tried(action: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return {"result": action()}
+    except UserError as error:
+        return {"error": str(error)}

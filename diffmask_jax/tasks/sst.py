@@ -1,0 +1,62 @@
+"""The Stanford Sentiment Treebank (Socher et al. 2013): load_sst gives labelled sentences."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from diffmask_jax.data.wordpieces import Encoded, locate
+from diffmask_jax.errors import UserError
+from diffmask_jax.tasks.trees import SPLITS, Sentence
+
+
+def load_sst(
+    split: str, raw_dir: Path | None = None, data_dir: Path | None = None
+) -> list[Sentence]:
+    """Sentences of one split in the order of its file, prepared by TFDS on the first call.
+
+    Args:
+      split: train, dev or test (8544, 1101 and 2210 sentences in the official files).
+      raw_dir: a folder of train.txt, dev.txt and test.txt to prepare from, one tree per line;
+        without it the official files are downloaded. Changed files are prepared anew.
+      data_dir: where the prepared copy lives; TFDS's own place (~/tensorflow_datasets) if None.
+
+    Raises:
+      UserError: no such split; raw_dir or one of its files is missing or broken (named, with
+        its line); no network; TFDS is not installed; data_dir cannot be written.
+    """
+    if split not in SPLITS:
+        raise UserError(f"no SST split is called {split!r}: choose train, dev or test")
+    try:
+        # Here, not above: the package must import where TFDS is not installed. TFDS itself imports
+        # some of its dependencies at first use, hence the call inside the try.
+        from diffmask_jax.tasks.sst_builder import read_examples
+
+        examples = read_examples(split, raw_dir, data_dir)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the SST data needs TFDS, which cannot be loaded ({error}): "
+            "run `pip install tensorflow-datasets importlib_resources`"
+        ) from error
+    return [_sentence(example) for example in examples]
+
+
+def _sentence(example: dict) -> Sentence:
+    return Sentence(
+        words=tuple(word.decode() for word in example["words"]),
+        word_labels=tuple(int(label) for label in example["word_labels"]),
+        label=int(example["label"]),
+    )
+
+
+def align(encoded: Encoded, sentence: Sentence) -> Int[np.ndarray, " T"]:
+    """The sentiment label 0-4 of each piece's word; -1 for special tokens.
+
+    `encoded` comes from `sentence.text`, whole or truncated.
+
+    Raises:
+      ValueError: it comes from another text.
+    """
+    words = locate(encoded, sentence.words)
+    labels = np.asarray(sentence.word_labels, dtype=np.int32)
+    return np.where(words < 0, np.int32(-1), labels[words])

@@ -1,0 +1,115 @@
+"""The calls of the device that make up a run, one after another, and when to pause between two."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Int
+
+from diffmask_jax.game.objective import Diagnostics
+from diffmask_jax.game.steps import TrainState
+from diffmask_jax.runtime import devices
+from diffmask_jax.runtime.compilations import Compilations
+from diffmask_jax.runtime.preemption import Notice, Watch
+from diffmask_jax.runtime.profiling import Trace
+from diffmask_jax.training.run_folder import RunConfig
+from diffmask_jax.training.run_log import RunLog
+
+
+class Chunk(NamedTuple):
+    """What a call is given: what all its steps share, and an entry a step, on the device.
+
+    valid: of this host's rows of the batches
+    """
+
+    given: Any
+    entries: Any
+    valid: Bool[np.ndarray, "S B T"]
+
+
+class Told(NamedTuple):
+    """What a call tells, once it is done, and what there is to know of its batches."""
+
+    step: int
+    seen: Diagnostics
+    notice: Int[Array, ""]
+    valid: Bool[np.ndarray, "S B T"]
+
+
+class Caller(NamedTuple):
+    """Everything that a call needs beside the state.
+
+    advance: the program, (state, given, (entries, notices a device)) -> (state, diagnostics a step,
+    the largest notice); it may overwrite the state that it is given
+    """
+
+    advance: Callable[..., tuple[TrainState, Diagnostics, Array]]
+    chunks: Iterator[Chunk]
+    mesh: Mesh
+    watch: Watch
+    programs: Compilations
+    trace: Trace
+
+    def __call__(self, state: TrainState, step: int) -> tuple[TrainState, Told]:
+        """Dispatch the call that leads to `step`, without waiting for it."""
+        given, entries, valid = next(self.chunks)
+        # The processes must pause at the same step, whichever of them is asked to: what each is
+        # asked travels with the batches, and what all of them were comes back.
+        notices = np.full((1, len(self.mesh.local_devices)), self.watch.notice(), np.int32)
+        entries = entries, devices.place(notices, self.mesh, devices.STEPS)
+        kind = valid.shape
+        warm = self.programs.is_warm(kind)
+        with self.programs.of(kind):
+            state, seen, notice = self.trace.call(
+                self.advance, state, given, entries, step=step, warm=warm
+            )
+        return state, Told(step, seen, notice, valid)
+
+
+def agreed(notices: Int[Array, "1 n"], seen: Diagnostics) -> Int[Array, ""]:
+    """The largest notice of all devices, inside the program, after its last step.
+
+    It travels together with what that step told, for all processes must exchange what they exchange
+    in one order, and one that depended on nothing could come at any time.
+    """
+    last = jnp.stack([notices.max().astype(seen.loss.dtype), seen.loss[-1]])
+    return jax.lax.pmax(last, devices.AXIS)[0].astype(notices.dtype)
+
+
+def play(
+    config: RunConfig, state: TrainState, call: Caller, log: RunLog
+) -> Iterator[tuple[TrainState, Notice]]:
+    """Train on, yielding the state whenever it is to be saved, with the notice that asks for it.
+
+    Ends after the last step, or after a notice to stop. What a call tells is read after the next
+    one is dispatched, so the device never waits for the host.
+    """
+
+    def read(told: Told) -> Notice:
+        log.training(told.step, told.seen, told.valid, bar)
+        return call.watch.heed(int(told.notice))
+
+    done = int(state.step)
+    unread: list[Told] = []
+    with log.bar(config.steps, done) as bar:
+        while done < config.steps:
+            done += config.steps_per_call
+            state, told = call(state, done)
+            notice = max([call.watch.heed(Notice.NONE), *map(read, unread)])
+            unread = [told]
+            if notice or is_due(config, done):
+                notice = max(notice, read(told))
+                unread = []
+                yield state, notice
+                if notice == Notice.STOP:
+                    return
+
+
+def is_due(config: RunConfig, step: int) -> bool:
+    """Whether the state after `step`, the last one of a call, is to be validated."""
+    return step > 0 and (
+        step % config.validate_every < config.steps_per_call or step >= config.steps
+    )

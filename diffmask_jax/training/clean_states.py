@@ -1,0 +1,115 @@
+"""The clean passes of a data set, computed once: the frozen model says the same in every epoch.
+
+A training step needs one clean pass, one masked pass and one backward pass; looking the first one
+up makes two of three, and fewer still for the hidden probe, which resumes in the middle.
+
+Every device holds all of them: a batch is drawn from the whole data set, so that passes that were
+shared out among the devices would have to travel at every step.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import psutil
+from jaxtyping import Array, Int
+from tqdm import tqdm
+
+from diffmask_jax.data import batches
+from diffmask_jax.data.batches import Batch
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.model import Model
+from diffmask_jax.game.objective import Clean
+from diffmask_jax.runtime import devices
+from diffmask_jax.runtime.distributed import is_first
+
+BATCH = 64
+GIB = 2**30
+
+
+class CleanStates(NamedTuple):
+    """Every text's clean pass, in the memory of every device.
+
+    by_length: padded length -> the passes of all its texts, stacked along axis 0
+    row: which of them is the pass of text i
+    """
+
+    by_length: dict[int, Clean]
+    row: Int[np.ndarray, " N"]
+
+    def of(self, batch: Batch) -> tuple[Clean, Int[np.ndarray, "..."]]:
+        """All passes of a batch's length, and which rows of them are the batch's, for `look_up`."""
+        return self.by_length[batch.inputs.valid.shape[-1]], self.row[batch.indices]
+
+
+def look_up(stored: Clean, rows: Int[Array | np.ndarray, " B"]) -> Clean:
+    """The clean pass of the texts in some rows."""
+    return jax.tree.map(lambda passes: passes[rows], stored)
+
+
+def compute(
+    model: Model, params: Any, texts: Sequence[Encoded], limit: int = batches.LENGTHS[-1]
+) -> CleanStates:
+    """Run every text through the model once. limit: how many word pieces the model takes.
+
+    Raises: UserError, before the work starts, if the passes need more memory than is free.
+    """
+    check_fits(model, params, texts, limit)
+    run = functools.partial(_run, model)
+    mesh = devices.data_mesh()
+    clean = functools.partial(devices.spread(run, mesh), devices.place(params, mesh, devices.WHOLE))
+    parts: dict[int, list[Clean]] = {}
+    row = np.zeros(len(texts), np.int32)
+    hidden = None if is_first() else True
+    with tqdm(total=len(texts), desc="clean states", unit="text", disable=hidden) as bar:
+        for batch in batches.in_order(texts, devices.round_up(BATCH, mesh), limit):
+            count = len(batch.indices)
+            passes = parts.setdefault(batch.inputs.valid.shape[1], [])
+            row[batch.indices] = sum(len(p.logits) for p in passes) + np.arange(count)
+            found = jax.device_get(clean(batch.inputs))
+            passes.append(jax.tree.map(lambda array, count=count: array[:count], found))
+            bar.update(count)
+    by_length = {}
+    for length in list(parts):
+        stacked = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts.pop(length))
+        by_length[length] = devices.place(stacked, mesh, devices.WHOLE)
+    return CleanStates(by_length, row)
+
+
+def check_fits(model: Model, params: Any, texts: Sequence[Encoded], limit: int) -> None:
+    """Raises: UserError if the clean passes of all texts need more memory than is free."""
+    needed = size_in_bytes(functools.partial(_run, model, params), texts, limit)
+    free = _free_memory()
+    if needed > free:
+        raise UserError(
+            f"the clean states of {len(texts)} texts need {needed / GIB:.1f} GiB and "
+            f"{free / GIB:.1f} GiB are free: train without --cache-states"
+        )
+
+
+def _run(model: Model, params: Any, inputs: TextInputs) -> Clean:
+    return Clean(inputs, *model.states(params, inputs))
+
+
+def size_in_bytes(
+    clean: Callable[[TextInputs], Clean], texts: Sequence[Encoded], limit: int
+) -> int:
+    """What the clean passes of all texts take in memory, from their shapes alone."""
+    lengths = [batches.padded_length(len(text.ids), limit) for text in texts]
+    total = 0
+    for length in set(lengths):
+        one = jax.eval_shape(clean, batches.pad([texts[lengths.index(length)]], length))
+        per_text = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+        total += per_text * lengths.count(length)
+    return total
+
+
+def _free_memory() -> int:
+    """Bytes that a device of this host still has; CPUs share those of the machine."""
+    if stats := jax.local_devices()[0].memory_stats():
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    return psutil.virtual_memory().available // jax.local_device_count()

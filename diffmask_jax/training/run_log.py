@@ -1,0 +1,119 @@
+"""What a training run tells while it goes on, and the alarm when its numbers go wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.compilations import Compilations
+from diffmask_jax.runtime.distributed import is_first
+from diffmask_jax.runtime.files import write_atomically
+
+VALIDATIONS = "validation.jsonl"
+
+
+def check_finite(step: int, numbers: Any) -> None:
+    """Raises: UserError if one of the numbers in a pytree is not finite."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(numbers))):
+        raise UserError(
+            f"the numbers are not finite at step {step}: lower --probe-rate or "
+            "--multiplier-rate; the last checkpoint is from before"
+        )
+
+
+class RunLog:
+    """Progress bar, TensorBoard scalars and validation lines, each step written once.
+
+    Only the first process writes and draws. What a killed run wrote after its last checkpoint, step
+    `done`, gives way to the replay.
+    """
+
+    def __init__(self, folder: Path, done: int) -> None:
+        self._file = folder / VALIDATIONS
+        self._writes = is_first()
+        # TensorBoard reads the files in the order of their names, which begin with the second.
+        self._writer = SummaryWriter(
+            str(folder),
+            purge_step=done + 1,
+            filename_suffix=f".after-{done:08d}",
+            write_to_disk=self._writes,
+        )
+        self._padded = self._positions = 0
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def bar(self, steps: int, done: int) -> tqdm:
+        """Of a whole run, drawn if someone is watching."""
+        disable = None if self._writes else True
+        return tqdm(total=steps, initial=done, desc="train", unit="step", disable=disable)
+
+    def training(self, step: int, seen: Any, valid: Bool[np.ndarray, "*B T"], bar: tqdm) -> None:
+        """One call's diagnostics, and how much of its batches was padding.
+
+        Raises: UserError if a loss is not finite.
+        """
+        check_finite(step, seen)
+        means = {k: float(np.mean(v)) for k, v in jax.device_get(seen)._asdict().items()}
+        padded = valid.size - int(valid.sum())
+        self._padded += padded
+        self._positions += valid.size
+        for name, value in means.items() | {"padding": padded / valid.size}.items():
+            self._writer.add_scalar(f"train/{name}", value, step)
+        bar.set_postfix(
+            {k: f"{v:.3f}" for k, v in means.items() if k != "multiplier"}
+            | {"λ": f"{means['multiplier']:.1f}", "padding": f"{self.padding:.1%}"},
+            refresh=False,
+        )
+        bar.update(step - bar.n)
+
+    @property
+    def padding(self) -> float:
+        """The share of padded positions in all batches since the start of this process."""
+        return self._padded / max(self._positions, 1)
+
+    def validation(self, step: int, scores: dict[str, float]) -> None:
+        """One validation's scores, to TensorBoard, a line of validation.jsonl, and the terminal."""
+        if not self._writes:
+            return
+        for name, value in scores.items():
+            self._writer.add_scalar(f"validation/{name}", value, step)
+        before = [line for number, line in _validations(self._file) if number < step]
+        lines = [*before, json.dumps({"step": step, **scores})]
+        write_atomically(self._file, "\n".join(lines) + "\n")
+        tqdm.write(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+
+    def flush(self) -> None:
+        """Let TensorBoard have all so far: a killed run replays what follows, and only that."""
+        self._writer.flush()
+
+    def ending(self, programs: Compilations) -> None:
+        """A line on what the run could have spared itself."""
+        if self._writes and self._positions:
+            tqdm.write(
+                f"padding {self.padding:.1%} of positions; {programs.warming} programs compiled, "
+                f"{programs.late} after warm-up"
+            )
+
+
+def is_validated(folder: Path, step: int) -> bool:
+    """Whether the scores of a step are written. Raises: UserError if their file is damaged."""
+    return step in {number for number, _ in _validations(folder / VALIDATIONS)}
+
+
+def _validations(file: Path) -> list[tuple[int, str]]:
+    """(step, line) of every validation in a file, none if there is no such file yet."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [(json.loads(line)["step"], line) for line in lines]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error}): delete its broken lines") from error

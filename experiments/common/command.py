@@ -1,0 +1,27 @@
+"""How an experiment's command ends when a person made a mistake, or stopped it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.preemption import Stopped
+
+
+@contextmanager
+def told_in_one_line(name: str) -> Iterator[None]:
+    """Exits with status 2 after a mistake told in one line, 130 on Ctrl-C, 143 on SIGTERM in `fit`.
+
+    For experiments that keep what is done, and go on from there when they are started again.
+    """
+    try:
+        yield
+    except UserError as error:
+        print(f"experiments.{name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"experiments.{name}: interrupted; the same command goes on from here")
+        sys.exit(130)
+    except Stopped as stop:  # brings its status along
+        print(f"experiments.{name}: {stop}", file=sys.stderr)
+        raise

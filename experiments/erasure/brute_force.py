@@ -1,0 +1,81 @@
+"""The exact search checked by another one: subset after subset, each a whole pass of the model."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from diffmask_jax.attribution.erasure import Erasure, exact_erasure
+from diffmask_jax.attribution.prefix_search import Optima
+from diffmask_jax.data import batches
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.game.model import Model, Params
+from experiments.common.resume import kept
+from experiments.erasure.study import Study, embed
+
+LONGEST = 16  # word pieces; a plain enumeration of more takes too long
+
+
+class Agreement(NamedTuple):
+    """How many sentences were searched twice, and for how many both gave the same.
+
+    differing: (number in the split, size and number of optima by the tree, by brute force) where
+        they did not; rounding may decide about a subset whose divergence is the margin
+    """
+
+    sentences: int
+    same_size: int
+    same_number: int
+    same_set: int
+    differing: list[tuple[int, ...]]
+
+
+def compare(study: Study, optima: Sequence[Optima], sentences: int) -> Agreement:
+    """Search the shortest sentences again: their optimum's size, how many there are, and the first.
+
+    Each subset is masked at the embedding and read by the model as it stands; the tree shares no
+    more with this than the cell and the divergence. Sentences over LONGEST word pieces stay out.
+    """
+    lengths = study.lengths
+    chosen = np.argsort(lengths, kind="stable")[:sentences]
+    chosen = chosen[lengths[chosen] <= LONGEST]
+    theirs: dict[int, tuple[int, int]] = {}
+    same_set = 0
+    for length in tqdm(np.unique(lengths[chosen]), "brute force", disable=None, leave=False):
+        members = chosen[lengths[chosen] == length]
+        file = study.folder / "brute_force" / f"{length:02}-{len(members)}.npz"
+        found = kept(file, functools.partial(_search, study, members, int(length)))
+        sizes, numbers = found["size"].tolist(), found["optima"].tolist()
+        theirs |= zip(members.tolist(), zip(sizes, numbers, strict=True), strict=True)
+        pairs = zip(found["kept"], members, strict=True)
+        same_set += sum(np.array_equal(kept, optima[i].kept[0]) for kept, i in pairs)
+    ours = {i: (optima[i].size, len(optima[i].kept)) for i in theirs}
+    return Agreement(
+        sentences=len(theirs),
+        same_size=sum(ours[i][0] == theirs[i][0] for i in theirs),
+        same_number=sum(ours[i][1] == theirs[i][1] for i in theirs),
+        same_set=same_set,
+        differing=[
+            (int(study.numbers[i]), *ours[i], *theirs[i]) for i in theirs if ours[i] != theirs[i]
+        ],
+    )
+
+
+def _search(study: Study, members: np.ndarray, length: int) -> dict[str, np.ndarray]:
+    inputs = batches.pad([study.encoded[i] for i in members], length)
+    baseline = jnp.asarray(study.baseline)
+    found = _erasure(study.model.model, study.margin, study.model.params, inputs, baseline)
+    return {name: np.asarray(value) for name, value in found._asdict().items()}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _erasure(
+    model: Model, margin: float, params: Params, inputs: TextInputs, baseline: Float[Array, " D"]
+) -> Erasure:
+    state, divergence = embed(model, params, inputs)
+    return exact_erasure(divergence, state, jnp.asarray(inputs.valid), baseline, margin)

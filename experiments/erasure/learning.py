@@ -1,0 +1,159 @@
+"""Sets of kept tokens learned sentence by sentence, and how close they come to the optima."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import sigmoid
+from jaxtyping import Array, Bool, Float, Key
+from tqdm import tqdm
+
+from diffmask_jax.analysis.subsets import (
+    is_feasible,
+    overlap_with_first,
+    overlap_with_nearest,
+    smallest_feasible,
+)
+from diffmask_jax.attribution import per_example
+from diffmask_jax.attribution.per_example import Gates, Settings
+from diffmask_jax.attribution.prefix_search import Optima
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.game import hard_concrete
+from diffmask_jax.game.masking import mask_state
+from diffmask_jax.game.model import Model, Params
+from experiments.common.resume import kept
+from experiments.erasure.study import Bucket, Study, buckets, embed
+
+
+class Learner(NamedTuple):
+    """One way to learn gates, and what its logits mean: the expected gate, and sampled ones."""
+
+    learn: Callable[..., Gates]
+    expected: Callable[[Array], Array]
+    sample: Callable[[Key[Array, ""], Array], Array]
+
+
+def _bernoulli(key: Key[Array, ""], logits: Array) -> Array:
+    return jax.random.bernoulli(key, sigmoid(logits)).astype(logits.dtype)
+
+
+LEARNERS = {
+    "diffmask": Learner(per_example.diffmask, hard_concrete.mean, hard_concrete.sample),
+    "reinforce": Learner(per_example.reinforce, sigmoid, _bernoulli),
+}
+
+
+class Sets(NamedTuple):
+    """One set of kept tokens a sentence, and its divergence in nats."""
+
+    kept: list[Bool[np.ndarray, " T"]]
+    divergence: Float[np.ndarray, " N"]
+
+
+SAMPLES = 16
+
+Columns = dict[str, np.ndarray]
+"""Scores by name, a number a sentence."""
+
+
+def learn(
+    study: Study, method: str, settings: Settings, seed: int
+) -> tuple[dict[str, Sets], float]:
+    """Learn gates for every sentence, a bucket in one program, and make sets of them.
+
+    "threshold": tokens whose expected gate is over ½. "best": of that set and SAMPLES sampled
+    ones, a gate over ½ keeping its token, the smallest feasible. Also gives the seconds that
+    learning took, compilation included. What is learned of a bucket is kept in the study's folder.
+    """
+    place = "-".join(map(str, (method, *settings, seed)))
+    made: dict[str, list[Any]] = {"threshold": [None] * len(study.encoded)}
+    made["best"] = list(made["threshold"])
+    divergence = {rule: np.zeros(len(study.encoded)) for rule in made}
+    seconds = 0.0
+    stream = tqdm(list(buckets(study)), place, unit="bucket", disable=None, leave=False)
+    for bucket in stream:
+        file = study.folder / place / f"{bucket.inputs.valid.shape[1]:02}.npz"
+        result = kept(
+            file, functools.partial(_bucket, study, bucket, LEARNERS[method], settings, seed)
+        )
+        seconds += float(result["seconds"])
+        for rule, sets in made.items():
+            for row, index in enumerate(bucket.indices):
+                sets[index] = result[rule][row, : study.lengths[index]]
+            divergence[rule][bucket.indices] = result[f"{rule}_divergence"]
+    return {rule: Sets(sets, divergence[rule]) for rule, sets in made.items()}, seconds
+
+
+def score(sets: Sets, optima: Sequence[Optima], margin: float) -> Columns:
+    """Every sentence's overlap with the nearest and with the first optimum, and the rest.
+
+    feasible: divergence ≤ margin, or all tokens kept; optimal: that, and as small as the optimum.
+    """
+    size = np.array([kept.sum() for kept in sets.kept])
+    length = np.array([len(kept) for kept in sets.kept])
+    best = np.array([found.size for found in optima])
+    feasible = is_feasible(size, length, sets.divergence, margin)
+    pairs = list(zip(sets.kept, optima, strict=True))
+    nearest = np.array([overlap_with_nearest(kept, found.kept) for kept, found in pairs])
+    first = np.array([overlap_with_first(kept, found.kept) for kept, found in pairs])
+    names = ("precision", "recall", "f1")
+    return {
+        **dict(zip(names, nearest.T, strict=True)),
+        **{f"first.{name}": column for name, column in zip(names, first.T, strict=True)},
+        "optimality": feasible & (size == best),
+        "kept": size / length,
+        "feasible": feasible,
+        "size": size,
+    }
+
+
+def _bucket(
+    study: Study, bucket: Bucket, learner: Learner, settings: Settings, seed: int
+) -> dict[str, np.ndarray]:
+    """Gates, sets and their divergences, of one bucket."""
+    given = study.model.params, bucket.inputs, jnp.asarray(study.baseline)
+    valid = jnp.asarray(bucket.inputs.valid)
+    learn_key, sample_key = jax.random.split(jax.random.key(seed))
+    start = time.perf_counter()
+    gates = jax.block_until_ready(_learn(study.model.model, learner, settings, *given, learn_key))
+    seconds = time.perf_counter() - start
+    keys = jax.random.split(sample_key, SAMPLES)
+    drawn = jax.vmap(learner.sample, in_axes=(0, None))(keys, gates.logits)
+    kept_by = jnp.concatenate([learner.expected(gates.logits)[None], drawn]) > 0.5
+    candidates = np.asarray(kept_by & valid)
+    found = np.asarray(_divergences(study.model.model, *given, kept_by & valid))
+    lengths = np.broadcast_to(valid.sum(-1), found.shape)
+    feasible = is_feasible(candidates.sum(-1), lengths, found, study.margin)
+    best = smallest_feasible(candidates, feasible, found), np.arange(len(bucket.indices))
+    return {
+        "logits": np.asarray(gates.logits),
+        "multipliers": np.asarray(gates.multipliers),
+        "threshold": candidates[0],
+        "threshold_divergence": found[0],
+        "best": candidates[best],
+        "best_divergence": found[best],
+        "seconds": np.array(seconds),
+    }
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _learn(
+    model: Model, learner: Learner, settings: Settings, params: Params, inputs: TextInputs,
+    baseline: Array, key: Key[Array, ""],
+) -> Gates:  # fmt: skip
+    state, divergence = embed(model, params, inputs)
+    return learner.learn(key, divergence, state, inputs.valid, baseline, settings)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _divergences(
+    model: Model, params: Params, inputs: TextInputs, baseline: Array, sets: Bool[Array, "K B T"]
+) -> Float[Array, "K B"]:
+    state, divergence = embed(model, params, inputs)
+    return jax.lax.map(
+        lambda gate: divergence(mask_state(state, gate.astype(state.dtype), baseline)), sets
+    )

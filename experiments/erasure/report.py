@@ -1,0 +1,240 @@
+"""The erasure experiment's claims and tables: the paper's Table 2 beside ours."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from diffmask_jax.analysis.subsets import overlap_with_first
+from diffmask_jax.attribution.prefix_search import Optima
+from experiments.common.report import Claim, claim
+from experiments.erasure.brute_force import Agreement
+from experiments.erasure.learning import SAMPLES, Columns
+
+# In percent.
+PAPER = {
+    "diffmask": {"precision": 81.26, "recall": 85.89, "f1": 80.75, "optimality": 32.67,
+                 "kept": 30.58},
+    "reinforce": {"precision": 74.69, "recall": 80.82, "f1": 73.57, "optimality": 8.83,
+                  "kept": 33.13},
+}  # fmt: skip
+NAMES = {"diffmask": "DiffMask", "reinforce": "REINFORCE"}
+RULES = {
+    "threshold": "expected gate over ½",
+    "best": f"smallest feasible of that and {SAMPLES} samples",
+}
+LEAST_LEAD = 7.0  # points of F1 that the paper's DiffMask is ahead of its REINFORCE
+MEANINGS = {
+    "precision": "precision against the nearest optimum",
+    "recall": "recall against the nearest optimum",
+    "f1": "F1 against the nearest optimum",
+    "optimality": "sentences whose set is feasible and as small as the optimum",
+    "kept": "share of word pieces kept",
+    "feasible": "sentences whose set is feasible",
+    "first.precision": "precision against the first optimum",
+    "first.recall": "recall against the first optimum",
+    "first.f1": "F1 against the first optimum",
+}
+SHOWN = ("precision", "recall", "f1", "optimality", "kept", "feasible")
+Runs = dict[str, dict[str, list[Columns]]]
+"""Scores by method, by rule, of every seed."""
+
+
+def percent(columns: Columns, name: str) -> float:
+    """The mean over sentences."""
+    return 100 * float(np.mean(columns[name]))
+
+
+def make_claims(runs: Runs) -> list[Claim]:
+    """Table 2, with both rules; DiffMask's are held against the paper's, REINFORCE's are given."""
+    claims = []
+    for method, rules in runs.items():
+        for rule, seeds in rules.items():
+            place = f"table2.{method}" if rule == "threshold" else f"table2.{method}.{rule}"
+            for name, meaning in MEANINGS.items():
+                values = [percent(columns, name) for columns in seeds]
+                paper = PAPER[method].get(name.removeprefix("first."))
+                compared = method == "diffmask" and paper is not None and name != "kept"
+                claims.append(
+                    claim(
+                        f"{place}.{name}", f"{NAMES[method]}, {RULES[rule]}: {meaning}", values,
+                        paper=paper, unit="%",
+                        holds=not compared or float(np.mean(values)) >= (paper or 0),
+                    )
+                )  # fmt: skip
+    for rule in RULES:
+        ours, theirs = (
+            [percent(columns, "f1") for columns in runs[method][rule]] for method in NAMES
+        )
+        lead = np.subtract(ours, theirs).tolist()
+        claims.append(
+            claim(
+                "table2.lead" if rule == "threshold" else f"table2.lead.{rule}",
+                f"{RULES[rule]}: F1 of DiffMask over REINFORCE's, at least {LEAST_LEAD:g}", lead,
+                paper=80.75 - 73.57, unit="points", holds=float(np.mean(lead)) >= LEAST_LEAD,
+            )
+        )  # fmt: skip
+    return claims
+
+
+def search_claims(
+    optima: Sequence[Optima], runs: Runs, agreement: Agreement, asked: int
+) -> list[Claim]:
+    """What shows that the search was exhaustive."""
+    certified = [
+        found.covered == sum(math.comb(found.kept.shape[1], k) for k in range(found.size + 1))
+        for found in optima
+    ]
+    sizes = np.array([found.size for found in optima])
+    columns = [scores for rules in runs.values() for seeds in rules.values() for scores in seeds]
+    smaller = sum(int((c["feasible"] & (c["size"] < sizes)).sum()) for c in columns)
+    same = min(agreement.same_size, agreement.same_number, agreement.same_set)
+    return [
+        claim(
+            "table2.certificate", "sentences whose every subset up to the optimum was looked at",
+            [100 * float(np.mean(certified))], paper=None, unit="%", holds=all(certified),
+        ),
+        claim(
+            "table2.brute_force",
+            f"size, number and first of the optima the same by brute force, {agreement.sentences} "
+            "sentences",
+            [100 * same / agreement.sentences], paper=None, unit="%",
+            holds=same == agreement.sentences == min(asked, len(optima)),
+        ),
+        claim(
+            "table2.smaller_than_optimum", "learned sets that are feasible and smaller",
+            [smaller], paper=None, unit="sets", holds=smaller == 0,
+        ),
+    ]  # fmt: skip
+
+
+def other_claims(accuracy: float, search: float, learning: Sequence[float]) -> list[Claim]:
+    """How good the classifier is, and how long the search and learning took."""
+    minutes = [seconds / 60 for seconds in learning]
+    return [
+        claim(
+            "table2.accuracy", "dev accuracy of the GRU, at least 37", [100 * accuracy],
+            paper=None, unit="%", holds=accuracy >= 0.37,
+        ),
+        claim(
+            "table2.search_minutes", "exact search of all sentences, at most 60", [search / 60],
+            paper=None, unit="min", holds=search <= 3600,
+        ),
+        claim(
+            "table2.diffmask_minutes", "per-example DiffMask for all sentences, at most 10",
+            minutes, paper=None, unit="min", holds=max(minutes) <= 10,
+        ),
+    ]  # fmt: skip
+
+
+def table(runs: Runs) -> str:
+    """Table 2: the paper's numbers, ours by both rules, against both optima."""
+    lines = [
+        "| | precision | recall | F1 | optimality | kept | feasible | F1, first optimum |",
+        "|---" * 8 + "|",
+    ]
+    for method, rules in runs.items():
+        paper = PAPER[method]
+        cells = [f"{paper[name]:.2f}" for name in ("precision", "recall", "f1", "optimality")]
+        cells += [f"{paper['kept']:.2f}*", "–", "–"]
+        lines.append(f"| {NAMES[method]}, the paper's | {' | '.join(cells)} |")
+        for rule, seeds in rules.items():
+            columns = ("precision", "recall", "f1", "optimality", "kept", "feasible", "first.f1")
+            cells = [_spread([percent(scores, name) for scores in seeds]) for name in columns]
+            lines.append(f"| {NAMES[method]}, {RULES[rule]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def optima_table(optima: Sequence[Optima], lengths: np.ndarray) -> str:
+    """What the search found, by length."""
+    lines = [
+        "| word pieces | sentences | mean size of the optimum | share | one optimum only "
+        "| subsets compared |",
+        "|---" * 6 + "|",
+    ]
+    edges = [1, 8, 12, 16, 20, int(max(lengths.max(), 25))]
+    for low, high in itertools.pairwise(edges):
+        found = [o for o, n in zip(optima, lengths, strict=True) if low < n <= high]
+        if found:
+            sizes = [o.size for o in found]
+            share = np.mean([o.size / o.kept.shape[1] for o in found])
+            alone = np.mean([len(o.kept) == 1 for o in found])
+            compared = sum(o.covered for o in found)
+            lines.append(
+                f"| {low + 1}–{high} | {len(found)} | {np.mean(sizes):.2f} | {share:.1%} "
+                f"| {alone:.1%} | {compared:,} |"
+            )
+    return "\n".join(lines)
+
+
+def budget_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Scores after few and after many steps, each method with the settings that suit it."""
+    columns = ("steps", "rate", "multiplier_rate", "margin")
+    lines = [
+        f"| method | {' | '.join(columns)} | {' | '.join(SHOWN)} | seconds |",
+        "|---" * (2 + len(columns) + len(SHOWN)) + "|",
+    ]
+    for row in rows:
+        cells = [f"{row[name]:g}" for name in columns] + [f"{row[name]:.2f}" for name in SHOWN]
+        lines.append(f"| {NAMES[row['method']]} | {' | '.join(cells)} | {row['seconds']:.0f} |")
+    return "\n".join(lines)
+
+
+def by_sentence(
+    numbers: np.ndarray, lengths: np.ndarray, optima: Sequence[Optima], runs: Runs
+) -> list[dict[str, Any]]:
+    """What the search found of each sentence, and the first seed's thresholded sets' scores."""
+    return [
+        {
+            "sentence": int(numbers[i]), "length": int(lengths[i]), "size": found.size,
+            "optima": len(found.kept), "divergence": float(found.divergence[0]),
+            "covered": found.covered,
+            **{
+                method: {name: round(float(x[i]), 4) for name, x in rules["threshold"][0].items()}
+                for method, rules in runs.items()
+            },
+        }
+        for i, found in enumerate(optima)
+    ]  # fmt: skip
+
+
+def body(
+    setup: dict[str, Any],
+    lengths: np.ndarray,
+    optima: Sequence[Optima],
+    agreement: Agreement,
+    runs: Runs,
+    budgets: Sequence[dict[str, Any]],
+) -> str:
+    """What the report says between its title and its claims."""
+    overlaps = [np.mean([overlap_with_first(kept, o.kept).f1 for kept in o.kept]) for o in optima]
+    alone = np.mean([len(o.kept) == 1 for o in optima])
+    return "\n\n".join(
+        [
+            f"{setup['sentences']} sentences of at most {setup['longest']} word pieces, [CLS] and "
+            f"[SEP] included; dropped ones are replaced by the {setup['baseline']} baseline. A set "
+            f"is feasible within {setup['margin']:g} nats.",
+            "Means over sentences, in percent; ± standard deviation over seeds. Precision, recall "
+            'and F1 are against the nearest optimum (the largest F1), as the paper says "an '
+            'optimal solution"; the last column is against the first, the one of the smallest '
+            f"divergence. {alone:.1%} of the sentences have one optimum only, and an optimum drawn "
+            f"at random has an F1 of {100 * np.mean(overlaps):.2f} against the first.",
+            table(runs),
+            "\\* The table's unnamed row, which the text calls comparable sparsity.",
+            "![sizes](sizes.png)",
+            "### The optima",
+            optima_table(optima, lengths),
+            f"Brute force on {agreement.sentences} sentences: same size {agreement.same_size}, "
+            f"same number of optima {agreement.same_number}, same first optimum "
+            f"{agreement.same_set}.",
+            "### Few steps and many (thresholded, first seed; each method at rates tuned for them)",
+            budget_table(budgets),
+        ]
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    deviation = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{deviation}"

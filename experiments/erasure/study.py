@@ -1,0 +1,219 @@
+"""The sentences of the erasure experiment, and the exact search over each of them."""
+
+import functools
+import hashlib
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from diffmask_jax.analysis.gru_erasure import check_baseline, exact_search
+from diffmask_jax.attribution.erasure import Divergence
+from diffmask_jax.attribution.prefix_search import Optima, check_length, check_margin
+from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import CATEGORICAL
+from diffmask_jax.game.model import Model, Params
+from diffmask_jax.models.hub import Checkpoint
+from diffmask_jax.tasks.texts import read_sst
+from diffmask_jax.training.classifier import evaluator
+from experiments.common.resume import check_settings, kept
+
+CHUNK = 16  # sentences of one length that are searched, and saved, together
+GROWTH = 1.4  # of a search's cost with every word piece, seen on SST, where optima are small
+SHORT = 14
+VERSION = 1  # of how results are made: raise it when older ones must not be taken any more
+
+
+class Study(NamedTuple):
+    """Sentences of one split that an exact search can do, and where the results lie.
+
+    numbers: which sentences of the split they are
+    baseline: replaces the embedding of a dropped word piece
+    margin: nats within which a subset is feasible
+    """
+
+    model: Checkpoint
+    encoded: list[Encoded]
+    numbers: np.ndarray
+    baseline: np.ndarray
+    margin: float
+    folder: Path
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Word pieces of every sentence, [CLS] and [SEP] included."""
+        return np.array([len(text.ids) for text in self.encoded])
+
+
+class Bucket(NamedTuple):
+    """Sentences of similar length, padded to the same, and their numbers in the study."""
+
+    indices: np.ndarray
+    inputs: TextInputs
+
+
+def open_study(
+    model: Checkpoint,
+    split: str,
+    places: tuple[str | None, str | None],
+    longest: int,
+    margin: float,
+    baseline: Path | None,
+    folder: Path,
+    sample: int | None = None,
+) -> Study:
+    """The sentences of at most `longest` word pieces.
+
+    baseline: an .npy file, None for zeros. sample: only so many of the sentences, drawn at random,
+    always the same.
+
+    Raises: UserError if the model, the margin, the length or the baseline will not do, or the
+        folder's results belong to another study.
+    """
+    check_margin(margin)
+    check_length(longest)
+    vector = _read_baseline(baseline, model.config.width)
+    if model.model.layers != ("W",):
+        raise UserError(
+            f"{model.path} is no GRU: make one with `diffmask finetune sst --model gru`"
+        )
+    check_baseline(model.params, vector)
+    texts = read_sst(split, *places).texts
+    encoded = wordpieces.encode_within(model.tokenizer, texts, model.config.positions, cut=True)
+    numbers = np.flatnonzero([len(text.ids) <= longest for text in encoded])
+    if not len(numbers):
+        raise UserError(f"no sentence of {split} has at most {longest} word pieces")
+    if sample and sample < len(numbers):
+        numbers = np.sort(np.random.default_rng(0).choice(numbers, sample, replace=False))
+    settings = {
+        "model": _digest(*jax.tree.leaves(model.params)),
+        "sentences": _digest(*(encoded[i].ids for i in numbers)),
+        "baseline": _digest(vector),
+        "margin": margin,
+        "version": VERSION,
+    }
+    check_settings(folder, settings)
+    return Study(model, [encoded[i] for i in numbers], numbers, vector, margin, folder)
+
+
+def accuracy_of(model: Checkpoint, split: str, places: tuple[str | None, str | None]) -> float:
+    """The share of a split's sentences, of all lengths, that the model classifies rightly."""
+    texts = read_sst(split, *places)
+    encoded = wordpieces.encode_within(model.tokenizer, texts.texts, model.config.positions, True)
+    return float(evaluator(model, encoded, np.asarray(texts.labels))(model.params)["accuracy"])
+
+
+def search_all(study: Study) -> tuple[list[Optima], float]:
+    """The optima of every sentence, and the seconds it took, those of earlier calls included.
+
+    Shorter sentences go first. Each chunk's result is saved; a stopped search goes on behind the
+    last one.
+    """
+    found: dict[int, Optima] = {}
+    seconds: dict[int, list[float]] = {}  # by length, a sentence each
+    waiting = Counter(study.lengths.tolist())
+    shape = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+    bar = tqdm(
+        total=len(study.encoded), desc="exact search", bar_format=shape, disable=None, leave=False
+    )
+    with bar:
+        for name, chosen in _chunks(study.lengths):
+            tokens = np.stack([study.encoded[i].ids for i in chosen])
+            file = study.folder / f"{name}.npz"
+            result = kept(file, functools.partial(_search, study, tokens))
+            found |= zip(chosen.tolist(), _unpack(result), strict=True)
+            length, number = tokens.shape[1], len(chosen)
+            seconds.setdefault(length, []).extend([float(result["seconds"]) / number] * number)
+            waiting[length] -= number
+            bar.update(number)
+            bar.set_postfix_str(estimate(seconds, waiting))
+    total = sum(map(sum, seconds.values()))
+    return [found[i] for i in range(len(found))], total
+
+
+def estimate(seconds: dict[int, list[float]], waiting: Counter[int]) -> str:
+    """What the waiting lengths will take, from the level of the last four that are done.
+
+    Nothing is said before sentences of SHORT word pieces, for up to there compiling costs most.
+    """
+    done = sorted(seconds)[-4:]
+    if done[-1] < SHORT:
+        return "estimating"
+    level = np.mean([np.log(np.mean(seconds[n])) - n * np.log(GROWTH) for n in done])
+    left = sum(number * np.exp(level) * GROWTH**n for n, number in waiting.items())
+    return f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left"
+
+
+def buckets(study: Study) -> Iterator[Bucket]:
+    """All sentences, padded to the next multiple of four word pieces, and to 8 at least."""
+    lengths = study.lengths
+    padded = np.minimum(np.maximum(8, -(-lengths // 4) * 4), lengths.max())
+    for length in np.unique(padded):
+        indices = np.flatnonzero(padded == length)
+        yield Bucket(indices, batches.pad([study.encoded[i] for i in indices], int(length)))
+
+
+def embed(
+    model: Model, params: Params, inputs: TextInputs
+) -> tuple[Float[Array, "B T D"], Divergence]:
+    """The embedded sentences, and how far the output moves when something takes their place."""
+    logits, (state,) = model.states(params, inputs)
+
+    def divergence(masked: Float[Array, "B T D"]) -> Float[Array, " B"]:
+        return CATEGORICAL.divergence(logits, model.logits_from(params, inputs, masked, 0))
+
+    return state, divergence
+
+
+def _chunks(lengths: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    for length in np.unique(lengths):
+        members = np.flatnonzero(lengths == length)
+        for number, start in enumerate(range(0, len(members), CHUNK)):
+            yield f"search/{length:02}-{number:02}", members[start : start + CHUNK]
+
+
+def _search(study: Study, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    start = time.perf_counter()
+    optima = exact_search(study.model.params, tokens, study.baseline, study.margin)
+    return {
+        "kept": np.concatenate([found.kept for found in optima]),
+        "divergence": np.concatenate([found.divergence for found in optima]),
+        "optima": np.array([len(found.kept) for found in optima]),
+        "covered": np.array([found.covered for found in optima]),
+        "seconds": np.array(time.perf_counter() - start),
+    }
+
+
+def _unpack(result: dict[str, np.ndarray]) -> list[Optima]:
+    ends = np.cumsum(result["optima"])[:-1]
+    parts = (np.split(result[name], ends) for name in ("kept", "divergence"))
+    return [Optima(*part) for part in zip(*parts, result["covered"].tolist(), strict=True)]
+
+
+def _digest(*arrays: Any) -> str:
+    """Tells models and data sets apart."""
+    data = hashlib.sha256()
+    for array in arrays:
+        data.update(np.asarray(array).tobytes() + b"|")
+    return data.hexdigest()[:16]
+
+
+def _read_baseline(file: Path | None, width: int) -> np.ndarray:
+    if file is None:
+        return np.zeros(width, np.float32)
+    try:
+        return np.asarray(np.load(file), np.float32)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{file} holds no array of numbers, as numpy.save does ({error})"
+        ) from error

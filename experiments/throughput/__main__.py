@@ -1,0 +1,160 @@
+"""The race with PyTorch: the same weights, batches and steps in this package, in PyTorch as the
+paper's authors write it, and in PyTorch as well as it can be written.
+
+    python -m experiments.throughput --model MODEL --raw-dir SST [--out reports/throughput]
+    python -m experiments.throughput toy | sst | squad | explain | growth     (one part of it)
+    python -m experiments.throughput hidden --model MODEL    (a hidden step's cost by layer)
+    python -m experiments.throughput erasure                 (the exact search of erasure)
+
+Cost: about 45 minutes on two CPU cores, alone on the machine; the toy a minute, growth five. Needs
+PyTorch. On a GPU, models and texts that are not given are random ones of the same shapes. First all
+are shown to compute the same thing; then they take turns. The paper reports no speeds; the authors'
+own code takes 5.4 s per input-probe step of 64 sentences on such a machine.
+"""
+
+import argparse
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.huge_pages import use_huge_pages
+from experiments.common.command import told_in_one_line
+
+RACE = ("toy", "sst", "explain", "growth", "squad")
+PRECISIONS = ("float32", "bfloat16")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and runs the race, or one part of it."""
+    if arguments is None:
+        use_huge_pages()
+    options = _parse(arguments)
+    # Processes that measure memory need room beside this one on a GPU.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    with told_in_one_line("throughput"):
+        if options.rounds < 1:
+            raise UserError(f"--rounds must be at least 1, got {options.rounds}")
+        folder = options.out or Path("reports", OTHERS.get(options.task, ("throughput",))[0])
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.task in OTHERS:
+            OTHERS[options.task][1](options, folder)
+        else:
+            _race(options, folder)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "task", nargs="?", default="all", choices=[*RACE, "all", *OTHERS], help="default: all"
+    )
+    parser.add_argument("--model", help="a BERT classifier")
+    parser.add_argument("--raw-dir", help="a folder of SST's train.txt, dev.txt and test.txt")
+    parser.add_argument("--data-dir", help="where the prepared SST lives")
+    parser.add_argument("--out", type=Path, help="report folder (default reports/throughput)")
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
+    parser.add_argument(
+        "--precision", nargs="+", default=PRECISIONS, choices=PRECISIONS,
+        help="of the frozen model on both sides (default: both)",
+    )  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+def _race(options: argparse.Namespace, folder: Path) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise UserError(
+            "PyTorch is missing: pip install torch, or pip install 'diffmask_jax[torch]'"
+        )
+    from experiments.common.report import Timer, print_claims, write_report
+    from experiments.throughput import data
+
+    timer, needs_model = Timer(), options.task in ("all", "sst", "explain")
+    source = data.Source(options.model, options.raw_dir, options.data_dir)
+    contest = data.sst(source) if needs_model else None
+    sections: dict[str, Any] = {}
+    for name in RACE if options.task == "all" else (options.task,):
+        sections[name] = PARTS[name](options, contest, folder, timer)
+        # After every part: one that is stopped leaves those before it.
+        claims = [claim for section in sections.values() for claim in section.claims]
+        body = "\n\n".join(f"## {s.title}\n\n{s.body.strip()}" for s in sections.values())
+        raw: dict[str, Any] = {done: section.raw for done, section in sections.items()}
+        raw["environment"] = _environment()
+        title = "Throughput: the race with PyTorch"
+        write_report(folder, title, claims, timer.seconds, body=body, raw=raw)
+    print_claims(claims)
+    print(f"report in {folder}/report.md")
+
+
+def _environment() -> dict[str, Any]:
+    import torch
+    import transformers
+
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
+    }
+
+
+def _toy(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+    from experiments.throughput import toy
+
+    return toy.run(options.rounds, timer)
+
+
+def _sst(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+    from experiments.throughput import sst
+
+    return sst.run(contest, options.precision, options.rounds, timer)
+
+
+def _squad(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+    from experiments.throughput import squad
+
+    return squad.run(options.precision, options.rounds, timer)
+
+
+def _explain(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+    from experiments.throughput import explain
+
+    return explain.run(contest, options.rounds, timer)
+
+
+def _growth(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+    from experiments.throughput import growth
+
+    return growth.run(folder, timer)
+
+
+def _hidden(options: argparse.Namespace, folder: Path) -> None:
+    from experiments.throughput import hidden
+
+    if not options.model:
+        raise UserError("which model? give --model FOLDER")
+    hidden.run(options.model, folder, options.rounds)
+
+
+def _erasure(options: argparse.Namespace, folder: Path) -> None:
+    from experiments.throughput import erasure
+
+    erasure.run(folder, options.rounds)
+
+
+BODY = """
+All contenders run in one process, except where memory is measured, with GLIBC_TUNABLES
+{tunables}: with glibc.malloc.hugetlb=1 both frameworks' memory comes in huge pages, as in training.
+"""
+
+Part = Callable[[argparse.Namespace, Any, Path, Any], Any]
+PARTS: dict[str, Part] = {
+    "toy": _toy, "sst": _sst, "squad": _squad, "explain": _explain, "growth": _growth,
+}  # fmt: skip
+OTHERS: dict[str, tuple[str, Callable[[argparse.Namespace, Path], None]]] = {
+    "hidden": ("throughput_hidden", _hidden),
+    "erasure": ("throughput_erasure", _erasure),
+}
+
+if __name__ == "__main__":
+    main()

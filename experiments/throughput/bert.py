@@ -1,0 +1,218 @@
+"""One race on BERT: heats choose PyTorch's fastest way, all are shown to agree, then they race."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import torch
+from jax.typing import DTypeLike
+from tqdm import tqdm
+
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.training import clean_states
+from diffmask_jax.training.clean_states import CleanStates
+from experiments.common.report import Claim, claim
+from experiments.throughput.course import Chunk, Setup, chunks, deal, first_step
+from experiments.throughput.flops import matrix_rate, needed_flops
+from experiments.throughput.ours import ours
+from experiments.throughput.pytorch import bert_check
+from experiments.throughput.pytorch import contenders as throughput_torch
+from experiments.throughput.pytorch.bert_steps import Way
+from experiments.throughput.race import Contender, Laps, race, ratio_claim, ratios, spread
+
+DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+OURS, AUTHORS, BEST, USUAL = "ours", "PyTorch, authors' style", "PyTorch, best", "PyTorch, lean"
+CACHED = ", cached"
+LEAST_SHARE = 0.45
+PAIRS = [
+    ("", AUTHORS, "vs_authors_style"),
+    ("", BEST + "{}", "vs_best_pytorch"),
+    ("", USUAL + "{}", "vs_lean_pytorch"),
+    (CACHED, BEST + "{}", "vs_best_pytorch"),
+    (CACHED, USUAL + "{}", "vs_lean_pytorch"),
+    (CACHED, BEST + "{}" + CACHED, "vs_cached_pytorch"),
+]
+"""What is added to ours, to PyTorch's ({}: the precision, if not float32), and the claim's name."""
+
+
+class Fastest(NamedTuple):
+    """PyTorch's fastest way in one precision, and the heats that found it."""
+
+    name: str
+    way: Way
+    heats: dict[str, Any]
+
+    @property
+    def told(self) -> str:
+        """Its name, and of which it is the fastest."""
+        run = [name for name, heat in self.heats.items() if "seconds" in heat]
+        return f"{self.name}, the best of {len(run)} ways: {'; '.join(run)}"
+
+    @property
+    def compiling(self) -> float:
+        """Seconds that the first run took beyond the next ones, 0 where nothing is compiled."""
+        heat = self.heats[self.name]
+        return heat["first"] - min(heat["seconds"]) if self.name.endswith("compiled") else 0.0
+
+
+class Field(NamedTuple):
+    """A race's setup in every precision, with what of it both games share.
+
+    fastest, passes, rates: by precision; passes are the clean states, none where they are not kept
+    """
+
+    setups: dict[str, Setup]
+    texts: Sequence[Encoded]
+    fastest: dict[str, Fastest]
+    passes: dict[str, CleanStates]
+    rates: dict[str, float]
+
+
+class Finish(NamedTuple):
+    """What a race found: the laps, and a row of numbers for each contender."""
+
+    laps: Laps
+    differences: dict[str, float]
+    compiling: dict[str, float]
+    share: dict[str, float]
+
+
+def settle_threads(setup: Setup, chunk: Chunk, tries: int = 3) -> dict[str, Any]:
+    """Give PyTorch the threads that suit the first step of a chunk best; which, and the seconds."""
+    chunk = first_step(chunk)
+    most = os.cpu_count() or 1
+    if throughput_torch.DEVICE != "cpu":
+        throughput_torch.settle(torch.get_num_threads())
+        return {"threads": torch.get_num_threads(), "seconds": {}}
+    threads, seconds = throughput_torch.best_threads(setup, chunk, most, tries)
+    return {"threads": threads, "seconds": seconds}
+
+
+def heats(setup: Setup, precision: str, chunk: Chunk, tries: int = 3) -> Fastest:
+    """PyTorch's fastest way to take the first step of a chunk."""
+    return Fastest(*throughput_torch.fastest(setup, precision, first_step(chunk), tries))
+
+
+def keep_passes(setup: Setup, texts: Sequence[Encoded]) -> CleanStates:
+    """The clean states of all texts, for both frameworks."""
+    return clean_states.compute(
+        setup.game.model, setup.checkpoint.params, texts, setup.sizes.positions
+    )
+
+
+def enter(field: Field, examples: list[Chunk]) -> dict[str, Contender]:
+    """All contenders of a race, ours compiled; PyTorch's in the same order."""
+    found: dict[str, Contender] = {}
+    for precision, setup in field.setups.items():
+        suffix = "" if precision == "float32" else f", {precision}"
+        found[OURS + suffix] = ours(setup, examples)
+        network = throughput_torch.network(setup, precision)
+        fastest = field.fastest[precision]
+        best = throughput_torch.lean(setup, network, fastest.way)
+        found[BEST + suffix] = best._replace(compiling=fastest.compiling)
+        usual = throughput_torch.ways(precision)["lean"]
+        if fastest.name != "lean":
+            found[USUAL + suffix] = throughput_torch.lean(setup, network, usual)
+        if precision in field.passes:
+            passes = field.passes[precision]
+            found[OURS + suffix + CACHED] = ours(setup, examples, passes)
+            best = throughput_torch.lean(setup, network, fastest.way, passes)
+            found[BEST + suffix + CACHED] = best._replace(compiling=fastest.compiling)
+        if precision == "float32":
+            found[AUTHORS] = throughput_torch.authors(setup, field.texts)
+    return found
+
+
+def run(field: Field, rounds: int, each: int, name: str, compared: Setup | None = None) -> Finish:
+    """Agreement in float32, then the race, on chunks of training's own stream.
+
+    compared: a smaller setup that is to agree instead, where that of the race takes too long.
+
+    Raises: UserError if the contenders do not compute the same thing.
+    """
+    setup = next(iter(field.setups.values()))
+    dealt = deal(chunks(setup, field.texts), rounds, each)
+    flat = [chunk for work in dealt for chunk in work]
+    differences = {}
+    if "float32" in field.setups:
+        compared = compared or field.setups["float32"]
+        chunk = next(chunks(compared, field.texts))
+        best = field.fastest["float32"]
+        ways = {"lean": throughput_torch.ways("float32")["lean"], best.name: best.way}
+        differences = bert_check.check(compared, chunk, ways)
+        worst = max(differences.values())
+        tqdm.write(f"{name}: losses and gradients agree to {worst:.0e} of their largest entries")
+    contenders = enter(field, flat)
+    laps = race(contenders, dealt, name)
+    compiling = {name: contender.compiling for name, contender in contenders.items()}
+    share = {}
+    for contender, laps_of in laps.items():
+        precision = "bfloat16" if "bfloat16" in contender else "float32"
+        steps, cached = contenders[contender].steps, contender.endswith(CACHED)
+        flops = needed_flops(setup, flat, steps, cached)
+        seconds = sum(lap.seconds for lap in laps_of)
+        share[contender] = flops / seconds / field.rates[precision]
+    return Finish(laps, differences, compiling, share)
+
+
+def table(finish: Finish, memory: dict[str, float | None]) -> str:
+    """A row a contender, in Markdown: medians over the rounds, smallest and largest in brackets."""
+    lines = [
+        "| | examples/s | tokens/s | of the matrix rate | compiling | memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, laps in finish.laps.items():
+        peak = memory.get(name)
+        cells = [
+            name,
+            spread([lap.speed for lap in laps]),
+            f"{sorted(lap.tokens / lap.seconds for lap in laps)[len(laps) // 2]:,.0f}",
+            f"{finish.share[name]:.0%}",
+            f"{finish.compiling[name]:.0f} s" if finish.compiling[name] else "–",
+            "–" if peak is None else f"{peak:,.0f} MiB",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def make_claims(prefix: str, finish: Finish, goals: Mapping[str, float]) -> list[Claim]:
+    """Ours against each of PyTorch's, in the same precision; the authors know float32 only.
+
+    With cached states ours has one pass less than PyTorch, and then as many as PyTorch with cached
+    states. goals: what a ratio must reach, by the claim; 1 where nothing was asked for.
+    """
+    found = []
+    for suffix in ("", ", bfloat16"):
+        for mine, theirs, name in PAIRS:
+            pair = OURS + suffix + mine, theirs.format(suffix)
+            if not {*pair} <= {*finish.laps} or (suffix and theirs == AUTHORS):
+                continue
+            where = ".".join([prefix, *(suffix + mine).split(", ")[1:], name])
+            goal = goals.get(where, 1.0)
+            says = f"{pair[0]}: at least {goal:g} times the examples per second of {pair[1]}"
+            found.append(ratio_claim(where, says, ratios(finish.laps, *pair), goal))
+    if jax.default_backend() != "cpu" and (mine := f"{OURS}, bfloat16") in finish.share:
+        says = f"at least {LEAST_SHARE:.0%} of the card's measured matrix rate in bfloat16"
+        share = finish.share[mine]
+        found.append(
+            claim(f"{prefix}.bfloat16.matrix_rate", says, [share], paper=None, unit="",
+                  holds=share >= LEAST_SHARE)
+        )  # fmt: skip
+    return found
+
+
+def raw(finish: Finish) -> dict[str, Any]:
+    """Every round's numbers."""
+    return {
+        "largest_relative_differences": finish.differences,
+        "rounds": {name: [lap._asdict() for lap in laps] for name, laps in finish.laps.items()},
+        "share_of_the_matrix_rate": finish.share,
+        "compile_seconds": finish.compiling,
+    }
+
+
+def rates(precisions: Sequence[str]) -> dict[str, float]:
+    """The measured matrix rate in each precision, FLOP/s."""
+    return {precision: matrix_rate(precision) for precision in precisions}

@@ -1,0 +1,129 @@
+"""What all contenders of a race run: one game, one start, the same batches and the same layers."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Int, Key
+
+from diffmask_jax.data import batches
+from diffmask_jax.data.batches import Batch
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.game import probes
+from diffmask_jax.game import steps as training
+from diffmask_jax.game.objective import Game
+from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.models.bert import BertConfig, bert_classifier
+from diffmask_jax.models.hub import Checkpoint
+from diffmask_jax.training import run_folder
+from diffmask_jax.training.run_folder import RunConfig
+
+
+class Setup(NamedTuple):
+    """A game before its first step, with the defaults of `diffmask train`.
+
+    sizes: the model's; probe: the JAX parameters that every contender starts from
+    padded: the length to which the authors pad all texts
+    """
+
+    checkpoint: Checkpoint
+    sizes: BertConfig
+    config: RunConfig
+    game: Game
+    rates: Rates
+    probe: Any
+    key: Key[Array, ""]
+    padded: int
+
+    @property
+    def draw_layer(self) -> training.DrawLayer:
+        """One layer an example for the input probe, one a batch for the hidden one."""
+        return training.LAYER_DRAWS[self.config.layers](len(self.game.model.layers))
+
+
+class Chunk(NamedTuple):
+    """The batches of one call, all of one length, and the layers that are played on them.
+
+    number: of the chunk, from which its steps count; layers: (steps,) or (steps, B)
+    """
+
+    number: int
+    batch: Batch
+    layers: Int[np.ndarray, "steps ..."]
+
+    @property
+    def length(self) -> int:
+        """T, padding included."""
+        return self.batch.inputs.valid.shape[-1]
+
+
+def prepare(
+    checkpoint: Checkpoint,
+    gate: str,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    batch: int = 64,
+    steps: int = 4,
+    padded: int = 84,
+) -> Setup:
+    """Open gates and baselines at zero: what they are does not matter to the speed.
+
+    Raises: UserError if the model is no BERT.
+    """
+    sizes = checkpoint.config
+    if not isinstance(sizes, BertConfig):
+        raise UserError(f"{checkpoint.path} holds no BERT, which the race is about")
+    layers = "example" if gate == "input" else "batch"
+    config = RunConfig(
+        checkpoint.path, "sst", gate=gate, layers=layers, batch_size=batch, steps_per_call=steps
+    )
+    game = run_folder.make_game(config, bert_classifier(sizes, dtype), sizes.width)
+    rates = Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
+    states = (jnp.zeros((1, 1, sizes.width)),) * len(game.model.layers)
+    baselines = [jnp.zeros(sizes.width)] * game.probe.baselines(len(states))
+    probe = probes.init(jax.random.key(0), game.probe, states, baselines)
+    return Setup(checkpoint, sizes, config, game, rates, probe, jax.random.key(0), padded)
+
+
+def chunks(setup: Setup, texts: Sequence[Encoded]) -> Iterator[Chunk]:
+    """Training's own stream of batches, without end."""
+    config, limit = setup.config, setup.sizes.positions
+    stream = batches.shuffled(
+        texts, config.batch_size, config.steps_per_call, config.seed, limit=limit
+    )
+    for number, batch in enumerate(stream):
+        yield Chunk(number, batch, layers_of(setup, number))
+
+
+def layers_of(setup: Setup, number: int) -> Int[np.ndarray, "steps ..."]:
+    """The layers that `training.step` draws in the steps of a chunk."""
+    config = setup.config
+    steps = number * config.steps_per_call + jnp.arange(config.steps_per_call)
+
+    def draw(step: Int[Array, ""]) -> Array:
+        key, _ = jax.random.split(jax.random.fold_in(setup.key, step))
+        return jnp.asarray(setup.draw_layer(key, config.batch_size))
+
+    return np.asarray(jax.vmap(draw)(steps))
+
+
+def first_step(chunk: Chunk) -> Chunk:
+    """Only the first step of a chunk."""
+    inputs = jax.tree.map(lambda array: array[:1], chunk.batch.inputs)
+    return Chunk(chunk.number, Batch(chunk.batch.indices[:1], inputs), chunk.layers[:1])
+
+
+def longest(setup: Setup, texts: Sequence[Encoded], first: int = 8) -> Chunk:
+    """Of the first chunks of the stream: the one that takes the most memory."""
+    return max(itertools.islice(chunks(setup, texts), first), key=lambda chunk: chunk.length)
+
+
+def deal(stream: Iterator[Chunk], rounds: int, each: int) -> list[list[Chunk]]:
+    """The next chunks of a stream as rounds of `each`, alike in their lengths."""
+    taken = sorted(itertools.islice(stream, rounds * each), key=lambda chunk: chunk.length)
+    return [taken[start::rounds] for start in range(rounds)]

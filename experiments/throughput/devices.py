@@ -1,0 +1,83 @@
+"""A training step on some simulated devices: its speed, and the bytes that they exchange.
+
+    python -m experiments.throughput.devices DEVICES
+
+`growth` starts one process a number of devices, for JAX fixes it at its first use. All
+devices share this machine's cores: what grows with their number is what the program is about, not
+the speed.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffmask_jax.game.objective import Diagnostics
+from experiments.throughput import data
+from experiments.throughput.course import Chunk, Setup, chunks, prepare
+from experiments.throughput.ours import ours, program
+
+BATCH, LENGTH, STEPS, TIMED = 64, 24, 2, 3
+NETWORK = dataclasses.replace(data.small(blocks=1), vocabulary=1000)
+
+
+def measure_apart(count: int) -> dict[str, Any]:
+    """What `measure` finds in a process with so many simulated CPU devices."""
+    command = [sys.executable, "-m", __name__, str(count)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        command, env=environment, cwd=root, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure() -> dict[str, Any]:
+    """Examples a second, and bytes a step exchanges at a batch and one twice as large."""
+    found: dict[str, Any] = {"devices": jax.device_count(), "exchanged": {}}
+    for batch in (2 * BATCH, BATCH):
+        setup, chunk = _case(batch)
+        compiled = program(setup, chunk)
+        found["exchanged"][batch] = exchanged(compiled.as_text())
+    contender = ours(setup, [chunk], ready={chunk.length: compiled})
+    contender.run(chunk)
+    start = time.perf_counter()
+    for _ in range(TIMED):
+        contender.run(chunk)
+    seconds = time.perf_counter() - start
+    leaves = jax.tree.leaves(setup.probe)
+    found["examples_per_second"] = TIMED * STEPS * BATCH / seconds
+    found["gradient_bytes"] = sum(leaf.nbytes for leaf in leaves)
+    found["other_bytes"] = 4 * (len(setup.game.model.layers) + len(Diagnostics._fields))
+    return found
+
+
+def exchanged(text: str) -> int:
+    """Bytes that all collective operations of a compiled program take in, by its text."""
+    kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+    total = 0
+    for shapes, _ in re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", text):
+        for bits, shape in re.findall(r"[a-z]+(\d+)\[([\d,]*)\]", shapes):
+            total += int(bits) // 8 * int(np.prod([int(n) for n in shape.split(",") if n]))
+    return total
+
+
+def _case(batch: int) -> tuple[Setup, Chunk]:
+    checkpoint = data.random_weights(NETWORK)
+    rng = np.random.default_rng(0)
+    rows = rng.integers(1, NETWORK.vocabulary, (batch * STEPS, LENGTH))
+    setup = prepare(checkpoint, "input", batch=batch, steps=STEPS)
+    return setup, next(chunks(setup, [data.text(row) for row in rows]))
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+    print(json.dumps(measure()))

@@ -1,0 +1,184 @@
+"""Explaining 1000 sentences at all layers: a probe's one pass against integrated gradients.
+
+Integrated gradients of a thousand sentences would take an hour on two cores. Each round times them
+on a few sentences of every padded length, and weighs these as the thousand have them; the probe
+explains all.
+"""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jaxtyping import Array
+from tqdm import tqdm
+
+from diffmask_jax.attribution import methods
+from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.data import batches
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import CATEGORICAL
+from diffmask_jax.game.objective import clean_pass, log_keep_everywhere
+from experiments.common.report import Timer
+from experiments.throughput import bert
+from experiments.throughput.course import Setup, chunks, prepare
+from experiments.throughput.data import Contest
+from experiments.throughput.pytorch import contenders as throughput_torch
+from experiments.throughput.pytorch.bert_explain import integrated_gradients
+from experiments.throughput.pytorch.bert_steps import Way
+from experiments.throughput.race import Section, ratio_claim, spread
+
+SENTENCES, SAMPLE, STEPS, BATCH = 1000, 2, 50, 32
+ROUNDS = 2
+GOAL, LIMIT = 100.0, 1e-3
+PROBE, OURS, TORCH = "DiffMask, ours", "integrated gradients, ours", "integrated gradients, PyTorch"
+
+Method = Callable[[TextInputs], Any]
+Weighed = tuple[float, TextInputs]
+"""A batch, and how much its seconds count."""
+
+
+def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Section:
+    """The comparison, at float32 on both sides. steps: fewer for tests.
+
+    Raises: UserError if the integrated gradients of the two frameworks differ.
+    """
+    setup = prepare(contest.checkpoint, "input")
+    texts, rounds = contest.texts[:SENTENCES], min(rounds, ROUNDS)
+    with timer.part("explain: PyTorch's threads and heats"):
+        chunk = next(chunks(setup, contest.texts))
+        threads = bert.settle_threads(setup, chunk)
+        fastest = bert.heats(setup, "float32", chunk)
+    found = contenders(setup, fastest.way, steps)
+    limit = setup.sizes.positions
+    whole = list(batches.in_order(texts, BATCH, limit))
+    samples = [sample(texts, limit, number) for number in range(rounds)]
+    with timer.part("explain: compile, and compare"), throughput_torch.whole_float32():
+        difference = max(check(found, inputs) for _, inputs in samples[0])
+        for batch in whole:
+            found[PROBE](batch.inputs)
+    seconds: dict[str, list[float]] = {name: [] for name in found}
+    work = [(1 / len(texts), batch.inputs) for batch in whole]
+    turns = tqdm(total=rounds * len(found), desc="explain", disable=None, leave=False)
+    with timer.part("explain: race"), throughput_torch.whole_float32(), turns as bar:
+        for part in samples:
+            for name, method in found.items():
+                seconds[name].append(time_of(method, work if name == PROBE else part))
+                bar.update()
+    claim = ratio_claim(
+        "explain.vs_integrated_gradients",
+        f"explaining at all layers: at least {GOAL:g} times as fast as the faster of the two "
+        "integrated gradients",
+        [min(a, b) / ours for ours, a, b in zip(*seconds.values(), strict=True)],
+        GOAL,
+    )
+    lines = ["| | ms a sentence | 1000 sentences | times the probe's |", "|---|---|---|---|"]
+    for name, values in seconds.items():
+        ratios = [value / own for value, own in zip(values, seconds[PROBE], strict=True)]
+        lines.append(
+            f"| {name} | {spread([1000 * value for value in values])} | "
+            f"{1000 * statistics.median(values):,.1f} s | {spread(ratios)} |"
+        )
+    body = BODY.format(
+        named=contest.named, layers=len(setup.game.model.layers), sentences=len(texts),
+        sample=SAMPLE, steps=steps, best=fastest.told, threads=threads["threads"],
+        table="\n".join(lines),
+    )  # fmt: skip
+    raw = {
+        "seconds_a_sentence": seconds,
+        "largest_relative_difference": difference,
+        "heats": fastest.heats,
+        "threads": threads,
+    }
+    return Section("Explaining", [claim], body, raw)
+
+
+def sample(texts: Sequence[Encoded], limit: int, number: int) -> list[Weighed]:
+    """A few texts of every padded length, others in every round; together they weigh one text."""
+    groups: dict[int, list[Encoded]] = {}
+    for text in texts:
+        groups.setdefault(batches.padded_length(len(text.ids), limit), []).append(text)
+    found = []
+    for length, group in sorted(groups.items()):
+        chosen = [group[(number * SAMPLE + i) % len(group)] for i in range(SAMPLE)]
+        found.append((len(group) / len(texts) / SAMPLE, batches.pad(chosen, length)))
+    return found
+
+
+def contenders(setup: Setup, way: Way, steps: int) -> dict[str, Method]:
+    """Each explains a batch at all layers."""
+    params, layers = setup.checkpoint.params, len(setup.game.model.layers)
+    explain = jax.jit(functools.partial(_explain, setup))
+    integrate = jax.jit(functools.partial(_integrate, setup, steps))
+    network = throughput_torch.network(setup, "float32")
+
+    def in_torch(inputs: TextInputs) -> Any:
+        tokens, segments, valid = (torch.tensor(a).to(throughput_torch.DEVICE) for a in inputs)
+        found = [
+            integrated_gradients(network, tokens, segments, valid, layer, steps, way)
+            for layer in range(layers)
+        ]
+        return torch.stack(found).cpu().numpy()
+
+    return {
+        PROBE: lambda inputs: jax.device_get(explain(params, setup.probe, inputs)),
+        OURS: lambda inputs: jax.device_get(integrate(params, inputs)),
+        TORCH: in_torch,
+    }
+
+
+def check(found: dict[str, Method], inputs: TextInputs) -> float:
+    """The largest relative difference of the two frameworks' integrated gradients.
+
+    Raises: UserError if it is above the limit.
+    """
+    ours, theirs = found[OURS](inputs), found[TORCH](inputs)
+    difference = float(np.abs(ours - theirs).max() / np.abs(ours).max())
+    if not difference <= LIMIT:
+        raise UserError(
+            f"our integrated gradients and PyTorch's differ by {difference:.1e}, so their speeds "
+            "cannot be compared"
+        )
+    return difference
+
+
+def time_of(method: Method, work: Sequence[Weighed]) -> float:
+    """Weighed seconds: those of a sentence."""
+    total = 0.0
+    for weight, inputs in work:
+        start = time.perf_counter()
+        method(inputs)
+        total += weight * (time.perf_counter() - start)
+    return total
+
+
+def _explain(setup: Setup, params: Any, probe: Any, inputs: Any) -> Array:
+    clean = clean_pass(setup.game, params, inputs)
+    return jnp.exp(log_keep_everywhere(setup.game, probe, clean))
+
+
+def _integrate(setup: Setup, steps: int, params: Any, inputs: Any) -> Array:
+    layers, width = len(setup.game.model.layers), setup.sizes.width
+    unused = Statistics(jnp.zeros((layers, width)), jnp.ones((layers, width)))
+    return methods.at_every_layer(
+        functools.partial(methods.integrated, steps=steps), setup.game.model, CATEGORICAL, params,
+        unused, jax.random.key(0), clean_pass(setup.game, params, inputs),
+    )  # fmt: skip
+
+
+BODY = """
+{named}: the attributions of {sentences} sentences to all {layers} states. DiffMask is one clean
+pass and the probe, in batches of 32. Integrated gradients take {steps} steps a state, in this
+package and in PyTorch ({best}, {threads} threads; points of the path share batches), which agree.
+They are timed on {sample} sentences of every padded length a round, weighed as the {sentences} have
+them; their time for 1000 sentences is calculated.
+
+{table}
+"""

@@ -1,0 +1,81 @@
+"""How much of a device's matrix rate training uses: floating-point operations by shapes alone."""
+
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from diffmask_jax.models.bert import BertConfig
+from experiments.throughput.course import Chunk, Setup
+
+SIZES = {"cpu": 2048}
+LARGE = 8192  # of the square matrices on an accelerator
+SECONDS = 1.0
+
+
+def matrix_rate(precision: str) -> float:
+    """FLOP/s of one large matrix product, the best of those that fit into a second."""
+    size = SIZES.get(jax.default_backend(), LARGE)
+    a = jnp.ones((size, size), jnp.dtype(precision))
+    product = jax.jit(jnp.matmul).lower(a, a).compile()
+    jax.block_until_ready(product(a, a))
+    best, start = float("inf"), time.perf_counter()
+    while time.perf_counter() - start < SECONDS:
+        before = time.perf_counter()
+        jax.block_until_ready(product(a, a))
+        best = min(best, time.perf_counter() - before)
+    return 2 * size**3 / best
+
+
+class Flops(NamedTuple):
+    """Of a block's forward pass: matrices with weights, and attention's two products."""
+
+    weights: int
+    attention: int
+
+    @property
+    def forward(self) -> int:
+        """q·kᵀ and the mixing of v, beside the weights."""
+        return self.weights + self.attention
+
+    @property
+    def backward(self) -> int:
+        """To the activations alone: as many for the weights, and two for each of attention's."""
+        return self.weights + 2 * self.attention
+
+
+def block_flops(config: BertConfig, batch: int, length: int) -> Flops:
+    """Of a whole block."""
+    width = config.width
+    weights = 4 * width**2 + 2 * width * config.intermediate
+    return Flops(2 * batch * length * weights, 4 * batch * length**2 * width)
+
+
+def last_block_flops(config: BertConfig, batch: int, length: int) -> Flops:
+    """Of a block whose first row alone is read: k and v of all rows, one row of the rest."""
+    width = config.width
+    keys_and_values = length * 2 * width**2
+    one_row = 2 * width**2 + 2 * width * config.intermediate
+    return Flops(2 * batch * (keys_and_values + one_row), 4 * batch * length * width)
+
+
+def needed_flops(setup: Setup, chunks: Iterable[Chunk], steps: int | None, cached: bool) -> float:
+    """What the first steps of some chunks need of the frozen model, probe left out.
+
+    A clean pass of whole blocks unless it is cached; the blocks above the masked state forwards
+    and backwards, the last of them for the row that the head reads. Padding counts as tokens.
+    """
+    total, blocks = 0.0, setup.sizes.blocks
+    for chunk in chunks:
+        shape = setup.sizes, chunk.batch.indices.shape[1], chunk.length
+        whole, last = block_flops(*shape), last_block_flops(*shape)
+        for layer in chunk.layers[:steps]:
+            # The input is masked in state 0; states 0 and 1 lie below the first block.
+            masked = blocks if setup.config.gate == "input" else blocks - max(int(layer) - 1, 0)
+            total += 0 if cached else blocks * whole.forward
+            if masked:
+                total += (masked - 1) * (whole.forward + whole.backward)
+                total += last.forward + last.backward
+    return total

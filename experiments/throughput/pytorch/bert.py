@@ -1,0 +1,225 @@
+"""A frozen BERT classifier in PyTorch, written as well as it can be: pure functions over tensors.
+
+The same network as Hugging Face's modules, whose weights it takes, with what these leave undone:
+one matrix for queries, keys and values, fused attention, no weight gradients, a pass that resumes
+at any state, and in the last block only the [CLS] row, all that the head reads.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import (
+    conv2d,
+    gelu,
+    layer_norm,
+    linear,
+    relu,
+    scaled_dot_product_attention,
+    silu,
+)
+from transformers import BertConfig as TorchConfig
+from transformers import BertForSequenceClassification
+from transformers.utils import logging
+
+from diffmask_jax.models.bert import BertConfig
+from diffmask_jax.models.bert_weights import pytorch_name
+from diffmask_jax.models.hub import SIZES, Checkpoint
+from diffmask_jax.models.huggingface.weights import to_weights
+from experiments.throughput.pytorch.players import Product
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": gelu,
+    "gelu_new": functools.partial(gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": functools.partial(gelu, approximate="tanh"),
+    "relu": relu,
+    "silu": silu,
+}
+
+Weight = tuple[Tensor, Tensor]
+"""The weight (out, in) and bias of a linear map, or the scale and shift of a norm."""
+
+
+class Block(NamedTuple):
+    """The weights of one block; `mixed` maps a state to its queries, keys and values at once."""
+
+    mixed: Weight
+    mix: Weight
+    mix_norm: Weight
+    up: Weight
+    down: Weight
+    down_norm: Weight
+
+
+class Network(NamedTuple):
+    """A whole classifier: its sizes, and its weights in the type that it computes in."""
+
+    config: BertConfig
+    word: Tensor
+    position: Tensor
+    segment: Tensor
+    norm: Weight
+    blocks: tuple[Block, ...]
+    pooler: Weight
+    classifier: Weight
+
+
+def hugging_face(
+    checkpoint: Checkpoint, attention: str, device: str = "cpu"
+) -> BertForSequenceClassification:
+    """The checkpoint's folder as Hugging Face reads it, frozen, in evaluation mode.
+
+    Without a folder, where the weights are random: their module with ours. attention: "eager", as
+    in the authors' version of transformers, or "sdpa".
+    """
+    logging.disable_progress_bar()
+    model: Any
+    if checkpoint.path:
+        model = BertForSequenceClassification.from_pretrained(
+            checkpoint.path, attn_implementation=attention, dtype=torch.float32
+        )
+    else:
+        sizes = {theirs: getattr(checkpoint.config, ours) for ours, theirs in SIZES.items()}
+        classes = len(checkpoint.labels)
+        weights = to_weights(checkpoint.params, pytorch_name)
+        model = BertForSequenceClassification.from_pretrained(
+            None,
+            config=TorchConfig.from_dict({**sizes, "num_labels": classes}),
+            state_dict={name: torch.tensor(weight) for name, weight in weights.items()},
+            attn_implementation=attention,
+        )
+    return model.eval().requires_grad_(False).to(device)
+
+
+def network(
+    model: BertForSequenceClassification, config: BertConfig, dtype: torch.dtype
+) -> Network:
+    """The weights of Hugging Face's modules, cast once."""
+
+    def weight(*modules: Any) -> Weight:
+        parts = [[getattr(m, name).detach() for m in modules] for name in ("weight", "bias")]
+        return torch.cat(parts[0]).to(dtype), torch.cat(parts[1]).to(dtype)
+
+    def block(layer: Any) -> Block:
+        reader, writer = layer.attention.self, layer.attention.output
+        return Block(
+            mixed=weight(reader.query, reader.key, reader.value),
+            mix=weight(writer.dense), mix_norm=weight(writer.LayerNorm),
+            up=weight(layer.intermediate.dense),
+            down=weight(layer.output.dense), down_norm=weight(layer.output.LayerNorm),
+        )  # fmt: skip
+
+    def table(module: Any) -> Tensor:
+        return module.weight.detach().to(dtype)
+
+    embeddings: Any = model.bert.embeddings
+    pooler: Any = model.bert.pooler
+    return Network(
+        config,
+        table(embeddings.word_embeddings),
+        table(embeddings.position_embeddings),
+        table(embeddings.token_type_embeddings),
+        weight(embeddings.LayerNorm),
+        tuple(block(layer) for layer in model.bert.encoder.layer),
+        weight(pooler.dense),
+        weight(model.classifier),
+    )
+
+
+def padding_bias(network: Network, valid: Tensor) -> Tensor:
+    """(B, 1, 1, T): 0 where valid, elsewhere so low that the attention is exactly 0."""
+    low = torch.finfo(network.word.dtype).min / 2
+    return torch.zeros_like(valid, dtype=network.word.dtype).masked_fill(~valid, low)[:, None, None]
+
+
+def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`linear`, as a convolution of width one, which PyTorch leaves to oneDNN.
+
+    Float32 matrix products go to MKL, which keeps to AVX2 on a CPU that is not Intel's.
+    """
+    rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as it lies
+    found = conv2d(rows, weight[:, :, None, None], bias)
+    return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
+def run_block(
+    block: Block,
+    x: Tensor,
+    bias: Tensor,
+    config: BertConfig,
+    cls: bool = False,
+    product: Product = linear,
+) -> Tensor:
+    """One state -> the next (B, T, D); with cls, only its first row (B, 1, D)."""
+    weight, shift = block.mixed
+    width, heads = config.width, config.heads
+    residual = x[:, :1] if cls else x
+
+    def split(y: Tensor) -> Sequence[Tensor]:
+        parts = y.unflatten(-1, (-1, heads, width // heads))
+        return [parts[:, :, n].transpose(1, 2) for n in range(parts.shape[2])]
+
+    if cls:
+        (query,) = split(product(residual, weight[:width], shift[:width]))
+        key, value = split(product(x, weight[width:], shift[width:]))
+    else:
+        query, key, value = split(product(x, weight, shift))
+    attended = scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    attended = attended.transpose(1, 2).flatten(2)
+    x = norm(residual + product(attended, *block.mix), block.mix_norm, config)
+    hidden = ACTIVATIONS[config.activation](product(x, *block.up))
+    return norm(x + product(hidden, *block.down), block.down_norm, config)
+
+
+def norm(x: Tensor, weight: Weight, config: BertConfig) -> Tensor:
+    """Layer normalisation over the width."""
+    return layer_norm(x, (config.width,), *weight, config.epsilon)
+
+
+def embed(network: Network, words: Tensor, segments: Tensor) -> Tensor:
+    """State 0 -> state 1."""
+    x = words + network.segment[segments] + network.position[: words.shape[1]]
+    return norm(x, network.norm, network.config)
+
+
+def classify(network: Network, last: Tensor) -> Tensor:
+    """The last state, of which the first row is enough -> float32 logits (B, C)."""
+    pooled = torch.tanh(linear(last[:, 0], *network.pooler))
+    return linear(pooled, *network.classifier).float()
+
+
+@torch.no_grad()
+def clean_pass(
+    network: Network, tokens: Tensor, segments: Tensor, valid: Tensor, block: Callable = run_block
+) -> tuple[Tensor, list[Tensor]]:
+    """Logits and all states, without a graph. block: `run_block`, or a compiled one."""
+    bias = padding_bias(network, valid)
+    words = network.word[tokens]
+    states = [words, embed(network, words, segments)]
+    for weights in network.blocks:
+        states.append(block(weights, states[-1], bias, network.config))
+    return classify(network, states[-1]), states
+
+
+def resume(
+    network: Network,
+    state: Tensor,
+    layer: int,
+    segments: Tensor,
+    valid: Tensor,
+    block: Callable = run_block,
+    cls: bool = True,
+) -> Tensor:
+    """The logits from a state put in place of state `layer`; nothing below it is run.
+
+    cls: whether the last block computes only the row that the head reads.
+    """
+    bias = padding_bias(network, valid)
+    if layer == 0:
+        state = embed(network, state, segments)
+    last = len(network.blocks) - 1
+    for number in range(max(layer - 1, 0), last + 1):
+        state = block(network.blocks[number], state, bias, network.config, cls and number == last)
+    return classify(network, state)

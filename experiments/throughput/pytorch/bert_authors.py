@@ -1,0 +1,118 @@
+"""DiffMask's step on BERT in PyTorch as the paper's authors write it.
+
+Hugging Face's modules as they are, texts padded to one length, hooks that are installed and removed
+at every pass, and every batch run twice, once a player: each time a clean pass, from which hooks
+read the states, and a masked pass of the whole model, in which a hook replaces one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+from transformers import BertForSequenceClassification
+
+from diffmask_jax.game.optimizers import Rates
+from experiments.throughput.pytorch import players as torch_players
+from experiments.throughput.pytorch.bert_gates import Gating
+from experiments.throughput.pytorch.bert_steps import game
+from experiments.throughput.pytorch.players import (
+    Lookahead,
+    Noise,
+    Optimisers,
+    Outcome,
+    Players,
+    Weights,
+)
+
+
+class Play(NamedTuple):
+    """A game in progress: the frozen model, both players and their optimisers."""
+
+    model: BertForSequenceClassification
+    players: Players
+    gating: Gating
+    margin: float
+    noise: Noise
+    moved: Optimisers
+
+
+def start(
+    model: BertForSequenceClassification,
+    weights: Weights,
+    gating: Gating,
+    margin: float,
+    rates: Rates,
+    noise: Noise,
+) -> Play:
+    """The game before its first step, from `player_weights`."""
+    players = torch_players.players(weights).to(model.device)
+    return Play(model, players, gating, margin, noise, torch_players.optimisers(players, rates))
+
+
+def batches(tokens: Tensor, valid: Tensor, rows: list[list[int]]) -> Iterator[Sequence[Tensor]]:
+    """Batches (tokens, valid) of these rows of a data set that is padded to one length."""
+    yield from DataLoader(TensorDataset(tokens, valid), batch_sampler=rows)
+
+
+def authors_pass(play: Play, player: Lookahead, batch: Sequence[Tensor], layer: int) -> Outcome:
+    """One player's gradients."""
+    tokens, valid = batch
+    play.players.requires_grad_(False)
+    for weight in player.weights:
+        weight.requires_grad_(True)
+    original, states = _read_states(play.model, tokens, valid)
+    masked = play.gating(play.players, states, layer, play.noise)
+    logits = _replace_state(play.model, tokens, valid, masked.target, masked.state)
+    return game(play.players, valid, masked.log_keep, original, logits, layer, play.margin)
+
+
+def authors_step(play: Play, batch: Sequence[Tensor], layer: int) -> Outcome:
+    """Every batch is run twice, once a player."""
+    for player in (play.moved.primal, play.moved.dual):
+        outcome = authors_pass(play, player, batch, layer)
+        player.step()
+    torch_players.end_step(play.players, play.moved)
+    return outcome
+
+
+def _modules(model: BertForSequenceClassification) -> list[Any]:
+    """The module that gives each state."""
+    embeddings = model.bert.embeddings
+    return [embeddings.word_embeddings, embeddings, *model.bert.encoder.layer]
+
+
+def _read_states(
+    model: BertForSequenceClassification, tokens: Tensor, valid: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    states: list[Tensor] = []
+
+    def read(module: Any, arguments: Any, out: Any) -> None:
+        states.append(_state_of(out))
+
+    hooks = [module.register_forward_hook(read) for module in _modules(model)]
+    logits = _run(model, tokens, valid)
+    for hook in hooks:
+        hook.remove()
+    return logits, states
+
+
+def _replace_state(
+    model: BertForSequenceClassification, tokens: Tensor, valid: Tensor, layer: int, state: Tensor
+) -> Tensor:
+    def replace(module: Any, arguments: Any, out: Any) -> Any:
+        return (state, *out[1:]) if isinstance(out, tuple) else state
+
+    hook = _modules(model)[layer].register_forward_hook(replace)
+    logits = _run(model, tokens, valid)
+    hook.remove()
+    return logits
+
+
+def _run(model: Callable, tokens: Tensor, valid: Tensor) -> Tensor:
+    return model(input_ids=tokens, attention_mask=valid.long()).logits
+
+
+def _state_of(out: Any) -> Tensor:
+    # Before its version 5, transformers' blocks give a tuple.
+    return out[0] if isinstance(out, tuple) else out

@@ -1,0 +1,183 @@
+"""Shows that our step on BERT and those in PyTorch compute the same thing, before they are raced.
+
+Same weights, batch, layers and gates' noise, no dropout: then L₀, the divergence and the gradient
+of every weight of both players must agree, though the authors' way pads the texts much further.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jaxtyping import Array, Float, Key
+from torch import Tensor
+from transformers import BertForSequenceClassification
+
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.objective import clean_pass, objective
+from experiments.throughput.course import Chunk, Setup
+from experiments.throughput.pytorch import bert_authors, bert_steps
+from experiments.throughput.pytorch.bert import Network, hugging_face, network
+from experiments.throughput.pytorch.bert_gates import GATINGS
+from experiments.throughput.pytorch.bert_steps import Way
+from experiments.throughput.pytorch.contenders import DEVICE, padded, whole_float32
+from experiments.throughput.pytorch.players import (
+    Noise,
+    Outcome,
+    Weights,
+    gradients,
+    player_weights,
+)
+
+LIMIT = 1e-3
+"""Allowed difference of float32 numbers, relative to the largest entry of each array."""
+
+MULTIPLIER = 10.0
+AUTHORS = "authors' style"
+
+
+class Example(NamedTuple):
+    """A batch, and a probe drawn so that every gradient has something to say."""
+
+    inputs: TextInputs
+    probe: Any
+    multipliers: Float[Array, " L"]
+    key: Key[Array, ""]
+
+
+def example(setup: Setup, chunk: Chunk) -> Example:
+    """The first batch of a chunk; gates that c = 0 opens halfway, where a fresh probe has c = 5."""
+    inputs = jax.tree.map(lambda array: array[0], chunk.batch.inputs)
+    probe = {**setup.probe, "gates": [g | {"shift": jnp.zeros(())} for g in setup.probe["gates"]]}
+    leaves, tree = jax.tree.flatten(probe)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    moved = [a + 0.1 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
+    multipliers = jnp.full(len(setup.game.model.layers), MULTIPLIER)
+    return Example(inputs, jax.tree.unflatten(tree, moved), multipliers, jax.random.key(3))
+
+
+def check(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> dict[str, float]:
+    """What was compared -> its largest relative difference.
+
+    Raises: UserError if one is above the limit: then the speeds say nothing.
+    """
+    with whole_float32():
+        found = largest_differences(setup, chunk, ways)
+    worst = max(found, key=lambda name: found[name])
+    if not found[worst] <= LIMIT:
+        raise UserError(
+            f"our step and PyTorch's differ, so their speeds cannot be compared: {worst} by "
+            f"{found[worst]:.1e}, more than {LIMIT:g}"
+        )
+    return found
+
+
+def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> dict[str, float]:
+    """Of L₀, D and all gradients, relative to the largest entry of each."""
+    case, differences = example(setup, chunk), {}
+    top = len(setup.game.model.layers) - 1
+    depths: list[Any] = [top // 2] if setup.config.gate == "input" else [0, top // 2, top]
+    drawn = [chunk.layers[0]] if setup.config.gate == "input" else []
+    ours = _ours(setup, case)
+    model = hugging_face(setup.checkpoint, "eager", DEVICE)
+    frozen = network(model, setup.sizes, torch.float32)
+    for layer in depths + drawn:
+        sparsity, divergence, expected = ours(jnp.asarray(layer))
+        runs = {
+            name: functools.partial(_lean, setup, case, frozen, layer, way)
+            for name, way in ways.items()
+        }
+        if isinstance(layer, int):
+            runs[AUTHORS] = functools.partial(_authors, setup, case, model, layer)
+        where = f"layer {layer}" if isinstance(layer, int) else "a layer an example"
+        for name, run in runs.items():
+            outcome, found = run()
+            at = f"{name}, {where}"
+            differences[f"L₀, {at}"] = abs(outcome.sparsity.item() / sparsity - 1)
+            differences[f"D, {at}"] = abs(outcome.divergence.item() / divergence - 1)
+            differences[f"gradients, {at}"] = _largest(expected, found)
+    return differences
+
+
+def _ours(setup: Setup, case: Example) -> Callable[[Array], tuple[float, float, Weights]]:
+    """layer -> (L₀, D, gradients)"""
+
+    @jax.jit
+    def run(probe: Any, multipliers: Array, params: Any, inputs: TextInputs, layer: Array) -> Any:
+        clean = clean_pass(setup.game, params, inputs)
+        return jax.grad(objective, argnums=(0, 1), has_aux=True)(
+            probe, multipliers, _keys(case.key, len(clean.logits)), layer,
+            game=setup.game, model_params=params, clean=clean,
+        )  # fmt: skip
+
+    def at(layer: Array) -> tuple[float, float, Weights]:
+        (for_probe, for_multipliers), seen = run(
+            case.probe, case.multipliers, setup.checkpoint.params, case.inputs, layer
+        )
+        # Our λ descends −λ·(D − m), PyTorch's climbs λ·(D − m).
+        expected = player_weights(for_probe, -for_multipliers)
+        return float(seen.loss), float(seen.divergence), expected
+
+    return at
+
+
+def _lean(
+    setup: Setup, case: Example, frozen: Network, layer: Any, way: Way
+) -> tuple[Outcome, Weights]:
+    play = bert_steps.start(
+        frozen, player_weights(case.probe, case.multipliers),
+        GATINGS[setup.config.gate], setup.game.margin, setup.rates, _noise(setup, case), way,
+    )  # fmt: skip
+    batch = bert_steps.clean(play, *map(_tensor, case.inputs))
+    drawn = layer if isinstance(layer, int) else _tensor(layer).long()
+    outcome = bert_steps.lean_pass(play, batch, drawn)
+    return outcome, gradients(play.players)
+
+
+def _authors(
+    setup: Setup, case: Example, model: BertForSequenceClassification, layer: int
+) -> tuple[Outcome, Weights]:
+    play = bert_authors.start(
+        model, player_weights(case.probe, case.multipliers),
+        GATINGS[setup.config.gate], setup.game.margin, setup.rates, _noise(setup, case),
+    )  # fmt: skip
+    length = case.inputs.valid.shape[1]
+    wider = ((0, 0), (0, max(padded(setup), length) - length))
+    tokens, valid = (_tensor(np.pad(a, wider)) for a in (case.inputs.tokens, case.inputs.valid))
+    bert_authors.authors_pass(play, play.moved.dual, [tokens, valid], layer)
+    outcome = bert_authors.authors_pass(play, play.moved.primal, [tokens, valid], layer)
+    return outcome, gradients(play.players)
+
+
+def _keys(gate_key: Key[Array, ""], batch: int) -> Key[Array, " B"]:
+    """The key of each example, as `training.step` makes them."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(gate_key, jnp.arange(batch))
+
+
+def _noise(setup: Setup, case: Example) -> Noise:
+    """The noise that `objective` draws, and zeros where a text is padded further."""
+    layers = len(setup.game.model.layers)
+    batch, length = case.inputs.valid.shape
+
+    def noise(layer: int, shape: torch.Size) -> Tensor:
+        def of_example(key: Key[Array, ""]) -> Array:
+            return jax.random.logistic(jax.random.split(key, layers)[layer], (length,))
+
+        drawn = np.asarray(jax.vmap(of_example)(_keys(case.key, batch)))
+        return _tensor(np.pad(drawn, ((0, 0), (0, shape[1] - length))))
+
+    return noise
+
+
+def _tensor(array: Any) -> Tensor:
+    return torch.tensor(np.asarray(array)).to(DEVICE)
+
+
+def _largest(expected: Weights, found: Weights) -> float:
+    """The worst over all weights; what ought to be zero counts as it is."""
+    scales = {name: np.abs(value).max() or 1.0 for name, value in expected.items()}
+    return max(float(np.abs(found[name] - expected[name]).max() / scales[name]) for name in scales)

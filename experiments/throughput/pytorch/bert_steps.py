@@ -1,0 +1,122 @@
+"""DiffMask's step on BERT in PyTorch as well as it can be written: no pass and no block in vain.
+
+One masked pass serves both players, the clean pass has no graph and may be looked up, the masked
+one resumes at its state, and the batches are the ones that JAX gets.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from diffmask_jax.game.optimizers import Rates
+from experiments.throughput.pytorch import bert
+from experiments.throughput.pytorch import players as torch_players
+from experiments.throughput.pytorch.bert import Network
+from experiments.throughput.pytorch.bert_gates import Gating, Layers
+from experiments.throughput.pytorch.players import (
+    Noise,
+    Optimisers,
+    Outcome,
+    Players,
+    Product,
+    Weights,
+)
+
+
+class Way(NamedTuple):
+    """How a step is computed, which changes nothing in what it computes.
+
+    product: matrix products of the probe; block: `bert.run_block`, its products replaced or
+    compiled; cls: whether the last block computes only the row that the head reads
+    """
+
+    product: Product
+    block: Callable[..., Tensor]
+    cls: bool
+
+
+class Play(NamedTuple):
+    """A game in progress: the frozen network, both players and their optimisers."""
+
+    network: Network
+    players: Players
+    gating: Gating
+    margin: float
+    noise: Noise
+    moved: Optimisers
+    way: Way
+
+
+class Batch(NamedTuple):
+    """A padded batch as `TextInputs`, and its clean pass: float32 logits and all states."""
+
+    segments: Tensor
+    valid: Tensor
+    logits: Tensor
+    states: Sequence[Tensor]
+
+
+def start(
+    network: Network,
+    weights: Weights,
+    gating: Gating,
+    margin: float,
+    rates: Rates,
+    noise: Noise,
+    way: Way,
+) -> Play:
+    """The game before its first step, from `player_weights`."""
+    players = torch_players.players(weights).to(network.word.device)
+    moved = torch_players.optimisers(players, rates)
+    return Play(network, players, gating, margin, noise, moved, way)
+
+
+def clean(play: Play, tokens: Tensor, segments: Tensor, valid: Tensor) -> Batch:
+    """A batch and its clean pass."""
+    found = bert.clean_pass(play.network, tokens, segments, valid, play.way.block)
+    return Batch(segments, valid, *found)
+
+
+def lean_pass(play: Play, batch: Batch, layer: Layers) -> Outcome:
+    """Both players' gradients from one masked pass."""
+    masked = play.gating(play.players, batch.states, layer, play.noise, play.way.product)
+    logits = bert.resume(
+        play.network, masked.state, masked.target, batch.segments, batch.valid,
+        play.way.block, play.way.cls,
+    )  # fmt: skip
+    return game(
+        play.players, batch.valid, masked.log_keep, batch.logits, logits, layer, play.margin
+    )
+
+
+def lean_step(play: Play, batch: Batch, layer: Layers) -> Outcome:
+    """One pass moves both players."""
+    outcome = lean_pass(play, batch, layer)
+    play.moved.primal.step()
+    play.moved.dual.step()
+    torch_players.end_step(play.players, play.moved)
+    return outcome
+
+
+def game(
+    players: Players,
+    valid: Tensor,
+    log_keep: Tensor,
+    original: Tensor,
+    logits: Tensor,
+    layer: Layers,
+    margin: float,
+) -> Outcome:
+    """The gradients of expected share kept + λ·(KL − m), as `diffmask_jax.objective` has it."""
+    sparsity = (log_keep.exp() * valid).sum(-1) / valid.sum(-1)
+    return torch_players.backward(
+        sparsity, divergence(original, logits), players.multipliers[layer], margin
+    )
+
+
+def divergence(original: Tensor, masked: Tensor) -> Tensor:
+    """KL(original ‖ masked) of class distributions, nats (B,)."""
+    log_p = log_softmax(original, dim=-1)
+    return (log_p.exp() * (log_p - log_softmax(masked, dim=-1))).sum(-1)

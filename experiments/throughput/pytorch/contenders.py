@@ -1,0 +1,233 @@
+"""PyTorch's side of the race: the authors' style, and the ways to write it well."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jax.typing import DTypeLike
+from torch import Tensor
+from torch.nn.functional import linear
+
+from diffmask_jax.data import batches
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.game.objective import Clean
+from diffmask_jax.training.clean_states import CleanStates
+from experiments.throughput import data
+from experiments.throughput.course import Chunk, Setup, longest, prepare
+from experiments.throughput.data import Source
+from experiments.throughput.pytorch import bert, bert_authors, bert_steps
+from experiments.throughput.pytorch.bert import Network, by_convolution, run_block
+from experiments.throughput.pytorch.bert_gates import GATINGS
+from experiments.throughput.pytorch.bert_steps import Batch, Way
+from experiments.throughput.pytorch.players import logistic, player_weights
+from experiments.throughput.race import Contender, lap
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TRIES = 3
+
+
+def ways(precision: str) -> dict[str, Way]:
+    """The variants that may be the fastest without a compiler."""
+    found = {
+        "whole last block": Way(linear, run_block, cls=False),
+        "lean": Way(linear, run_block, cls=True),
+    }
+    if DEVICE == "cpu" and precision == "float32":
+        block = functools.partial(run_block, product=by_convolution)
+        found["oneDNN's products"] = Way(by_convolution, block, cls=True)
+    return found
+
+
+def compiled(found: dict[str, Way]) -> dict[str, Way]:
+    """The same with `torch.compile`, once for all lengths; it compiles when they are first run."""
+    return {
+        f"{name}, compiled": way._replace(block=torch.compile(way.block, dynamic=True))
+        for name, way in found.items()
+        if way.cls
+    }
+
+
+def settle(threads: int) -> None:
+    """PyTorch's threads, and its limit of compiled versions, which it would pass in silence.
+
+    On a GPU also what JAX does there unasked: float32 products in TensorFloat-32.
+    """
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("highest" if DEVICE == "cpu" else "high")
+    torch._dynamo.config.cache_size_limit = 64
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Float32 products without short cuts, in both frameworks; a CPU takes none anyway."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with jax.default_matmul_precision("highest"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def network(setup: Setup, precision: str) -> Network:
+    """The frozen network for `lean`."""
+    model = bert.hugging_face(setup.checkpoint, "sdpa", DEVICE)
+    return bert.network(model, setup.sizes, TYPES[precision])
+
+
+def lean(setup: Setup, frozen: Network, way: Way, passes: CleanStates | None = None) -> Contender:
+    """Our batches and layers, one masked pass a step. passes: clean states to be looked up."""
+    play = bert_steps.start(
+        frozen, player_weights(setup.probe, jnp.ones(len(setup.game.model.layers))),
+        GATINGS[setup.config.gate], setup.game.margin, setup.rates,
+        functools.partial(logistic, device=DEVICE), way,
+    )  # fmt: skip
+    stored = {} if passes is None else {n: shared(c) for n, c in passes.by_length.items()}
+
+    def run(chunk: Chunk) -> None:
+        for indices, inputs, layer in _steps(chunk):
+            if passes is None:
+                batch = bert_steps.clean(play, *inputs)
+            else:
+                rows = torch.from_numpy(passes.row[indices]).to(DEVICE)
+                all_of = stored[chunk.length]
+                states = LookedUp(all_of.states, rows)
+                _, segments, valid = inputs
+                batch = Batch(segments, valid, all_of.logits[rows], states)
+            bert_steps.lean_step(play, batch, layer)
+        wait()
+
+    return Contender(run)
+
+
+def padded(setup: Setup) -> int:
+    """The length that the authors pad all texts to."""
+    return min(setup.padded, setup.sizes.positions)
+
+
+def authors(setup: Setup, texts: Sequence[Encoded]) -> Contender:
+    """Hooks, padding and two runs a batch, on the first batch of each chunk: all cost the same."""
+    model = bert.hugging_face(setup.checkpoint, "eager", DEVICE)
+    play = bert_authors.start(
+        model, player_weights(setup.probe, jnp.ones(len(setup.game.model.layers))),
+        GATINGS[setup.config.gate], setup.game.margin, setup.rates,
+        functools.partial(logistic, device=DEVICE),
+    )  # fmt: skip
+    inputs = batches.pad(texts, max(padded(setup), *(len(text.ids) for text in texts)))
+    tokens, valid = torch.from_numpy(inputs.tokens).long(), torch.from_numpy(inputs.valid)
+
+    def run(chunk: Chunk) -> None:
+        rows = chunk.batch.indices[:1].tolist()
+        for batch in bert_authors.batches(tokens, valid, rows):
+            # The authors draw one layer a batch; where ours has one an example, that of the first.
+            layer = int(chunk.layers[0].flat[0])
+            bert_authors.authors_step(play, [part.to(DEVICE) for part in batch], layer)
+        wait()
+
+    return Contender(run, steps=1)
+
+
+def fastest(
+    setup: Setup, precision: str, chunk: Chunk, tries: int = TRIES
+) -> tuple[str, Way, dict[str, dict[str, Any]]]:
+    """The variant that takes a chunk in the least time; the heats' seconds, or why one failed."""
+    heats: dict[str, dict[str, Any]] = {}
+    frozen, found = network(setup, precision), ways(precision)
+    found |= compiled(found)
+    for name, way in found.items():
+        try:
+            contender = lean(setup, frozen, way)
+            start = time.perf_counter()
+            contender.run(chunk)
+            first = time.perf_counter() - start
+            seconds = [lap(contender, [chunk]).seconds for _ in range(tries)]
+            heats[name] = {"first": first, "seconds": seconds}
+        except Exception as error:  # of the compiler, or of what it calls
+            lines = str(error).strip().splitlines() or [""]
+            heats[name] = {"failed": f"{type(error).__name__}: {lines[0][:200]}"}
+    times = {name: min(heat["seconds"]) for name, heat in heats.items() if "seconds" in heat}
+    name = min(times, key=lambda name: times[name])
+    return name, found[name], heats
+
+
+def best_threads(
+    setup: Setup, chunk: Chunk, most: int, tries: int = TRIES
+) -> tuple[int, dict[int, float]]:
+    """1 or all of the cores, whichever takes a chunk in less time."""
+    frozen, way = network(setup, "float32"), ways("float32")["lean"]
+    seconds = {}
+    for threads in sorted({1, most}):
+        settle(threads)
+        contender = lean(setup, frozen, way)
+        seconds[threads] = min(lap(contender, [chunk]).seconds for _ in range(tries))
+    best = min(seconds, key=lambda threads: seconds[threads])
+    settle(best)
+    return best, seconds
+
+
+def lean_alone(
+    source: Source, dtype: DTypeLike, batch: int, precision: str, way: str, threads: int
+) -> Callable[[], None]:
+    """As `ours.alone`, in one of the `ways`."""
+    settle(threads)
+    contest = data.sst(source)
+    setup = prepare(contest.checkpoint, "input", dtype, batch=batch)
+    chunk = longest(setup, contest.texts)
+    found = ways(precision)
+    chosen = (found if way in found else compiled(found))[way]
+    contender = lean(setup, network(setup, precision), chosen)
+    return lambda: contender.run(chunk)
+
+
+def authors_alone(source: Source, batch: int, threads: int) -> Callable[[], None]:
+    """As `ours.alone`, in the authors' style."""
+    settle(threads)
+    contest = data.sst(source)
+    setup = prepare(contest.checkpoint, "input", batch=batch)
+    chunk = longest(setup, contest.texts)
+    contender = authors(setup, contest.texts)
+    return lambda: contender.run(chunk)
+
+
+class LookedUp(Sequence):
+    """Some rows of stored states, each copied when it is asked for."""
+
+    def __init__(self, stored: Sequence[Tensor], rows: Tensor) -> None:
+        self.stored, self.rows = stored, rows
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __getitem__(self, layer: Any) -> Any:
+        return self.stored[layer][self.rows]
+
+
+def shared(passes: Clean) -> Any:
+    """JAX's clean passes as tensors in the same memory."""
+
+    def tensor(array: Any) -> Tensor:
+        return torch.from_dlpack(array.addressable_data(0))
+
+    return jax.tree.map(tensor, passes)
+
+
+def wait() -> None:
+    """Until the device is done."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def _steps(chunk: Chunk) -> Any:
+    """(indices, inputs as tensors, layer) of each step."""
+    inputs = [torch.tensor(np.asarray(array)).to(DEVICE) for array in chunk.batch.inputs]
+    for step, indices in enumerate(chunk.batch.indices):
+        drawn = chunk.layers[step]
+        layer = torch.tensor(drawn).long().to(DEVICE) if drawn.ndim else int(drawn)
+        yield indices, [part[step] for part in inputs], layer

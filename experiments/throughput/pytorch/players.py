@@ -1,0 +1,179 @@
+"""The two players in PyTorch: gate networks, baselines, multipliers, and their optimisers.
+
+PyTorch is needed only by what `experiments.throughput` loads.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Array
+from torch import Tensor, nn
+from torch.nn.functional import linear, logsigmoid
+from torch.nn.utils.parametrizations import weight_norm
+
+from diffmask_jax.game.optimizers import LARGEST_MULTIPLIER, Rates
+
+TEMPERATURE, LEFT, RIGHT = 0.2, -0.2, 1.0
+
+Noise = Callable[[int, torch.Size], Tensor]
+"""(layer, shape) -> the logistic noise of one draw of its gates."""
+
+Product = Callable[..., Tensor]
+"""(x, weight, bias) -> x·Wᵀ + b, as `torch.nn.functional.linear`, or faster."""
+
+Weights = dict[str, np.ndarray]
+
+
+def logistic(layer: int, shape: torch.Size, device: str = "cpu") -> Tensor:
+    """log u − log(1−u) with u ~ U(0, 1), kept off the ends."""
+    return torch.rand(shape, device=device).logit(eps=1e-7)
+
+
+class Gate(nn.Module):
+    """The gate network: features (B, T, F), as one tensor or in parts, -> (B, T) logits."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.first = weight_norm(nn.Linear(width, hidden))
+        self.second = weight_norm(nn.Linear(hidden, 1))
+        self.shift = nn.Parameter(torch.tensor(5.0))
+
+    def forward(self, *parts: Tensor, product: Product = linear) -> Tensor:
+        """10·tanh(w·tanh(W·x + b) + b') + c; the parts of x are never joined."""
+        first, *others = self.first.weight.split([part.shape[-1] for part in parts], dim=1)
+        x = product(parts[0], first, self.first.bias)
+        for part, weight in zip(parts[1:], others, strict=True):
+            x = x + product(part, weight, None)
+        return 10 * torch.tanh(self.second(torch.tanh(x))[..., 0]) + self.shift
+
+
+class Players(nn.Module):
+    """A gate network and a multiplier λ for each state, and the baselines b."""
+
+    def __init__(self, features: Sequence[int], baselines: Sequence[int], hidden: int) -> None:
+        super().__init__()
+        self.gates = nn.ModuleList([Gate(width, hidden) for width in features])
+        self.baselines = nn.ParameterList([torch.zeros(width) for width in baselines])
+        self.multipliers = nn.Parameter(torch.ones(len(features)))
+
+
+def player_weights(probe: Any, multipliers: Array) -> Weights:
+    """A probe's JAX parameters (or their gradients) and λ's, laid out as in `Players`."""
+    weights = {"multipliers": multipliers}
+    for k, baseline in enumerate(probe["baselines"]):
+        weights[f"baselines.{k}"] = baseline
+    for k, gate in enumerate(probe["gates"]):
+        weights[f"gates.{k}.shift"] = gate["shift"]
+        for name in ("first", "second"):
+            scale = gate[f"{name}_norm"][f"{name}/kernel/scale"]
+            weights[f"gates.{k}.{name}.bias"] = gate[name]["bias"]
+            weights[f"gates.{k}.{name}.parametrizations.weight.original0"] = scale[:, None]
+            weights[f"gates.{k}.{name}.parametrizations.weight.original1"] = gate[name]["kernel"].T
+    return {name: np.asarray(value) for name, value in weights.items()}
+
+
+def load(module: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
+    """The module with these weights, every one of them given."""
+    module.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    return module
+
+
+def players(weights: Mapping[str, np.ndarray]) -> Players:
+    """Both players with the weights that `player_weights` gives, of whatever size."""
+    gates = len(weights["multipliers"])
+    first = [weights[f"gates.{k}.first.parametrizations.weight.original1"] for k in range(gates)]
+    widths = [len(value) for name, value in weights.items() if name.startswith("baselines.")]
+    playing = Players([kernel.shape[1] for kernel in first], widths, len(first[0]))
+    load(playing, weights)
+    return playing
+
+
+def gradients(playing: Players) -> Weights:
+    """By the names of `player_weights`; zero where the step did not reach."""
+    return {
+        name: np.zeros(weight.shape, np.float32)
+        if weight.grad is None
+        else weight.grad.cpu().numpy()
+        for name, weight in playing.named_parameters()
+    }
+
+
+def gate(logits: Tensor, noise: Tensor) -> Tensor:
+    """A Hard Concrete draw, clip(σ((noise + a)/β)·(r−l) + l, 0, 1)."""
+    s = torch.sigmoid((noise + logits) / TEMPERATURE)
+    return (s * (RIGHT - LEFT) + LEFT).clamp(0, 1)
+
+
+def log_keep(logits: Tensor) -> Tensor:
+    """log P(z ≠ 0), nats."""
+    return logsigmoid(logits - TEMPERATURE * math.log(-LEFT / RIGHT))
+
+
+def mask(state: Tensor, z: Tensor, baseline: Tensor) -> Tensor:
+    """z·h + (1−z)·b in the state's own type."""
+    z = z[..., None].to(state.dtype)
+    return z * state + (1 - z) * baseline.to(state.dtype)
+
+
+class Lookahead:
+    """Every 6th step of `fast`, slow weights go half the way to the fast ones, which follow."""
+
+    def __init__(self, fast: torch.optim.Optimizer) -> None:
+        self.fast = fast
+        self.weights = [p for group in fast.param_groups for p in group["params"]]
+        self.slow = [p.detach().clone() for p in self.weights]
+        self.steps = 0
+
+    def step(self) -> None:
+        """One fast step, and now and then a slow one; clears the gradients."""
+        self.fast.step()
+        self.fast.zero_grad()
+        self.steps += 1
+        if self.steps % 6 == 0:
+            with torch.no_grad():
+                for fast, slow in zip(self.weights, self.slow, strict=True):
+                    fast.copy_(slow.lerp_(fast, 0.5))
+
+
+class Optimisers(NamedTuple):
+    """The probe's (primal) and the multipliers' (dual), which ascends."""
+
+    primal: Lookahead
+    dual: Lookahead
+    warmup: torch.optim.lr_scheduler.LRScheduler
+
+
+def optimisers(playing: Players, rates: Rates) -> Optimisers:
+    """RMSprop in Lookahead for each player, before the first step."""
+    groups: list[dict[str, Any]] = [
+        {"params": playing.gates.parameters(), "lr": rates.probe},
+        {"params": playing.baselines.parameters(), "lr": rates.baseline},
+    ]
+    primal = torch.optim.RMSprop(groups, centered=True)
+    dual = torch.optim.RMSprop([playing.multipliers], lr=rates.multiplier, maximize=True)
+    warmup = torch.optim.lr_scheduler.LambdaLR(
+        primal, lambda n: min(1.0, n / rates.warmup) if rates.warmup else 1.0
+    )
+    return Optimisers(Lookahead(primal), Lookahead(dual), warmup)
+
+
+def end_step(playing: Players, moved: Optimisers) -> None:
+    """What follows the moves of both players."""
+    moved.warmup.step()
+    playing.multipliers.data.clamp_(0, LARGEST_MULTIPLIER)
+
+
+class Outcome(NamedTuple):
+    """Batch means of what the players bargain over, for people to watch."""
+
+    sparsity: Tensor
+    divergence: Tensor
+
+
+def backward(sparsity: Tensor, divergence: Tensor, multiplier: Tensor, margin: float) -> Outcome:
+    """Gradients of the batch mean of L₀ + λ·(D − m) for whichever weights want one."""
+    (sparsity + multiplier * (divergence - margin)).mean().backward()
+    return Outcome(sparsity.detach().mean(), divergence.detach().mean())

@@ -1,0 +1,108 @@
+"""Racing: contenders take turns on the same work; what they did becomes a table and claims."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from experiments.common.report import Claim
+from experiments.throughput.course import Chunk
+
+
+class Contender(NamedTuple):
+    """One way to train.
+
+    run: takes a chunk's steps, and returns when they are done
+    steps: how many steps of a chunk it takes, None for all; its speed is that of those
+    compiling: seconds until its programs were ready, 0 where nothing is compiled
+    """
+
+    run: Callable[[Chunk], None]
+    steps: int | None = None
+    compiling: float = 0.0
+
+
+class Lap(NamedTuple):
+    """One round of one contender; tokens are valid ones."""
+
+    seconds: float
+    examples: int
+    tokens: int
+
+    @property
+    def speed(self) -> float:
+        """Examples a second."""
+        return self.examples / self.seconds
+
+
+Laps = dict[str, list[Lap]]
+"""Contender -> its rounds."""
+
+
+class Section(NamedTuple):
+    """What one workload adds to the report."""
+
+    title: str
+    claims: list[Claim]
+    body: str
+    raw: dict[str, Any]
+
+
+def race(contenders: dict[str, Contender], rounds: Sequence[Sequence[Chunk]], name: str) -> Laps:
+    """All contenders run the work of every round in turn, each after an untimed chunk a length.
+
+    Another one begins in every round, and nobody is always first or last. name: the race's, for the
+    progress bar.
+    """
+    shapes = {chunk.length: chunk for work in rounds for chunk in work}
+    turns = len(contenders) * (len(rounds) + 1)
+    laps: Laps = {contender: [] for contender in contenders}
+    with tqdm(total=turns, desc=name, disable=None, leave=False) as bar:
+        for runner in contenders.values():
+            lap(runner, shapes.values())
+            bar.update()
+        for number, work in enumerate(rounds):
+            for contender in rotated([*contenders], number):
+                laps[contender].append(lap(contenders[contender], work))
+                bar.update()
+    return laps
+
+
+def rotated(names: Sequence[str], number: int) -> list[str]:
+    """The names, begun at another one in every round."""
+    first = number % len(names)
+    return [*names[first:], *names[:first]]
+
+
+def lap(contender: Contender, work: Iterable[Chunk]) -> Lap:
+    """The time of one contender for some chunks."""
+    work = list(work)
+    start = time.perf_counter()
+    for chunk in work:
+        contender.run(chunk)
+    seconds = time.perf_counter() - start
+    valid = [chunk.batch.inputs.valid[: contender.steps] for chunk in work]
+    examples = sum(array.shape[0] * array.shape[1] for array in valid)
+    return Lap(seconds, examples, sum(int(np.sum(array)) for array in valid))
+
+
+def ratios(laps: Laps, ours: str, theirs: str) -> list[float]:
+    """How many times as fast, round by round."""
+    pairs = zip(laps[ours], laps[theirs], strict=True)
+    return [mine.speed / other.speed for mine, other in pairs]
+
+
+def ratio_claim(name: str, says: str, values: Sequence[float], atleast: float) -> Claim:
+    """A claim about the median over the rounds; spread is their standard deviation."""
+    middle, spread = float(np.median(values)), float(np.std(values))
+    return Claim(name, says, None, middle, spread, len(values), "×", middle >= atleast)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median (smallest–largest), to three digits."""
+    middle, low, high = (f"{v:,.3g}" if v < 1000 else f"{v:,.0f}" for v in
+                         (statistics.median(values), min(values), max(values)))  # fmt: skip
+    return f"{middle} ({low}–{high})"

@@ -1,0 +1,108 @@
+"""Training steps on a BERT classifier and SST: the input and the hidden probe."""
+
+from collections.abc import Sequence
+
+from experiments.common.report import Timer
+from experiments.throughput import bert, ours
+from experiments.throughput.bert import AUTHORS, BEST, DTYPES, OURS, Fastest, Field
+from experiments.throughput.course import chunks, prepare
+from experiments.throughput.data import Contest, Source
+from experiments.throughput.memory import peak_mib
+from experiments.throughput.pytorch import contenders
+from experiments.throughput.race import Section
+
+GATES, EACH = ("input", "hidden"), 3
+GOALS = {
+    "sst.input.vs_authors_style": 8.0,
+    "sst.hidden.vs_authors_style": 10.0,
+    "sst.input.vs_best_pytorch": 1.05,
+    "sst.input.cached.vs_best_pytorch": 1.4,
+    "sst.input.vs_lean_pytorch": 1.05,
+    "sst.input.cached.vs_lean_pytorch": 1.4,
+}
+ON_GPU = {"sst.input.bfloat16.vs_best_pytorch": 1.3}
+
+
+def run(
+    contest: Contest, precisions: Sequence[str], rounds: int, timer: Timer, batch: int = 64
+) -> Section:
+    """Both games, all contenders. batch: a smaller one for tests.
+
+    Raises: UserError if the contenders do not compute the same thing.
+    """
+    setups = {
+        gate: {p: prepare(contest.checkpoint, gate, DTYPES[p], batch=batch) for p in precisions}
+        for gate in GATES
+    }
+    shared = setups[GATES[0]]
+    first = shared[precisions[0]]
+    rates = bert.rates(precisions)
+    with timer.part("SST: PyTorch's threads and heats"):
+        chunk = next(chunks(first, contest.texts))
+        threads = bert.settle_threads(first, chunk)
+        fastest = {p: bert.heats(s, p, chunk) for p, s in shared.items()}
+    with timer.part("SST: clean states"):
+        passes = {p: bert.keep_passes(s, contest.texts) for p, s in shared.items()}
+    with timer.part("SST: memory"):
+        memory = measure_memory(contest.source, fastest, batch, threads["threads"])
+    goals = GOALS | (ON_GPU if contenders.DEVICE == "cuda" else {})
+    claims, tables, raw = [], [], {}
+    for gate, by_precision in setups.items():
+        field = Field(by_precision, contest.texts, fastest, passes, rates)
+        with timer.part(f"SST: race, {gate}"):
+            finish = bert.run(field, rounds, EACH, f"sst.{gate}")
+        claims += bert.make_claims(f"sst.{gate}", finish, goals)
+        table = bert.table(finish, memory if gate == GATES[0] else {})
+        tables.append(f"### {gate.capitalize()} probe\n\n{table}")
+        raw[gate] = bert.raw(finish)
+    raw |= {"threads": threads, "heats": {p: f.heats for p, f in fastest.items()}}
+    raw |= {"matrix_flops_per_second": rates, "peak_mib": memory}
+    body = BODY.format(
+        named=contest.named, batch=batch, threads=threads["threads"],
+        best="; ".join(f"{p}: {f.told}" for p, f in fastest.items()), tables="\n\n".join(tables),
+    )  # fmt: skip
+    return Section("SST", claims, body, raw)
+
+
+def measure_memory(
+    source: Source, fastest: dict[str, Fastest], batch: int, threads: int
+) -> dict[str, float | None]:
+    """MiB at the highest point of training the input probe, by contender."""
+    found = {}
+    for p, best in fastest.items():
+        suffix, dtype = "" if p == "float32" else f", {p}", DTYPES[p]
+        found[OURS + suffix] = peak_mib(ours.alone, source, dtype, batch)
+        found[BEST + suffix] = peak_mib(
+            contenders.lean_alone, source, dtype, batch, p, best.name, threads
+        )
+        if p == "float32":
+            found[AUTHORS] = peak_mib(contenders.authors_alone, source, batch, threads)
+    return found
+
+
+BODY = """
+{named}, batches of {batch}, bucketed by length as `diffmask train` makes them. All contenders take
+turns on the same batches and layers; medians over the rounds, smallest and largest in brackets.
+PyTorch's threads: {threads}, the faster of 1 and all cores.
+
+- *Authors' style*: Hugging Face's modules with eager attention, texts padded to 84 word pieces,
+  hooks, every batch run twice (once a player), each time a clean and a masked pass of the whole
+  model; one layer a batch, where ours and the others have one an example.
+- *Best*: the fastest of some ways to write it in PyTorch, found by heats ({best}). All have one
+  masked pass for both players, no graph in the clean pass, no weight gradients, one matrix for q, k
+  and v, `scaled_dot_product_attention`, and no block below a masked state. All but *whole last
+  block* compute only the [CLS] row there. *oneDNN's products* writes matrix products as
+  convolutions of width one: PyTorch gives these to oneDNN, which knows AVX-512 on any CPU, and
+  float32 products to MKL, which does not.
+- *Lean*: the same without that trick and without `torch.compile`.
+- *Compiling*: seconds before the first step; with `torch.compile`, what its first step took beyond
+  the next ones.
+- bfloat16 contenders are not compared with each other; the float32 ones are shown to agree first.
+- *Cached*: the clean states are looked up, which saves one of three passes. *Of the matrix rate*:
+  what the frozen model's passes need (clean, masked, and back to the activations) over what a large
+  product reaches. *Memory*: what a process grows by that has loaded both frameworks and then trains
+  on the longest batches this way alone: weights, data, programs and activations (on a GPU: what the
+  framework's allocator gave out).
+
+{tables}
+"""

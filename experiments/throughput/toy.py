@@ -1,0 +1,261 @@
+"""DiffMask steps per second on the toy task: ours beside two eager PyTorch loops of the same step.
+
+First both sides are shown to compute the same thing; then they take turns on the clock.
+"""
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jaxtyping import Array, Key
+
+from diffmask_jax.attribution.schulz import statistics
+from diffmask_jax.errors import UserError
+from diffmask_jax.game import probes
+from diffmask_jax.game import steps as training
+from diffmask_jax.game.objective import Clean
+from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.models import toy
+from experiments.common.report import Claim, Timer
+from experiments.throughput.pytorch import toy_check, toy_steps
+from experiments.throughput.pytorch.players import player_weights
+from experiments.throughput.pytorch.toy import model_weights
+from experiments.throughput.race import Section, ratio_claim, rotated
+from experiments.toy import setup
+from experiments.toy.setup import BATCH, GAME, TRAINING
+
+EMBEDDING, HIDDEN = 0, 1
+STATES = {HIDDEN: "hidden state", EMBEDDING: "embedding"}
+RATES = Rates(warmup=200)
+SEEDS, EPOCH = 5, TRAINING // BATCH
+SECONDS, SETTLING = 0.3, 0.1
+OURS, OURS_SEEDS = "ours, one seed", f"ours, {SEEDS} seeds at once"
+AUTHORS, LEAN = "PyTorch, authors' style", "PyTorch, lean"
+GOAL = 50
+
+Speeds = dict[str, list[float]]
+"""Contender -> steps per second, one number a round."""
+
+
+class Contender(NamedTuple):
+    """One way to train: `run` takes `steps` steps; PyTorch's number of threads, None for JAX."""
+
+    run: Callable[[], object]
+    steps: int
+    threads: int | None = None
+
+
+class Task(NamedTuple):
+    """Frozen models with random weights, and their clean passes, one a seed along axis 0."""
+
+    keys: Key[Array, " S"]
+    params: Any
+    data: Clean
+
+
+def make_task(seeds: int) -> Task:
+    """Speed does not depend on what the model has learned, so it has learned nothing."""
+    keys = setup.seed_keys(list(range(seeds)))
+    data, _ = setup.make_data(list(range(seeds)))
+    params = jax.jit(jax.vmap(toy.init))(keys)
+    return Task(keys, params, setup.clean(params, data))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def start(task: Task, layer: int) -> training.TrainState:
+    """Fresh probes of every seed, as `toy.setup.train_probe` starts them."""
+
+    def one(key: Array, data: Clean) -> training.TrainState:
+        means = [statistics(state, data.inputs.valid).mean for state in data.states]
+        probe = probes.init(key, GAME.probe, data.states, means)
+        return training.init(probe, len(data.states), RATES)
+
+    return jax.vmap(one)(task.keys, task.data)
+
+
+@functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
+def epoch(state: training.TrainState, task: Task, number: int, layer: int) -> Any:
+    """One epoch of every seed, as `toy.setup.train_probe` plays it."""
+
+    def one(state: training.TrainState, task: Task) -> Any:
+        order = jax.random.permutation(jax.random.fold_in(task.keys, number), TRAINING)
+        batches = order[: EPOCH * BATCH].reshape(EPOCH, BATCH)
+        return training.steps(
+            state, task.keys, batches,
+            lambda rows: jax.tree.map(lambda a: a[rows], task.data), lambda key, clean: layer,
+            game=GAME, rates=RATES, model_params=task.params,
+        )  # fmt: skip
+
+    state, seen = jax.vmap(one)(state, task)
+    return state, jax.tree.map(jnp.mean, seen)
+
+
+def ours(task: Task, layer: int) -> Contender:
+    """Epochs inside one call each, compiled here."""
+    state = start(task, layer)
+    compiled = epoch.lower(state, task, 0, layer).compile()
+    numbers = itertools.count()
+
+    def run() -> None:
+        nonlocal state
+        state, seen = compiled(state, task, next(numbers))
+        jax.block_until_ready(seen)
+
+    return Contender(run, EPOCH * len(task.keys))
+
+
+def theirs(task: Task, layer: int, threads: int) -> dict[str, Contender]:
+    """Both PyTorch loops, of the first seed."""
+    state = start(task, layer)
+    params, inputs, probe, multipliers = jax.tree.map(
+        lambda a: a[0],
+        (task.params, task.data.inputs, state.probe.fast, state.multipliers.fast),
+    )
+    weights = model_weights(params), player_weights(probe, multipliers)
+    authors = toy_steps.start(*weights, layer, RATES)
+    lean = toy_steps.start(*weights, layer, RATES)
+    full = toy_steps.authors_batches(inputs)
+    ready = toy_steps.lean_batches(toy_steps.lean_data(lean, inputs))
+    return {
+        f"{AUTHORS}, threads: {threads}": Contender(
+            lambda: toy_steps.authors_step(authors, next(full)), 1, threads
+        ),
+        f"{LEAN}, threads: {threads}": Contender(
+            lambda: toy_steps.lean_step(lean, next(ready)), 1, threads
+        ),
+    }
+
+
+def steps_per_second(contender: Contender, seconds: float) -> float:
+    """Of as many runs as it takes to fill the time."""
+    if contender.threads:
+        torch.set_num_threads(contender.threads)
+    start, runs, passed = time.perf_counter(), 0, 0.0
+    while passed < seconds:
+        contender.run()
+        runs += 1
+        passed = time.perf_counter() - start
+    return runs * contender.steps / passed
+
+
+def race(contenders: dict[str, Contender], rounds: int) -> Speeds:
+    """Steps per second in every round; all take turns, each after some untimed runs."""
+    speeds: Speeds = {name: [] for name in contenders}
+    for number in range(rounds):
+        for name in rotated([*contenders], number):
+            steps_per_second(contenders[name], SETTLING)
+            speeds[name].append(steps_per_second(contenders[name], SECONDS))
+    return speeds
+
+
+def best(speeds: Speeds, loop: str) -> list[float]:
+    """The rounds of a PyTorch loop at the number of threads that suits it best."""
+    settings = [rounds for name, rounds in speeds.items() if name.startswith(loop)]
+    return max(settings, key=np.median)
+
+
+def ratios(speeds: Speeds, mine: str, loop: str) -> list[float]:
+    """How many times as fast, round by round."""
+    return [a / b for a, b in zip(speeds[mine], best(speeds, loop), strict=True)]
+
+
+def make_claims(speeds: dict[int, Speeds]) -> list[Claim]:
+    """Two for each state that is masked, a seed against a seed."""
+    found = []
+    for layer, name in STATES.items():
+        prefix = "toy" if layer == HIDDEN else f"toy.{name}"
+        authors, lean = (ratios(speeds[layer], OURS, loop) for loop in (AUTHORS, LEAN))
+        says = f"{name}: at least {GOAL} times the steps of the authors-style loop"
+        found.append(ratio_claim(f"{prefix}.vs_authors_style", says, authors, GOAL))
+        says = f"{name}: at least as many steps as the lean PyTorch loop"
+        found.append(ratio_claim(f"{prefix}.vs_lean_pytorch", says, lean, 1))
+    return found
+
+
+def table(speeds: dict[int, Speeds]) -> str:
+    """Median (smallest–largest) over the rounds, in Markdown."""
+
+    def row(name: str, cells: Iterable[list[float]], digits: int) -> str:
+        texts = (
+            f"{np.median(c):.{digits}f} ({min(c):.{digits}f}–{max(c):.{digits}f})" for c in cells
+        )
+        return f"| {name} | {' | '.join(texts)} |"
+
+    heads = " | ".join(STATES[layer] for layer in speeds)
+    lines = [f"| steps per second | {heads} |", "|---|" + "---|" * len(speeds)]
+    contenders = next(iter(speeds.values()))
+    lines += [row(name, (s[name] for s in speeds.values()), 0) for name in contenders]
+    for mine, loop in itertools.product((OURS, OURS_SEEDS), (AUTHORS, LEAN)):
+        cells = (ratios(s, mine, loop) for s in speeds.values())
+        lines.append(row(f"times: {mine} / {loop}", cells, 1))
+    return "\n".join(lines)
+
+
+def check(timer: Timer) -> dict[str, dict[str, float]]:
+    """Ends the program if the two sides do not compute the same thing."""
+    case, found = toy_check.example(), {}
+    with timer.part("toy: compare loss, gradients and steps"):
+        for layer, name in STATES.items():
+            found[name] = toy_check.largest_differences(case, layer)
+            for what, difference in found[name].items():
+                print(f"  {name}: {what:<28} largest relative difference {difference:.1e}")
+            if not toy_check.agree(found[name]):
+                raise UserError(
+                    f"at the {name} our step and PyTorch's differ, so their speeds cannot be "
+                    "compared: see the differences above"
+                )
+    return found
+
+
+def run(rounds: int, timer: Timer) -> Section:
+    """The whole comparison."""
+    default = torch.get_num_threads()
+    differences = check(timer)
+    speeds: dict[int, Speeds] = {}
+    one, several = make_task(1), make_task(SEEDS)
+    for layer, name in STATES.items():
+        contenders = {}
+        with timer.part(f"toy: compile {OURS}, {name}"):
+            contenders[OURS] = ours(one, layer)
+        with timer.part(f"toy: compile {OURS_SEEDS}, {name}"):
+            contenders[OURS_SEEDS] = ours(several, layer)
+        for threads in sorted({1, default}):
+            contenders |= theirs(one, layer, threads)
+        with timer.part(f"toy: race, {name}"):
+            speeds[layer] = race(contenders, rounds)
+    torch.set_num_threads(default)
+    body = BODY.format(
+        table=table(speeds),
+        rounds=rounds,
+        seconds=SECONDS,
+        torch=torch.__version__,
+        default=default,
+    )
+    raw = {
+        "largest_relative_differences": differences,
+        "steps_per_second": {STATES[layer]: s for layer, s in speeds.items()},
+    }
+    return Section("Toy task", make_claims(speeds), body, raw)
+
+
+BODY = """
+Training steps per second of DiffMask on one state of the toy model, batches of 128; median of
+{rounds} rounds of {seconds} s in which all take turns, smallest and largest in brackets. Five seeds
+at once count as five steps. Ratios are taken round by round, with PyTorch {torch} at the number of
+threads, 1 or its default of {default}, that suits the loop best.
+
+{table}
+
+- *Authors' style*: eager modules, a DataLoader, every batch run twice (once a player), each time
+  with a clean pass and a masked pass of the whole model. Their framework and logging are left out.
+- *Lean*: eager PyTorch with clean states known beforehand, one masked pass for both players, and no
+  gradients of the frozen weights.
+- Before the race, all three are shown to have the same loss, divergence and gradients, and our
+  steps to move the weights as the lean ones do, at the same weights, batch and noise.
+"""

@@ -1,0 +1,95 @@
+"""Six methods on one text, from runs to a page and a picture."""
+
+import numpy as np
+import pytest
+
+from diffmask_jax import cli
+from diffmask_jax.analysis.state_statistics import state_statistics
+from diffmask_jax.data import batches
+from diffmask_jax.errors import UserError
+from diffmask_jax.explaining import comparing
+from diffmask_jax.explaining.explainer import Explainer
+
+TEXT = "the film is great fun"
+
+
+@pytest.fixture(scope="module")
+def explainers(run, tiny_bert, save_run, tmp_path_factory):
+    hidden = save_run(tmp_path_factory.mktemp("runs") / "hidden", tiny_bert, "hidden")
+    return [Explainer.from_pretrained(folder) for folder in (run, hidden)]
+
+
+@pytest.fixture(scope="module")
+def noise(explainers, sentences):
+    first = explainers[0]
+    stream = batches.in_order(first.encode(sentences), 4, 20)
+    return state_statistics(first.game.model, first.params[0], stream)
+
+
+def test_every_method_has_a_panel_of_its_layers(explainers, noise):
+    found = comparing.compare(explainers, noise, TEXT)
+    assert [panel.name for panel in found.panels] == [
+        "Attention", "Integrated gradients", "Schulz et al. (2020)", "Guan et al. (2019)",
+        "DiffMask, input", "DiffMask, hidden states",
+    ]  # fmt: skip
+    assert found.tokens == ("[CLS]", *TEXT.split(), "[SEP]")
+    for panel in found.panels:
+        assert panel.rows == (("1", "2") if panel.name == "Attention" else ("W", "E", "1", "2"))
+        assert panel.values.shape == (len(panel.rows), 7)
+        assert panel.values.max() > 0
+    for panel, explainer in zip(found.panels[4:], explainers, strict=True):
+        np.testing.assert_array_equal(panel.values, explainer(TEXT).keep)
+    assert found.caption == explainers[0](TEXT).heatmap().title
+
+
+def test_only_cls_matters_at_the_last_state(explainers, noise):
+    """The head reads nothing else, so that no method may point elsewhere."""
+    found = comparing.compare(explainers, noise, TEXT)
+    integrated, schulz, guan = (panel.values[-1] for panel in found.panels[1:4])
+    assert integrated[0] > 0 and not integrated[1:].any()
+    assert schulz.argmax() == 0 and guan.argmax() == 0
+
+
+def test_runs_of_different_models_are_refused(explainers, noise, save_bert, save_run, tmp_path):
+    other = Explainer.from_pretrained(save_run(tmp_path / "run", save_bert(tmp_path / "bert")))
+    with pytest.raises(UserError, match="different models"):
+        comparing.compare([explainers[0], other], noise, TEXT)
+
+
+def test_a_gru_is_refused_for_it_has_no_attention(tiny_gru, save_run, tmp_path, capsys):
+    """Before any work: not even the statistics of its states are taken."""
+    run = save_run(tmp_path / "run", tiny_gru, layers=1)
+    page = tmp_path / "page.html"
+    assert cli.main(["compare", str(run), "--text", TEXT, "--html", str(page)]) == 2
+    written = capsys.readouterr()
+    assert f"{tiny_gru} is a GRU, without attention" in written.err and written.err.count("\n") == 1
+    assert not page.exists() and not (run / "statistics.safetensors").exists()
+
+
+def test_the_command_draws_a_page_and_a_picture(
+    explainers, tiny_bert, texts_file, save_run, tmp_path, capsys, monkeypatch
+):
+    folder = save_run(tmp_path / "run", tiny_bert)
+    monkeypatch.chdir(texts_file.parent)
+    (texts_file.parent / "train.txt").write_text(texts_file.read_text())
+    page, picture = tmp_path / "page.html", tmp_path / "picture.png"
+    command = ["compare", str(folder), "--text", TEXT]
+    assert cli.main([*command, "--html", str(page), "--png", str(picture)]) == 0
+    assert capsys.readouterr().out == ""
+    assert "Schulz et al." in page.read_text() and picture.read_bytes().startswith(b"\x89PNG")
+
+    kept = folder / "statistics.safetensors"
+    (texts_file.parent / "train.txt").unlink()  # the statistics are there
+    first = page.read_bytes()
+    assert cli.main([*command, "--html", str(page)]) == 0
+    assert page.read_bytes() == first
+
+    kept.write_bytes(b"x")
+    assert cli.main([*command, "--html", str(page)]) == 2
+    assert "statistics.safetensors is damaged" in capsys.readouterr().err
+    kept.unlink()
+    assert cli.main([*command, "--html", str(page)]) == 2
+    assert "cannot read train.txt" in capsys.readouterr().err
+    assert cli.main(command) == 2
+    assert "nowhere to draw" in capsys.readouterr().err
+    assert page.read_bytes() == first

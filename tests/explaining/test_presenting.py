@@ -1,0 +1,87 @@
+"""Explanations leave in the order of their texts, each file whole or not at all."""
+
+import json
+
+import pytest
+
+from diffmask_jax import Explainer
+from diffmask_jax.errors import UserError
+from diffmask_jax.explaining import presenting
+
+NONE = {"png": None, "html_page": None, "jsonl": None}
+
+
+@pytest.fixture(scope="module")
+def explainer(run):
+    return Explainer.from_pretrained(run)
+
+
+@pytest.fixture(scope="module")
+def explained(explainer, sentences):
+    return presenting.explain_all(explainer, sentences, truncate=False)
+
+
+def test_explanations_come_in_the_order_of_their_texts(explainer, explained, sentences):
+    assert [each.text for each in explained] == list(sentences)
+    for each, expected in zip(explained, explainer(sentences), strict=True):
+        assert each.to_dict() == expected.to_dict()
+
+
+def test_nothing_shows_progress_where_nobody_watches(explainer, capsys):
+    presenting.explain_all(explainer, ["fun", "dull"], truncate=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_long_texts_are_refused_or_cut(explainer):
+    long = "fun " * 30
+    with pytest.raises(UserError, match="text 2 of 2"):
+        presenting.explain_all(explainer, ["fun", long], truncate=False)
+    found = presenting.explain_all(explainer, ["fun", long], truncate=True)
+    assert [len(each.tokens) for each in found] == [3, 20]
+
+
+def test_whichever_files_were_asked_for_are_written(explained, tmp_path):
+    presenting.write_files(explained, **NONE)
+    assert not list(tmp_path.iterdir())
+
+    presenting.write_files(explained, **{**NONE, "jsonl": tmp_path / "a.jsonl"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+    lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    expected = [json.loads(json.dumps(each.to_dict())) for each in explained]
+    assert [json.loads(line) for line in lines] == expected
+
+    places = {"png": "a.png", "html_page": "b.html", "jsonl": "b.jsonl"}
+    presenting.write_files(explained[:1], **{k: tmp_path / name for k, name in places.items()})
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "b.jsonl").read_text(encoding="utf-8").count("\n") == 1
+    assert (tmp_path / "b.html").read_text(encoding="utf-8").count("<article>") == 1
+
+
+def test_a_page_holds_every_text(explained, tmp_path):
+    presenting.write_files(explained, **{**NONE, "html_page": tmp_path / "a.html"})
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page.count("<article>") == len(explained)
+    assert page.startswith("<!DOCTYPE html>") and page.rstrip().endswith("</html>")
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(explained, tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        presenting.write_files(explained, **{**NONE, "jsonl": tmp_path / "no" / "a.jsonl"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_in_the_terminal_a_blank_line_stands_between_two(explained, capsys):
+    presenting.print_all(explained[:3], color=False, width=80, all_rows=False)
+    drawn = capsys.readouterr().out.split("\n\n")
+    assert len(drawn) == 3
+    for text, each in zip(drawn, explained, strict=False):
+        assert text.startswith(f"“{each.prediction}” with probability ")
+        assert "keep probability" in text and "\x1b" not in text
+
+
+def test_all_rows_and_colour_as_asked(explained, capsys):
+    presenting.print_all(explained[:1], color=True, width=80, all_rows=True)
+    drawn = capsys.readouterr().out
+    assert "\x1b[38;2;" in drawn
+    starts = [line[0] for line in drawn.splitlines() if line[:2] in ("W ", "E ", "1 ", "2 ")]
+    assert starts == ["2", "1", "E", "W"]

@@ -1,0 +1,235 @@
+"""The two probes: their gate networks, votes, gates and baselines."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffmask_jax.game import hard_concrete, probes
+from diffmask_jax.game.probes import at_layer, hidden_probe, input_probe
+
+B, T, D, LAYERS, HIDDEN = 3, 5, 6, 3, 7
+STATES = tuple(jax.random.normal(k, (B, T, D)) for k in jax.random.split(jax.random.key(0), LAYERS))
+BASELINE = jnp.arange(D, dtype=jnp.float32)
+PROBES = {"input": input_probe(HIDDEN), "hidden": hidden_probe(HIDDEN)}
+both = pytest.mark.parametrize("name", PROBES)
+
+# Compiled whole: one program a call instead of one for each operation in it.
+vote_logits = jax.jit(probes.vote_logits, static_argnums=0)
+log_keep_probabilities = jax.jit(probes.log_keep_probabilities, static_argnums=0)
+gate_logits = jax.jit(probes.GateNetwork(HIDDEN).apply)
+
+
+@functools.cache
+def make(name: str) -> dict:
+    probe = PROBES[name]
+    return probes.init(jax.random.key(1), probe, STATES, [BASELINE] * probe.baselines(LAYERS))
+
+
+def random_votes(seed: int):
+    keys = jax.random.split(jax.random.key(seed), LAYERS)
+    return tuple(2 * jax.random.normal(k, (B, T)) for k in keys)
+
+
+# --- gate networks ---------------------------------------------------------------------------
+
+
+def by_hand(params, features: np.ndarray) -> np.ndarray:
+    def linear(x, name):
+        kernel = params[name]["kernel"] / np.linalg.norm(params[name]["kernel"], axis=0)
+        return x @ (kernel * params[f"{name}_norm"][f"{name}/kernel/scale"]) + params[name]["bias"]
+
+    x = linear(np.tanh(linear(features, "first")), "second")[..., 0]
+    return 10 * np.tanh(x) + params["shift"]
+
+
+def test_a_gate_network_is_its_formula():
+    params = make("hidden")["gates"][0]
+    params = jax.tree.map(
+        lambda x: np.float64(x) + 0.3 * np.sin(np.arange(x.size)).reshape(x.shape), params
+    )
+    found = gate_logits({"params": params}, STATES[0])
+    expected = by_hand(params, np.float64(STATES[0]))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_gate_network_reads_may_come_in_parts():
+    params = make("input")["gates"][2]
+    found = gate_logits({"params": params}, STATES[0], STATES[2])
+    together = np.concatenate([np.float64(STATES[0]), np.float64(STATES[2])], axis=-1)
+    np.testing.assert_allclose(found, by_hand(params, together), rtol=1e-5, atol=1e-5)
+    assert {len(PROBES[name].features(STATES, 2)) for name in PROBES} == {1, 2}
+
+
+def test_only_the_direction_of_a_kernels_columns_counts():
+    params = make("hidden")["gates"][0]
+    expected = gate_logits({"params": params}, STATES[0])
+    for name in ("first", "second"):
+        scaled = params | {name: params[name] | {"kernel": 10 * params[name]["kernel"]}}
+        found = gate_logits({"params": scaled}, STATES[0])
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_columns_start_with_the_norm_of_pytorchs_rows():
+    params = make("hidden")["gates"][0]
+    scales = params["first_norm"]["first/kernel/scale"]
+    np.testing.assert_allclose(scales, np.full(HIDDEN, 3**-0.5), rtol=1e-6)
+    np.testing.assert_allclose(params["second_norm"]["second/kernel/scale"], [3**-0.5], rtol=1e-6)
+
+
+@both
+def test_gates_start_open(name):
+    """On states of the size of BERT's word embeddings."""
+    states = tuple(0.05 * state for state in STATES)
+    votes = vote_logits(PROBES[name], make(name), states)
+    for vote in votes:
+        assert vote.shape == (B, T)
+        assert jnp.all(hard_concrete.keep_probability(vote) > 0.98)
+        np.testing.assert_allclose(vote.mean(), 5, atol=0.5)
+
+
+# --- votes and gates -------------------------------------------------------------------------
+
+
+def changes(name: str, changed: int) -> list[bool]:
+    """At which layers a change of one state changes the votes."""
+    params, probe = make(name), PROBES[name]
+    votes = vote_logits(probe, params, STATES)
+    states = tuple(s + (i == changed) for i, s in enumerate(STATES))
+    moved = vote_logits(probe, params, states)
+    return [bool(jnp.any(a != b)) for a, b in zip(votes, moved, strict=True)]
+
+
+@pytest.mark.parametrize("changed", range(LAYERS))
+def test_a_vote_reads_its_own_state_and_for_the_input_probe_the_input(changed):
+    own = [layer == changed for layer in range(LAYERS)]
+    assert changes("hidden", changed) == own
+    assert changes("input", changed) == ([True] * LAYERS if changed == 0 else own)
+
+
+@both
+def test_layers_have_networks_of_their_own(name):
+    kernels = [gate["first"]["kernel"] for gate in make(name)["gates"]]
+    assert len(kernels) == LAYERS
+    assert not any(np.allclose(a, b) for a, b in itertools.combinations(kernels, 2))
+
+
+@both
+def test_states_may_have_a_width_of_their_own(name):
+    def votes(key):
+        states = (STATES[0], STATES[1][..., :2], STATES[2])
+        widths = {"input": [D], "hidden": [D, 2, D]}[name]
+        params = probes.init(key, PROBES[name], states, [jnp.zeros(w) for w in widths])
+        return probes.vote_logits(PROBES[name], params, states)
+
+    shapes = jax.eval_shape(votes, jax.random.key(5))
+    assert [vote.shape for vote in shapes] == [(B, T)] * LAYERS
+
+
+def test_a_position_votes_for_itself():
+    state = STATES[1].at[:, 2].add(1.0)
+    for name, probe in PROBES.items():
+        params = make(name)
+        votes = vote_logits(probe, params, STATES)[1]
+        moved = vote_logits(probe, params, (STATES[0], state, STATES[2]))[1]
+        np.testing.assert_array_equal(jnp.any(moved != votes, axis=0), np.arange(T) == 2)
+
+
+def test_the_input_gate_is_the_running_product_of_the_votes():
+    votes, key = random_votes(6), jax.random.key(7)
+    draws = probes.sample_gates(PROBES["hidden"], key, votes)
+    gates = probes.sample_gates(PROBES["input"], key, votes)
+    np.testing.assert_allclose(np.stack(gates), np.cumprod(np.stack(draws), axis=0), rtol=1e-6)
+    assert np.all(np.diff(np.stack(gates), axis=0) <= 0)
+
+
+def test_the_input_gates_log_keep_probability_is_the_running_sum():
+    votes = random_votes(8)
+    logs = log_keep_probabilities(PROBES["input"], votes)
+    alone = np.stack([hard_concrete.log_keep_probability(v) for v in votes])
+    np.testing.assert_allclose(np.stack(logs), np.cumsum(alone, axis=0), rtol=1e-6)
+    assert np.all(np.diff(np.stack(logs), axis=0) <= 0)
+
+
+def test_the_hidden_gates_are_the_votes():
+    votes = random_votes(9)
+    logs = log_keep_probabilities(PROBES["hidden"], votes)
+    for log, vote in zip(logs, votes, strict=True):
+        np.testing.assert_array_equal(log, hard_concrete.log_keep_probability(vote))
+
+
+@both
+def test_keep_probabilities_are_how_often_a_sampled_gate_is_not_zero(name):
+    votes, draws = random_votes(10), 4000
+    keys = jax.random.split(jax.random.key(11), draws)
+    gates = jax.vmap(lambda key: jnp.stack(probes.sample_gates(PROBES[name], key, votes)))(keys)
+    keep = jnp.exp(jnp.stack(log_keep_probabilities(PROBES[name], votes)))
+    bound = 4.5 * np.sqrt(keep * (1 - keep) / draws) + 1e-3
+    assert jnp.all(jnp.abs(jnp.mean(gates > 0, axis=0) - keep) < bound)
+
+
+def test_votes_of_different_layers_are_drawn_independently():
+    votes = (jnp.zeros((B, T)),) * 2
+    first, second = probes.sample_gates(PROBES["hidden"], jax.random.key(12), votes)
+    assert not np.array_equal(first, second)
+
+
+@both
+def test_gradients_reach_every_network_below_an_input_gate_and_its_own_for_a_hidden_gate(name):
+    def total(params):
+        votes = vote_logits(PROBES[name], params, STATES)
+        return log_keep_probabilities(PROBES[name], votes)[1].sum()
+
+    reached = [
+        [bool(np.any(leaf != 0)) for leaf in jax.tree.leaves(gate)]
+        for gate in jax.jit(jax.grad(total))(make(name))["gates"]
+    ]
+    layers = {"input": [True, True, False], "hidden": [False, True, False]}[name]
+    assert reached == [[layer] * 7 for layer in layers]
+
+
+# --- which layer, which baseline -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", range(LAYERS))
+def test_a_layer_is_the_same_as_an_int_traced_or_one_an_example(layer):
+    expected = STATES[layer]
+    np.testing.assert_array_equal(at_layer(STATES, layer), expected)
+    np.testing.assert_array_equal(jax.jit(at_layer)(STATES, layer), expected)
+    np.testing.assert_array_equal(at_layer(STATES, jnp.full(B, layer)), expected)
+
+
+def test_each_example_may_have_a_layer_of_its_own():
+    layers = [2, 0, 1]
+    expected = np.stack([STATES[layer][row] for row, layer in enumerate(layers)])
+    np.testing.assert_array_equal(at_layer(STATES, jnp.array(layers)), expected)
+
+
+def test_a_layer_as_an_int_may_be_of_any_shape():
+    assert at_layer((jnp.zeros(3), jnp.ones((2, 2))), 1).shape == (2, 2)
+
+
+def test_targets():
+    assert [PROBES["input"].target(layer) for layer in range(3)] == [0, 0, 0]
+    assert [PROBES["hidden"].target(layer) for layer in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [("input", []), ("input", [D, D]), ("input", [D + 1]), ("hidden", [D]), ("hidden", [D, 2, D])],
+)
+def test_baselines_that_do_not_suit_the_states_are_refused(name, widths):
+    with pytest.raises(ValueError, match="baselines must have widths"):
+        probes.init(jax.random.key(0), PROBES[name], STATES, [jnp.zeros(width) for width in widths])
+
+
+@both
+def test_baselines_are_kept_as_given_in_float32(name):
+    params = make(name)
+    assert len(params["baselines"]) == {"input": 1, "hidden": LAYERS}[name]
+    for baseline in params["baselines"]:
+        np.testing.assert_array_equal(baseline, BASELINE)
+        assert baseline.dtype == jnp.float32

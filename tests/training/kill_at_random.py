@@ -1,0 +1,131 @@
+"""Starts one training command again and again, kills it at random moments, and lets it end.
+
+Run by test_killing.py, in a process of its own: it imports everything once and starts no JAX
+backend, so that every life is a fork, a process like any other that is spared the imports.
+
+    python kill_at_random.py SEED FOLDER COMMAND...
+
+FOLDER gets a log a life, and what is found after each death in lives.jsonl.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax._src.xla_bridge
+from safetensors import safe_open
+
+from diffmask_jax import cli
+from diffmask_jax.models import loading  # noqa: F401
+from diffmask_jax.models.hub import read_tokenizer
+from diffmask_jax.runtime import preemption
+from diffmask_jax.training.run_log import RunLog
+
+PACE = 0.1  # seconds a call takes while there are deaths to come, so that they come in time
+PATIENCE = 120
+# How the lives end: while the program starts, after some steps, in the middle of a save, politely.
+ENDS = ["start"] * 4 + ["steps"] * 2 + ["save"] * 4 + ["SIGTERM"]
+
+
+def fork(command: list[str], log: Path, hurry: bool) -> int:
+    """A process that runs the command; without hurry it takes its time and saves often."""
+    if pid := os.fork():
+        return pid
+    with open(log, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    training = RunLog.training
+
+    def slowly(*arguments):
+        time.sleep(PACE)
+        training(*arguments)
+
+    if not hurry:
+        RunLog.training = slowly
+        preemption.SAVE_EVERY = 2 * PACE
+    code = 1
+    try:
+        code = cli.main(command)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def steps_saved(run: Path) -> list[int]:
+    return [int(path.name) for path in run.glob("checkpoints/*") if path.name.isdecimal()]
+
+
+def is_saving(run: Path) -> bool:
+    return any(run.glob("checkpoints/*.orbax-checkpoint-tmp"))
+
+
+def polls(pid: int, every: float) -> Iterator[None]:
+    """Until the process has ended by itself, which it should not."""
+    deadline = time.monotonic() + PATIENCE
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        assert time.monotonic() < deadline, "nothing happens"
+        yield
+        time.sleep(every)
+
+
+def end(pid: int, how: str, run: Path, rng: random.Random) -> tuple[int, bool]:
+    """Wait for the moment and kill: the status, and whether a save was going on."""
+    before = max(steps_saved(run), default=0)
+    if how == "start":
+        time.sleep(rng.uniform(0, 2.5))
+    elif how == "save":
+        for _ in polls(pid, 0.0005):
+            if is_saving(run) and max(steps_saved(run), default=0) > before:  # not an old one's
+                break
+        time.sleep(rng.uniform(0, 0.02))
+    else:
+        for _ in polls(pid, 0.01):
+            if max(steps_saved(run), default=0) > before:
+                break
+        time.sleep(rng.uniform(0, 4 * PACE))
+    os.kill(pid, signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
+    saving = is_saving(run) and how != "start"  # which may see what the life before has left
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), saving
+
+
+def check_files(run: Path) -> None:
+    """What has its final name is whole."""
+    for file in run.glob("*.json*"):
+        for text in (
+            file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]
+        ):
+            json.loads(text)
+    if (run / "probe.safetensors").exists():
+        with safe_open(run / "probe.safetensors", framework="np") as opened:
+            assert all(opened.get_tensor(name) is not None for name in opened.keys())  # noqa: SIM118
+
+
+def main(seed: str, folder: str, *command: str) -> None:
+    read_tokenizer(Path(command[command.index("--model") + 1]))  # imports what it needs
+    rng, place = random.Random(seed), Path(folder)
+    run = Path(command[command.index("--out") + 1])
+    ends = rng.sample(ENDS, len(ENDS))
+    with open(place / "lives.jsonl", "w") as lives:
+        for number, how in enumerate([*ends, None]):
+            newest = max(steps_saved(run), default=0)
+            began = time.monotonic()
+            pid = fork(list(command), place / f"{number}.log", hurry=not how)
+            if how:
+                status, saving = end(pid, how, run, rng)
+            else:
+                status, saving = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), False
+            check_files(run)
+            life = {"end": how, "newest": newest, "status": status, "saving": saving,
+                    "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
+            print(json.dumps(life), file=lives, flush=True)
+    assert not jax._src.xla_bridge._backends, "a fork of a process with a backend proves nothing"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,331 @@
+"""A labelled set is learned, the best epoch kept, and a stopped fine-tuning ends as a whole one."""
+
+import dataclasses
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffmask_jax.analysis.faithfulness import macro_f1
+from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.errors import UserError
+from diffmask_jax.models import bert
+from diffmask_jax.models.gru_files import fresh_gru
+from diffmask_jax.models.hub import Checkpoint, load_encoder
+from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.training import classifier, recipes
+from diffmask_jax.training.classifier import finetune
+from diffmask_jax.training.recipes import Recipe, Settings
+
+# Good and bad films, by one word; of one length, because every length costs a compilation.
+TEXTS = 4 * [
+    f"{start} {subject} {verb} {word}"
+    for start in ("a", "the")
+    for subject in ("film", "plot")
+    for verb in ("was", "is", "is very")
+    for word in ("great", "fun", "warm", "dull", "bad", "slow")
+]
+LABELS = np.array([int(any(w in text for w in ("great", "fun", "warm"))) for text in TEXTS])
+SETTINGS = Settings(epochs=3, batch_size=8, steps_per_call=2, encoder_rate=1e-2, head_rate=1e-2)
+
+
+# What takes long and does not depend on the kind of network is shown on one.
+BERT_ONLY = pytest.mark.parametrize("kind", ["bert"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_texts():
+    """The texts padded to 8 word pieces, not 16: that halves what there is to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "LENGTHS", (8, *batches.LENGTHS))
+        yield
+
+
+@pytest.fixture(scope="module", params=["bert", "gru"])
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def recipe(kind) -> Recipe:
+    return {"bert": recipes.BERT, "gru": recipes.GRU}[kind]
+
+
+@pytest.fixture(scope="module")
+def model(kind, tiny_bert) -> Checkpoint:
+    """The tiny one for two classes, as before any training: from its own weights it learns ill."""
+    if kind == "gru":
+        return fresh_gru(tiny_bert, ("bad", "good"))
+    model = load_encoder(tiny_bert, ("bad", "good"))
+    return model._replace(params=bert.init(jax.random.key(0), model.config))
+
+
+@pytest.fixture(scope="module")
+def encoded(model) -> list[wordpieces.Encoded]:
+    return wordpieces.batch_encode(model.tokenizer, TEXTS)
+
+
+@pytest.fixture(scope="module")
+def whole(model, recipe, encoded, tmp_path_factory) -> Path:
+    """The folder of a fine-tuning that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "model"
+    finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, folder)
+    return folder
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / "finetuning" / "history.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def predictions(folder: Path, encoded: list[wordpieces.Encoded]) -> np.ndarray:
+    kept = load_classifier(folder)
+    logits, _ = jax.jit(kept.model.states)(kept.params, batches.pad(encoded, 8))
+    return np.asarray(logits.argmax(-1))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# --- learning --------------------------------------------------------------------------------
+
+
+def test_a_labelled_set_is_learned(encoded, whole):
+    found = history(whole)
+    assert [line["epoch"] for line in found] == [1, 2, 3]
+    assert found[-1]["loss"] < 0.1 < 0.3 < found[0]["loss"]
+    assert found[-1]["accuracy"] == found[-1]["macro_f1"] == 1.0
+    np.testing.assert_array_equal(predictions(whole, encoded), LABELS)
+    assert load_classifier(whole).labels == ("bad", "good")
+
+
+def test_all_but_the_frozen_is_trained_and_the_given_ones_stay(model, recipe, whole):
+    kept = load_classifier(whole)
+    assert kept.params.keys() == model.params.keys()
+    for name in kept.params:
+        pairs = zip(
+            jax.tree.leaves(kept.params[name]), jax.tree.leaves(model.params[name]), strict=True
+        )
+        for new, old in pairs:
+            assert np.isfinite(old).all()
+            assert np.array_equal(new, old) == (name in recipe.frozen), name
+
+
+def test_the_scores_are_those_of_the_kept_model(model, encoded, whole):
+    best = max(history(whole), key=lambda line: line["macro_f1"])
+    found = predictions(whole, encoded)
+    assert best["accuracy"] == np.mean(found == LABELS)
+    assert best["macro_f1"] == macro_f1(found, LABELS)
+    assert not (whole / "finetuning" / "checkpoints").exists()
+
+
+@BERT_ONLY
+@pytest.mark.parametrize(("course", "kept"), [((0.2, 0.9, 0.5), 2), ((0.7, 0.7, 0.1), 1)])
+def test_the_first_of_the_best_epochs_is_kept(
+    model, recipe, encoded, whole, tmp_path, monkeypatch, course, kept
+):
+    seen, given = [], iter(course)
+
+    def evaluator(*_):
+        def evaluate(params):
+            seen.append(jax.tree.map(np.array, params))
+            return {"accuracy": 0.5, "macro_f1": next(given)}
+
+        return evaluate
+
+    monkeypatch.setattr(classifier, "evaluator", evaluator)
+    scores = finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path)
+    assert (scores["epoch"], scores["macro_f1"]) == (kept, course[kept - 1])
+    jax.tree.map(np.testing.assert_array_equal, load_classifier(tmp_path).params, seen[kept - 1])
+
+
+def test_a_finished_one_is_left_as_it_is(model, recipe, encoded, whole, monkeypatch):
+    before = files(whole)
+    monkeypatch.setattr(classifier, "_train", lambda *_: pytest.fail("trained again"))
+    scores = finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, whole)
+    assert scores == max(history(whole), key=lambda line: line["macro_f1"])
+    assert files(whole) == before
+
+
+@BERT_ONLY
+def test_another_seed_is_another_training(model, recipe, encoded, whole, tmp_path, capsys):
+    settings = dataclasses.replace(SETTINGS, seed=1)
+    finetune(model, recipe, encoded, LABELS, encoded, LABELS, settings, tmp_path)
+    assert [line["loss"] for line in history(tmp_path)] != [line["loss"] for line in history(whole)]
+    printed = capsys.readouterr()
+    assert printed.out.count("macro_f1") == 3 and printed.err == ""
+
+
+# --- stopping and going on -------------------------------------------------------------------
+
+
+class Stopped(BaseException):
+    """What a kill does to a process, inside one."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "calls"),
+    [
+        *itertools.product(["bert"], ["save", "write_atomically", "_epoch"], [2, 3]),
+        ("gru", "save", 2),
+    ],
+    indirect=["kind"],
+    scope="module",
+)
+def test_a_stopped_fine_tuning_ends_as_a_whole_one(
+    model, recipe, encoded, whole, tmp_path, monkeypatch, place, calls
+):
+    """Stopped before, while and after an epoch's model and scores are written, once each."""
+    rest = iter(range(calls - 1))
+    real = recipe.save if place == "save" else getattr(classifier, place)
+
+    def stopping(*arguments):
+        if next(rest, None) is None:
+            raise Stopped
+        return real(*arguments)
+
+    arguments = encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path / "model"
+    with monkeypatch.context() as patch:
+        if place != "save":
+            patch.setattr(classifier, place, stopping)
+        try:
+            finetune(
+                model, recipe._replace(save=stopping) if place == "save" else recipe, *arguments
+            )
+            assert place == "save", "fewer epochs than that improved on the one before"
+        except Stopped:
+            assert len(history_if_any(tmp_path / "model")) < SETTINGS.epochs
+    finetune(model, recipe, *arguments)
+    assert files(tmp_path / "model") == files(whole)
+
+
+def history_if_any(folder: Path) -> list[dict[str, float]]:
+    return history(folder) if (folder / "finetuning" / "history.jsonl").exists() else []
+
+
+@BERT_ONLY
+def test_an_epoch_that_was_finished_is_not_repeated(model, recipe, encoded, tmp_path, monkeypatch):
+    started, real = [], classifier._epoch
+
+    def counting(state, *arguments):
+        started.append(int(state.step))
+        if len(started) == 3:
+            raise Stopped
+        return real(state, *arguments)
+
+    monkeypatch.setattr(classifier, "_epoch", counting)
+    arguments = model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path
+    with pytest.raises(Stopped):
+        finetune(*arguments)
+    finetune(*arguments)
+    epoch = 2 * round(len(TEXTS) / 16)
+    assert started == [0, epoch, 2 * epoch, 2 * epoch]
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+def assert_refused(message: str, model, recipe, encoded, folder, **changes) -> None:
+    given = {
+        "train": encoded, "labels": LABELS, "dev": encoded, "dev_labels": LABELS,
+        "settings": SETTINGS, **changes,
+    }  # fmt: skip
+    before = files(folder) if folder.exists() else None
+    with pytest.raises(UserError, match=message) as refusal:
+        finetune(model, recipe, folder=folder, **given)
+    assert "\n" not in str(refusal.value)
+    assert (files(folder) if folder.exists() else None) == before
+
+
+@pytest.mark.parametrize("part", ["labels", "dev_labels"])
+@pytest.mark.parametrize(
+    ("wrong", "message"), [(2, "labels 0–2, but the model has 2"), (-1, "-1–1")]
+)
+def test_labels_outside_the_classes_are_refused(
+    model, recipe, encoded, tmp_path, part, wrong, message
+):
+    labels = np.where(np.arange(len(LABELS)) == 3, wrong, LABELS)
+    assert_refused(message, model, recipe, encoded, tmp_path / "new", **{part: labels})
+
+
+def test_texts_without_a_label_each_are_refused(model, recipe, encoded, tmp_path):
+    assert_refused(
+        f"{len(TEXTS)} texts and {len(TEXTS) - 1} labels",
+        model,
+        recipe,
+        encoded,
+        tmp_path / "new",
+        labels=LABELS[1:],
+    )
+    nothing = {"dev": [], "dev_labels": LABELS[:0]}
+    assert_refused("0 texts and 0 labels", model, recipe, encoded, tmp_path / "new", **nothing)
+
+
+def test_fewer_texts_than_a_batch_are_refused(model, recipe, encoded, tmp_path):
+    few = {"train": encoded[:5], "labels": LABELS[:5]}
+    assert_refused(
+        "5 texts do not fill one batch of 8", model, recipe, encoded, tmp_path / "new", **few
+    )
+
+
+def test_a_text_longer_than_the_model_takes_is_refused(model, recipe, encoded, tmp_path):
+    long = wordpieces.encode(model.tokenizer, "film " * 30)
+    texts = [*encoded[:-1], long]
+    assert_refused(
+        "32 word pieces and the limit is 20", model, recipe, encoded, tmp_path / "new", dev=texts
+    )
+
+
+def test_a_folder_of_something_else_is_refused(model, recipe, encoded, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert_refused("is not empty and holds no fine-tuning", model, recipe, encoded, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": dataclasses.replace(SETTINGS, epochs=4)}, "epochs 3 → 4"),
+        ({"labels": 1 - LABELS}, "data '.*' → '.*'"),
+    ],
+)
+def test_another_fine_tuning_is_refused(model, recipe, encoded, whole, changes, message):
+    assert_refused(message, model, recipe, encoded, whole, **changes)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_damaged_settings_are_refused(model, recipe, encoded, whole, tmp_path, text):
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (folder / "finetuning" / "settings.json").write_text(text)
+    assert_refused("cannot fine-tune in", model, recipe, encoded, folder)
+
+
+@BERT_ONLY
+def test_a_fine_tuning_from_before_there_were_grus_is_known(
+    model, recipe, encoded, whole, tmp_path
+):
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    file = folder / "finetuning" / "settings.json"
+    stored = json.loads(file.read_text())
+    del stored["frozen"]
+    file.write_text(json.dumps(stored))
+    scores = finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, folder)
+    assert scores == max(history(whole), key=lambda line: line["macro_f1"])
+
+
+def test_a_model_of_the_other_kind_is_another_fine_tuning(model, recipe, encoded, whole):
+    other = recipes.GRU if recipe is recipes.BERT else recipes.BERT
+    assert_refused(r"frozen \[.*\] → \[.*\]", model, other, encoded, whole)
+
+
+def test_numbers_that_stop_being_finite_stop_the_training(model, recipe, encoded, tmp_path):
+    params = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), model.params["head"])
+    spoiled = model._replace(params=model.params | {"head": params})
+    with pytest.raises(UserError, match="not finite: lower --encoder-rate or --head-rate"):
+        finetune(spoiled, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()

@@ -1,0 +1,420 @@
+"""A run that was stopped ends as if it had not been; a run that goes wrong says so and stops."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checkpoint_arrays import arrays_of
+from tensorboardX.proto import event_pb2
+
+from diffmask_jax import cli
+from diffmask_jax.game import steps
+from diffmask_jax.runtime import compilations, preemption
+from diffmask_jax.runtime.checkpoints import Checkpoints
+from diffmask_jax.training import clean_states, probe, run_folder
+from diffmask_jax.training.run_log import RunLog
+
+STEPS, EVERY = 12, 4
+# Gates that open and shut within these few steps, and no probe too bad to be kept.
+SETTINGS = (
+    f"--steps {STEPS} --steps-per-call 2 --validate-every {EVERY} --batch-size 4 --warmup 3 "
+    "--probe-rate 0.1 --baseline-rate 1e-3 --margin 0.1 --sparsity log "
+    "--tolerance 1e4 --min-agreement 1e-9"
+).split()
+
+
+def command(model: Path, texts: Path, out: Path, gate: str = "input", *more: str) -> list[str]:
+    places = ["--model", model, "--train", texts, "--dev", texts, "--out", out]
+    return ["train", "texts", *map(str, places), "--gate", gate, *SETTINGS, *more]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_bert, texts_file, tmp_path_factory):
+    """By gate: a run that nobody stopped."""
+    folders = {}
+    for gate in ("input", "hidden"):
+        folders[gate] = tmp_path_factory.mktemp("whole") / gate
+        assert cli.main(command(tiny_bert, texts_file, folders[gate], gate)) == 0
+    return folders
+
+
+def validations(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    for name in ("probe.safetensors", "validation.jsonl"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
+    states, others = arrays_of(folder, STEPS), arrays_of(other, STEPS)
+    assert len(states) == len(others) > 50
+    for array, expected in zip(states, others, strict=True):
+        assert array.dtype == expected.dtype
+        np.testing.assert_array_equal(array, expected)
+
+
+# --- training --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", ["input", "hidden"])
+def test_a_run_trains_validates_and_keeps_the_probe_that_masks_most(whole, gate):
+    found = validations(whole[gate])
+    assert [scores["step"] for scores in found] == [4, 8, 12]
+    assert len({scores["masked"] for scores in found}) > 1
+    best = max(found, key=lambda scores: scores["masked"])
+    params, kept = run_folder.load_probe(whole[gate])
+    assert kept == best
+    assert len(params["gates"]) == 4 and len(params["baselines"]) == {"input": 1, "hidden": 4}[gate]
+
+
+def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
+    whole, tiny_bert, texts_file, tmp_path
+):
+    arguments = command(tiny_bert, texts_file, tmp_path)
+    assert cli.main([*arguments, "--steps", "8"]) == 0
+    assert cli.main([*arguments, "--steps", str(STEPS)]) == 0
+    assert_same_run(tmp_path, whole["input"])
+    assert run_folder.load_config(tmp_path).steps == STEPS
+    assert cli.main([*arguments, "--steps", "8"]) == 2  # but not shorter
+
+
+def test_an_infeasible_probe_is_not_kept(tiny_bert, texts_file, tmp_path, capsys):
+    too_strict = ["--tolerance", "1e-9"]
+    assert cli.main(command(tiny_bert, texts_file, tmp_path, "input", *too_strict)) == 2
+    assert "no validation found a probe with divergence ≤ 1e-09 margins" in capsys.readouterr().err
+    assert not (tmp_path / "probe.safetensors").exists()
+    assert Checkpoints(tmp_path / "checkpoints").latest() == STEPS
+
+
+def test_a_run_on_the_treebank_trains_and_is_evaluated_with_its_labels(
+    tiny_bert, sentences, tmp_path, capsys
+):
+    """And texts that are cut to what the model takes, which is no length of a bucket, fit in."""
+    pytest.importorskip("tensorflow_datasets")
+    words = [[*text.split(), *["film"] * 20] for text in sentences]
+    trees = [
+        f"({number % 3} {' '.join(f'(2 {word})' for word in text)})\n"
+        for number, text in enumerate(words)
+    ]
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.txt").write_text("".join(trees))
+    places = ["--raw-dir", tmp_path, "--data-dir", tmp_path / "data", "--out", tmp_path / "run"]
+    train = ["train", "sst", "--model", tiny_bert, *places, *SETTINGS]
+    assert cli.main([*map(str, train)]) == 2
+    assert "text 1 of 8" in capsys.readouterr().err
+    assert cli.main([*map(str, train), "--truncate"]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--split", "test"]) == 0
+    written = capsys.readouterr().out
+    assert "input probe on 8 texts (test)" in written and "macro-F1" in written
+
+
+# --- stopping and going on -------------------------------------------------------------------
+
+
+def scalars(folder: Path) -> dict[tuple[str, int], float]:
+    """(tag, step) -> value, as TensorBoard reads them: a new start purges what it replays."""
+    found: dict[tuple[str, int], float] = {}
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        content, at = file.read_bytes(), 0
+        while at < len(content):
+            (length,) = struct.unpack_from("<Q", content, at)
+            event = event_pb2.Event.FromString(content[at + 12 : at + 12 + length])
+            at += 12 + length + 4
+            if event.HasField("session_log"):
+                found = {key: value for key, value in found.items() if key[1] < event.step}
+            for value in event.summary.value:
+                assert (value.tag, event.step) not in found
+                found[value.tag, event.step] = value.simple_value
+    return found
+
+
+def stopping(monkeypatch, method: str, moment: int, stop: Callable[[], None]) -> None:
+    """Let something happen when the log is told of a step."""
+    original = getattr(RunLog, method)
+
+    def stopped(self, step, *arguments):
+        if step == moment:
+            stop()
+        original(self, step, *arguments)
+
+    monkeypatch.setattr(RunLog, method, stopped)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("gate", "moment"), [("input", 4), ("hidden", 12)])
+def test_interrupted_between_a_checkpoint_and_its_validation_the_same_command_goes_on(
+    whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment
+):
+    """At `moment` the state is saved, which may be the last one, but nothing is said of it."""
+    again = command(tiny_bert, texts_file, tmp_path, gate)
+    with monkeypatch.context() as patch:
+        stopping(patch, "validation", moment, interrupt)
+        assert cli.main(again) == 130
+    assert capsys.readouterr().err == "diffmask: interrupted\n"
+    assert probe.steps_done(tmp_path) == moment
+
+    assert cli.main(again) == 0
+    assert capsys.readouterr().err == f"the run in {tmp_path} goes on after step {moment}\n"
+    assert_same_run(tmp_path, whole[gate])
+    assert scalars(tmp_path) == scalars(whole[gate])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_interrupted_around_keeping_a_probe_the_same_command_keeps_it(
+    whole, tiny_bert, texts_file, tmp_path, monkeypatch, kept
+):
+    again = command(tiny_bert, texts_file, tmp_path)
+    save_probe = run_folder.save_probe
+
+    def save(*arguments):
+        if kept:
+            save_probe(*arguments)
+        interrupt()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "save_probe", save)
+        assert cli.main(again) == 130
+    assert (tmp_path / "probe.safetensors").exists() == kept
+    assert cli.main(again) == 0
+    assert_same_run(tmp_path, whole["input"])
+
+
+def test_damaged_validation_scores_are_told_in_one_line(
+    whole, tiny_bert, texts_file, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole["input"], run)
+    (run / "validation.jsonl").write_text("{\n")
+    longer = [*command(tiny_bert, texts_file, run), "--steps", str(STEPS + 2)]
+    assert cli.main(longer) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "validation.jsonl is damaged" in error and "delete its broken lines" in error
+
+
+def test_interrupted_before_the_first_checkpoint_the_same_command_starts_again(
+    whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+):
+    again = command(tiny_bert, texts_file, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", lambda *_: interrupt())
+        assert cli.main(again) == 130
+    assert cli.main(again) == 0
+    assert capsys.readouterr().err.endswith(f"the run in {tmp_path} goes on after step 0\n")
+    assert_same_run(tmp_path, whole["input"])
+
+
+@pytest.mark.parametrize(
+    ("gate", "moment", "told", "step"),
+    [("input", 4, "validation", 6), ("input", 2, "training", 4), ("hidden", 4, "training", 4)],
+)
+def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
+    whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment, told, step
+):
+    """After the call that runs meanwhile, and without the validation that may be due."""
+    again = command(tiny_bert, texts_file, tmp_path, gate)
+    with monkeypatch.context() as patch:
+        stopping(patch, told, moment, terminate)
+        assert cli.main(again) == preemption.STATUS
+    assert probe.steps_done(tmp_path) == step
+    line = f"diffmask: stopped by SIGTERM after step {step}: the same command goes on\n"
+    assert capsys.readouterr().err == line
+    assert (tmp_path / "validation.jsonl").exists() == (step == 6)
+
+    assert cli.main(again) == 0
+    assert f"goes on after step {step}\n" in capsys.readouterr().err
+    assert_same_run(tmp_path, whole[gate])
+    assert scalars(tmp_path) == scalars(whole[gate])
+
+
+def test_sigterm_before_the_first_step_ends_at_once(
+    tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(run_folder, "open_run", lambda *_: terminate())
+    assert cli.main(command(tiny_bert, texts_file, tmp_path / "run")) == preemption.STATUS
+    assert capsys.readouterr().err == "diffmask: stopped by SIGTERM: the same command goes on\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_saves_by_the_clock_change_nothing(whole, tiny_bert, texts_file, tmp_path, monkeypatch):
+    saved = []
+    save = Checkpoints.save
+    monkeypatch.setattr(preemption, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(
+        Checkpoints, "save", lambda self, step, state: (saved.append(step), save(self, step, state))
+    )
+    assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 0
+    assert saved == [2, 4, 6, 8, 10, 12]
+    assert_same_run(tmp_path, whole["input"])
+    assert scalars(tmp_path) == scalars(whole["input"])
+
+
+def test_a_process_killed_while_it_opened_the_run_leaves_no_obstacle(
+    whole, tiny_bert, texts_file, tmp_path
+):
+    shutil.copy(whole["input"] / "environment.json", tmp_path)
+    (tmp_path / ".config.json.0123abcd.tmp").write_text("{")
+    assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 0
+    assert_same_run(tmp_path, whole["input"])
+    assert not list(tmp_path.glob(".*"))
+
+
+# --- damage ----------------------------------------------------------------------------------
+
+
+def damage(folder: Path, step: int) -> None:
+    (folder / "checkpoints" / str(step) / "default" / "_METADATA").unlink()
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    whole, tiny_bert, texts_file, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole["input"], run)
+    damage(run, 12)
+    assert cli.main(command(tiny_bert, texts_file, run)) == 0
+    told, after = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"the checkpoint {run / 'checkpoints' / '12'} is damaged (")
+    assert after == f"the run in {run} goes on after step 8"
+    assert_same_run(run, whole["input"])
+    assert scalars(run) == scalars(whole["input"])
+
+
+def test_with_damaged_checkpoints_alone_a_run_does_not_begin_anew(
+    whole, tiny_bert, texts_file, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole["input"], run)
+    damage(run, 12)
+    damage(run, 8)
+    for _ in range(2):
+        assert cli.main(command(tiny_bert, texts_file, run)) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"diffmask: no whole checkpoint is left in {run / 'checkpoints'}")
+    assert validations(run) == validations(whole["input"])
+
+
+def test_a_damaged_list_of_validations_is_told(whole, tiny_bert, texts_file, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(whole["input"], run)
+    (run / "validation.jsonl").write_bytes(b"\0\0")
+    assert cli.main(command(tiny_bert, texts_file, run)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"diffmask: {run / 'validation.jsonl'} is damaged (")
+    assert error.count("\n") == 1
+
+
+# --- waste -----------------------------------------------------------------------------------
+
+
+def test_a_warm_run_compiles_nothing(tiny_bert, tmp_path, monkeypatch, capsys):
+    """Of two lengths, with validations, checkpoints by the clock, and a trace in between."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the film is great fun\n" * 8 + "not very bad " * 6 + "\n" + "a fun plot " * 6)
+    compiled: list[int] = [0]
+
+    def hear(event, *_, **__):
+        compiled[-1] += event == compilations.COMPILED
+
+    monkeypatch.setattr(preemption, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(probe, "_keep_if_best", lambda *_: compiled.append(0))
+    small = "--steps 24 --steps-per-call 1 --validate-every 8 --batch-size 2 --profile"
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    try:
+        cli.main([*command(tiny_bert, texts, tmp_path / "run"), *small.split()])
+    finally:
+        jax.monitoring.unregister_event_duration_listener(hear)
+    lengths = {
+        padding for (tag, _), padding in scalars(tmp_path / "run").items() if "padding" in tag
+    }
+    assert len(lengths) > 1
+    assert compiled[0] > 3 and compiled[1:] == [0, 0, 0]
+    printed, told = capsys.readouterr()
+    share, programs = re.search(
+        r"padding ([\d.]+)% of positions; (\d) programs compiled, 0 after warm-up", printed
+    ).groups()
+    assert 5 < float(share) < 60 and int(programs) >= 3  # two lengths, and the validation's
+    (trace,) = (tmp_path / "run").rglob("*.xplane.pb")
+    assert b"jit_advance" in trace.read_bytes()
+    assert f"4 calls are traced in {tmp_path / 'run'}/plugins/profile: xprof" in told
+
+
+def test_states_beyond_memory_are_refused_before_anything_is_written(
+    tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(clean_states, "_free_memory", lambda: 1000)
+    out = tmp_path / "run"
+    assert cli.main(command(tiny_bert, texts_file, out, "input", "--cache-states")) == 2
+    assert "clean states of 8 texts need 0.0 GiB" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_command_of_a_finished_run_says_so_and_changes_nothing(
+    whole, tiny_bert, texts_file, capsys, monkeypatch
+):
+    def contents() -> dict[Path, bytes]:
+        paths = whole["input"].rglob("*")
+        return {path: path.read_bytes() for path in paths if path.is_file()}
+
+    monkeypatch.setattr(steps, "steps", lambda *_, **__: pytest.fail("it trains"))
+    before = contents()
+    assert cli.main(command(tiny_bert, texts_file, whole["input"])) == 0
+    assert contents() == before
+    written = capsys.readouterr()
+    assert written.err == f"the run in {whole['input']} is finished\n"
+    _, scores = run_folder.load_probe(whole["input"])
+    assert written.out.startswith(f"kept the probe of step {scores['step']:.0f}: masks ")
+    assert f"{scores['masked']:.1%}" in written.out and written.out.count("\n") == 1
+
+
+# --- numbers that are not finite -------------------------------------------------------------
+
+
+def test_a_rate_beyond_all_numbers_stops_before_anything_is_kept(
+    tiny_bert, texts_file, tmp_path, capsys
+):
+    again = command(tiny_bert, texts_file, tmp_path, "input", "--probe-rate", "1e38")
+    assert cli.main(again) == 2
+    written = capsys.readouterr()
+    assert written.err.startswith("diffmask: the numbers are not finite at step ")
+    assert "lower --probe-rate" in written.err and written.err.count("\n") == 1
+    assert Checkpoints(tmp_path / "checkpoints").latest() is None
+    assert not (tmp_path / "probe.safetensors").exists()
+    assert not (tmp_path / "validation.jsonl").exists()
+
+
+def test_no_checkpoint_holds_what_is_not_finite(
+    tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+):
+    """The diagnostics of a step are of the state before it: the last update may have spoiled it."""
+    play = probe.play
+
+    def spoil(state):
+        return state._replace(probe=jax.tree.map(lambda x: x * jnp.nan, state.probe))
+
+    def spoiling(*arguments):
+        for state, notice in play(*arguments):
+            yield (spoil(state) if state.step >= 8 else state), notice
+
+    monkeypatch.setattr(probe, "play", spoiling)
+    assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 2
+    assert "not finite at step 8" in capsys.readouterr().err
+    assert probe.steps_done(tmp_path) == 4
+    assert [scores["step"] for scores in validations(tmp_path)] == [4]
+    params, scores = run_folder.load_probe(tmp_path)
+    assert scores["step"] == 4
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))

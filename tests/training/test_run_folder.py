@@ -1,0 +1,199 @@
+"""A run's folder says what was asked, keeps the probe exactly, and refuses what is not its own."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.models.bert import bert_classifier
+from diffmask_jax.models.hub import read_config
+from diffmask_jax.training import run_folder
+from diffmask_jax.training.run_folder import RunConfig
+
+
+def config(**changes) -> RunConfig:
+    return RunConfig(**{"model": "m", "task": "texts", "train": "a", "dev": "b", **changes})
+
+
+def assert_refused(action, *words: str) -> None:
+    """One line that says every one of the words."""
+    with pytest.raises(UserError) as refusal:
+        action()
+    message = str(refusal.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+# --- the configuration -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dev": None}, ["--train FILE", "--dev FILE"]),
+        ({"train": None}, ["--train FILE", "--dev FILE"]),
+        ({"gate": "hidden", "layers": "example"}, ["hidden", "--layers batch"]),
+        ({"gate": "output"}, ["gate", "'output'", "input, hidden"]),
+        ({"task": "squad"}, ["task", "'squad'", "sst, texts"]),
+        ({"layers": "all"}, ["layers", "'all'", "example, batch"]),
+        ({"sparsity": "l1"}, ["sparsity", "'l1'", "log, count"]),
+    ],
+)
+def test_a_configuration_that_cannot_be_run_is_refused(changes, words):
+    assert_refused(lambda: config(**changes), *words)
+
+
+@pytest.mark.parametrize("gate", ["input", "hidden"])
+def test_the_game_of_a_run(tiny_bert, gate):
+    sizes, _ = read_config(tiny_bert)
+    model = bert_classifier(sizes)
+    game = run_folder.make_game(config(gate=gate, layers="batch", margin=0.2), model, sizes.width)
+    assert game.model is model and game.margin == 0.2
+    assert game.probe.hidden == sizes.width // 4
+    assert game.probe.baselines(4) == (1 if gate == "input" else 4)
+
+
+# --- the folder ------------------------------------------------------------------------------
+
+
+def test_a_new_folder_holds_the_configuration_and_the_environment(tmp_path):
+    folder = tmp_path / "new" / "run"
+    assert run_folder.open_run(folder, config(seed=3)) is False
+    assert run_folder.load_config(folder) == config(seed=3)
+    environment = json.loads((folder / "environment.json").read_text())
+    assert set(environment) == {"command", "commit", "python", "packages", "devices"}
+    assert environment["packages"]["jax"] == jax.__version__
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json"]
+
+
+def test_the_same_configuration_finds_its_folder_again(tmp_path):
+    run_folder.open_run(tmp_path, config())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert run_folder.open_run(tmp_path, config()) is True
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_another_configuration_is_refused_by_naming_what_differs(tmp_path):
+    run_folder.open_run(tmp_path, config(seed=1, margin=0.1))
+    with pytest.raises(UserError) as refusal:
+        run_folder.open_run(tmp_path, config(seed=2, margin=0.3))
+    assert "(seed 1 → 2, margin 0.1 → 0.3)" in str(refusal.value)
+    assert str(tmp_path) in str(refusal.value)
+    assert run_folder.load_config(tmp_path) == config(seed=1, margin=0.1)
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    assert_refused(
+        lambda: run_folder.open_run(tmp_path, config()), str(tmp_path), "not empty", "--out"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_no_place_for_a_run(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert_refused(
+            lambda place=place: run_folder.open_run(place, config()), "cannot make", "file"
+        )
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, tmp_path / "nothing", tmp_path / "file"):
+        assert_refused(
+            lambda folder=folder: run_folder.load_config(folder), str(folder), "config.json"
+        )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"[1]", b"3", b"\xff", b"{}", b'{"model": "m", "task": "sst", "depth": 1}',
+     b'{"model": "m", "task": "none"}'],
+)  # fmt: skip
+def test_a_damaged_configuration_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    assert_refused(lambda: run_folder.load_config(tmp_path), str(tmp_path / "config.json"))
+
+
+# --- its texts -------------------------------------------------------------------------------
+
+
+def test_the_splits_of_a_run_on_texts(texts_file, sentences):
+    ours = config(train=str(texts_file), dev=str(texts_file))
+    assert run_folder.read_split(ours, "dev").texts == list(sentences)
+    assert run_folder.read_split(ours, "train").labels is None
+    assert_refused(lambda: run_folder.read_split(ours, "test"), "no test split", "--texts FILE")
+
+
+# --- the probe -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", ["input", "hidden"])
+def test_a_probe_comes_back_bit_for_bit(random_probe, tmp_path, gate):
+    params = random_probe(gate)
+    run_folder.save_probe(tmp_path, params, {"masked": 1 / 3})
+    loaded, _ = run_folder.load_probe(tmp_path)
+    assert jax.tree.structure(loaded) == jax.tree.structure(params)
+    for ours, theirs in zip(jax.tree.leaves(params), jax.tree.leaves(loaded), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@given(scores=st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)))
+def test_scores_come_back_exactly(tmp_path_factory, scores):
+    folder = tmp_path_factory.mktemp("run")
+    run_folder.save_probe(folder, {"gates": [{"shift": np.ones(1)}]}, scores)
+    assert run_folder.load_probe(folder)[1] == scores
+
+
+def test_the_same_probe_is_the_same_file(random_probe, tmp_path):
+    found = set()
+    for _ in range(5):
+        run_folder.save_probe(tmp_path, random_probe("input"), {"a": 1.0, "b": 2.0, "c": 3.0})
+        found.add((tmp_path / "probe.safetensors").read_bytes())
+    assert len(found) == 1
+
+
+def test_a_run_that_kept_no_probe_says_so(tmp_path):
+    assert_refused(lambda: run_folder.load_probe(tmp_path), str(tmp_path), "no probe yet")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 200, -1])
+def test_a_probe_cut_short_is_named(run, tmp_path, kept):
+    file = tmp_path / "probe.safetensors"
+    file.write_bytes((run / file.name).read_bytes()[:kept])
+    assert_refused(lambda: run_folder.load_probe(tmp_path), str(file), "damaged")
+
+
+def test_another_file_in_the_place_of_the_probe_is_named(tiny_bert, tmp_path):
+    file = tmp_path / "probe.safetensors"
+    shutil.copy(tiny_bert / "model.safetensors", file)
+    assert_refused(lambda: run_folder.load_probe(tmp_path), str(file), "no probe")
+    for metadata in ({"format": "pt"}, {"scores": "{"}, {"scores": "{}"}):
+        safetensors.numpy.save_file({"weight": np.ones(2)}, file, metadata=metadata)
+        assert_refused(lambda: run_folder.load_probe(tmp_path), str(file), "no probe")
+
+
+def test_a_probe_that_cannot_be_written_leaves_the_old_one(random_probe, tmp_path, monkeypatch):
+    run_folder.save_probe(tmp_path, random_probe("input"), {"masked": 0.5})
+    before = (tmp_path / "probe.safetensors").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    other = random_probe("hidden")
+    assert_refused(
+        lambda: run_folder.save_probe(tmp_path, other, {}), "cannot write", "no space left"
+    )
+    assert (tmp_path / "probe.safetensors").read_bytes() == before
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["probe.safetensors"]
