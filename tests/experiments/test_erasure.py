@@ -186,8 +186,8 @@ def test_tuning_adds_the_rows_of_every_call(experiment, model, treebank, tmp_pat
 
 
 def test_the_benchmark_reports_its_claim(tmp_path, monkeypatch):
-    monkeypatch.setattr(erasure, "LENGTHS", (4, 6))
-    erasure.run(tmp_path, rounds=2)
+    monkeypatch.setattr(throughput_erasure, "LENGTHS", (4, 6))
+    throughput_erasure.run(tmp_path, rounds=2)
     report = json.loads((tmp_path / "report.json").read_text())
     assert [claim["id"] for claim in report["claims"]] == ["erasure.tree_over_plain"]
     assert all(row["largest_difference"] < 1e-5 for row in report["raw"]["rows"])

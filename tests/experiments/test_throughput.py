@@ -131,7 +131,7 @@ def test_looked_up_states_are_the_computed_ones(case, source):
     (stored,) = (contenders.shared(c) for c in passes.by_length.values())
     rows = torch.from_numpy(passes.row[chunk.batch.indices[0]])
     inputs = [torch.tensor(array[0]) for array in chunk.batch.inputs]
-    logits, states = contenders.torch_bert.clean_pass(contenders.network(setup, "float32"), *inputs)
+    logits, states = contenders.bert.clean_pass(contenders.network(setup, "float32"), *inputs)
     torch.testing.assert_close(stored.logits[rows], logits, atol=1e-4, rtol=1e-4)
     valid = inputs[-1]
     for here, there in zip(contenders.LookedUp(stored.states, rows), states, strict=True):

@@ -134,7 +134,7 @@ DYING = f"""
 import os, signal, sys, time
 from pathlib import Path
 from diffmask_jax import cli
-from diffmask_jax.run_log import RunLog
+from diffmask_jax.training.run_log import RunLog
 
 training = RunLog.training
 
@@ -216,7 +216,7 @@ def restarted(killed, out, tiny_bert, texts_file, child_environment):
 TERMINATED = """
 import os, signal, sys
 from diffmask_jax import cli
-from diffmask_jax.run_log import RunLog
+from diffmask_jax.training.run_log import RunLog
 
 training = RunLog.training
 

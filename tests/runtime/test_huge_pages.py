@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import os, sys
-from diffmask_jax.huge_pages import use_huge_pages
+from diffmask_jax.runtime.huge_pages import use_huge_pages
 
 print(os.getpid(), sys.argv[1:], os.environ.get("GLIBC_TUNABLES"), flush=True)
 use_huge_pages()

@@ -71,6 +71,6 @@ def test_a_thread_leaves_signals_alone():
 
 
 def test_uncaught_it_is_a_status_and_no_traceback():
-    code = "from diffmask_jax.preemption import Stopped\nraise Stopped(3)"
+    code = "from diffmask_jax.runtime.preemption import Stopped\nraise Stopped(3)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (found.returncode, found.stderr) == (143, "")

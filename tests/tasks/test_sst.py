@@ -88,7 +88,7 @@ def test_changed_files_are_prepared_anew(raw, data):
 
 def test_prepared_silently(raw, data):
     code = (
-        "import sys; from pathlib import Path; from diffmask_jax.data.sst import load_sst\n"
+        "import sys; from pathlib import Path; from diffmask_jax.tasks.sst import load_sst\n"
         "print(len(load_sst('dev', Path(sys.argv[1]), Path(sys.argv[2]))))"
     )
     for _ in ("prepares", "reuses"):
@@ -100,7 +100,7 @@ def test_a_killed_preparation_is_begun_again(raw, data):
     code = f"""if True:
         import os, sys
         from pathlib import Path
-        from diffmask_jax.data import sst, sst_builder
+        from diffmask_jax.tasks import sst, sst_builder
         read = sst_builder.read_trees
         def read_or_die(path):
             if path.name == "test.txt":
@@ -212,7 +212,7 @@ def test_tfds_is_asked_for_only_when_needed(missing, raw, data):
         import sys
         from pathlib import Path
         sys.modules[{missing!r}] = None
-        from diffmask_jax.data.sst import load_sst
+        from diffmask_jax.tasks.sst import load_sst
         from diffmask_jax.errors import UserError
         try:
             load_sst("dev", Path(sys.argv[1]), Path(sys.argv[2]))
