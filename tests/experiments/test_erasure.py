@@ -13,6 +13,7 @@ from experiments import erasure_tuning
 from experiments.common import resume
 from experiments.erasure import __main__ as erasure
 from experiments.erasure import study as erasure_study
+from experiments.throughput import erasure as throughput_erasure
 
 pytest.importorskip("tensorflow_datasets")
 
