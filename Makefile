@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test test-all check format clean
 
 help:
 	@echo "make demo    set up, then Table 1 of the paper on the toy task -> reports/toy/report.md"
-	@echo "make test    set up, then all tests"
+	@echo "make test    set up, then the tests but those marked long; make test-all: with them"
 	@echo "make check   set up, then formatter, linter and type checker"
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make clean   remove the environment and caches"
@@ -16,6 +16,9 @@ demo: $(VENV)/installed
 	$(BIN)/python -m experiments.toy
 
 test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not long"
+
+test-all: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/installed-test

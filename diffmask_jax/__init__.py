@@ -1,20 +1,29 @@
 """See how a decision forms: DiffMask (De Cao et al., EMNLP 2020) in JAX."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffmask_jax.explaining.explainer import Explainer
+    from diffmask_jax.training.config import run_config
+    from diffmask_jax.training.own_network import fit_probe
+    from diffmask_jax.training.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Explainer", "__version__"]
+__all__ = ["Explainer", "__version__", "fit_probe", "run_config", "train"]
+
+# Only who asks for one of these pays for importing JAX.
+_PLACES = {
+    "Explainer": "diffmask_jax.explaining.explainer",
+    "fit_probe": "diffmask_jax.training.own_network",
+    "run_config": "diffmask_jax.training.config",
+    "train": "diffmask_jax.training.train",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Only who asks for the explainer pays for importing JAX.
-    if name == "Explainer":
-        from diffmask_jax.explaining.explainer import Explainer
-
-        return Explainer
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -18,10 +18,12 @@ from typing import Any
 
 from diffmask_jax.attribution.per_example import Settings
 from diffmask_jax.attribution.prefix_search import LONGEST
+from diffmask_jax.commands.shared import places_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.tasks.sst import SST
 from experiments.common.command import told_in_one_line
 from experiments.erasure.learning import LEARNERS, learn, score
 from experiments.erasure.options import add_options
@@ -33,10 +35,15 @@ SENTENCES = 150
 
 def run(options: argparse.Namespace) -> None:
     """Every setting of the grid for both methods; writes their mean scores beside earlier ones."""
-    places = options.raw_dir, options.data_dir
-    model = load_classifier(options.model)
     study = open_study(
-        model, "train", places, LONGEST, options.margin, None, options.out / "tuning", SENTENCES
+        load_classifier(options.model),
+        "train",
+        places_of(SST, options),
+        longest=LONGEST,
+        margin=options.margin,
+        baseline=None,
+        folder=options.out / "tuning",
+        sample=SENTENCES,
     )
     optima, _ = search_all(study)
     file = options.out / "tuning.json"
@@ -48,8 +55,8 @@ def run(options: argparse.Namespace) -> None:
         settings = Settings(*values)
         sets, seconds = learn(study, name, settings, seed=0)
         row = {"method": name, **settings._asdict(), "seconds": seconds}
-        for rule, found in sets.items():
-            columns = score(found, optima, options.margin)
+        for rule, learned in sets.items():
+            columns = score(learned, optima, options.margin)
             row[rule] = {column: percent(columns, column) for column in SHOWN}
         scores = "  ".join(f"{column} {row['threshold'][column]:.1f}" for column in SHOWN)
         place = " ".join(map(str, (name, *settings)))

@@ -13,12 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from diffmask_jax.commands.arguments import add_settings
+from diffmask_jax.commands.shared import places_of
+from diffmask_jax.data.texts import Text
 from diffmask_jax.explaining.explainer import Explainer
-from diffmask_jax.tasks.texts import read_sst
-from diffmask_jax.training import run_folder
+from diffmask_jax.runtime import markdown
+from diffmask_jax.tasks.sst import SST
+from diffmask_jax.training import setup
+from diffmask_jax.training.config import PRECISIONS
 from experiments.common.command import told_in_one_line
 from experiments.common.report import Claim, Timer, claim, print_claims, write_report
+from experiments.common.resume import make_folder
 
+TOLD = "Keep probabilities in bfloat16 against float32, over all layers and tokens."
 MEAN, SAME = 0.01, 0.99
 """Keep probabilities may differ by so much on average, and stay on their side of ½ so often."""
 
@@ -27,34 +34,34 @@ def main() -> None:
     """Reads the command line, compares run by run, writes the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="folders made by `diffmask train`")
-    parser.add_argument("--raw-dir", help="folder of the treebank (default: download)")
-    parser.add_argument("--data-dir", help="where the prepared treebank is kept")
+    add_settings(parser, SST.places)
     parser.add_argument("--texts", type=int, default=300, help="sentences (default 300)")
     parser.add_argument("--out", type=Path, default=Path("reports/precision"))
     options = parser.parse_args()
     timer, claims, rows = Timer(), [], {}
     with told_in_one_line("precision"):
-        options.out.mkdir(parents=True, exist_ok=True)
-        texts = read_sst("dev", options.raw_dir, options.data_dir).texts[: options.texts]
+        make_folder(options.out)
+        texts = SST.read(places_of(SST, options), "dev").texts[: options.texts]
         for run in options.runs:
-            with timer.part(run.name):
-                rows[run.name] = compare(run, list(texts))
-            claims += make_claims(run.name, rows[run.name])
-        write_report(options.out, "float32 and bfloat16", claims, timer.seconds,
-            body=table(rows), raw={"runs": rows})  # fmt: skip
-    print(table(rows))
+            name = str(run) if run.name in rows else run.name
+            with timer.part(name):
+                rows[name] = compare(run, texts)
+            claims += make_claims(name, rows[name])
+        body, raw = f"{TOLD}\n\n{table(rows)}", {"runs": rows}
+        write_report(options.out, "float32 and bfloat16", claims, timer.seconds, body=body, raw=raw)
+    print(body)
     print_claims(claims)
 
 
-def compare(run: Path, texts: list[str]) -> dict[str, Any]:
+def compare(run: Path, texts: list[Text]) -> dict[str, Any]:
     """How far apart both explain the texts: of keep probabilities, all layers and valid tokens."""
     explainer = Explainer.from_pretrained(run)
-    found = []
-    for precision in ("float32", "bfloat16"):
+    explained = []
+    for precision in PRECISIONS:
         config = dataclasses.replace(explainer.config, precision=precision)
-        model, (_, probe) = run_folder.load_model(config), explainer.params
-        found.append(Explainer(config, model, probe)(texts, truncate=True))
-    exact, half = ([e.keep for e in explanations] for explanations in found)
+        model, (_, probe) = setup.load_model(config), explainer.params
+        explained.append(Explainer(config, model, probe)(texts, truncate=True))
+    exact, half = ([e.keep for e in explanations] for explanations in explained)
     apart = np.concatenate([np.abs(a - b).ravel() for a, b in zip(exact, half, strict=True)])
     sides = [(a > 0.5) == (b > 0.5) for a, b in zip(exact, half, strict=True)]
     return {
@@ -64,7 +71,7 @@ def compare(run: Path, texts: list[str]) -> dict[str, Any]:
         "largest": float(apart.max()),
         "same_side_of_half": float(np.concatenate([s.ravel() for s in sides]).mean()),
         "same_prediction": float(
-            np.mean([a.prediction == b.prediction for a, b in zip(*found, strict=True)])
+            np.mean([a.prediction == b.prediction for a, b in zip(*explained, strict=True)])
         ),
     }
 
@@ -73,27 +80,49 @@ def make_claims(name: str, row: dict[str, Any]) -> list[Claim]:
     """Two a run."""
     mean, same = row["mean"], row["same_side_of_half"]
     return [
-        claim(f"precision.{name}.distance", f"mean |Δ keep probability| at most {MEAN}",
-            [mean], paper=None, unit="", holds=mean <= MEAN),
-        claim(f"precision.{name}.same_side", f"at least {SAME:.0%} stay on their side of ½",
-            [same], paper=None, unit="", holds=same >= SAME),
-    ]  # fmt: skip
+        claim(
+            f"precision.{name}.distance",
+            f"mean |Δ keep probability| at most {MEAN}",
+            [mean],
+            paper=None,
+            unit="",
+            holds=mean <= MEAN,
+        ),
+        claim(
+            f"precision.{name}.same_side",
+            f"at least {SAME:.0%} stay on their side of ½",
+            [same],
+            paper=None,
+            unit="",
+            holds=same >= SAME,
+        ),
+    ]
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """A row a run, in Markdown."""
-    lines = [
-        "Keep probabilities in bfloat16 against float32, over all layers and tokens.", "",
-        "| run | texts | mean difference | 99% below | largest | same side of ½ | same class |",
-        "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for name, row in rows.items():
-        same = f"{row['same_side_of_half']:.1%} | {row['same_prediction']:.1%}"
-        lines.append(
-            f"| {name} | {row['texts']} | {row['mean']:.4f} | {row['quantile_99']:.3f} | "
-            f"{row['largest']:.3f} | {same} |"
-        )
-    return "\n".join(lines)
+    head = (
+        "run",
+        "texts",
+        "mean difference",
+        "99% below",
+        "largest",
+        "same side of ½",
+        "same class",
+    )
+    cells = (
+        [
+            name,
+            str(row["texts"]),
+            f"{row['mean']:.4f}",
+            f"{row['quantile_99']:.3f}",
+            f"{row['largest']:.3f}",
+            f"{row['same_side_of_half']:.1%}",
+            f"{row['same_prediction']:.1%}",
+        ]
+        for name, row in rows.items()
+    )
+    return markdown.table(head, cells)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,12 @@ import safetensors.numpy
 from hypothesis import settings
 
 from diffmask_jax.game import probes
-from diffmask_jax.models import bert, bert_weights, gru_files
-from diffmask_jax.models.bert_config import BertConfig
-from diffmask_jax.training import run_folder
+from diffmask_jax.models.architecture import param_shapes
+from diffmask_jax.models.bert import BERT
+from diffmask_jax.models.config import EncoderConfig
+from diffmask_jax.models.gru_classifier import fresh_gru
+from diffmask_jax.models.huggingface.saving import save
+from diffmask_jax.models.loading import load_encoder
 
 VOCABULARY = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", "film", "plot", "act", "is", "was",
@@ -25,7 +28,7 @@ VOCABULARY = [
 ]  # fmt: skip
 LABELS = ("bad", "mixed", "good")
 # 20 positions: a text of 17 to 20 word pieces is padded to a length that no bucket has.
-CONFIG = BertConfig(
+CONFIG = EncoderConfig(
     vocabulary=len(VOCABULARY), positions=20, segments=2, width=16, heads=2, blocks=2,
     intermediate=24, classes=len(LABELS),
 )  # fmt: skip
@@ -46,10 +49,13 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+# Tests run a program a few times, so that what they wait for is its compilation: half as long.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+
+
 def _child_environment(**more: str) -> dict[str, str]:
-    """For processes that tests start: our own modules, and programs compiled in half the time."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XLA_FLAGS": flags, **more}
+    """For processes that tests start: our own modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
 def pytest_configure(config):
@@ -60,23 +66,28 @@ def pytest_configure(config):
     jax.config.update("jax_compilation_cache_dir", folder.name)
 
 
-def _save_bert(folder: Path, config: BertConfig = CONFIG, seed: int = 12) -> Path:
+def pytest_collection_modifyitems(items):
+    """Whole trainings come first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in ("training", "runtime", "experiments"))
+
+
+def _save_bert(folder: Path, config: EncoderConfig = CONFIG, seed: int = 12) -> Path:
     """A random BERT classifier as Hugging Face saves one, made without PyTorch.
 
     Its weights are far from their initial values, so that what it says depends on what it reads.
     """
-    rng = np.random.default_rng(seed)
+    rng, name = np.random.default_rng(seed), BERT.name(config)
 
     def tensor(path, ours) -> tuple[str, np.ndarray]:
         place = jax.tree_util.keystr(path, simple=True, separator="/")
         shape = ours.shape[::-1] if place.endswith("kernel") else ours.shape
         values = rng.normal(place.endswith("scale"), 0.4, shape).astype(np.float32)
-        return bert_weights.pytorch_name(place), values
+        return name(place), values
 
     names = LABELS if config.classes == len(LABELS) else map(str, range(config.classes))
     labels = dict(enumerate(names))
-    params = jax.eval_shape(lambda: bert.init(jax.random.key(0), config))
-    tensors = dict(tensor(*leaf) for leaf in jax.tree_util.tree_leaves_with_path(params))
+    shapes = param_shapes(BERT, config)
+    tensors = dict(tensor(*leaf) for leaf in jax.tree_util.tree_leaves_with_path(shapes))
     description = {
         "model_type": "bert",
         "architectures": ["BertForSequenceClassification"],
@@ -102,7 +113,7 @@ def _save_bert(folder: Path, config: BertConfig = CONFIG, seed: int = 12) -> Pat
 def _random_probe(gate: str, seed: int = 0, layers: int = LAYERS):
     """The parameters of a probe that keeps about every other token, never trained."""
     rng = np.random.default_rng(seed)
-    probe, state = run_folder.PROBES[gate](CONFIG.width // 4), jnp.zeros((1, 1, CONFIG.width))
+    probe, state = probes.PROBES[gate](CONFIG.width // 4), jnp.zeros((1, 1, CONFIG.width))
     baselines = [state[0, 0]] * probe.baselines(layers)
     fresh = jax.eval_shape(
         lambda: probes.init(jax.random.key(0), probe, (state,) * layers, baselines)
@@ -117,10 +128,11 @@ def _random_probe(gate: str, seed: int = 0, layers: int = LAYERS):
 
 def _save_run(folder: Path, model: Path, gate: str = "input", layers: int = LAYERS) -> Path:
     """A run folder as training leaves it, with a random probe: it costs nothing."""
-    places = {"model": str(model), "train": "train.txt", "dev": "dev.txt"}
-    run_folder.open_run(
-        folder, run_folder.RunConfig(task="texts", gate=gate, layers="batch", **places)
-    )
+    from diffmask_jax.training import run_folder
+    from diffmask_jax.training.config import run_config
+
+    places = {"train": "train.txt", "dev": "dev.txt"}
+    run_folder.open_run(folder, run_config(model, "texts", gate=gate, layers="batch", **places))
     run_folder.save_probe(folder, _random_probe(gate, layers=layers), {"masked": 0.5, "step": 7})
     return folder
 
@@ -165,7 +177,7 @@ def tiny_bert(tmp_path_factory):
 def tiny_gru(tiny_bert, tmp_path_factory):
     """The folder of a GRU classifier over the tiny BERT's word embeddings, never trained."""
     folder = tmp_path_factory.mktemp("model") / "tiny-gru"
-    gru_files.save_gru(folder, gru_files.fresh_gru(tiny_bert, LABELS, seed=3))
+    save(folder, fresh_gru(load_encoder(tiny_bert, LABELS), LABELS, seed=3))
     return folder
 
 

@@ -108,6 +108,8 @@ HEAVY = ["jax", "torch", "transformers", "tensorflow_datasets", "matplotlib", "o
     [
         ("import diffmask_jax; dir(diffmask_jax)", set()),
         ("import diffmask_jax.cli", set()),
+        ("import diffmask_jax.training.config, diffmask_jax.tasks.tasks", set()),
+        ("from diffmask_jax import run_config", set()),
         (
             "from diffmask_jax import Explainer; import diffmask_jax.explaining.evaluation",
             {"jax", "flax"},
@@ -124,9 +126,29 @@ def test_importing_is_quick(statement, allowed):
     assert set(found.stdout.split()) <= allowed
 
 
+@pytest.mark.parametrize("command", ["train", "explain", "evaluate", "compare", "finetune"])
+def test_help_is_quick(command):
+    """Told before anything heavy is imported, of every command."""
+    code = (
+        "import sys\nfrom diffmask_jax.cli import main\n"
+        f"try:\n    main(['{command}', '--help'])\nexcept SystemExit as end:\n    code = end.code\n"
+        f"print('imported', code, *[n for n in {HEAVY} if n in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
+        env={"PYTHONPATH": str(PACKAGE.parent)},
+    )  # fmt: skip
+    assert found.stdout.startswith("usage:")
+    assert found.stdout.splitlines()[-1] == "imported 0"
+
+
 def test_the_package_s_door():
-    assert diffmask_jax.Explainer is sys.modules["diffmask_jax.explaining.explainer"].Explainer
-    assert set(diffmask_jax.__all__) == {"Explainer", "__version__"}
+    for name in ("Explainer", "fit_probe", "run_config", "train"):
+        thing = getattr(diffmask_jax, name)
+        assert thing is getattr(sys.modules[thing.__module__], name)
+        assert thing.__module__.startswith("diffmask_jax.")
+    expected = {"Explainer", "__version__", "fit_probe", "run_config", "train"}
+    assert set(diffmask_jax.__all__) == expected
     assert set(diffmask_jax.__all__) <= set(dir(diffmask_jax))
     with pytest.raises(AttributeError, match="no attribute 'Explaner'"):
         _ = diffmask_jax.Explaner

@@ -11,18 +11,24 @@ from jaxtyping import Array, Float, Int, Key
 
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.game import probes
+from diffmask_jax.game.divergences import Prediction
 from diffmask_jax.game.masking import mean_over_valid
 from diffmask_jax.game.objective import Game, clean_pass, masked_logits
 from diffmask_jax.game.probes import Votes
 
 
 class Outcome(NamedTuple):
-    """What masking did to every example at every layer; predictions are class numbers."""
+    """What masking did to every example at every layer, of a batch or a data set.
 
-    masked: Float[np.ndarray, "L N"]
-    divergence: Float[np.ndarray, "L N"]
-    prediction: Int[np.ndarray, "L N"]
-    original: Int[np.ndarray, " N"]
+    masked: share of positions dropped; divergence: nats; agreement: in [0, 1], all (L, N)
+    prediction: what is decided after masking, arrays (L, N, …); original: before, arrays (N, …)
+    """
+
+    masked: Float[Array | np.ndarray, "L N"]
+    divergence: Float[Array | np.ndarray, "L N"]
+    agreement: Float[Array | np.ndarray, "L N"]
+    prediction: Prediction
+    original: Prediction
 
 
 Gates = Callable[[Game, Key[Array, ""], Votes], Votes]
@@ -41,23 +47,26 @@ def thresholded(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
 
 def outcome_of(
     game: Game, gates: Gates, model_params: Any, probe_params: Any, key: Key[Array, ""], inputs: Any
-) -> tuple[Array, Array, Array, Array]:
-    """The fields of `Outcome` for one batch, with every layer's gate in turn; one program."""
-    clean = clean_pass(game, model_params, inputs)
+) -> Outcome:
+    """The outcome for one batch, with every layer's gate in turn; one program."""
+    family, clean = game.model.family, clean_pass(game, model_params, inputs)
+    original = family.prediction(clean.logits)
     votes = probes.vote_logits(game.probe, probe_params, clean.states)
     drawn = gates(game, key, votes)
 
-    def at(layer: Int[Array, ""]) -> tuple[Array, Array, Array]:
+    def at(layer: Int[Array, ""]) -> tuple[Array, Array, Array, Prediction]:
         gate = probes.at_layer(drawn, layer)
         logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
         share = mean_over_valid((gate == 0).astype(jnp.float32), inputs.valid)
-        return share, game.family.divergence(clean.logits, logits), game.family.prediction(logits)
+        divergence, prediction = family.divergence(clean.logits, logits), family.prediction(logits)
+        return share, divergence, family.agreement(original, prediction), prediction
 
-    return *jax.lax.map(at, jnp.arange(len(votes))), game.family.prediction(clean.logits)
+    share, divergence, agreement, prediction = jax.lax.map(at, jnp.arange(len(votes)))
+    return Outcome(share, divergence, agreement, prediction, original)
 
 
 def measure(
-    evaluate: Callable[[Key[Array, ""], Any], tuple[Array, Array, Array, Array]],
+    evaluate: Callable[[Key[Array, ""], Any], Outcome],
     batches: Iterable[Batch],
     key: Key[Array, ""],
 ) -> Outcome:
@@ -65,43 +74,51 @@ def measure(
 
     evaluate: a jitted `outcome_of` with its first four arguments filled in.
     """
-    parts, order = [], []
+    outcomes, order = [], []
     for number, batch in enumerate(batches):
-        found = evaluate(jax.random.fold_in(key, number), batch.inputs)
-        parts.append([np.asarray(array)[..., : len(batch.indices)] for array in found])
+        outcome = jax.device_get(evaluate(jax.random.fold_in(key, number), batch.inputs))
+        outcomes.append(_along_examples(lambda a, batch=batch: a[: len(batch.indices)], outcome))
         order.append(batch.indices)
     places = np.argsort(np.concatenate(order))
+    return _along_examples(lambda *parts: np.concatenate(parts)[places], *outcomes)
+
+
+def _along_examples(function: Callable[..., np.ndarray], *outcomes: Outcome) -> Outcome:
+    """A function of arrays (N, …), of every array of some outcomes."""
+
+    def behind_layers(*arrays: np.ndarray) -> np.ndarray:
+        return np.moveaxis(function(*(np.moveaxis(a, 1, 0) for a in arrays)), 0, 1)
+
+    fields = dict(zip(Outcome._fields, zip(*outcomes, strict=True), strict=True))
+    original = jax.tree.map(function, *fields.pop("original"))
     return Outcome(
-        *(np.concatenate(field, axis=-1)[..., places] for field in zip(*parts, strict=True))
+        **{name: jax.tree.map(behind_layers, *field) for name, field in fields.items()},
+        original=original,
     )
 
 
-def macro_f1(prediction: Int[np.ndarray, " N"], label: Int[np.ndarray, " N"]) -> float:
-    """Unweighted mean over classes of F1 = 2·TP / (2·TP + FP + FN), over the classes that occur."""
-    scores = []
-    for c in np.union1d(prediction, label):
-        hits = np.sum((prediction == c) & (label == c))
-        scores.append(2 * hits / (np.sum(prediction == c) + np.sum(label == c)))
-    return float(np.mean(scores))
+Measure = Callable[[Prediction, np.ndarray], dict[str, float]]
+"""(what is decided, gold labels) -> scores; of a classifier's head."""
 
 
-def table(outcome: Outcome, labels: Int[np.ndarray, " N"] | None) -> list[dict[str, float]]:
-    """One row a layer, and the mean over layers last: shares, nats, and F1 in points.
+def table(
+    outcome: Outcome, gold: np.ndarray | None = None, measure: Measure | None = None
+) -> list[dict[str, float]]:
+    """One row a layer, and the mean over layers last: shares and nats, and scores against gold.
 
-    f1_original and f1_masked need the gold labels and are left out without them.
+    Every score of `measure` stands there twice, with _original and _masked behind its name.
     """
     rows = []
-    for masked, divergence, prediction in zip(
-        outcome.masked, outcome.divergence, outcome.prediction, strict=True
-    ):
+    for layer in range(len(outcome.masked)):
         row = {
-            "masked": float(np.mean(masked)),
-            "divergence": float(np.mean(divergence)),
-            "agreement": float(np.mean(prediction == outcome.original)),
+            name: float(np.mean(values[layer]))
+            for name, values in zip(Outcome._fields[:3], outcome[:3], strict=True)
         }
-        if labels is not None:
-            row["f1_original"] = 100 * macro_f1(outcome.original, labels)
-            row["f1_masked"] = 100 * macro_f1(prediction, labels)
+        if gold is not None and measure is not None:
+            masked = jax.tree.map(lambda a, layer=layer: a[layer], outcome.prediction)
+            original, after = measure(outcome.original, gold), measure(masked, gold)
+            for name, score in original.items():
+                row |= {f"{name}_original": score, f"{name}_masked": after[name]}
         rows.append(row)
     rows.append({name: float(np.mean([row[name] for row in rows])) for name in rows[0]})
     return rows

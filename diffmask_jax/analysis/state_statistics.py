@@ -11,18 +11,22 @@ from diffmask_jax.attribution import schulz
 from diffmask_jax.attribution.schulz import Moments, Statistics
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.game.model import Model
+from diffmask_jax.game.probes import equally_wide
 
 
 def state_statistics(model: Model, params: Any, batches: Iterable[Batch]) -> Statistics:
-    """Statistics over all valid positions, of every state: arrays (L, D); states of equal width.
+    """Statistics over all valid positions, of every state: arrays (L, D).
 
-    Only one batch's states are ever in memory. Rows beyond a batch's indices are not counted.
+    D is the width of the widest state; what is beyond a narrower one's own is zero. Only
+    one batch's states are ever in memory. Rows beyond a batch's indices are not counted.
     """
 
     @jax.jit
     def add(total: Moments | None, params: Any, inputs: Any) -> Moments:
         _, states = model.states(params, inputs)
-        batch = jax.vmap(schulz.moments, in_axes=(0, None))(jnp.stack(states), inputs.valid)
+        batch = jax.vmap(schulz.moments, in_axes=(0, None))(
+            jnp.stack(equally_wide(states)), inputs.valid
+        )
         return batch if total is None else jax.vmap(schulz.merge)(total, batch)
 
     total = None

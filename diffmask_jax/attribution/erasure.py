@@ -70,8 +70,8 @@ def exact_erasure(
     def compare(carry: tuple[Int[Array, ""], Erasure]) -> tuple[Int[Array, ""], Erasure]:
         number, best = carry
         kept = jnp.broadcast_to(subsets[number], valid.shape)
-        found = divergence(mask_state(state, kept.astype(state.dtype), baseline))
-        return number + 1, _better(best, kept, found, margin, valid, smallest)
+        distance = divergence(mask_state(state, kept.astype(state.dtype), baseline))
+        return number + 1, _better(best, kept, distance, margin, valid, smallest)
 
     _, best = jax.lax.while_loop(unsettled, compare, (jnp.zeros((), int), everything))
     return best
@@ -80,23 +80,23 @@ def exact_erasure(
 def _better(
     best: Erasure,
     kept: Bool[Array, "B T"],
-    found: Float[Array, " B"],
+    distance: Float[Array, " B"],
     margin: float,
     valid: Bool[Array, "B T"],
     smallest: int,
 ) -> Erasure:
-    """The best so far, or the set `kept` with divergence `found` where that is better."""
+    """The best so far, or the set `kept` with divergence `distance` where that is better."""
     size = jnp.sum(kept, axis=-1)
     # A set that keeps padding repeats the smaller set without it.
     proper = ~jnp.any(kept & ~valid, axis=-1) & (size >= smallest)
-    feasible = proper & ((found <= margin) | jnp.all(kept == valid, axis=-1))
+    feasible = proper & ((distance <= margin) | jnp.all(kept == valid, axis=-1))
     equal = size == best.size
     first = feasible & ((size < best.size) | (equal & (best.optima == 0)))
-    better = first | (feasible & equal & (found < best.divergence))
+    better = first | (feasible & equal & (distance < best.divergence))
     return Erasure(
         kept=jnp.where(better[:, None], kept, best.kept),
         size=jnp.where(better, size, best.size),
-        divergence=jnp.where(better, found, best.divergence),
+        divergence=jnp.where(better, distance, best.divergence),
         optima=jnp.where(first, 1, best.optima + (feasible & equal)),
     )
 
@@ -113,5 +113,5 @@ def leave_one_out(
         gate = (jnp.arange(valid.shape[1]) != position).astype(state.dtype)
         return divergence(mask_state(state, jnp.broadcast_to(gate, valid.shape), baseline))
 
-    found = jax.lax.map(without, jnp.arange(valid.shape[1]))
-    return jnp.where(valid, jnp.moveaxis(found, 0, 1), 0.0)
+    distances = jax.lax.map(without, jnp.arange(valid.shape[1]))
+    return jnp.where(valid, jnp.moveaxis(distances, 0, 1), 0.0)

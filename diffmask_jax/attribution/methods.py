@@ -4,7 +4,8 @@ Each is a function (key, what it sees of one state) -> attributions (B, T); padd
 """
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,22 +15,23 @@ from jaxtyping import Array, Float, Int, Key
 from diffmask_jax.attribution.guan import tolerated_noise
 from diffmask_jax.attribution.integrated_gradients import integrated_gradients
 from diffmask_jax.attribution.schulz import Statistics, restrict_flow
-from diffmask_jax.game import probes
-from diffmask_jax.game.divergences import Family
-from diffmask_jax.game.model import Model
+from diffmask_jax.game.divergences import Family, Logits
+from diffmask_jax.game.model import Layer, Model
 from diffmask_jax.game.objective import Clean
+from diffmask_jax.game.probes import widened
 
 
 class Explained(NamedTuple):
     """What a method sees: a batch, the state to attribute to, and the network above that state.
 
     logits: the state, or another in its place -> the model's output
+    family: what that output means
     noise: mean and deviation of the state over a data set
     """
 
     clean: Clean
     state: Float[Array, "B T D"]
-    logits: Callable[[Array], Array]
+    logits: Callable[[Array], Logits]
     family: Family
     noise: Statistics
 
@@ -37,70 +39,125 @@ class Explained(NamedTuple):
 Method = Callable[[Key[Array, ""], Explained], Array]
 
 
-def explained(
-    model: Model, family: Family, params: Any, clean: Clean, noise: Statistics, layer: Any
-) -> Explained:
-    """One state of a model, by an int or, where the states have equal shape, a traced number.
+def explained(model: Model, params: Any, clean: Clean, noise: Statistics, layer: int) -> Explained:
+    """One state of a model.
 
     In float32, whatever the model computes in: it is steps along the state that methods add up.
     """
-    state = probes.at_layer(clean.states, layer).astype(jnp.float32)
-    return Explained(
-        clean, state, lambda h: model.logits_from(params, clean.inputs, h, layer), family, noise
+    return _explained(model, params, clean, clean.states[layer], noise, layer)
+
+
+def _explained(
+    model: Model, params: Any, clean: Clean, state: Array, noise: Statistics, layer: Layer
+) -> Explained:
+    widest = max(state.shape[-1] for state in clean.states)
+
+    def logits(state: Array) -> Logits:
+        there = state if isinstance(layer, int) else widened(state, widest)
+        return model.logits_from(params, clean.inputs, there, layer)
+
+    return Explained(clean, state.astype(jnp.float32), logits, model.family, noise)
+
+
+def integrated(key: Key[Array, ""], subject: Explained, *, steps: int) -> Float[Array, "B T"]:
+    """Integrated gradients of the prediction's score, a class' logit, from zero; without signs."""
+    prediction = subject.family.prediction(subject.clean.logits)
+    gradients = integrated_gradients(
+        lambda state: subject.family.score(subject.logits(state), prediction),
+        subject.state,
+        subject.clean.inputs.valid,
+        steps,
     )
+    return jnp.abs(gradients.contribution)
 
 
-def integrated(key: Key[Array, ""], seen: Explained, *, steps: int) -> Float[Array, "B T"]:
-    """Integrated gradients of the predicted class' logit from zero, without their sign."""
-    prediction = seen.family.prediction(seen.clean.logits)
-    found = integrated_gradients(
-        lambda state: seen.family.score(seen.logits(state), prediction),
-        seen.state, seen.clean.inputs.valid, steps,
-    )  # fmt: skip
-    return jnp.abs(found.contribution)
-
-
-def schulz(key: Key[Array, ""], seen: Explained, *, steps: int) -> Float[Array, "B T"]:
-    """Restricting the flow, with the surprisal of the predicted class as the loss."""
-    prediction = seen.family.prediction(seen.clean.logits)
+def schulz(key: Key[Array, ""], subject: Explained, *, steps: int) -> Float[Array, "B T"]:
+    """Restricting the flow, with the prediction's surprisal as the loss."""
+    prediction = subject.family.prediction(subject.clean.logits)
     return restrict_flow(
-        key, lambda state: seen.family.surprisal(seen.logits(state), prediction),
-        seen.state, seen.clean.inputs.valid, seen.noise, steps,
-    )  # fmt: skip
-
-
-def guan(key: Key[Array, ""], seen: Explained, *, steps: int, weight: float) -> Float[Array, "B T"]:
-    """The inverse of the noise that the logits tolerate."""
-    return tolerated_noise(
-        key, seen.logits, seen.state, seen.clean.inputs.valid, steps, weight=weight
+        key,
+        lambda state: subject.family.surprisal(subject.logits(state), prediction),
+        subject.state,
+        subject.clean.inputs.valid,
+        subject.noise,
+        steps,
     )
+
+
+def guan(
+    key: Key[Array, ""], subject: Explained, *, steps: int, weight: float
+) -> Float[Array, "B T"]:
+    """The inverse of the noise that the logits tolerate."""
+
+    def output(state: Array) -> Float[Array, "B _"]:
+        leaves = jax.tree.leaves(subject.logits(state))
+        return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=-1)
+
+    return tolerated_noise(
+        key, output, subject.state, subject.clean.inputs.valid, steps, weight=weight
+    )
+
+
+class Named(NamedTuple):
+    """A method with its settings: what it is called, what its values are, and itself."""
+
+    title: str
+    values: str
+    attribute: Method
 
 
 # The authors' settings on SST.
-ON_TEXT: dict[str, Method] = {
-    "integrated_gradients": functools.partial(integrated, steps=50),
-    "schulz": functools.partial(schulz, steps=50),
-    "guan": functools.partial(guan, steps=50, weight=0.1),
+ON_TEXT: dict[str, Named] = {
+        "Gradient × input", "|first-order effect| on the score of the prediction", gradient
+    ),
+    "integrated_gradients": Named(
+        "Integrated gradients",
+        "|contribution| to the score of the prediction",
+        functools.partial(integrated, steps=50),
+    ),
+    "schulz": Named(
+        "Schulz et al. (2020)",
+        "share of the state that an information bottleneck passes",
+        functools.partial(schulz, steps=50),
+    ),
+    "guan": Named(
+        "Guan et al. (2019)",
+        "1/σ of the noise that the logits tolerate",
+        functools.partial(guan, steps=50, weight=0.1),
+    ),
 }
+IN_THE_PAPER = ("integrated_gradients", "schulz", "guan")
 
 
 def at_every_layer(
     method: Method,
     model: Model,
-    family: Family,
     params: Any,
     noise: Statistics,
     key: Key[Array, ""],
     clean: Clean,
 ) -> Float[Array, "L B T"]:
-    """One method's attributions to every state, for models whose states have equal shape.
+    """One method's attributions to every state.
 
-    noise: statistics with a leading layer axis. One program serves all layers: `layer` is traced.
+    noise: of all states, (L, D), as `state_statistics` makes them. One program serves all states of
+    a width: `layer` is traced.
     """
 
-    def at(layer: Int[Array, ""]) -> Float[Array, "B T"]:
-        here = jax.tree.map(lambda a: a[layer], noise)
-        seen = explained(model, family, params, clean, here, layer)
-        return method(jax.random.fold_in(key, layer), seen)
+    def of_width(first: int, states: Sequence[Array]) -> Float[Array, "N B T"]:
+        stacked, width = jnp.stack(states), states[0].shape[-1]
 
-    return jax.lax.map(at, jnp.arange(len(clean.states)))
+        def at(layer: Int[Array, ""]) -> Float[Array, "B T"]:
+            here = jax.tree.map(lambda a: a[layer, :width], noise)
+            state = stacked[layer - first]
+            return method(
+                jax.random.fold_in(key, layer),
+                _explained(model, params, clean, state, here, layer),
+            )
+
+        return jax.lax.map(at, first + jnp.arange(len(states)))
+
+    parts, layers = [], range(len(clean.states))
+    for _, group in itertools.groupby(layers, lambda layer: clean.states[layer].shape[-1]):
+        numbers = list(group)
+        parts.append(of_width(numbers[0], [clean.states[layer] for layer in numbers]))
+    return jnp.concatenate(parts)

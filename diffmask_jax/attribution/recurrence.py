@@ -57,10 +57,10 @@ def enough_tokens(
 
     def drop(carry: tuple[Array, Array], size: Array) -> tuple[tuple[Array, Array], None]:
         kept, enough = carry
-        found = divergences(kept[:, None] & ~jnp.eye(length, dtype=bool))
-        found = jnp.where(kept, found, jnp.inf)
-        kept &= ~jax.nn.one_hot(jnp.argmin(found, axis=-1), length, dtype=bool)
-        return (kept, jnp.where(jnp.min(found, axis=-1) <= margin, size, enough)), None
+        distances = divergences(kept[:, None] & ~jnp.eye(length, dtype=bool))
+        distances = jnp.where(kept, distances, jnp.inf)
+        kept &= ~jax.nn.one_hot(jnp.argmin(distances, axis=-1), length, dtype=bool)
+        return (kept, jnp.where(jnp.min(distances, axis=-1) <= margin, size, enough)), None
 
     everything = jnp.ones((number, length), bool), jnp.full(number, length)
     (_, enough), _ = jax.lax.scan(drop, everything, jnp.arange(length - 1, -1, -1))

@@ -11,7 +11,10 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 
-LENGTHS = (16, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
+LENGTHS = (
+    *(16, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512),
+    *(768, 1024, 1536, 2048, 3072, 4096, 6144, 8192),
+)
 
 
 class Batch(NamedTuple):
@@ -31,13 +34,14 @@ def padded_length(length: int, limit: int = LENGTHS[-1]) -> int:
 
 
 def pad(texts: Sequence[Encoded], length: int) -> TextInputs:
-    """Word pieces of B texts, padded to T = length, as one segment."""
-    tokens = np.zeros((len(texts), length), np.int32)
+    """Word pieces of B texts or pairs, padded to T = length with zeros that are not valid."""
+    tokens, segments = np.zeros((2, len(texts), length), np.int32)
     valid = np.zeros((len(texts), length), bool)
     for row, text in enumerate(texts):
         tokens[row, : len(text.ids)] = text.ids
+        segments[row, : len(text.ids)] = text.segments
         valid[row, : len(text.ids)] = True
-    return TextInputs(tokens, np.zeros_like(tokens), valid)
+    return TextInputs(tokens, segments, valid)
 
 
 def in_order(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> Iterator[Batch]:

@@ -1,97 +1,115 @@
-"""Word pieces of a text, each with its place in the text and the word it belongs to."""
+"""Word pieces of a text or a pair, each with its place in its text and the word it belongs to."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
+from diffmask_jax.data.texts import Text
+from diffmask_jax.data.words import Span, Splitting, read_pieces, splitting_of
 from diffmask_jax.errors import UserError
 
 if TYPE_CHECKING:  # importing transformers takes half a second
     from transformers import PreTrainedTokenizerFast
 
-Span = tuple[int, int]
-
 
 class Encoded(NamedTuple):
-    """A text as T word pieces, special tokens such as [CLS] and [SEP] included.
+    """A text, or a pair of texts, as T word pieces, special tokens such as [CLS] included.
 
     Attributes:
       tokens: the pieces as the vocabulary spells them.
       ids: their numbers in the vocabulary.
-      offsets: text[start:end] is the piece as it was written; None for a special token.
-      words: the word of each piece, as the tokenizer splits words (at blanks and punctuation),
-        counted from 0; -1 for a special token.
+      offsets: the piece is text[start:end] of its own text, without blanks around it; empty for a
+        piece of blanks alone; None for a special token.
+      words: the word of each piece, counted from 0 and on through the second text; a word ends at
+        blanks and at punctuation marks, each of which is a word; -1 for a special token.
+      segments: the token type ids that the model is to be fed.
+      parts: the text each piece is of, 0 or 1; -1 for a special token.
+      shown: the piece as people write it: text[start:end], after "##" where it goes on with the
+        word of the piece before; "##·" for a further piece of the same character, "␣" for a piece
+        of blanks alone; a special token as it is.
     """
 
     tokens: tuple[str, ...]
     ids: Int[np.ndarray, " T"]
     offsets: tuple[Span | None, ...]
     words: Int[np.ndarray, " T"]
+    segments: Int[np.ndarray, " T"]
+    parts: Int[np.ndarray, " T"]
+    shown: tuple[str, ...]
 
 
-def encode(tokenizer: "PreTrainedTokenizerFast", text: str) -> Encoded:
-    """The word pieces of one text, however many: check_length and truncate hold the limit.
-
-    Raises:
-      UserError: the text is empty, blank or not valid Unicode.
-    """
-    return batch_encode(tokenizer, [text])[0]
-
-
-def batch_encode(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str]) -> list[Encoded]:
-    """The word pieces of each text, unpadded, by one call of the tokenizer.
+def encode(tokenizer: "PreTrainedTokenizerFast", text: Text) -> Encoded:
+    """The word pieces of one text or pair, however many: check_length holds the limit.
 
     Raises:
       UserError: a text is empty, blank or not valid Unicode.
     """
-    for text in texts:
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise UserError(f"not valid Unicode, is the text UTF-8? {_excerpt(text)}")
+    return batch_encode(tokenizer, [text])[0]
+
+
+def batch_encode(
+    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text], limit: int | None = None
+) -> list[Encoded]:
+    """The word pieces of each text or pair, unpadded, by one call of the tokenizer.
+
+    limit: cut to so many pieces by the tokenizer's own rule, which keeps all special tokens and
+      takes the pieces of a pair from the longer of its texts.
+
+    Raises:
+      UserError: a text is empty, blank or not valid Unicode; some are texts and some are pairs;
+        the limit leaves no room beside the special tokens.
+    """
     if not texts:
         return []
-    # Both switches, because a published tokenizer.json may ask for either by itself.
-    batch = tokenizer(list(texts), padding=False, truncation=False, verbose=False)
-    encoded = []
-    for text, pieces in zip(texts, batch.encodings, strict=True):
-        special = np.array(pieces.special_tokens_mask, dtype=bool)
-        if special.all():
-            raise UserError(f"an empty or blank text has nothing to read: {_excerpt(text)}")
-        spans = zip(pieces.offsets, special, strict=True)
-        words = [-1 if word is None else word for word in pieces.word_ids]
-        encoded.append(
-            Encoded(
-                tokens=tuple(pieces.tokens),
-                ids=np.array(pieces.ids, dtype=np.int32),
-                offsets=tuple(None if is_special else span for span, is_special in spans),
-                words=np.array(words, dtype=np.int32),
-            )
+    are_pairs = _check(texts)
+    if limit is not None:
+        _check_room(tokenizer, limit, are_pairs)
+    try:
+        # Both switches, because a published tokenizer.json may ask for either by itself.
+        batch = tokenizer(
+            *map(list, zip(*texts, strict=True) if are_pairs else [texts]),
+            padding=False,
+            truncation=False if limit is None else "longest_first",
+            max_length=limit,
+            verbose=False,
         )
+    finally:
+        tokenizer.backend_tokenizer.no_truncation()
+    splitting = splitting_of(tokenizer)
+    has_segments = "token_type_ids" in tokenizer.model_input_names
+    encoded = []
+    for number, (text, pieces) in enumerate(zip(texts, batch.encodings, strict=True), start=1):
+        segments = np.array(pieces.type_ids, np.int32)
+        encoded.append(_encoded(text, pieces, segments * has_segments, splitting))
+        for part, half in enumerate(_halves(text)):
+            if part not in encoded[-1].parts:
+                raise UserError(_place(number, texts) + _empty(part, half, are_pairs))
     return encoded
 
 
 def encode_within(
-    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], limit: int, cut: bool
+    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text], limit: int, cut: bool
 ) -> list[Encoded]:
-    """The word pieces of each text, at most `limit`; longer ones are cut, or refused.
+    """The word pieces of each text or pair, at most `limit`; longer ones are cut, or refused.
 
     Raises:
-      UserError: a text is empty, blank, not valid Unicode or, unless `cut`, too long.
+      UserError: as of `batch_encode`; or, unless `cut`, one is too long.
     """
-    encoded = batch_encode(tokenizer, texts)
     if cut:
-        return [truncate(text, limit) for text in encoded]
+        return batch_encode(tokenizer, texts, limit)
+    encoded = batch_encode(tokenizer, texts)
     for number, text in enumerate(encoded, start=1):
         try:
             check_length(text, limit)
         except UserError as error:
-            raise UserError(f"text {number} of {len(texts)}: {error}") from error
+            raise UserError(_place(number, texts) + str(error)) from error
     return encoded
 
 
 def check_length(encoded: Encoded, limit: int) -> None:
-    """Refuses a text of more than `limit` word pieces, special tokens included.
+    """Refuses a text or pair of more than `limit` word pieces, special tokens included.
 
     Raises:
       UserError: it is longer.
@@ -99,36 +117,16 @@ def check_length(encoded: Encoded, limit: int) -> None:
     count = len(encoded.tokens)
     if count > limit:
         raise UserError(
-            f"the text has {count} word pieces and the limit is {limit}: "
-            "shorten it, or pass --truncate to cut it"
+            f"the {'pair' if 1 in encoded.parts else 'text'} has {count} word pieces and the limit "
+            f"is {limit}: shorten it, or pass --truncate to cut it"
         )
 
 
-def truncate(encoded: Encoded, limit: int) -> Encoded:
-    """The first limit - 1 pieces and the closing special token; shorter texts as they are.
-
-    Raises:
-      UserError: the limit leaves no room for a piece between [CLS] and [SEP].
-    """
-    if limit < 3:
-        raise UserError(f"a limit of {limit} word pieces leaves none beside [CLS] and [SEP]")
-    count = len(encoded.tokens)
-    if count <= limit:
-        return encoded
-    kept = [*range(limit - 1), count - 1]
-    return Encoded(
-        tokens=tuple(encoded.tokens[i] for i in kept),
-        ids=encoded.ids[kept],
-        offsets=tuple(encoded.offsets[i] for i in kept),
-        words=encoded.words[kept],
-    )
-
-
 def locate(encoded: Encoded, words: Sequence[str]) -> Int[np.ndarray, " T"]:
-    """The index in `words` of each piece's word; -1 for special tokens.
+    """The index in `words` of each piece's word; -1 for special tokens and for a second text.
 
-    The text that was encoded must be `words` joined by single blanks, so word i ends where the
-    lengths of words 0 to i and the blanks between them add up to.
+    The first text that was encoded must be `words` joined by single blanks, so word i ends where
+    the lengths of words 0 to i and the blanks between them add up to.
 
     Raises:
       ValueError: a piece does not lie inside one word: the text was another one.
@@ -136,14 +134,86 @@ def locate(encoded: Encoded, words: Sequence[str]) -> Int[np.ndarray, " T"]:
     ends = np.cumsum([len(word) + 1 for word in words]) - 1
     starts = np.concatenate([[0], ends[:-1] + 1])
     located = np.full(len(encoded.tokens), -1, dtype=np.int32)
-    for piece, span in enumerate(encoded.offsets):
-        if span is None:
+    for piece, (span, part) in enumerate(zip(encoded.offsets, encoded.parts, strict=True)):
+        if span is None or part != 0:
             continue
-        word = int(np.searchsorted(ends, span[0], side="right"))
-        if word == len(words) or not starts[word] <= span[0] < span[1] <= ends[word]:
+        word = int(np.searchsorted(ends, span[0]))
+        if word == len(words) or not starts[word] <= span[0] <= span[1] <= ends[word]:
             raise ValueError(f"piece {encoded.tokens[piece]!r} at {span} is not inside one word")
         located[piece] = word
     return located
+
+
+def _encoded(
+    text: Text, pieces: Any, segments: Int[np.ndarray, " T"], splitting: Splitting
+) -> Encoded:
+    """What the tokenizer says of one text or pair, an Encoding of the tokenizers library."""
+    tokens, spans, words = pieces.tokens, pieces.offsets, pieces.word_ids
+    special = np.array(pieces.special_tokens_mask, bool)
+    parts = np.where(special, -1, [part or 0 for part in pieces.sequence_ids]).astype(np.int32)
+    offsets: list[Span | None] = [None] * len(tokens)
+    shown = list(tokens)
+    begins = np.zeros(len(tokens), np.int32)
+    for part, half in enumerate(_halves(text)):
+        places = np.flatnonzero(parts == part).tolist()
+        own = [(tokens[place], spans[place], words[place]) for place in places]
+        for place, span, begin, written in zip(
+            places, *read_pieces(half, own, splitting), strict=True
+        ):
+            offsets[place], begins[place], shown[place] = span, begin, written
+    return Encoded(
+        tokens=tuple(tokens),
+        ids=np.array(pieces.ids, np.int32),
+        offsets=tuple(offsets),
+        words=np.where(parts < 0, -1, np.cumsum(begins) - 1).astype(np.int32),
+        segments=segments,
+        parts=parts,
+        shown=tuple(shown),
+    )
+
+
+def _halves(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
+
+
+def _check(texts: Sequence[Text]) -> bool:
+    """Whether they are pairs. Raises: UserError if they cannot be encoded."""
+    are_pairs = not isinstance(texts[0], str)
+    for number, text in enumerate(texts, start=1):
+        if isinstance(text, str) == are_pairs:
+            raise UserError(
+                f"a mixture of texts and pairs: text 1 is {'a pair' if are_pairs else 'no pair'}, "
+                f"text {number} is {'no pair' if are_pairs else 'a pair'}"
+            )
+        for part, half in enumerate(_halves(text)):
+            if any("\ud800" <= character <= "\udfff" for character in half):
+                raise UserError(
+                    _place(number, texts)
+                    + f"not valid Unicode, is the text UTF-8? {_excerpt(half)}"
+                )
+            if not half.strip():
+                raise UserError(_place(number, texts) + _empty(part, half, are_pairs))
+    return are_pairs
+
+
+def _check_room(tokenizer: "PreTrainedTokenizerFast", limit: int, are_pairs: bool) -> None:
+    special = tokenizer.backend_tokenizer.num_special_tokens_to_add(are_pairs)
+    if limit < special + 1 + are_pairs:
+        raise UserError(
+            f"a limit of {limit} word pieces leaves no room beside the {special} special tokens of "
+            f"a {'pair' if are_pairs else 'text'}"
+        )
+
+
+def _place(number: int, texts: Sequence[Text]) -> str:
+    return f"text {number} of {len(texts)}: " if len(texts) > 1 else ""
+
+
+def _empty(part: int, text: str, is_pair: bool) -> str:
+    if is_pair:
+        which = f"the {('first', 'second')[part]} text of the pair"
+        return f"{which} is empty or blank, with nothing to read: {_excerpt(text)}"
+    return f"an empty or blank text has nothing to read: {_excerpt(text)}"
 
 
 def _excerpt(text: str) -> str:

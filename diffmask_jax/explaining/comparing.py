@@ -17,62 +17,62 @@ from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.attention import received_attention
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data import batches
+from diffmask_jax.data.texts import Text
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.game.model import Model, Params
 from diffmask_jax.game.objective import Clean, clean_pass
-from diffmask_jax.models.bert_attention import attention_weights
-from diffmask_jax.models.bert_config import BertConfig
 from diffmask_jax.render.comparison import Comparison, Panel, make_comparison
 from diffmask_jax.runtime.files import write_atomically
-from diffmask_jax.training import run_folder
+from diffmask_jax.training import setup
 
 BATCH = 32
-NAMES = {
-    "integrated_gradients": ("Integrated gradients", "|contribution| to the predicted logit"),
-    "schulz": ("Schulz et al. (2020)", "share of the state that an information bottleneck passes"),
-    "guan": ("Guan et al. (2019)", "1/σ of the noise that the logits tolerate"),
-}
-GATES = {
-    "input": (
-        "DiffMask, input",
-        "probability that the input token is kept, given the layers so far",
-    ),
-    "hidden": ("DiffMask, hidden states", "probability that this hidden state is kept"),
-}
 
 
 def compare(
-    explainers: Sequence[Explainer], noise: Statistics, text: str, truncate: bool = False
+    explainers: Sequence[Explainer],
+    noise: Statistics,
+    text: Text,
+    truncate: bool = False,
+    names: Sequence[str] = tuple(methods.ON_TEXT),
 ) -> Comparison:
-    """Attention, the three other methods, and the probes of one or more runs, for one text.
+    """Attention, other methods, and the probes of one or more runs, for one text or pair.
 
-    explainers: of one model. noise: `noise_of` that model's states.
+    explainers: of one model. noise: `noise_of` that model's states. names: of `methods.ON_TEXT`.
 
     Raises: UserError if the text is empty or too long, or as `check_comparable` does.
     """
     check_comparable(explainers)
     first = explainers[0]
-    encoded = first.encode([text], truncate)
+    encoded = first.model.encode([text], truncate)
     (batch,) = batches.in_order(encoded, 1, first.model.config.positions)
-    length, layers = len(encoded[0].tokens), first.model.model.layers
+    length, network = len(encoded[0].tokens), first.model.network
     params = first.params[0]
     clean = jax.jit(functools.partial(clean_pass, first.game))(params, batch.inputs)
 
-    received = _attention(first, clean)
+    received = _attention(network, params, clean)
     panels = [
-        Panel("Attention", "largest head, averaged over queries", layers[2:], received[:, :length])
+        Panel(
+            "Attention",
+            "largest head, averaged over queries",
+            network.layers[2:],
+            received[:, :length],
+        )
     ]
-    for name, method in methods.ON_TEXT.items():
-        run = functools.partial(methods.at_every_layer, method, first.game.model, first.game.family)
-        found = np.asarray(jax.jit(run)(params, noise, jax.random.key(0), clean))
-        panels.append(Panel(*NAMES[name], layers, found[:, 0, :length]))
+    for method in map(methods.ON_TEXT.__getitem__, names):
+        run = functools.partial(methods.at_every_layer, method.attribute, network)
+        attributions = np.asarray(jax.jit(run)(params, noise, jax.random.key(0), clean))
+        panel = Panel(method.title, method.values, network.layers, attributions[:, 0, :length])
+        panels.append(panel)
     for explainer in explainers:
         explanation = next(explainer.stream([text], encoded))[1]
-        panels.append(Panel(*GATES[explainer.config.gate], layers, explanation.keep))
+        gate = explainer.game.probe.gate
+        panels.append(Panel(gate.title, gate.caption, network.layers, explanation.keep))
     return make_comparison(
-        title=text,
+        title=text if isinstance(text, str) else " / ".join(text),
         caption=explanation.heatmap().title,
-        tokens=encoded[0].tokens,
+        tokens=encoded[0].shown,
+        parts=encoded[0].parts.tolist(),
         panels=panels,
     )
 
@@ -82,21 +82,23 @@ def check_comparable(explainers: Sequence[Explainer]) -> None:
     if len({explainer.model.path for explainer in explainers}) > 1:
         raise UserError("the runs explain different models: compare runs of one model")
     model = explainers[0].model
-    if not isinstance(model.config, BertConfig):
-        raise UserError(f"{model.path} is a GRU, without attention: only runs of a BERT compare")
+    if model.network.attention is None:
+        raise UserError(
+            f"{model.path} is a {model.architecture.model_type}, without attention: only runs of "
+            "a model with attention compare"
+        )
 
 
-def _attention(explainer: Explainer, clean: Clean) -> Float[np.ndarray, "N T"]:
+def _attention(network: Model, params: Params, clean: Clean) -> Float[np.ndarray, "N T"]:
     """What each block attends to, for a batch of one text."""
-    config = explainer.model.config
-    assert isinstance(config, BertConfig)  # else `check_comparable` has refused it
 
     @jax.jit
-    def received(params: object, clean: Clean) -> jax.Array:
-        weights = attention_weights(config, params, clean.inputs, clean.states)
+    def received(params: Params, clean: Clean) -> jax.Array:
+        assert network.attention is not None  # else `check_comparable` has refused it
+        weights = network.attention(params, clean.inputs, clean.states)
         return jnp.stack([received_attention(w, clean.inputs.valid)[0] for w in weights])
 
-    return np.asarray(received(explainer.params[0], clean))
+    return np.asarray(received(params, clean))
 
 
 def noise_of(folder: Path, explainer: Explainer) -> Statistics:
@@ -113,13 +115,15 @@ def noise_of(folder: Path, explainer: Explainer) -> Statistics:
             return Statistics(jnp.asarray(kept["mean"]), jnp.asarray(kept["deviation"]))
         except (OSError, SafetensorError, KeyError) as error:
             raise UserError(f"{file} is damaged ({error}): delete it to make it anew") from error
-    texts = run_folder.read_split(explainer.config, "train").texts
-    encoded = explainer.encode(texts, truncate=True)
+    texts = setup.read_split(explainer.config, "train").texts
+    encoded = explainer.model.encode(texts, truncate=True)
     stream = tqdm(
         batches.in_order(encoded, BATCH, explainer.model.config.positions),
-        "statistics of the states", unit="batch", disable=None,
-    )  # fmt: skip
-    found = state_statistics(explainer.game.model, explainer.params[0], iter(stream))
-    arrays = {name: np.asarray(array) for name, array in found._asdict().items()}
+        "statistics of the states",
+        unit="batch",
+        disable=None,
+    )
+    noise = state_statistics(explainer.game.model, explainer.params[0], iter(stream))
+    arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
     write_atomically(file, save(arrays))
-    return found
+    return noise

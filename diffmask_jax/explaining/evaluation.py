@@ -1,7 +1,7 @@
 """Measuring a run's probe: what it drops at every layer, and whether the model decides alike."""
 
 import functools
-from pathlib import Path
+import math
 from typing import Any
 
 import jax
@@ -10,46 +10,48 @@ from tqdm import tqdm
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data import batches
 from diffmask_jax.explaining.explainer import Explainer
-from diffmask_jax.runtime import devices
-from diffmask_jax.tasks.texts import check_labels, read_lines
-from diffmask_jax.training import run_folder
+from diffmask_jax.models.heads import Score
+from diffmask_jax.runtime import devices, markdown
+from diffmask_jax.tasks.task import Examples
+from diffmask_jax.training import setup
 
 BATCH = 32
-GATES = {"sampled": faithfulness.sampled, "thresholded": faithfulness.thresholded}
+DRAWS = {"sampled": faithfulness.sampled, "thresholded": faithfulness.thresholded}
 
 
-def evaluate(
-    run: Path, split: str, model: str | None = None, texts: Path | None = None
-) -> dict[str, Any]:
+def evaluate(explainer: Explainer, name: str, examples: Examples, run: str) -> dict[str, Any]:
     """The table of `faithfulness.table` for sampled gates and for gates of keep probability > ½.
 
-    Measured on a split of the run's data, or on a file of texts instead.
+    Scores against gold labels are there where the examples have them, None where they are not
+    defined. run, name: what the run and
+    the data are called in the report.
 
-    Raises: UserError if the run, its model or the data cannot be read.
+    Raises: UserError if a text is empty or a label is none of the model's.
     """
-    explainer = Explainer.from_pretrained(run, model)
-    data = read_lines(texts) if texts else run_folder.read_split(explainer.config, split)
-    check_labels(data.labels, len(explainer.model.labels))
-    encoded = explainer.encode(data.texts, truncate=True)
-    layers, limit = explainer.model.model.layers, explainer.model.config.positions
+    model = explainer.model
+    gold = setup.gold_labels(model, examples)
+    encoded = model.encode(examples.texts, truncate=True)
     mesh = devices.data_mesh()
     report: dict[str, Any] = {
-        "run": str(run),
-        "split": texts.name if texts else split,
+        "run": run,
+        "split": name,
         "texts": len(encoded),
         "gate": explainer.config.gate,
-        "layers": [*layers, "mean"],
+        "layers": [*model.network.layers, "mean"],
+        "scores": [] if gold is None else [score._asdict() for score in model.head.scores],
     }
-    for name, gates in GATES.items():
+    for kind, gates in DRAWS.items():
         outcome_of = functools.partial(faithfulness.outcome_of, explainer.game, gates)
-        in_order = batches.in_order(encoded, devices.round_up(BATCH, mesh), limit)
-        stream = tqdm(in_order, f"{name} gates", unit="batch", disable=None)
+        size = devices.round_up(BATCH, mesh)
+        in_order = batches.in_order(encoded, size, model.config.positions)
+        stream = tqdm(in_order, f"{kind} gates", unit="batch", disable=None)
         outcome = faithfulness.measure(
             functools.partial(devices.spread(outcome_of, mesh), *explainer.params),
             iter(stream),  # a bar claims to be a collection, and has no length
             jax.random.key(0),
         )
-        report[name] = faithfulness.table(outcome, data.labels)
+        table = faithfulness.table(outcome, gold, model.head.measure)
+        report[kind] = [{name: _json(value) for name, value in row.items()} for row in table]
     return report
 
 
@@ -58,17 +60,30 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = [
         f"{report['run']}: {report['gate']} probe on {report['texts']} texts ({report['split']})"
     ]
-    for name in GATES:
-        rows = report[name]
-        labelled = "f1_masked" in rows[0]
+    for kind in DRAWS:
+        rows = report[kind]
+        scores = [Score(**score) for score in report["scores"]]
         head = ["layer", "masked", "KL (nats)", "agreement"]
-        head += ["macro-F1 original → masked"] if labelled else []
-        lines += ["", f"{name} gates", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        for layer, row in zip(report["layers"], rows, strict=True):
-            cells = [
-                layer, f"{row['masked']:.1%}", f"{row['divergence']:.3f}", f"{row['agreement']:.1%}"
-            ]  # fmt: skip
-            if labelled:
-                cells.append(f"{row['f1_original']:.1f} → {row['f1_masked']:.1f}")
-            lines.append(f"| {' | '.join(cells)} |")
+        head += [f"{score.title} original → masked" for score in scores]
+        cells = [
+            [
+                layer,
+                f"{row['masked']:.1%}",
+                f"{row['divergence']:.3f}",
+                f"{row['agreement']:.1%}",
+                *(_change(row, score) for score in scores),
+            ]
+            for layer, row in zip(report["layers"], rows, strict=True)
+        ]
+        lines += ["", f"{kind} gates", "", markdown.table(head, cells)]
     return "\n".join(lines)
+
+
+def _change(row: dict[str, float | None], score: Score) -> str:
+    values = (row[f"{score.name}_{when}"] for when in ("original", "masked"))
+    return " → ".join("–" if value is None else score.shown(value) for value in values)
+
+
+def _json(value: float) -> float | None:
+    """JSON has no NaN, such as the correlation of what never varies."""
+    return value if math.isfinite(value) else None

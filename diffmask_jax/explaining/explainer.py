@@ -1,7 +1,7 @@
 """Explaining texts with a trained probe: one forward pass gives every layer's answer."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -10,25 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.texts import Text, is_one, texts_of
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining.explanation import Explanation, Word
+from diffmask_jax.explaining.explanation import Explanation, words_of
 from diffmask_jax.game import probes
-from diffmask_jax.game.objective import Game, clean_pass, log_keep_everywhere
-from diffmask_jax.models.hub import Checkpoint
+from diffmask_jax.game.objective import Game, keep_probabilities
+from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import devices
-from diffmask_jax.training import run_folder
-from diffmask_jax.training.run_folder import RunConfig
+from diffmask_jax.training import run_folder, setup
+from diffmask_jax.training.config import RunConfig
 
 BATCH = 32
 
 
-class Found(NamedTuple):
-    """One batch: class probabilities, and keep probabilities at every layer."""
+class Replies(NamedTuple):
+    """One batch's answers: what the model says, and keep probabilities at every layer."""
 
-    probabilities: Float[Array | np.ndarray, "B C"]
+    outputs: Float[Array | np.ndarray, "B C"]
     keep: Float[Array | np.ndarray, "L B T"]
 
 
@@ -39,13 +40,13 @@ class Explainer:
     >>> explainer("A fast , funny , highly enjoyable movie .")  # doctest: +SKIP
     """
 
-    def __init__(self, config: RunConfig, model: Checkpoint, probe_params: Any) -> None:
+    def __init__(self, config: RunConfig, model: Classifier, probe_params: Any) -> None:
         self.config = config
         self.model = model
-        self.game = run_folder.make_game(config, model.model, model.config.width)
+        self.game = setup.make_game(config, model.network, model.config.width)
         self._mesh = devices.data_mesh()
         self.params = devices.place((model.params, probe_params), self._mesh, devices.WHOLE)
-        self._find = devices.spread(functools.partial(_find, self.game), self._mesh)
+        self._reply = devices.spread(functools.partial(_reply, self.game), self._mesh)
 
     @classmethod
     def from_pretrained(cls, run: str | Path, model: str | Path | None = None) -> "Explainer":
@@ -58,97 +59,81 @@ class Explainer:
         folder = Path(run)
         config = run_folder.load_config(folder)
         params, _ = run_folder.load_probe(folder)
-        checkpoint = run_folder.load_model(config, model)
-        explainer = cls(config, checkpoint, params)
-        if jax.tree.map(np.shape, params) != _probe_shapes(explainer.game, checkpoint):
+        classifier = setup.load_model(config, model)
+        if (scale := run_folder.load_scale(folder)) is not None:
+            classifier = classifier.scaled(scale)
+        elif classifier.head.scale is not None:
             raise UserError(
-                f"the probe in {folder} does not fit {checkpoint.path}: it is for another model"
+                f"there is no scale.json in {folder}, the scale of the outputs of "
+                f"{classifier.path}: repeat the training's command to make it anew"
+            )
+        explainer = cls(config, classifier, params)
+        if jax.tree.map(np.shape, params) != _probe_shapes(explainer.game, classifier):
+            raise UserError(
+                f"the probe in {folder} does not fit {classifier.path}: it is for another model"
             )
         return explainer
 
     @overload
-    def __call__(  # type: ignore[overload-overlap]  # a str is a Sequence[str], but comes first
-        self, texts: str, *, truncate: bool = False
+    def __call__(  # type: ignore[overload-overlap]  # a str is an Iterable[str], but comes first
+        self, texts: Text, *, truncate: bool = False
     ) -> Explanation: ...
     @overload
-    def __call__(self, texts: Sequence[str], *, truncate: bool = False) -> list[Explanation]: ...
-    def __call__(
-        self, texts: str | Sequence[str], *, truncate: bool = False
-    ) -> Explanation | list[Explanation]:
-        """Explain one text, or many in batches.
+    def __call__(self, texts: Iterable[Text], *, truncate: bool = False) -> list[Explanation]: ...
+    def __call__(self, texts: object, *, truncate: bool = False) -> Explanation | list[Explanation]:
+        """Explain one text or pair, or many in batches.
 
+        texts: a str, a pair of them as a tuple, or any iterable of either: a list, a generator, an
+            array, a pandas Series.
         truncate: cut a text that is longer than the model takes instead of refusing it.
 
-        Raises: UserError for an empty text or one that is too long.
+        Raises: UserError for an empty text, one that is too long, or what is no text.
         """
-        if isinstance(texts, str):
+        if is_one(texts):
             return self([texts], truncate=truncate)[0]
-        encoded = self.encode(texts, truncate)
-        found: list[Explanation | None] = [None] * len(encoded)
-        for index, explanation in self.stream(texts, encoded):
-            found[index] = explanation
-        return [explanation for explanation in found if explanation is not None]
-
-    def encode(self, texts: Sequence[str], truncate: bool = False) -> list[Encoded]:
-        """Word pieces of each text, none longer than the model takes.
-
-        Raises: UserError for an empty text, or one too long where truncate is false.
-        """
-        return wordpieces.encode_within(
-            self.model.tokenizer, texts, self.model.config.positions, truncate
-        )
+        read = texts_of(texts)
+        encoded = self.model.encode(read, truncate)
+        explanations = dict(self.stream(read, encoded))
+        return [explanations[index] for index in range(len(read))]
 
     def stream(
-        self, texts: Sequence[str], encoded: Sequence[Encoded]
+        self, texts: Sequence[Text], encoded: Sequence[Encoded]
     ) -> Iterator[tuple[int, Explanation]]:
         """(index, explanation) of every text as its batch is done: shortest first."""
         size = devices.round_up(BATCH if len(encoded) > 1 else 1, self._mesh)
         limit = self.model.config.positions
         for batch in batches.in_order(encoded, size, limit):
-            found = jax.device_get(self._find(*self.params, batch.inputs))
+            replies = jax.device_get(self._reply(*self.params, batch.inputs))
             for row, index in enumerate(batch.indices):
-                yield int(index), self._explanation(texts[index], encoded[index], found, row)
+                yield int(index), self._explanation(texts[index], encoded[index], replies, row)
 
-    def _explanation(self, text: str, encoded: Encoded, found: Found, row: int) -> Explanation:
+    def _explanation(self, text: Text, encoded: Encoded, replies: Replies, row: int) -> Explanation:
+        outputs = np.asarray(replies.outputs)[row]
         return Explanation(
-            text=text,
+            texts=(text,) if isinstance(text, str) else text,
             tokens=encoded.tokens,
+            shown=encoded.shown,
             offsets=encoded.offsets,
-            words=_words(text, encoded),
-            layers=self.model.model.layers,
-            keep=np.asarray(found.keep)[:, row, : len(encoded.tokens)],
+            parts=tuple(encoded.parts.tolist()),
+            words=words_of(text, encoded),
+            layers=self.model.network.layers,
+            keep=np.asarray(replies.keep)[:, row, : len(encoded.tokens)],
             labels=self.model.labels,
-            probabilities=np.asarray(found.probabilities)[row],
+            outputs=outputs,
+            answer=self.model.head.answer(self.model.labels, outputs),
+            problem_type=self.model.head.problem_type,
             gate=self.config.gate,
         )
 
 
-def _find(game: Game, model_params: Any, probe_params: Any, inputs: TextInputs) -> Found:
-    clean = clean_pass(game, model_params, inputs)
-    keep = jnp.exp(log_keep_everywhere(game, probe_params, clean))
-    return Found(jax.nn.softmax(clean.logits), keep)
+def _reply(game: Game, model_params: Any, probe_params: Any, inputs: TextInputs) -> Replies:
+    logits, keep = keep_probabilities(game, model_params, probe_params, inputs)
+    return Replies(game.model.family.outputs(logits), keep)
 
 
-def _words(text: str, encoded: Encoded) -> tuple[Word, ...]:
-    """The tokenizer's words, each from its first piece to its last."""
-    places: dict[int, list[int]] = {}
-    for token, word in enumerate(encoded.words):
-        if word >= 0:
-            places.setdefault(int(word), []).append(token)
-    words = []
-    for tokens in places.values():
-        first, last = encoded.offsets[tokens[0]], encoded.offsets[tokens[-1]]
-        if first is not None and last is not None:
-            words.append(Word(text[first[0] : last[1]], first[0], last[1], tokens[0], tokens[-1]))
-    return tuple(words)
-
-
-def _probe_shapes(game: Game, model: Checkpoint) -> Any:
-    """What the parameters of a probe for this model look like; its states are all of one width."""
-    layers, width = len(model.model.layers), model.config.width
-    state = jnp.zeros((1, 1, width))
-    one = jax.eval_shape(
-        lambda: probes.init(jax.random.key(0), game.probe, (state,), [state[0, 0]])
-    )
-    gate, baselines = jax.tree.map(np.shape, one["gates"][0]), game.probe.baselines(layers)
-    return {"gates": [gate] * layers, "baselines": [(width,)] * baselines}
+def _probe_shapes(game: Game, model: Classifier) -> Any:
+    """What the parameters of a probe for this model look like."""
+    states = tuple(jnp.zeros((1, 1, width)) for width in setup.state_widths(model))
+    baselines = [state[0, 0] for state in states[: game.probe.baselines(len(states))]]
+    probe = jax.eval_shape(lambda: probes.init(jax.random.key(0), game.probe, states, baselines))
+    return jax.tree.map(np.shape, probe)

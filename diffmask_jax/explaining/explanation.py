@@ -9,48 +9,71 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from diffmask_jax.data.texts import Text
+from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.gates import GATES
+from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.render import html, png
 from diffmask_jax.render.heatmap import Heatmap, make_heatmap
 from diffmask_jax.runtime.files import write_atomically
 
 
 class Word(NamedTuple):
-    """A word of the text, text[start:end], made of the tokens first … last."""
+    """A word of the text number `part`, text[start:end], made of the tokens first … last."""
 
     text: str
     start: int
     end: int
     first: int
     last: int
+    part: int = 0
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
     """Keep probabilities of every token at every layer, and the prediction they belong to.
 
+    texts: the text, or both texts of a pair
     keep: P(z ≠ 0), (layers, tokens); the last row has seen the whole network
     layers: the name of each row, W (word embeddings), E (embedding layer), 1, 2, … (blocks)
-    tokens: word pieces with [CLS] and [SEP]; offsets: their (start, end) in the text, or None
+    tokens: word pieces as the vocabulary spells them, special ones such as [CLS] included
+    shown: the same as people write them, ## before what continues a word
+    offsets: the (start, end) of each in its text, or None; parts: which text that is, or -1
     words: the words with their place in the text
-    labels, probabilities: the classes and what the model gives them
+    labels, outputs: the classes and the probability of each; or a regression's values
+    answer: what the model says; problem_type: what its outputs mean, as transformers calls it
     gate: "input" (what of the input can go, given the layers so far) or "hidden" (which states)
     """
 
-    text: str
+    texts: tuple[str, ...]
     tokens: tuple[str, ...]
+    shown: tuple[str, ...]
     offsets: tuple[tuple[int, int] | None, ...]
+    parts: tuple[int, ...]
     words: tuple[Word, ...]
     layers: tuple[str, ...]
     keep: Float[np.ndarray, "L T"]
     labels: tuple[str, ...]
-    probabilities: Float[np.ndarray, " C"]
+    outputs: Float[np.ndarray, " C"]
+    answer: Answer
+    problem_type: str
     gate: str
 
     @property
-    def prediction(self) -> str:
-        """The most probable label."""
-        return self.labels[int(np.argmax(self.probabilities))]
+    def text(self) -> str:
+        """The text, or the first of a pair."""
+        return self.texts[0]
+
+    @property
+    def prediction(self) -> str | tuple[str, ...] | float | tuple[float, ...]:
+        """The most probable class, all labels that are set, or a regression's value."""
+        return self.answer.decision
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, " C"] | None:
+        """The probability of every class or label; None for a regression."""
+        return None if self.problem_type == REGRESSION.problem_type else self.outputs
 
     @property
     def word_keep(self) -> Float[np.ndarray, "L W"]:
@@ -60,26 +83,30 @@ class Explanation:
 
     def heatmap(self) -> Heatmap:
         """Itself as what the renderings draw."""
-        what = "input tokens" if self.gate == "input" else "hidden states"
-        sure = float(np.max(self.probabilities))
         return make_heatmap(
-            title=f"“{self.prediction}” with probability {sure:.2f}",
-            caption=f"which {what} the prediction needs",
-            tokens=self.tokens,
+            title=self.answer.line,
+            caption=f"which {GATES[self.gate].masks} the prediction needs",
+            tokens=self.shown,
             rows=self.layers,
             values=self.keep,
+            parts=self.parts,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Itself as JSON types; one line of a .jsonl file."""
+        pair = {"pair": self.texts[1]} if len(self.texts) > 1 else {}
+        what = "outputs" if self.probabilities is None else "probabilities"
         return {
             "text": self.text,
+            **pair,
             "prediction": self.prediction,
-            "probabilities": dict(zip(self.labels, _rounded(self.probabilities), strict=True)),
+            what: dict(zip(self.labels, _rounded(self.outputs), strict=True)),
             "gate": self.gate,
             "layers": list(self.layers),
             "tokens": list(self.tokens),
+            "shown": list(self.shown),
             "offsets": list(self.offsets),
+            "parts": list(self.parts),
             "words": [word._asdict() for word in self.words],
             "keep": [_rounded(row) for row in self.keep],
         }
@@ -93,7 +120,7 @@ class Explanation:
         if ending == ".json":
             write_atomically(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
         elif ending == ".html":
-            write_atomically(path, html.page([self.heatmap()], self.text))
+            write_atomically(path, html.page([self.heatmap()], " / ".join(self.texts)))
         elif ending == ".png":
             png.write_png(self.heatmap(), path)
         else:
@@ -106,6 +133,23 @@ class Explanation:
         words = zip(self.words, self.word_keep[-1], strict=True)
         kept = ", ".join(f"{word.text} {keep:.2f}" for word, keep in words)
         return f"Explanation({self.prediction!r}, kept at the last layer: {kept})"
+
+
+def words_of(text: Text, encoded: Encoded) -> tuple[Word, ...]:
+    """The tokenizer's words, each from its first piece to its last."""
+    texts = (text,) if isinstance(text, str) else text
+    places: dict[int, list[int]] = {}
+    for token, word in enumerate(encoded.words):
+        if word >= 0:
+            places.setdefault(int(word), []).append(token)
+    words = []
+    for tokens in places.values():
+        first, last = encoded.offsets[tokens[0]], encoded.offsets[tokens[-1]]
+        if first is not None and last is not None:
+            part = int(encoded.parts[tokens[0]])
+            spelt = texts[part][first[0] : last[1]]
+            words.append(Word(spelt, first[0], last[1], tokens[0], tokens[-1], part))
+    return tuple(words)
 
 
 def _rounded(values: np.ndarray) -> list[float]:

@@ -11,33 +11,42 @@ from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.render import html, terminal
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.tasks.task import Examples
 
 
-def explain_all(explainer: Explainer, texts: Sequence[str], truncate: bool) -> list[Explanation]:
+def explain_all(explainer: Explainer, examples: Examples, truncate: bool) -> list[Explanation]:
     """Explanations in the order of the texts, with a progress bar if someone is watching."""
-    encoded = explainer.encode(texts, truncate)
-    found: dict[int, Explanation] = {}
+    texts = examples.texts
+    encoded = explainer.model.encode(texts, truncate)
+    explanations: dict[int, Explanation] = {}
     with tqdm(total=len(texts), desc="explain", unit="text", disable=None) as bar:
         for index, explanation in explainer.stream(texts, encoded):
-            found[index] = explanation
+            explanations[index] = explanation
             bar.update()
-    return [found[index] for index in range(len(texts))]
+    return [explanations[index] for index in range(len(texts))]
 
 
 def write_files(
     explanations: Sequence[Explanation],
+    rows: Sequence[str],
     png: Path | None,
     html_page: Path | None,
     jsonl: Path | None,
 ) -> None:
-    """Write whichever files were asked for. Raises: UserError if one cannot be written."""
+    """Write whichever files were asked for. Raises: UserError if one cannot be written.
+
+    rows: what each text is called in its file; every line of JSON begins with it.
+    """
     if png:
         explanations[0].save(png)
     if html_page:
         heatmaps = [explanation.heatmap() for explanation in explanations]
         write_atomically(html_page, html.page(heatmaps, "What the prediction needs"))
     if jsonl:
-        lines = (json.dumps(e.to_dict(), ensure_ascii=False) for e in explanations)
+        lines = (
+            json.dumps({"row": row} | explanation.to_dict(), ensure_ascii=False)
+            for row, explanation in zip(rows, explanations, strict=True)
+        )
         write_atomically(jsonl, "".join(line + "\n" for line in lines))
 
 

@@ -1,35 +1,45 @@
 """How far a masked prediction is from the original one, per family of output distributions.
 
 Divergences are D_KL[original ‖ masked] in nats, one number an example (paper, eq. 2). A `Family`
-says what else is needed of an output: the predicted class, and the score that attributions explain.
+says what else is needed of a network's logits, which may be any pytree of arrays (B, …).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax.nn import log_softmax, sigmoid, softmax, softplus
 from jaxtyping import Array, Bool, Float, Int
 
+Logits = Any
+"""What a network says of a batch: a pytree of arrays, each with the batch as its first axis."""
+
+Prediction = Any
+"""What is decided from logits: a pytree of arrays, each with the batch as its first axis."""
+
 
 class Family(NamedTuple):
-    """A family of output distributions, parameterised by the model's logits.
+    """A family of output distributions, parameterised by a network's logits.
 
     divergence: (original logits, masked logits) -> (B,) nats
-    prediction: logits -> (B,) predicted class
-    score: (logits, prediction) -> (B,) logit of that class
-    surprisal: (logits, prediction) -> (B,) −log probability of that class, in nats
+    prediction: logits -> what is decided, (B, …)
+    agreement: (prediction, prediction) -> (B,) in [0, 1]: 1 where two decisions are the same
+    score: (logits, prediction) -> (B,), what attributions explain: how strongly it is decided so
+    surprisal: (logits, prediction) -> (B,) −log probability of what is decided, in nats
+    outputs: logits -> (B, C), what people are shown: probabilities, or a regression's values
     """
 
-    divergence: Callable[[Array, Array], Array]
-    prediction: Callable[[Array], Array]
-    score: Callable[[Array, Array], Array]
-    surprisal: Callable[[Array, Array], Array]
+    divergence: Callable[[Logits, Logits], Array]
+    prediction: Callable[[Logits], Prediction]
+    agreement: Callable[[Prediction, Prediction], Array]
+    score: Callable[[Logits, Prediction], Array]
+    surprisal: Callable[[Logits, Prediction], Array]
+    outputs: Callable[[Logits], Array]
 
 
 def bernoulli_divergence(
-    original: Float[Array, " B"], masked: Float[Array, " B"]
-) -> Float[Array, " B"]:
+    original: Float[Array, "*b"], masked: Float[Array, "*b"]
+) -> Float[Array, "*b"]:
     """KL(Bern(σ(a)) ‖ Bern(σ(b))) = σ(a)·(a−b) + softplus(b) − softplus(a), in nats."""
     return sigmoid(original) * (original - masked) + softplus(masked) - softplus(original)
 
@@ -51,19 +61,20 @@ def span_divergence(
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=(1, 2))
 
 
-def _bernoulli_prediction(logits: Float[Array, " B"]) -> Int[Array, " B"]:
+def same(a: Int[Array, "B ..."], b: Int[Array, "B ..."]) -> Float[Array, " B"]:
+    """1 for an example that is decided alike in every part, else 0."""
+    return jnp.all((a == b).reshape(a.shape[0], -1), axis=-1).astype(jnp.float32)
+
+
+def _bernoulli_prediction(logits: Float[Array, "*b"]) -> Int[Array, "*b"]:
     return (logits > 0).astype(jnp.int32)
 
 
-def _bernoulli_score(
-    logits: Float[Array, " B"], prediction: Int[Array, " B"]
-) -> Float[Array, " B"]:
+def _bernoulli_score(logits: Float[Array, "*b"], prediction: Int[Array, "*b"]) -> Array:
     return jnp.where(prediction == 1, logits, -logits)
 
 
-def _bernoulli_surprisal(
-    logits: Float[Array, " B"], prediction: Int[Array, " B"]
-) -> Float[Array, " B"]:
+def _bernoulli_surprisal(logits: Float[Array, "*b"], prediction: Int[Array, "*b"]) -> Array:
     return softplus(-_bernoulli_score(logits, prediction))
 
 
@@ -84,8 +95,44 @@ def _categorical_surprisal(
 
 
 BERNOULLI = Family(
-    bernoulli_divergence, _bernoulli_prediction, _bernoulli_score, _bernoulli_surprisal
+    divergence=bernoulli_divergence,
+    prediction=_bernoulli_prediction,
+    agreement=same,
+    score=_bernoulli_score,
+    surprisal=_bernoulli_surprisal,
+    outputs=lambda logits: sigmoid(logits)[:, None],
 )
+"""One yes or no: logits (B,), the log-odds of yes."""
+
 CATEGORICAL = Family(
-    categorical_divergence, _categorical_prediction, _categorical_score, _categorical_surprisal
+    divergence=categorical_divergence,
+    prediction=_categorical_prediction,
+    agreement=same,
+    score=_categorical_score,
+    surprisal=_categorical_surprisal,
+    outputs=softmax,
 )
+"""One of C classes: logits (B, C)."""
+
+def gaussian(variance: float) -> Family:
+    """C real numbers, each the mean of a Gaussian of one variance s²: outputs (B, C) as they are.
+
+    D = Σ_c (y_c − ŷ_c)²/2s² nats; two predictions agree where all lie within s/2 of one another.
+    With s² the variance of a network's outputs over a data set, margins mean the same for any
+    scale. The score is Σ_c y_c; the surprisal is D, −log density up to a constant.
+    """
+
+    def squares(a: Float[Array, "B C"], b: Float[Array, "B C"]) -> Float[Array, " B"]:
+        return jnp.sum((a - b) ** 2, axis=-1) / (2 * variance)
+
+    def agreement(a: Float[Array, "B C"], b: Float[Array, "B C"]) -> Float[Array, " B"]:
+        return jnp.all((a - b) ** 2 <= variance / 4, axis=-1).astype(jnp.float32)
+
+    return Family(
+        divergence=squares,
+        prediction=lambda outputs: outputs,
+        agreement=agreement,
+        score=lambda outputs, prediction: jnp.sum(outputs, axis=-1),
+        surprisal=squares,
+        outputs=lambda outputs: outputs,
+    )

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 from jaxtyping import Array, Bool, Float, Int
 
+from diffmask_jax.game.divergences import Family, Logits
+
 Params = Any
 """A model's parameters, a pytree of arrays whose structure only that model knows."""
 
@@ -31,12 +33,18 @@ class Model(NamedTuple):
         states: `(params, inputs) -> (logits, states)`, one clean pass that gives both.
         logits_from: `(params, inputs, state, layer) -> logits`, the pass resumed from `state`
             put in place of state `layer`. An int `layer` leaves the network below it out of the
-            program; a traced one, allowed where the states have equal shape, skips it at run time.
+            program; a traced one skips it at run time. Where states differ in width, the state
+            put in place of a traced one is as wide as the widest, and what is too much is ignored.
         layers: the plot label of every state, ("W", "E", "1", …) for BERT; L is their number.
+        family: what its logits mean.
+        attention: `(params, inputs, states) -> (B, H, T, T) a block`, the attention weights of
+            every block, rows being queries; None where there is no attention.
 
     What stands at a position that is not valid never changes a logit.
     """
 
-    states: Callable[[Params, Any], tuple[Float[Array, "B C"], States]]
-    logits_from: Callable[[Params, Any, Float[Array, "B T D"], Layer], Float[Array, "B C"]]
+    states: Callable[[Params, Any], tuple[Logits, States]]
+    logits_from: Callable[[Params, Any, Float[Array, "B T D"], Layer], Logits]
     layers: tuple[str, ...]
+    family: Family
+    attention: Callable[[Params, Any, States], tuple[Array, ...]] | None = None

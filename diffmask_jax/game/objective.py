@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffmask_jax.game import probes
-from diffmask_jax.game.divergences import Family
+from diffmask_jax.game.divergences import Logits
 from diffmask_jax.game.lagrangian import lagrangian
 from diffmask_jax.game.masking import mask_state, mean_over_valid
 from diffmask_jax.game.model import Model, States
@@ -22,7 +22,7 @@ class Clean(NamedTuple):
     """A batch and what the frozen model makes of it unmasked."""
 
     inputs: Any
-    logits: Array
+    logits: Logits
     states: States
 
 
@@ -35,7 +35,6 @@ class Game(NamedTuple):
 
     model: Model
     probe: Probe
-    family: Family
     margin: float
     sparsity: Callable[[Array, Array], Array]
 
@@ -75,9 +74,17 @@ def log_keep_everywhere(game: Game, probe_params: Any, clean: Clean) -> Float[Ar
     return jnp.stack(probes.log_keep_probabilities(game.probe, votes))
 
 
+def keep_probabilities(
+    game: Game, model_params: Any, probe_params: Any, inputs: Any
+) -> tuple[Logits, Float[Array, "L B T"]]:
+    """The model's logits, and P(z ≠ 0) of every layer's gate: a probe's answer for a batch."""
+    clean = clean_pass(game, model_params, inputs)
+    return clean.logits, jnp.exp(log_keep_everywhere(game, probe_params, clean))
+
+
 def masked_logits(
     game: Game, model_params: Any, probe_params: Any, clean: Clean, gate: Array, layer: Layers
-) -> Array:
+) -> Logits:
     """The model's output with the gated state in place of the original one."""
     target = game.probe.target(layer)
     state = probes.at_layer(clean.states, target)
@@ -109,16 +116,17 @@ def objective(
     log_keep = probes.at_layer(probes.log_keep_probabilities(game.probe, votes), layer)
     logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
 
-    divergence = game.family.divergence(clean.logits, logits)
+    family = game.model.family
+    divergence = family.divergence(clean.logits, logits)
     sparsity = game.sparsity(log_keep, valid)
     multiplier = multipliers[jnp.asarray(layer)]
     loss = jnp.mean(lagrangian(sparsity, divergence - game.margin, multiplier))
-    same = game.family.prediction(logits) == game.family.prediction(clean.logits)
+    agreement = family.agreement(family.prediction(clean.logits), family.prediction(logits))
     diagnostics = Diagnostics(
         loss=loss,
         divergence=jnp.mean(divergence),
         masked=jnp.mean(mean_over_valid((gate == 0).astype(jnp.float32), valid)),
-        agreement=jnp.mean(same),
+        agreement=jnp.mean(agreement),
         multiplier=jnp.mean(multiplier),
     )
     return loss, jax.lax.stop_gradient(diagnostics)

@@ -19,7 +19,8 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
-from diffmask_jax.game import hard_concrete
+from diffmask_jax.game import gates, hard_concrete
+from diffmask_jax.game.gates import Gate
 from diffmask_jax.game.model import States
 
 Votes = tuple[Float[Array, "*B T"], ...]
@@ -84,27 +85,34 @@ def _weight_normalised(
 class Probe(NamedTuple):
     """What sets the two probes apart; everything else treats them alike.
 
+    gate: what it gates, in words
     features: (states, k) -> arrays (B, T, _), what the k-th gate network reads
     combine: per-layer votes, and an associative operation -> per-layer gates
     target: layer -> the state that its gate multiplies
     baselines: number of states -> number of baselines
+    start: (() -> the embedding that stands for no word, () -> the mean of each state) -> the
+        baselines that training starts from
     hidden: width of the gate networks' hidden layer
     """
 
+    gate: Gate
     features: Callable[[States, int], tuple[Array, ...]]
     combine: Callable[[PerLayer, Callable[[Array, Array], Array]], PerLayer]
     target: Callable[[Any], Any]
     baselines: Callable[[int], int]
+    start: Callable[[Callable[[], Array], Callable[[], Sequence[Array]]], list[Array]]
     hidden: int
 
 
 def input_probe(hidden: int) -> Probe:
     """The probe that gates the input, conditioned on the states up to a layer."""
     return Probe(
+        gate=gates.INPUT,
         features=lambda states, k: (states[0], states[k]),
         combine=lambda votes, operation: tuple(itertools.accumulate(votes, operation)),
         target=lambda layer: 0,
         baselines=lambda layers: 1,
+        start=lambda no_word, means: [no_word()],
         hidden=hidden,
     )
 
@@ -112,12 +120,18 @@ def input_probe(hidden: int) -> Probe:
 def hidden_probe(hidden: int) -> Probe:
     """The probe that gates each hidden state, conditioned on that state alone."""
     return Probe(
+        gate=gates.HIDDEN,
         features=lambda states, k: (states[k],),
         combine=lambda votes, operation: tuple(votes),
         target=lambda layer: layer,
         baselines=lambda layers: layers,
+        start=lambda no_word, means: list(means()),
         hidden=hidden,
     )
+
+
+PROBES = {gates.INPUT.name: input_probe, gates.HIDDEN.name: hidden_probe}
+"""The probe of each kind of gate: width of the gate networks' hidden layer -> probe."""
 
 
 def init(
@@ -164,8 +178,23 @@ def log_keep_probabilities(probe: Probe, votes: Votes) -> Votes:
 
 
 def at_layer(per_layer: PerLayer, layer: int | Int[Array, ""] | Int[Array, " B"]) -> Array:
-    """The entry of one layer: by an int, by a traced scalar, or by one layer an example."""
+    """The entry of one layer: by an int, by a traced scalar, or by one layer an example.
+
+    Entries of different width are as wide as the widest where the layer is traced, zeros behind.
+    """
     if isinstance(layer, int):
         return per_layer[layer]
-    stacked = jnp.stack(per_layer)
+    stacked = jnp.stack(equally_wide(per_layer))
     return stacked[layer] if layer.ndim == 0 else stacked[layer, jnp.arange(layer.shape[0])]
+
+
+def equally_wide(arrays: PerLayer) -> PerLayer:
+    """Arrays (…, D₁), (…, D₂), … as wide as the widest, with zeros behind the narrower ones."""
+    widest = max(array.shape[-1] for array in arrays)
+    return tuple(widened(array, widest) for array in arrays)
+
+
+def widened(array: Float[Array, "*b D"], width: int) -> Float[Array, "*b _"]:
+    """An array of a width, with zeros behind what it has."""
+    lacking = width - array.shape[-1]
+    return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, lacking)]) if lacking else array

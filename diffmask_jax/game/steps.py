@@ -92,17 +92,20 @@ def step(
     layer = draw_layer(layer_key, here * jax.lax.axis_size(axes))
     gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
 
-    def found_on(part: Any) -> Any:
+    def gradient_on(part: Any) -> Any:
         batch, rows = part
         return gradient(
-            state.probe.fast, state.multipliers.fast,
+            state.probe.fast,
+            state.multipliers.fast,
             jax.vmap(jax.random.fold_in, (None, 0))(gate_key, rows),
             layer if isinstance(layer, int) or layer.ndim == 0 else layer[rows],
-            game=game, model_params=model_params, clean=fetch(batch),
-        )  # fmt: skip
+            game=game,
+            model_params=model_params,
+            clean=fetch(batch),
+        )
 
-    found = jax.lax.pmean(_mean_over_parts(found_on, (batch, rows), parts), axes)
-    (for_probe, for_multipliers), diagnostics = found
+    gradients = jax.lax.pmean(_mean_over_parts(gradient_on, (batch, rows), parts), axes)
+    (for_probe, for_multipliers), diagnostics = gradients
     descent, primal = optimizers.primal(rates).update(for_probe, state.primal, state.probe)
     ascent, dual = optimizers.dual(rates).update(for_multipliers, state.dual, state.multipliers)
     return TrainState(

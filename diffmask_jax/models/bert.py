@@ -1,121 +1,160 @@
-"""BERT with a classification head as a `Model` in evaluation mode.
+"""BERT (Devlin et al. 2019): `model_type: bert`."""
 
-State 0 is the word-embedding look-up, state 1 the embedding layer's output, the others the outputs
-of the blocks. Plain functions chain the linen modules of `bert_parts`, because `jax.lax.cond`,
-which skips blocks at run time, cannot hold bound modules.
-"""
-
-import functools
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float
 
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.model import Layer, Model, Params, States
-from diffmask_jax.models.bert_config import BertConfig
-from diffmask_jax.models.bert_parts import (
-    READ,
-    Block,
-    Embeddings,
-    Head,
-    padding_bias,
-    word_embedding,
-)
+from diffmask_jax.models.architecture import of_parts
+from diffmask_jax.models.block import Block
+from diffmask_jax.models.config import NO_DROPOUT, USUAL_DROPOUT, Dropout, EncoderConfig
+from diffmask_jax.models.huggingface.description import Description, rate, size
+from diffmask_jax.models.huggingface.weights import Name, namer
+from diffmask_jax.models.layers import drop, embedding, linear, norm, padding_bias
+from diffmask_jax.models.transformer import Parts
+
+# Our name of a size -> its key in config.json.
+SIZES = {
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+    "segments": "type_vocab_size",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "blocks": "num_hidden_layers",
+    "intermediate": "intermediate_size",
+}
+
+# Parameter of ours -> module of PyTorch.
+IN_EMBEDDINGS = {
+    "word": "embeddings.word_embeddings",
+    "embeddings/position": "embeddings.position_embeddings",
+    "embeddings/segment": "embeddings.token_type_embeddings",
+    "embeddings/norm": "embeddings.LayerNorm",
+}
+IN_BLOCK = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "mix": "attention.output.dense",
+    "mix_norm": "attention.output.LayerNorm",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "down_norm": "output.LayerNorm",
+}
 
 
-def init(key: Key[Array, ""], config: BertConfig) -> Params:
-    """Random float32 parameters: {"word", "embeddings", "blocks": one per block, "head"}."""
-    word_key, embeddings_key, head_key, *block_keys = jax.random.split(key, 3 + config.blocks)
-    token, state = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1, config.width))
-    block, bias = Block(config, jnp.float32), jnp.zeros((1, 1, 1, 1))
+class Embeddings(nn.Module):
+    """State 0 -> state 1: the position and segment embeddings are added and the sum normalised.
+
+    Without segments if `config.segments` is 0; of the width of the words, whatever the blocks'.
+    """
+
+    config: EncoderConfig
+    dtype: DTypeLike
+    dropout: Dropout = NO_DROPOUT
+
+    @nn.compact
+    def __call__(self, words: Float[Array, "B T D"], inputs: TextInputs) -> Float[Array, "B T D"]:
+        config = self.config
+        x, places = words, jnp.arange(words.shape[1])
+        if config.segments:
+            x = x + embedding(config.segments, config.word_width, "segment")(inputs.segments)
+        x = x + embedding(config.positions, config.word_width, "position")(places)
+        return drop(self.dropout.hidden)(norm(config.epsilon, self.dtype, "norm")(x))
+
+
+class Pooled(nn.Module):
+    """The last state of the first token, [CLS] -> logits, always float32; it reads no other.
+
+    classifier(activation(pooler(h))): BERT's head, and that of those who took it over.
+
+    twice: whether training drops values of h too, and not only of what the classifier reads.
+    """
+
+    config: EncoderConfig
+    dtype: DTypeLike
+    dropout: Dropout = NO_DROPOUT
+    activation: Callable[[Array], Array] = jnp.tanh
+    twice: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B R D"], valid: Bool[Array, "B T"]) -> Float[Array, "B C"]:
+        first = drop(self.dropout.classifier)(x[:, 0]) if self.twice else x[:, 0]
+        pooled = self.activation(linear(self.config.width, self.dtype, "pooler")(first))
+        pooled = drop(self.dropout.classifier)(pooled)
+        return linear(self.config.classes, jnp.float32, "classifier")(pooled)
+
+
+def parts(config: EncoderConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
+    """BERT as linen modules."""
+    return Parts(
+        word=embedding(config.vocabulary, config.width),
+        embeddings=Embeddings(config, dtype, dropout),
+        blocks=(Block(config, dtype, dropout),) * config.blocks,
+        head=Pooled(config, dtype, dropout),
+        reads=1,
+        context=lambda params, inputs: padding_bias(inputs.valid),
+    )
+
+
+def read_config(folder: Path, description: Description, classes: int) -> EncoderConfig:
+    """The sizes in a BERT's config.json. Raises: UserError if it is of a kind we cannot run."""
+    check_kind(description)
+    return EncoderConfig(
+        **{ours: size(folder, description, theirs) for ours, theirs in SIZES.items()},
+        classes=classes,
+        activation=description.get("hidden_act", "gelu"),
+        epsilon=rate(folder, description, "layer_norm_eps", 1e-12),
+        dropout=read_dropout(folder, description),
+    )
+
+
+def check_kind(description: Description) -> None:
+    """Raises: UserError if it is a decoder, or its positions are relative to each other."""
+    position = description.get("position_embedding_type", "absolute")
+    if position != "absolute":
+        raise UserError(f"position_embedding_type {position!r} is not supported, only 'absolute'")
+    if description.get("is_decoder"):
+        raise UserError("a decoder (is_decoder in config.json) is not supported, only an encoder")
+
+
+def read_dropout(folder: Path, description: Description) -> Dropout:
+    """The dropout rates in config.json, as BERT calls them. Raises: UserError if not numbers."""
+    hidden = rate(folder, description, "hidden_dropout_prob", USUAL_DROPOUT.hidden)
+    attention = rate(folder, description, "attention_probs_dropout_prob", USUAL_DROPOUT.attention)
+    return Dropout(hidden, attention, rate(folder, description, "classifier_dropout", hidden))
+
+
+def describe(config: EncoderConfig) -> Description:
+    """The inverse of `read_config`."""
     return {
-        "word": word_embedding(config).init(word_key, token)["params"],
-        "embeddings": Embeddings(config, jnp.float32).init(embeddings_key, state, token)["params"],
-        "blocks": tuple(block.init(block_key, state, bias)["params"] for block_key in block_keys),
-        "head": Head(config, jnp.float32).init(head_key, state)["params"],
+        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        "hidden_act": config.activation,
+        "layer_norm_eps": config.epsilon,
+        "hidden_dropout_prob": config.dropout.hidden,
+        "attention_probs_dropout_prob": config.dropout.attention,
+        "classifier_dropout": config.dropout.classifier,
     }
 
 
-def bert_classifier(
-    config: BertConfig, dtype: DTypeLike = jnp.float32, remat: bool = False
-) -> Model:
-    """BERT as the pair of functions `Model` asks for, over `TextInputs` and parameters of `init`.
-
-    It computes and keeps its states in `dtype`; parameters and logits stay float32. Positions
-    count from the left, so padding belongs on the right.
-
-    remat: a backward pass finds the blocks' inputs alone in memory and computes the rest again, a
-    third more time; otherwise it finds their matrix products and computes what is cheap.
-
-    Raises: UserError, when called, if a text is longer than the model has positions.
-    """
-    products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-    sparing = functools.partial(jax.checkpoint, policy=None if remat else products)
-
-    def upwards(params: Params, inputs: TextInputs) -> list[Callable[..., Array]]:
-        """The functions that take each state to the one above it, state 0 first."""
-        check_length(inputs.valid.shape[1], config)
-        embed = _function(Embeddings(config, dtype), params["embeddings"])
-        blocks = [_function(Block(config, dtype), block) for block in params["blocks"]]
-        bias = padding_bias(inputs.valid)
-        return [
-            functools.partial(embed, segments=inputs.segments),
-            *(functools.partial(block, bias=bias) for block in blocks),
-        ]
-
-    def classify(params: Params, last: Float[Array, "B R D"]) -> Float[Array, "B C"]:
-        return _function(Head(config, dtype), params["head"])(last)
-
-    def states(params: Params, inputs: TextInputs) -> tuple[Float[Array, "B C"], States]:
-        words = _function(word_embedding(config), params["word"])(inputs.tokens)
-        found = [words.astype(dtype)]
-        for step in upwards(params, inputs):
-            found.append(step(found[-1]))
-        return classify(params, found[-1]), tuple(found)
-
-    def logits_from(
-        params: Params, inputs: TextInputs, state: Float[Array, "B T D"], layer: Layer
-    ) -> Float[Array, "B C"]:
-        *most, last = upwards(params, inputs)
-        state = state.astype(dtype)
-        for below, step in enumerate(most):
-            state = stepped(step, state, layer, below, None)
-        # Nobody but the head reads the last state, and it reads no other positions.
-        state = stepped(functools.partial(last, positions=READ), state, layer, len(most), READ)
-        return classify(params, state)
-
-    def stepped(
-        step: Callable[[Array], Array],
-        state: Array,
-        layer: Layer,
-        below: int,
-        positions: int | None,
-    ) -> Array:
-        """One step up from state `below` if `layer` lies no higher, else its first positions."""
-        if isinstance(layer, jax.Array):
-            return jax.lax.cond(
-                layer <= below, sparing(step), lambda same: same[:, :positions], state
-            )
-        return sparing(step)(state) if layer <= below else state[:, :positions]
-
-    numbers = (str(number) for number in range(1, config.blocks + 1))
-    return Model(states, logits_from, layers=("W", "E", *numbers))
+def name(config: EncoderConfig) -> Name:
+    """blocks/0/query/kernel -> bert.encoder.layer.0.attention.self.query.weight"""
+    outside = {"head/pooler": "bert.pooler.dense", "head/classifier": "classifier"}
+    embeddings = {ours: f"bert.{theirs}" for ours, theirs in IN_EMBEDDINGS.items()}
+    return namer(embeddings | outside, "bert.encoder.layer.{}.", IN_BLOCK)
 
 
-def _function(module: nn.Module, params: Params) -> Callable[..., Any]:
-    return functools.partial(module.apply, {"params": params})
-
-
-def check_length(length: int, config: BertConfig) -> None:
-    """Raises: UserError if a text of so many word pieces is more than the model can read."""
-    if length > config.positions:
-        raise UserError(
-            f"a text of {length} word pieces is too long: the model has {config.positions} "
-            "positions; shorten it"
-        )
+BERT = of_parts(
+    parts,
+    model_type="bert",
+    class_name="BertForSequenceClassification",
+    read_config=read_config,
+    describe=describe,
+    name=name,
+    base="bert.",
+)

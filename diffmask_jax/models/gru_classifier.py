@@ -1,24 +1,56 @@
 """The paper's recurrent classifier of SST: frozen BERT word embeddings, a GRU, a linear layer.
 
 It has one state, the embedded word pieces. The GRU is as wide as they are, and its own last state
-is what the linear layer reads.
+is what the linear layer reads. `model_type: diffmask_gru`; its tensors are named and laid out as
+those of torch's Embedding, GRU and Linear.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key
 
 from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import Family
 from diffmask_jax.game.model import Layer, Model, Params, States
-from diffmask_jax.models.bert_config import check_rates
-from diffmask_jax.models.classifier_training import TrainingLogits
+from diffmask_jax.models.architecture import Architecture, Classifier
+from diffmask_jax.models.config import check_rates
 from diffmask_jax.models.gru import GRU
+from diffmask_jax.models.huggingface.description import (
+    Description,
+    check_class_names,
+    rate,
+    size,
+)
+from diffmask_jax.models.huggingface.weights import Name
 from diffmask_jax.models.initializers import dense
+from diffmask_jax.models.recipe import Recipe
+from diffmask_jax.models.transformer import TrainingLogits
+
+# Our name of a size -> its key in config.json, here and in an encoder's.
+SIZES = {
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+    "width": "hidden_size",
+}
+# Parameter of ours -> tensor of torch's Embedding, GRU and Linear.
+NAMES = {
+    "word/embedding": "word.weight",
+    "gru/input_kernel": "gru.weight_ih_l0",
+    "gru/hidden_kernel": "gru.weight_hh_l0",
+    "gru/input_bias": "gru.bias_ih_l0",
+    "gru/hidden_bias": "gru.bias_hh_l0",
+    "head/kernel": "head.weight",
+    "head/bias": "head.bias",
+}
 
 
 class GruDropout(NamedTuple):
@@ -47,27 +79,37 @@ class GruConfig:
     width: int
     classes: int
     dropout: GruDropout = USUAL_DROPOUT
+    segments: int = 0  # it does not look at them
 
     def __post_init__(self) -> None:
         check_rates(self.dropout)
 
 
-def init(key: Key[Array, ""], config: GruConfig, word: Params) -> Params:
-    """{"word": those given, "gru", "head": float32 parameters as PyTorch draws them}."""
+def init(key: Key[Array, ""], config: GruConfig) -> Params:
+    """{"word": zeros, "gru", "head": float32 parameters as PyTorch draws them}."""
     gru_key, head_key = jax.random.split(key)
     state = jnp.zeros((1, 1, config.width))
     return {
-        "word": word,
+        "word": {"embedding": jnp.zeros((config.vocabulary, config.width))},
         "gru": GRU(config.width).init(gru_key, state, jnp.ones((1, 1), bool))["params"],
         "head": _head(config).init(head_key, state[:, 0])["params"],
     }
 
 
-def gru_classifier(config: GruConfig) -> Model:
+def gru_classifier(
+    config: GruConfig, family: Family, dtype: DTypeLike = jnp.float32, remat: bool = False
+) -> Model:
     """The pair of functions `Model` asks for, over `TextInputs` and parameters of `init`.
 
     A word piece's segment is not looked at.
+
+    Raises: UserError if it is asked to compute as only a transformer can, in another type than
+        float32 or with `remat`.
     """
+    if jnp.dtype(dtype) != jnp.float32 or remat:
+        raise UserError(
+            "a GRU computes in float32 and keeps little: train without --precision and --remat"
+        )
 
     def states(params: Params, inputs: TextInputs) -> tuple[Float[Array, "B C"], States]:
         words = _embed(config, params, inputs)
@@ -78,7 +120,7 @@ def gru_classifier(config: GruConfig) -> Model:
     ) -> Float[Array, "B C"]:
         return _classify(config, params, _read(config, params, state, inputs.valid))
 
-    return Model(states, logits_from, layers=("W",))
+    return Model(states, logits_from, layers=("W",), family=family)
 
 
 def training_logits(config: GruConfig) -> TrainingLogits:
@@ -124,3 +166,70 @@ def _apply(module: nn.Module, own: Params, *inputs: Any) -> Any:
 def _drop(rate: float, x: Float[Array, "B *T D"], key: Key[Array, ""]) -> Any:
     """Each value is 0 with this probability, else divided by 1 - rate; at 0 the identity."""
     return nn.Dropout(rate, deterministic=False).apply({}, x, rngs={"dropout": key})
+
+
+def read_config(folder: Path, description: Description, classes: int) -> GruConfig:
+    """The sizes in config.json. Raises: UserError if one is missing."""
+    return GruConfig(
+        **{ours: size(folder, description, theirs) for ours, theirs in SIZES.items()},
+        classes=classes,
+        dropout=GruDropout(
+            rate(folder, description, "input_dropout", USUAL_DROPOUT.input),
+            rate(folder, description, "output_dropout", USUAL_DROPOUT.output),
+        ),
+    )
+
+
+def describe(config: GruConfig) -> Description:
+    """The inverse of `read_config`."""
+    return {
+        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        "input_dropout": config.dropout.input,
+        "output_dropout": config.dropout.output,
+    }
+
+
+def name(config: GruConfig) -> Name:
+    """gru/input_kernel -> gru.weight_ih_l0"""
+    return NAMES.__getitem__
+
+
+GRU_CLASSIFIER = Architecture(
+    model_type="diffmask_gru",
+    class_name="DiffMaskGruClassifier",
+    read_config=read_config,
+    describe=describe,
+    model=gru_classifier,
+    training_logits=training_logits,
+    init=init,
+    init_head=lambda key, config: {"head": init(key, config)["head"]},
+    name=name,
+    base="word.",
+    outside=("gru.",),
+    recipe=Recipe(epochs=8, encoder_rate=1e-3, head_rate=1e-3),
+    frozen=("word",),
+)
+
+
+def fresh_gru(encoder: Classifier, labels: Sequence[str], seed: int = 0) -> Classifier:
+    """A GRU drawn from the seed, over the word embeddings and the tokenizer of an encoder.
+
+    Its head means what the encoder's does.
+
+    Raises: UserError if the labels are not enough different names.
+    """
+    check_class_names(labels, encoder.head.fewest)
+    word = encoder.params["word"]["embedding"]
+    vocabulary, width = word.shape
+    config = GruConfig(vocabulary, encoder.config.positions, width, len(labels))
+    params = init(jax.random.key(seed), config) | {"word": {"embedding": word}}
+    return Classifier(
+        network=gru_classifier(config, encoder.head.family(1.0)),
+        params=params,
+        tokenizer=encoder.tokenizer,
+        config=config,
+        labels=tuple(labels),
+        head=encoder.head,
+        architecture=GRU_CLASSIFIER,
+        path=encoder.path,
+    )

@@ -1,27 +1,140 @@
-"""The classifier that somebody names: a BERT or a GRU, as its config.json says."""
+"""The classifier that somebody names, and an encoder under a fresh head, of any architecture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from diffmask_jax.models import gru_files, hub
-from diffmask_jax.models.gru_files import load_gru
-from diffmask_jax.models.hub import Checkpoint, find_folder, load_bert
-from diffmask_jax.models.huggingface.description import read_description
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.model import Params
+from diffmask_jax.models.architecture import Architecture, Classifier, param_shapes
+from diffmask_jax.models.bert import BERT
+from diffmask_jax.models.gru_classifier import GRU_CLASSIFIER
+from diffmask_jax.models.heads import SINGLE_LABEL, Head, head_of
+from diffmask_jax.models.huggingface.description import (
+    check_class,
+    check_class_names,
+    output_names,
+    read_description,
+)
+from diffmask_jax.models.huggingface.folders import find_folder
+from diffmask_jax.models.huggingface.tokenizers import read_tokenizer_of
+from diffmask_jax.models.huggingface.weights import (
+    Weights,
+    read_weights,
+    tensor_names,
+    to_params,
+    to_weights,
+)
 
-LOADERS = {hub.MODEL_TYPE: load_bert, gru_files.MODEL_TYPE: load_gru}
+ARCHITECTURES = {
+    architecture.model_type: architecture
+    for architecture in (
+        BERT,
+        GRU_CLASSIFIER,
+    )
+}
 
 
 def load_classifier(
     name_or_path: str | Path, dtype: DTypeLike = jnp.float32, remat: bool = False
-) -> Checkpoint:
-    """The classifier in a folder or under a hub id, to compute in `dtype`.
+) -> Classifier:
+    """The sequence classifier in a Hugging Face folder or under a hub id.
 
-    remat: spare memory in backward passes, as `bert_classifier` says.
+    A folder of that name goes before the hub. Weights may be safetensors (sharded or not), Flax
+    msgpack, or, where PyTorch is installed, a .bin file; float32 parameters come out.
 
-    Raises: UserError as `load_bert` and `load_gru` do, or if it is neither.
+    dtype: what it computes in; its logits stay float32. remat: spare memory in backward passes.
+
+    Raises: UserError if the folder or the hub's copy cannot be had, lacks a file or holds a damaged
+        one, or if the model is of no architecture of ARCHITECTURES or has another head.
     """
     folder = find_folder(name_or_path)
-    kind = read_description(folder, list(LOADERS))["model_type"]
-    return LOADERS[kind](folder, dtype, remat)
+    description = read_description(folder, list(ARCHITECTURES))
+    architecture = ARCHITECTURES[description["model_type"]]
+    check_class(description, architecture.class_name)
+    labels = output_names(description)
+    head = head_of(description.get("problem_type"), len(labels))
+    config = architecture.read_config(folder, description, len(labels))
+    params = classifier_params(read_weights(folder), architecture, config)
+    return _classifier(folder, architecture, config, params, labels, head, dtype, remat)
+
+
+def load_encoder(
+    name_or_path: str | Path, labels: Sequence[str], seed: int = 0, head: Head = SINGLE_LABEL
+) -> Classifier:
+    """A pretrained encoder under a fresh head for outputs of these names, to be fine-tuned.
+
+    Found and read as by `load_classifier`, but from any model with such an encoder in it: a bare
+    one, one for pretraining, another classifier, whose own head is thrown away. What belongs to
+    the encoder, such as BERT's pooler, is kept; what is new is drawn from the seed.
+
+    Raises: UserError as `load_classifier` does, except over the checkpoint's own head; or if the
+        labels are not enough different names for the head.
+    """
+    check_class_names(labels, head.fewest)
+    folder = find_folder(name_or_path)
+    description = read_description(folder, list(ARCHITECTURES))
+    architecture = ARCHITECTURES[description["model_type"]]
+    config = architecture.read_config(folder, description, len(labels))
+    weights = with_fresh_head(read_weights(folder), architecture, config, seed)
+    params = classifier_params(weights, architecture, config)
+    return _classifier(folder, architecture, config, params, tuple(labels), head)
+
+
+def _classifier(
+    folder: Path,
+    architecture: Architecture,
+    config: object,
+    params: Params,
+    labels: tuple[str, ...],
+    head: Head,
+    dtype: DTypeLike = jnp.float32,
+    remat: bool = False,
+) -> Classifier:
+    network = architecture.model(config, head.family(1.0), dtype, remat)
+    vocabulary: int = config.vocabulary  # type: ignore[attr-defined]
+    tokenizer = read_tokenizer_of(folder, vocabulary, architecture.tokenizer)
+    return Classifier(network, params, tokenizer, config, labels, head, architecture, str(folder))
+
+
+def classifier_params(weights: Weights, architecture: Architecture, config: object) -> Params:
+    """Float32 parameters of a network; tensors that it has no use for are ignored.
+
+    Raises: UserError naming the tensor that is missing, of the wrong shape or not of floats, or
+        if there is no classification head.
+    """
+    name = architecture.name(config)
+    shapes = param_shapes(architecture, config)
+    heads = [tensor for tensor in tensor_names(shapes, name) if not belongs(architecture, tensor)]
+    if not any(tensor in weights for tensor in heads):
+        raise UserError(
+            f"the checkpoint has no classification head (no tensor {heads[-1]}): "
+            "fine-tune it on a classification task first"
+        )
+    return to_params(weights, shapes, name)
+
+
+def with_fresh_head(
+    weights: Weights, architecture: Architecture, config: object, seed: int
+) -> Weights:
+    """The encoder in a checkpoint of any kind, under a new head: normal(0, 0.02), biases 0."""
+    head = architecture.init_head(jax.random.key(seed), config)
+    return to_weights(head, architecture.name(config)) | encoder(weights, architecture)
+
+
+def encoder(weights: Weights, architecture: Architecture) -> Weights:
+    """The encoder in a checkpoint of any kind; a bare encoder's names become a classifier's."""
+    if not any(name.startswith(architecture.base) for name in weights):
+        return {
+            name if belongs(architecture, name) else architecture.base + name: tensor
+            for name, tensor in weights.items()
+        }
+    return {name: tensor for name, tensor in weights.items() if belongs(architecture, name)}
+
+
+def belongs(architecture: Architecture, tensor: str) -> bool:
+    """Whether a pretrained encoder brings along the tensor of a name."""
+    return tensor.startswith((architecture.base, *architecture.outside))

@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from diffmask_jax.game.divergences import BERNOULLI
 from diffmask_jax.game.model import Layer, Model, States
 from diffmask_jax.models.gru import GRU
 from diffmask_jax.models.initializers import dense
@@ -95,4 +96,6 @@ def _logits_from(
     return _count(params, inputs, state)
 
 
-TOY = Model(states=_states, logits_from=_logits_from, layers=("embedding", "hidden"))
+TOY = Model(
+    states=_states, logits_from=_logits_from, layers=("embedding", "hidden"), family=BERNOULLI
+)

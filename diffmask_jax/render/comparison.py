@@ -1,10 +1,12 @@
-"""What several attribution methods say of one text: the data of the paper's Figure 6."""
+"""What several attribution methods say of one text or pair: the data of the paper's Figure 6."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+from diffmask_jax.render.pair import checked_parts
 
 
 class Panel(NamedTuple):
@@ -20,12 +22,16 @@ class Panel(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Panels over the same tokens; a panel may lack some of the layers that another has."""
+    """Panels over the same tokens; a panel may lack some of the layers that another has.
+
+    parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
+    """
 
     title: str
     caption: str
     tokens: tuple[str, ...]
     panels: tuple[Panel, ...]
+    parts: tuple[int, ...]
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -40,7 +46,12 @@ class Comparison(NamedTuple):
 
 
 def make_comparison(
-    *, title: str, caption: str, tokens: Sequence[str], panels: Sequence[Panel]
+    *,
+    title: str,
+    caption: str,
+    tokens: Sequence[str],
+    panels: Sequence[Panel],
+    parts: Sequence[int] | None = None,
 ) -> Comparison:
     """A comparison whose parts are known to fit together.
 
@@ -49,15 +60,18 @@ def make_comparison(
       caption: what the model predicted, one line; may be empty.
       tokens: T tokens in reading order, a continued word piece marked by a leading `##`.
       panels: the methods; `values` may be an array of any dtype.
+      parts: the text of each token, 0 or 1, or -1 for a special one; None: there is one text.
 
     Raises:
       ValueError: there is no panel or no token; a panel's values are not (R, T), negative or not
-        finite; its rows repeat a layer, or are not among the longest panel's in the same order.
+        finite; its rows repeat a layer, or are not among the longest panel's in the same order;
+        `parts` are not T of these numbers, or the second text's tokens do not follow the first's.
     """
     if not panels or not tokens:
         raise ValueError("a comparison needs at least one panel and one token")
     checked = tuple(_checked(panel, len(tokens)) for panel in panels)
-    comparison = Comparison(title, caption, tuple(tokens), checked)
+    texts = checked_parts(parts, len(tokens))
+    comparison = Comparison(title, caption, tuple(tokens), checked, texts)
     for panel in checked:
         if panel.rows != tuple(row for row in comparison.rows if row in panel.rows):
             raise ValueError(f"{panel.name}: rows {panel.rows} do not fit {comparison.rows}")

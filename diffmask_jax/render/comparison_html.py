@@ -1,6 +1,7 @@
 """A comparison of methods as one HTML page that needs nothing else: a card a method.
 
 Tokens run down and layers across, so that a card is as narrow as a phone and words stay readable.
+Two texts are two groups of rows, each below its name.
 """
 
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from diffmask_jax.render.comparison import Comparison, Panel
-from diffmask_jax.render.html import document, legend, safe, short
+from diffmask_jax.render.markup import document, legend, safe, short
+from diffmask_jax.render.pair import is_pair, texts
+from diffmask_jax.render.pair_style import TABLE as _PAIR_STYLE
 from diffmask_jax.render.style import level
 
 
@@ -17,7 +20,8 @@ def page(comparison: Comparison) -> str:
     caption = f'<p class="caption">{safe(comparison.caption)}</p>\n' if comparison.caption else ""
     cards = "".join(_card(comparison, panel) for panel in comparison.panels)
     main = f'<div class="panels">\n{cards}</div>\n'
-    return document(comparison.title, caption + _LEGEND, main, _style(len(comparison.rows)))
+    style = _style(len(comparison.rows)) + _PAIR_STYLE * is_pair(comparison.parts)
+    return document(comparison.title, caption + _LEGEND, main, style)
 
 
 def _card(comparison: Comparison, panel: Panel) -> str:
@@ -36,14 +40,20 @@ def _table(comparison: Comparison, panel: Panel) -> Iterator[str]:
     yield '<thead><tr><th class="axis">layer'
     for row in comparison.rows:
         yield f"<th scope=col>{safe(row)}"
-    yield "</thead>\n<tbody>\n"
-    cells = zip(comparison.tokens, comparison.shares(panel).T, own.T, strict=True)
-    for token, shares, attributions in cells:
-        yield f'<tr><th scope=row title="{safe(token)}">{safe(token)}'
-        for share, attribution in zip(shares.tolist(), attributions.tolist(), strict=True):
-            yield _cell(share, attribution)
-        yield "\n"
-    yield "</tbody></table>"
+    yield "</thead>\n"
+    all_shares = comparison.shares(panel)
+    for name, run in texts(comparison.parts):
+        yield "<tbody>\n"
+        if name:
+            yield f"<tr><th scope=rowgroup colspan={len(own) + 1}><span>{name}</span>\n"
+        for at in run:
+            token = safe(comparison.tokens[at])
+            yield f'<tr><th scope=row title="{token}">{token}'
+            for share, attribution in zip(all_shares[:, at], own[:, at], strict=True):
+                yield _cell(float(share), float(attribution))
+            yield "\n"
+        yield "</tbody>"
+    yield "</table>"
 
 
 def _cell(share: float, attribution: float) -> str:

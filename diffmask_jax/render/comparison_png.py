@@ -1,10 +1,17 @@
-"""A comparison of methods as a picture: a grid of panels, tokens downwards and layers across."""
+"""A comparison of methods as a picture: a grid of panels, tokens downwards and layers across.
+
+The tokens of two texts stand apart, each text below its name.
+"""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from diffmask_jax.render.comparison import Comparison, Panel
-from diffmask_jax.render.png import QUIET, color_map, headline, plain_text, save
+from diffmask_jax.render.picture import QUIET, color_map, draw_cells, headline, plain_text, save
+from diffmask_jax.render.stretches import Stretch, end, middles, name_rows, stretches
 from diffmask_jax.render.text import display_width, shorten, visible
 
 if TYPE_CHECKING:
@@ -18,6 +25,7 @@ _LONGEST_TOKEN = 18  # characters
 _MARGIN, _GAP = 0.25, 0.3
 _LINE = 0.24
 _CELL_WIDE, _CELL_HIGH = 0.24, 0.2
+_BEFORE, _BETWEEN = 0.9, 1.3  # cells: room for the names of two texts
 _NARROWEST = 2.1  # cells of few layers are stretched: the panel's name needs a line
 _NAME, _LAYERS = 0.3, 0.42  # above and below a panel's cells
 _BAR, _BAR_WIDE, _BAR_HIGH = 0.7, 2.1, 0.12
@@ -40,7 +48,8 @@ def _draw(comparison: Comparison) -> "Figure":
     count = len(comparison.panels)
     columns, lines = min(_COLUMNS, count), -(-count // _COLUMNS)
     wide = max(_NARROWEST, _CELL_WIDE * len(comparison.rows))
-    high = _CELL_HIGH * len(tokens)
+    placed = stretches(comparison.parts, before=_BEFORE, between=_BETWEEN)
+    high = _CELL_HIGH * end(placed)
     left = _MARGIN + _CHARACTER * max(map(display_width, tokens))
     width = left + columns * (wide + _GAP) - _GAP + _MARGIN
     head = headline(comparison.title, comparison.caption, width - 2 * _MARGIN)
@@ -54,8 +63,8 @@ def _draw(comparison: Comparison) -> "Figure":
     )  # fmt: skip
     for number, panel in enumerate(comparison.panels):
         axes = figure.add_subplot(grid[divmod(number, columns)])
-        _draw_panel(axes, comparison, panel, f"({chr(ord('a') + number)})")
-        axes.set_yticks([at + 0.5 for at in range(len(tokens))])
+        _draw_panel(axes, comparison, panel, placed, f"({chr(ord('a') + number)})")
+        axes.set_yticks(middles(placed))
         named = tokens if number % columns == 0 else []
         axes.set_yticklabels(named or [""] * len(tokens), size=9, **plain_text())
         if number + columns >= count:  # nothing is below it
@@ -68,11 +77,16 @@ def _draw(comparison: Comparison) -> "Figure":
     return figure
 
 
-def _draw_panel(axes: "Axes", comparison: Comparison, panel: Panel, letter: str) -> None:
+def _draw_panel(
+    axes: "Axes", comparison: Comparison, panel: Panel, placed: Sequence[Stretch], letter: str
+) -> None:
     """Layers that the panel lacks stay white."""
     shares = comparison.shares(panel).T
-    axes.pcolormesh(shares, cmap=color_map(), vmin=0, vmax=1, edgecolors="white", linewidth=0.7)
-    axes.invert_yaxis()
+    across = np.arange(len(comparison.rows) + 1)
+    for text in placed:
+        draw_cells(axes, across, text.borders, shares[text.own], 0.7)
+    name_rows(axes, placed, _BEFORE)
+    axes.set_ylim(end(placed), 0)
     axes.set_title(f"{letter} {visible(panel.name)}", loc="left", size=10, **plain_text())
     axes.set_xticks([at + 0.5 for at in range(len(comparison.rows))])
     axes.set_xticklabels([visible(row) for row in comparison.rows], size=8, **plain_text())

@@ -6,17 +6,33 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffmask_jax.render.pair import checked_parts, texts
+
 _ROUNDING = 1e-6  # a mean of ones may leave [0, 1] by this much in float32
 
 
 class Heatmap(NamedTuple):
-    """Keep probabilities in [0, 1]; rows run from the input upwards, so the last is the top."""
+    """Keep probabilities in [0, 1]; rows run from the input upwards, so the last is the top.
+
+    parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
+    """
 
     title: str
     caption: str
     tokens: tuple[str, ...]
     rows: tuple[str, ...]
     values: Float[np.ndarray, "R T"]
+    parts: tuple[int, ...]
+
+    @property
+    def texts(self) -> list[tuple[str, "Heatmap"]]:
+        """Each text of a pair by its name, with its special tokens; one text has no name."""
+        return [(name, self._of(slice(run.start, run.stop))) for name, run in texts(self.parts)]
+
+    def _of(self, run: slice) -> "Heatmap":
+        return self._replace(
+            tokens=self.tokens[run], values=self.values[:, run], parts=self.parts[run]
+        )
 
 
 def make_heatmap(
@@ -26,6 +42,7 @@ def make_heatmap(
     tokens: Sequence[str],
     rows: Sequence[str],
     values: Array | np.ndarray,
+    parts: Sequence[int] | None = None,
 ) -> Heatmap:
     """A heat map whose parts are known to fit together.
 
@@ -35,9 +52,11 @@ def make_heatmap(
       tokens: T tokens in reading order, a continued word piece marked by a leading `##`.
       rows: R layer labels from the input upwards, such as ("W", "E", "1", ..., "12").
       values: (R, T) keep probabilities, in an array of any dtype.
+      parts: the text of each token, 0 or 1, or -1 for a special one; None: there is one text.
 
     Raises:
-      ValueError: `values` is not (R, T), has no entry, or leaves [0, 1] (NaN included).
+      ValueError: `values` is not (R, T), has no entry, or leaves [0, 1] (NaN included); `parts`
+        are not T of these numbers, or the second text's tokens do not follow the first's.
     """
     array = np.asarray(values, dtype=np.float32)
     shape = (len(rows), len(tokens))
@@ -48,4 +67,6 @@ def make_heatmap(
     low, high = float(array.min()), float(array.max())
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also false for NaN
         raise ValueError(f"keep probabilities must lie in [0, 1], not in [{low:g}, {high:g}]")
-    return Heatmap(title, caption, tuple(tokens), tuple(rows), np.clip(array, 0.0, 1.0))
+    array = np.clip(array, 0.0, 1.0)
+    texts_of = checked_parts(parts, len(tokens))
+    return Heatmap(title, caption, tuple(tokens), tuple(rows), array, texts_of)

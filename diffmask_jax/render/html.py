@@ -1,73 +1,54 @@
 """Heat maps as HTML: one page that needs nothing else, or a fragment for a notebook.
 
+A pair of texts stands as two labelled paragraphs, and as two groups of columns with a line between.
 No script, no external resource. Colour is never the only carrier of a value: every cell prints it.
 """
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from diffmask_jax.render.heatmap import Heatmap
+from diffmask_jax.render.markup import document, legend, safe, short
+from diffmask_jax.render.pair import is_pair, texts
+from diffmask_jax.render.pair_style import GRID as _PAIR_STYLE
 from diffmask_jax.render.style import level, style_sheet
-from diffmask_jax.render.text import display_width, visible, words
+from diffmask_jax.render.text import display_width, words
 
 
 def page(heatmaps: Sequence[Heatmap], title: str) -> str:
     """A standalone page: a legend, then each heat map as coloured text and as a table."""
-    return document(title, _LEGEND, "".join(map(_article, heatmaps)))
+    style = _PAIR_STYLE if any(is_pair(heatmap.parts) for heatmap in heatmaps) else ""
+    return document(title, _LEGEND, "".join(map(_article, heatmaps)), style)
 
 
 def fragment(heatmap: Heatmap) -> str:
     """The same for one heat map inside another page, such as a notebook's `_repr_html_`."""
-    return f'<div class="dm">\n<style>{style_sheet()}</style>\n{_article(heatmap)}{_LEGEND}</div>\n'
-
-
-def document(title: str, head: str, main: str, style: str = "") -> str:
-    """A standalone page: `head` is markup below the title, `style` is added to the style sheet."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{safe(title)}</title>\n"
-        f"<style>{style_sheet()}{_PAPER}{style}</style>\n</head>\n"
-        f'<body class="dm">\n<header>\n<h1>{safe(title)}</h1>\n{head}</header>\n<main>\n'
-        f"{main}</main>\n</body>\n</html>\n"
-    )
-
-
-def legend(name: str, low: str, high: str, explanation: str) -> str:
-    """The colour scale with its numbers, between what its two ends mean."""
-    return (
-        f'<p class="legend"><b>{name}</b> '
-        f'<span class="key">{low} <span class="ramp">{_RAMP}</span> {high}</span> '
-        f"<span>{explanation}</span></p>\n"
-    )
-
-
-def short(value: float) -> str:
-    """Two decimals without what every cell would repeat: `0`, `.07`, `.93`, `1`."""
-    text = f"{value:.2f}"
-    return {"0.00": "0", "1.00": "1"}.get(text, text.removeprefix("0"))
-
-
-def safe(text: str) -> str:
-    """Text that a person wrote, as markup that shows it."""
-    return escape(visible(text))
+    style = style_sheet() + _PAIR_STYLE * is_pair(heatmap.parts)
+    return f'<div class="dm">\n<style>{style}</style>\n{_article(heatmap)}{_LEGEND}</div>\n'
 
 
 def _article(heatmap: Heatmap) -> str:
     title = f"<h2>{safe(heatmap.title)}</h2>\n" if heatmap.title else ""
     caption = f'<p class="caption">{safe(heatmap.caption)}</p>\n' if heatmap.caption else ""
     return (
-        f"<article>\n{title}{caption}"
-        f'<p class="text">{_text(heatmap.tokens, heatmap.values[-1].tolist())}</p>\n'
+        f"<article>\n{title}{caption}{_texts(heatmap)}"
         f'<div class="scroll" tabindex="0">{"".join(_table(heatmap))}</div>\n</article>\n'
     )
 
 
-def _text(tokens: Sequence[str], values: Sequence[float]) -> str:
+def _texts(heatmap: Heatmap) -> str:
+    """The running text: one paragraph, or a list of the names and words of two texts."""
+    if not is_pair(heatmap.parts):
+        return f'<p class="text">{_text(heatmap)}</p>\n'
+    pair = (f'<dt>{name}</dt>\n<dd class="text">{_text(one)}</dd>\n' for name, one in heatmap.texts)
+    return f'<dl class="pair">\n{"".join(pair)}</dl>\n'
+
+
+def _text(heatmap: Heatmap) -> str:
     """The words of the text, each piece coloured; copied, it is the plain text."""
+    values = heatmap.values[-1].tolist()
     return " ".join(
         f"<span>{''.join(_piece(piece, values[at]) for at, piece in word)}</span>"
-        for word in words(tokens)
+        for word in words(heatmap.tokens)
     )
 
 
@@ -81,15 +62,27 @@ def _table(heatmap: Heatmap) -> Iterator[str]:
     The head comes first in the markup because that is where screen readers look for it. Closing
     tags of cells and rows are optional in HTML and left out: they would be a sixth of a page.
     """
+    named = texts(heatmap.parts)
+    edges = {run.start for _, run in named} - {0}
     yield '<table class="grid" aria-label="Keep probability by layer and token">\n'
+    if is_pair(heatmap.parts):
+        yield "<colgroup>" + "".join(f"<colgroup span={len(run)}>" for _, run in named) + "\n"
     yield '<thead><tr><th class="axis">layer'
-    for token in heatmap.tokens:
-        yield f"<th scope=col>{_column_label(token)}"
+    for name, run in named:
+        for column in run:
+            mark = f" data-text={name}" * bool(name) + " class=edge" * (column in edges)
+            yield f"<th scope=col{mark}>{_column_label(heatmap.tokens[column])}"
+    if is_pair(heatmap.parts):
+        yield '\n<tr><th class="axis">text'
+        for name, run in named:
+            mark = " class=edge" * (run.start in edges)
+            yield f"<th scope=colgroup colspan={len(run)}{mark}><span>{name}</span>"
     yield "</thead>\n<tbody>\n"
     for row, values in zip(heatmap.rows[::-1], heatmap.values[::-1].tolist(), strict=True):
         yield f"<tr><th scope=row>{safe(row)}"
-        for value in values:
-            yield f"<td class={level(value)} title={value:.3f}>{short(value)}"
+        for column, value in enumerate(values):
+            look = f'"{level(value)} edge"' if column in edges else level(value)
+            yield f"<td class={look} title={value:.3f}>{short(value)}"
         yield "\n"
     yield "</tbody></table>"
 
@@ -101,9 +94,6 @@ def _column_label(token: str) -> str:
     return f'<span title="{safe(token)}">{safe(token)}</span>'
 
 
-# Not in the style sheet: a fragment must not turn the paper of the page around it.
-_PAPER = "@page{size:landscape;margin:12mm}\n"
-_RAMP = "".join(f'<span class="{level(n / 10)}">{short(n / 10)}</span>' for n in range(11))
 _LEGEND = legend(
     "Keep probability",
     "dropped",

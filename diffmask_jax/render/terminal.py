@@ -1,4 +1,7 @@
-"""A heat map as terminal text: coloured words, or plain numbers where colour is unwanted."""
+"""A heat map as terminal text: coloured words, or plain numbers where colour is unwanted.
+
+A pair of texts is drawn as two blocks, each below its name.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,16 +22,25 @@ def draw(heatmap: Heatmap, *, color: bool, width: int, all_rows: bool = False) -
     """
     width = max(width, _NARROWEST)
     shown = range(len(heatmap.rows))[::-1] if all_rows else [len(heatmap.rows) - 1]
-    if not color:
-        body = _number_table(heatmap, shown, width)
-    elif all_rows:
-        body = _painted_table(heatmap, shown, width)
-    else:
-        body = _painted_text(heatmap, width)
+    body: list[str] = []
+    for name, text in heatmap.texts:
+        body += [""] if body and (all_rows or not color) else []  # as between parts of a table
+        body += [f"\x1b[2m{name}\x1b[0m" if color else name] if name else []
+        body += _body(text, shown, width, color=color, all_rows=all_rows)
     title, caption = visible(heatmap.title), visible(heatmap.caption)
     heading = [f"\x1b[1m{title}\x1b[0m" if color and title else title, caption]
     legend = _legend(heatmap, color, all_rows)
     return "\n".join([*filter(None, heading), *body, legend]) + "\n"
+
+
+def _body(
+    heatmap: Heatmap, shown: Sequence[int], width: int, *, color: bool, all_rows: bool
+) -> Iterator[str]:
+    if not color:
+        return _number_table(heatmap, shown, width)
+    if all_rows:
+        return _painted_table(heatmap, shown, width)
+    return _painted_text(heatmap, width)
 
 
 def _painted_text(heatmap: Heatmap, width: int) -> Iterator[str]:

@@ -38,13 +38,13 @@ class Trace:
             jax.profiler.start_trace(str(self._folder), profiler_options=options)
             self._running = True
         with jax.profiler.StepTraceAnnotation("train", step_num=step):
-            given = function(*arguments)
+            result = function(*arguments)
         if self._running:
             self._left -= 1
             if not self._left:
-                jax.block_until_ready(given)
+                jax.block_until_ready(result)
                 self._stop()
-        return given
+        return result
 
     def told(self) -> str:
         """What has become of the trace, for people."""

@@ -1,5 +1,6 @@
-"""The Stanford Sentiment Treebank (Socher et al. 2013): load_sst gives labelled sentences."""
+"""The Stanford Sentiment Treebank (Socher et al. 2013): a task, and its labelled sentences."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ from jaxtyping import Int
 
 from diffmask_jax.data.wordpieces import Encoded, locate
 from diffmask_jax.errors import UserError
-from diffmask_jax.tasks.trees import SPLITS, Sentence
+from diffmask_jax.runtime.settings import setting
+from diffmask_jax.tasks.task import Examples, Task
+from diffmask_jax.tasks.trees import LABELS, SPLITS, Sentence
 
 
 def load_sst(
@@ -60,3 +63,44 @@ def align(encoded: Encoded, sentence: Sentence) -> Int[np.ndarray, " T"]:
     words = locate(encoded, sentence.words)
     labels = np.asarray(sentence.word_labels, dtype=np.int32)
     return np.where(words < 0, np.int32(-1), labels[words])
+
+
+@dataclasses.dataclass(frozen=True)
+class SstPlaces:
+    """Where the treebank comes from, and where its prepared copy lies."""
+
+    raw_dir: str | None = setting(
+        None,
+        "folder of train.txt, dev.txt and test.txt, a tree a line",
+        told="downloaded",
+        is_path=True,
+    )
+    data_dir: str | None = setting(
+        None, "folder of the prepared copy", told="~/tensorflow_datasets", is_path=True
+    )
+
+
+def read(places: SstPlaces, split: str) -> Examples:
+    """The sentences of one split; rows are the lines of its file.
+
+    Raises:
+      UserError: as of `load_sst`.
+    """
+    folders = (places.raw_dir, places.data_dir)
+    sentences = load_sst(split, *(Path(f) if f else None for f in folders))
+    return Examples(
+        first=[sentence.text for sentence in sentences],
+        second=None,
+        gold=np.array([sentence.label for sentence in sentences]),
+        rows=[str(line) for line in range(1, len(sentences) + 1)],
+    )
+
+
+SST = Task(
+    name="sst",
+    help="the Stanford Sentiment Treebank, sentences with five classes",
+    places=SstPlaces,
+    splits=SPLITS,
+    read=read,
+    labels=LABELS,
+)

@@ -61,12 +61,12 @@ def tag(sentences: Sequence[Sentence], model: str = "en_core_web_sm") -> list[tu
 
 def _parse(line: str, words: tuple[str, ...], where: str) -> tuple[str, ...]:
     try:
-        found = json.loads(line)
+        entry = json.loads(line)
     except ValueError as error:
         raise UserError(f"{where}: not JSON ({error})") from error
-    if not isinstance(found, dict):
+    if not isinstance(entry, dict):
         raise UserError(f"{where}: not a JSON object")
-    tagged, tags = (_strings(found, key, where) for key in ("words", "upos"))
+    tagged, tags = (_strings(entry, key, where) for key in ("words", "upos"))
     if len(tagged) != len(words):
         raise UserError(f"{where}: {len(tagged)} words, but the sentence has {len(words)}")
     if len(tags) != len(tagged):
@@ -77,8 +77,8 @@ def _parse(line: str, words: tuple[str, ...], where: str) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _strings(found: dict, key: str, where: str) -> list[str]:
-    value = found.get(key)
+def _strings(entry: dict, key: str, where: str) -> list[str]:
+    value = entry.get(key)
     if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
         raise UserError(f'{where}: "{key}" must be a list of strings')
     return value

@@ -15,7 +15,7 @@ from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.compilations import Compilations
 from diffmask_jax.runtime.preemption import Notice, Watch
 from diffmask_jax.runtime.profiling import Trace
-from diffmask_jax.training.run_folder import RunConfig
+from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.run_log import RunLog
 
 
@@ -30,11 +30,14 @@ class Chunk(NamedTuple):
     valid: Bool[np.ndarray, "S B T"]
 
 
-class Told(NamedTuple):
-    """What a call tells, once it is done, and what there is to know of its batches."""
+class Report(NamedTuple):
+    """The diagnostics of one device call, on their way to the host.
+
+    step: the step that it ends with; valid: of this host's rows of its batches
+    """
 
     step: int
-    seen: Diagnostics
+    diagnostics: Diagnostics
     notice: Int[Array, ""]
     valid: Bool[np.ndarray, "S B T"]
 
@@ -53,7 +56,7 @@ class Caller(NamedTuple):
     programs: Compilations
     trace: Trace
 
-    def __call__(self, state: TrainState, step: int) -> tuple[TrainState, Told]:
+    def __call__(self, state: TrainState, step: int) -> tuple[TrainState, Report]:
         """Dispatch the call that leads to `step`, without waiting for it."""
         given, entries, valid = next(self.chunks)
         # The processes must pause at the same step, whichever of them is asked to: what each is
@@ -63,19 +66,19 @@ class Caller(NamedTuple):
         kind = valid.shape
         warm = self.programs.is_warm(kind)
         with self.programs.of(kind):
-            state, seen, notice = self.trace.call(
+            state, diagnostics, notice = self.trace.call(
                 self.advance, state, given, entries, step=step, warm=warm
             )
-        return state, Told(step, seen, notice, valid)
+        return state, Report(step, diagnostics, notice, valid)
 
 
-def agreed(notices: Int[Array, "1 n"], seen: Diagnostics) -> Int[Array, ""]:
+def agreed(notices: Int[Array, "1 n"], diagnostics: Diagnostics) -> Int[Array, ""]:
     """The largest notice of all devices, inside the program, after its last step.
 
     It travels together with what that step told, for all processes must exchange what they exchange
     in one order, and one that depended on nothing could come at any time.
     """
-    last = jnp.stack([notices.max().astype(seen.loss.dtype), seen.loss[-1]])
+    last = jnp.stack([notices.max().astype(diagnostics.loss.dtype), diagnostics.loss[-1]])
     return jax.lax.pmax(last, devices.AXIS)[0].astype(notices.dtype)
 
 
@@ -88,20 +91,20 @@ def play(
     one is dispatched, so the device never waits for the host.
     """
 
-    def read(told: Told) -> Notice:
-        log.training(told.step, told.seen, told.valid, bar)
-        return call.watch.heed(int(told.notice))
+    def read(report: Report) -> Notice:
+        log.training(report.step, report.diagnostics, report.valid, bar)
+        return call.watch.heed(int(report.notice))
 
     done = int(state.step)
-    unread: list[Told] = []
+    unread: list[Report] = []
     with log.bar(config.steps, done) as bar:
         while done < config.steps:
             done += config.steps_per_call
-            state, told = call(state, done)
+            state, report = call(state, done)
             notice = max([call.watch.heed(Notice.NONE), *map(read, unread)])
-            unread = [told]
+            unread = [report]
             if notice or is_due(config, done):
-                notice = max(notice, read(told))
+                notice = max(notice, read(report))
                 unread = []
                 yield state, notice
                 if notice == Notice.STOP:

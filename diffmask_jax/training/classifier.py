@@ -2,97 +2,94 @@
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from diffmask_jax.analysis.faithfulness import macro_f1
 from diffmask_jax.data import batches
+from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded, check_length
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import Prediction
 from diffmask_jax.game.model import Params
-from diffmask_jax.models import classifier_training
-from diffmask_jax.models.classifier_training import TrainState
-from diffmask_jax.models.hub import Checkpoint
-from diffmask_jax.models.huggingface.saving import TRAINING
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.huggingface.saving import TRAINING, save
+from diffmask_jax.models.recipe import Recipe
+from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.checkpoints import Checkpoints
-from diffmask_jax.runtime.files import write_atomically
-from diffmask_jax.tasks.texts import check_labels
-from diffmask_jax.training.recipes import Recipe, Settings
-from diffmask_jax.training.run_folder import differences
+from diffmask_jax.runtime.files import remove_half_written, write_atomically
+from diffmask_jax.training import classifier_steps
+from diffmask_jax.training.classifier_steps import TrainState
 
 EVALUATION_BATCH = 32
 
 Scores = dict[str, int | float]
 
 
+class Labelled(NamedTuple):
+    """Texts and their gold labels, as the classifier's head has them."""
+
+    texts: list[Encoded]
+    gold: np.ndarray
+
+
 def finetune(
-    model: Checkpoint,
-    recipe: Recipe,
-    train: list[Encoded],
-    labels: Int[np.ndarray, " N"],
-    dev: list[Encoded],
-    dev_labels: Int[np.ndarray, " M"],
-    settings: Settings,
-    folder: Path,
+    model: Classifier, train: Labelled, dev: Labelled, recipe: Recipe, folder: Path
 ) -> Scores:
-    """Train all that is not frozen; the epoch of the best dev macro-F1 is the model in `folder`.
+    """Train all that is not frozen; the epoch with the best dev score is the model in `folder`.
 
     A killed fine-tuning goes on from the last epoch it finished, and ends bit for bit as if nothing
     had happened where the device computes alike twice (a GPU may not). A finished one is left as
     it is. folder/finetuning keeps the settings and `history.jsonl`, the scores of every epoch.
 
-    Gives the kept epoch's scores: its number, the mean training loss in nats, and the accuracy and
-    macro-F1 on dev, in [0, 1].
+    Gives the kept epoch's scores: its number, the mean training loss in nats, and what the head
+    measures on dev.
 
     Raises: UserError if texts and labels do not fit the model or each other, the numbers stop
         being finite, or the folder holds something else or cannot be written.
     """
-    for texts, gold in ((train, labels), (dev, dev_labels)):
-        _check_data(texts, gold, model)
-    batches.check_fills(train, settings.batch_size)
+    for data in (train, dev):
+        _check_data(data, model)
+    batches.check_fills(train.texts, recipe.batch_size)
     origin = {
         "model": model.path,
-        "frozen": list(recipe.frozen),
+        "frozen": list(model.architecture.frozen),
         "labels": list(model.labels),
-        "data": _digest([*train, *dev], np.concatenate([labels, dev_labels])),
+        "data": _digest([*train.texts, *dev.texts], np.concatenate([train.gold, dev.gold])),
     }
-    place = _open(folder, origin | dataclasses.asdict(settings))
-    history = _read_history(place)
-    evaluate = evaluator(model, dev, dev_labels)
+    place = _open(folder, origin | dataclasses.asdict(recipe))
+    history, best = _read_history(place), model.head.best
+    evaluate = evaluator(model, dev)
 
     def finish_epoch(epoch: int, params: Params, loss: float) -> None:
         scores = {"epoch": epoch, "loss": loss, **evaluate(params)}
         del history[epoch - 1 :]  # of an epoch that was killed before its state was saved
         history.append(scores)
-        if scores is _best(history):
-            recipe.save(folder, model._replace(params=params))
+        if scores is _best(history, best):
+            save(folder, model._replace(params=params))
         lines = "".join(json.dumps(line) + "\n" for line in history)
         write_atomically(place / "history.jsonl", lines)
         tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
-    if len(history) < settings.epochs:
-        _train(model, recipe, train, labels, settings, place / "checkpoints", finish_epoch)
+    if len(history) < recipe.epochs:
+        _train(model, train, recipe, place / "checkpoints", finish_epoch)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # thrice the model's size
-    return _best(history)
+    return _best(history, best)
 
 
 def _train(
-    model: Checkpoint,
+    model: Classifier,
+    train: Labelled,
     recipe: Recipe,
-    train: list[Encoded],
-    labels: Int[np.ndarray, " N"],
-    settings: Settings,
     place: Path,
     finish_epoch: Callable[[int, Params, float], None],
 ) -> None:
@@ -100,47 +97,55 @@ def _train(
 
     An epoch has as many texts as the data, rounded to whole calls.
     """
-    per_call = settings.batch_size * settings.steps_per_call
-    calls = max(1, round(len(train) / per_call))
-    total = settings.epochs * calls * settings.steps_per_call
-    optimizer = classifier_training.adamw(
-        settings.encoder_rate,
-        settings.head_rate,
+    per_call = recipe.batch_size * recipe.steps_per_call
+    calls = max(1, round(len(train.texts) / per_call))
+    total = recipe.epochs * calls * recipe.steps_per_call
+    optimizer = classifier_steps.adamw(
+        recipe.encoder_rate,
+        recipe.head_rate,
         total=total,
-        warmup=round(settings.warmup * total),
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
+        warmup=round(recipe.warmup * total),
+        weight_decay=recipe.weight_decay,
+        clip=recipe.clip,
     )
     steps = functools.partial(
-        classifier_training.steps, logits=recipe.logits(model.config), optimizer=optimizer
+        classifier_steps.steps,
+        logits=model.architecture.training_logits(model.config),
+        loss=model.head.loss,
+        optimizer=optimizer,
     )
-    frozen = {name: model.params[name] for name in recipe.frozen}
+    frozen = {name: model.params[name] for name in model.architecture.frozen}
     trained = {name: part for name, part in model.params.items() if name not in frozen}
     # The key is an argument of the program, so that one compiled program serves all seeds.
     advance = functools.partial(
-        jax.jit(steps, donate_argnums=0), frozen=frozen, key=jax.random.key(settings.seed)
+        jax.jit(steps, donate_argnums=0), frozen=frozen, key=jax.random.key(recipe.seed)
     )
     with Checkpoints(place) as checkpoints:
-        state = classifier_training.init(trained, optimizer)
+        state = classifier_steps.init(trained, optimizer)
         if done := checkpoints.latest() or 0:
             state = checkpoints.restore(done, state)
         stream = batches.shuffled(
-            train, settings.batch_size, settings.steps_per_call, settings.seed,
-            start=done * calls, limit=model.config.positions,
-        )  # fmt: skip
-        bar = tqdm(total=settings.epochs * calls, initial=done * calls, unit="call", disable=None)
+            train.texts,
+            recipe.batch_size,
+            recipe.steps_per_call,
+            recipe.seed,
+            start=done * calls,
+            limit=model.config.positions,
+        )
+        bar = tqdm(total=recipe.epochs * calls, initial=done * calls, unit="call", disable=None)
         with bar:
-            for epoch in range(done + 1, settings.epochs + 1):
-                state, loss = _epoch(state, itertools.islice(stream, calls), labels, advance, bar)
+            for epoch in range(done + 1, recipe.epochs + 1):
+                stretch = itertools.islice(stream, calls)
+                state, loss = _epoch(state, stretch, train.gold, advance, bar)
                 finish_epoch(epoch, state.params | frozen, loss)
-                if epoch < settings.epochs:
+                if epoch < recipe.epochs:
                     checkpoints.save(epoch, state)
 
 
 def _epoch(
     state: TrainState,
     stream: Iterator[batches.Batch],
-    labels: Int[np.ndarray, " N"],
+    gold: np.ndarray,
     advance: Callable[..., tuple[TrainState, Float[Array, " S"]]],
     bar: tqdm,
 ) -> tuple[TrainState, float]:
@@ -150,43 +155,47 @@ def _epoch(
 
     Raises: UserError if a loss, or a parameter at the end, is not finite.
     """
-    seen: list[Float[Array, " S"]] = []
+    losses: list[Float[Array, " S"]] = []
 
-    def read(losses: Float[Array, " S"]) -> None:
-        _check_finite(losses)
-        bar.set_postfix(loss=f"{np.mean(losses):.3f}", refresh=False)
+    def read(call: Float[Array, " S"]) -> None:
+        _check_finite(call)
+        bar.set_postfix(loss=f"{np.mean(call):.3f}", refresh=False)
         bar.update()
 
     for batch in stream:
-        state, losses = advance(state, batch.inputs, labels[batch.indices])
-        seen.append(losses)
-        if len(seen) > 1:
-            read(seen[-2])
-    read(seen[-1])
+        state, call = advance(state, batch.inputs, gold[batch.indices])
+        losses.append(call)
+        if len(losses) > 1:
+            read(losses[-2])
+    read(losses[-1])
     _check_finite(optax.tree.norm(state.params))
-    return state, float(np.mean(jax.device_get(seen)))
+    return state, float(np.mean(jax.device_get(losses)))
 
 
-def evaluator(
-    model: Checkpoint, dev: list[Encoded], labels: Int[np.ndarray, " M"]
-) -> Callable[[Params], Scores]:
-    """params -> accuracy and macro-F1 on labelled texts, in [0, 1]."""
-    predict = jax.jit(lambda params, inputs: model.model.states(params, inputs)[0].argmax(-1))
+def evaluator(model: Classifier, dev: Labelled) -> Callable[[Params], Scores]:
+    """params -> what the head measures on labelled texts."""
+    family = model.network.family
+
+    @jax.jit
+    def predict(params: Params, inputs: TextInputs) -> Prediction:
+        return family.prediction(model.network.states(params, inputs)[0])
 
     def evaluate(params: Params) -> Scores:
-        found = np.zeros_like(labels)
-        for batch in batches.in_order(dev, EVALUATION_BATCH, model.config.positions):
-            rows = np.asarray(predict(params, batch.inputs))
-            found[batch.indices] = rows[: len(batch.indices)]
-        accuracy = float(np.mean(found == labels))
-        return {"accuracy": accuracy, "macro_f1": macro_f1(found, labels)}
+        found, order = [], []
+        for batch in batches.in_order(dev.texts, EVALUATION_BATCH, model.config.positions):
+            prediction, count = jax.device_get(predict(params, batch.inputs)), len(batch.indices)
+            found.append(jax.tree.map(lambda rows, count=count: rows[:count], prediction))
+            order.append(batch.indices)
+        places = np.argsort(np.concatenate(order))
+        whole = jax.tree.map(lambda *parts: np.concatenate(parts)[places], *found)
+        return model.head.measure(whole, dev.gold)
 
     return evaluate
 
 
-def _best(history: list[Scores]) -> Scores:
-    """The first of the best."""
-    return max(history, key=lambda scores: scores["macro_f1"])
+def _best(history: list[Scores], score: str) -> Scores:
+    """The first of the best; a score that is not a number is none."""
+    return max(history, key=lambda scores: np.nan_to_num(scores[score], nan=-np.inf))
 
 
 def _open(folder: Path, asked: dict[str, Any]) -> Path:
@@ -194,40 +203,47 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
     place = folder / TRAINING
     file = place / "settings.json"
     try:
-        if not file.exists() and folder.exists() and any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty and holds no fine-tuning: choose another --out")
-        place.mkdir(parents=True, exist_ok=True)
-        stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else asked
-        stored = {"frozen": [], **stored}  # not said when there were only BERTs
-    except (OSError, ValueError, TypeError) as error:
+        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        is_other = not file.exists() and bool(there - {TRAINING})  # which may be killed right here
+        if not is_other:
+            place.mkdir(parents=True, exist_ok=True)
+            remove_half_written(place, file.name, "history.jsonl")
+        stored = settings.read(file)
+    except (OSError, UserError) as error:
         raise UserError(f"cannot fine-tune in {folder} ({error})") from error
-    if differing := differences(stored, asked):
+    if is_other:
+        raise UserError(f"{folder} is not empty and holds no fine-tuning: choose another --out")
+    stored = {"frozen": [], **(asked if stored is None else stored)}  # once there were only BERTs
+    if differing := settings.differences(stored, asked):
         raise UserError(
             f"{folder} holds another fine-tuning ({', '.join(differing)}): "
             "choose another --out, or repeat its options to continue it"
         )
-    write_atomically(file, json.dumps(asked, indent=1) + "\n")
+    settings.write(file, asked)
     return place
 
 
 def _read_history(place: Path) -> list[Scores]:
     file = place / "history.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error}): delete {place} to begin anew") from error
 
 
-def _digest(texts: list[Encoded], labels: Int[np.ndarray, " N"]) -> str:
+def _digest(texts: list[Encoded], gold: np.ndarray) -> str:
     """Tells data sets apart."""
-    data = hashlib.sha256(labels.astype(np.int64).tobytes())
-    for text in texts:
-        data.update(text.ids.astype(np.int64).tobytes() + b"|")
-    return data.hexdigest()[:16]
+    kind = np.int64 if np.issubdtype(gold.dtype, np.integer) else np.float64
+    ids = (text.ids.astype(np.int64).tobytes() + b"|" for text in texts)
+    return settings.digest([gold.astype(kind).tobytes(), *ids])
 
 
-def _check_data(texts: list[Encoded], labels: Int[np.ndarray, " N"], model: Checkpoint) -> None:
-    if len(texts) != len(labels) or not texts:
-        raise UserError(f"{len(texts)} texts and {len(labels)} labels: each text needs its label")
-    check_labels(labels, len(model.labels))
+def _check_data(data: Labelled, model: Classifier) -> None:
+    texts, gold = data
+    if len(texts) != len(gold) or not texts:
+        raise UserError(f"{len(texts)} texts and {len(gold)} labels: each text needs its label")
+    model.head.check_gold(gold, len(model.labels))
     for text in texts:
         check_length(text, model.config.positions)
 

@@ -69,9 +69,9 @@ def compute(
         for batch in batches.in_order(texts, devices.round_up(BATCH, mesh), limit):
             count = len(batch.indices)
             passes = parts.setdefault(batch.inputs.valid.shape[1], [])
-            row[batch.indices] = sum(len(p.logits) for p in passes) + np.arange(count)
-            found = jax.device_get(clean(batch.inputs))
-            passes.append(jax.tree.map(lambda array, count=count: array[:count], found))
+            row[batch.indices] = sum(len(p.inputs.valid) for p in passes) + np.arange(count)
+            clean_batch = jax.device_get(clean(batch.inputs))
+            passes.append(jax.tree.map(lambda array, count=count: array[:count], clean_batch))
             bar.update(count)
     by_length = {}
     for length in list(parts):

@@ -57,13 +57,15 @@ class RunLog:
         disable = None if self._writes else True
         return tqdm(total=steps, initial=done, desc="train", unit="step", disable=disable)
 
-    def training(self, step: int, seen: Any, valid: Bool[np.ndarray, "*B T"], bar: tqdm) -> None:
+    def training(
+        self, step: int, diagnostics: Any, valid: Bool[np.ndarray, "*B T"], bar: tqdm
+    ) -> None:
         """One call's diagnostics, and how much of its batches was padding.
 
         Raises: UserError if a loss is not finite.
         """
-        check_finite(step, seen)
-        means = {k: float(np.mean(v)) for k, v in jax.device_get(seen)._asdict().items()}
+        check_finite(step, diagnostics)
+        means = {k: float(np.mean(v)) for k, v in jax.device_get(diagnostics)._asdict().items()}
         padded = valid.size - int(valid.sum())
         self._padded += padded
         self._positions += valid.size

@@ -1,5 +1,6 @@
-"""How an experiment's command ends when a person made a mistake, or stopped it."""
+"""What all experiments' commands share: how they end, and what they need."""
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,3 +26,11 @@ def told_in_one_line(name: str) -> Iterator[None]:
     except Stopped as stop:  # brings its status along
         print(f"experiments.{name}: {stop}", file=sys.stderr)
         raise
+
+
+def need_torch() -> None:
+    """Raises: UserError if PyTorch is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise UserError(
+            "PyTorch is missing: pip install torch, or pip install 'diffmask_jax[torch]'"
+        )

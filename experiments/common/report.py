@@ -1,24 +1,21 @@
 """The report every experiment writes: report.json, report.md beside it, and the pictures."""
 
-import importlib.metadata
 import json
-import os
-import platform
 import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
+from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.markdown import table
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "transformers")
+CLAIMS = ("claim", "says", "paper", "ours", "spread", "runs", "holds")
 
 
 class Claim(NamedTuple):
@@ -58,21 +55,6 @@ class Timer:
         print(f"{name:<40}{self.seconds[name]:7.1f} s", flush=True)
 
 
-def environment() -> dict[str, object]:
-    """What the numbers depend on beside the code: versions, machine, commit."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).parent,
-    )  # fmt: skip
-    return {
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "devices": [device.device_kind for device in jax.devices()],
-        "cpus": os.cpu_count(),
-        "commit": commit.stdout.strip() or None,
-    }
-
-
 def write_report(
     folder: Path,
     title: str,
@@ -80,29 +62,31 @@ def write_report(
     timings: dict[str, float],
     *,
     body: str,
-    raw: dict[str, object],
+    raw: Mapping[str, object],
 ) -> None:
     """report.json (machine-readable, `raw` results included) and report.md (for people)."""
     command = shlex.join(["python", "-m", _module(), *sys.argv[1:]])
+    where = {name: value for name, value in environment().items() if name != "command"}
     report = {
         "command": command,
         "claims": [c._asdict() for c in claims],
         "timings": timings,
-        "environment": environment(),
+        "environment": where,
         "raw": raw,
     }
     write_atomically(folder / "report.json", json.dumps(report, indent=1) + "\n")
-    where = report["environment"]
-    lines = [f"# {title}", "", f"`{command}`", "", body.strip(), "", "## Claims", ""]
-    lines += [
-        "| claim | says | paper | ours | spread | runs | holds |",
-        "|---|---|---|---|---|---|---|",
+    times = timings | {"all": sum(timings.values())}
+    parts = [
+        f"# {title}",
+        f"`{command}`",
+        body.strip(),
+        "## Claims",
+        table(CLAIMS, map(_row, claims)),
+        "## Time",
+        table(("part", "seconds"), ((name, f"{spent:.1f}") for name, spent in times.items())),
+        f"`{json.dumps(where)}`",
     ]
-    lines += [_row(c) for c in claims]
-    lines += ["", "## Time", "", "| part | seconds |", "|---|---|"]
-    lines += [f"| {name} | {seconds:.1f} |" for name, seconds in timings.items()]
-    lines += [f"| all | {sum(timings.values()):.1f} |", "", f"`{json.dumps(where)}`", ""]
-    write_atomically(folder / "report.md", "\n".join(lines))
+    write_atomically(folder / "report.md", "\n\n".join(parts) + "\n")
 
 
 def print_claims(claims: Sequence[Claim]) -> None:
@@ -117,15 +101,16 @@ def _module() -> str:
     return main.name.removesuffix(".__main__") if main else Path(sys.argv[0]).stem
 
 
-def _row(c: Claim) -> str:
-    paper = "–" if c.paper is None else f"{c.paper:g}"
-    spread = "–" if c.spread is None else _digits(c.spread)
-    holds = "yes" if c.holds else "**no**"
-    says = c.says.replace("|", r"\|")
-    return (
-        f"| {c.id} | {says} | {paper} | {_digits(c.ours)} {c.unit} | {spread} | {c.runs} "
-        f"| {holds} |"
-    )
+def _row(c: Claim) -> list[str]:
+    return [
+        c.id,
+        c.says,
+        "–" if c.paper is None else f"{c.paper:g}",
+        f"{_digits(c.ours)} {c.unit}",
+        "–" if c.spread is None else _digits(c.spread),
+        str(c.runs),
+        "yes" if c.holds else "**no**",
+    ]
 
 
 def _digits(number: float) -> str:

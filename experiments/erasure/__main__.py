@@ -17,9 +17,11 @@ import numpy as np
 
 from diffmask_jax.attribution.per_example import Settings
 from diffmask_jax.attribution.prefix_search import LONGEST, Optima
+from diffmask_jax.commands.shared import places_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.tasks.sst import SST
 from experiments.common.command import told_in_one_line
 from experiments.common.report import Claim, print_claims, write_report
 from experiments.erasure import figures, report
@@ -57,8 +59,8 @@ def learn_all(
         sets, spent = learn(study, method, game(study, SETTINGS[method]), seed)
         print(f"{method}, seed {seed}: learned in {spent:.0f} s", flush=True)
         seconds.setdefault(method, []).append(spent)
-        for rule, found in sets.items():
-            scores = score(found, optima, study.margin)
+        for rule, learned in sets.items():
+            scores = score(learned, optima, study.margin)
             runs.setdefault(method, {}).setdefault(rule, []).append(scores)
     return runs, seconds
 
@@ -81,12 +83,18 @@ def learn_shortly(
 
 def run(options: argparse.Namespace) -> list[Claim]:
     """The whole experiment; writes the report and gives its claims."""
-    out, places = options.out, (options.raw_dir, options.data_dir)
+    out, places = options.out, places_of(SST, options)
     model = load_classifier(options.model)
     study = open_study(
-        model, "dev", places, options.longest, options.margin, options.baseline, out / "measured",
-        options.sentences,
-    )  # fmt: skip
+        model,
+        "dev",
+        places,
+        longest=options.longest,
+        margin=options.margin,
+        baseline=options.baseline,
+        folder=out / "measured",
+        sample=options.sentences,
+    )
     accuracy = accuracy_of(model, "dev", places)
     optima, searched = search_all(study)
     print(f"{len(optima)} sentences searched in {searched:.0f} s", flush=True)
@@ -94,7 +102,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     runs, seconds = learn_all(study, optima, options.seeds)
     budgets = learn_shortly(study, optima, runs, seconds)
 
-    sizes = np.array([found.size for found in optima])
+    sizes = np.array([optimum.size for optimum in optima])
     learned = {
         report.NAMES[method]: rules["threshold"][0]["size"] for method, rules in runs.items()
     }
@@ -103,16 +111,18 @@ def run(options: argparse.Namespace) -> list[Claim]:
     claims += report.search_claims(optima, runs, agreement, options.brute_force)
     claims += report.other_claims(accuracy, searched, seconds["diffmask"])
     setup = {
-        "sentences": len(optima), "longest": int(study.lengths.max()), "margin": study.margin,
+        "sentences": len(optima),
+        "longest": int(study.lengths.max()),
+        "margin": study.margin,
         "baseline": "zero" if not study.baseline.any() else str(options.baseline),
-    }  # fmt: skip
+    }
     raw = {
         "setup": setup,
         "settings": {name: game(study, settings)._asdict() for name, settings in SETTINGS.items()},
         "brute_force": agreement._asdict(),
         "budgets": budgets,
         "sentences": report.by_sentence(study.numbers, study.lengths, optima, runs),
-    }  # fmt: skip
+    }
     timings = {"exact search": searched} | {
         f"{method}, seed {seed}": spent
         for method, each in seconds.items()
@@ -143,8 +153,8 @@ def main() -> None:
     keep_compiled_programs()
     with told_in_one_line("erasure"):
         for name in ("seeds", "sentences", "brute_force"):
-            if (given := getattr(options, name)) is not None and given < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {given}")
+            if (count := getattr(options, name)) is not None and count < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {count}")
         run(options)
 
 

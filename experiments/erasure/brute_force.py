@@ -15,7 +15,7 @@ from diffmask_jax.attribution.prefix_search import Optima
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.game.model import Model, Params
-from experiments.common.resume import kept
+from experiments.common.resume import load_or_make
 from experiments.erasure.study import Study, embed
 
 LONGEST = 16  # word pieces; a plain enumeration of more takes too long
@@ -49,10 +49,10 @@ def compare(study: Study, optima: Sequence[Optima], sentences: int) -> Agreement
     for length in tqdm(np.unique(lengths[chosen]), "brute force", disable=None, leave=False):
         members = chosen[lengths[chosen] == length]
         file = study.folder / "brute_force" / f"{length:02}-{len(members)}.npz"
-        found = kept(file, functools.partial(_search, study, members, int(length)))
-        sizes, numbers = found["size"].tolist(), found["optima"].tolist()
+        again = load_or_make(file, functools.partial(_search, study, members, int(length)))
+        sizes, numbers = again["size"].tolist(), again["optima"].tolist()
         theirs |= zip(members.tolist(), zip(sizes, numbers, strict=True), strict=True)
-        pairs = zip(found["kept"], members, strict=True)
+        pairs = zip(again["kept"], members, strict=True)
         same_set += sum(np.array_equal(kept, optima[i].kept[0]) for kept, i in pairs)
     ours = {i: (optima[i].size, len(optima[i].kept)) for i in theirs}
     return Agreement(
@@ -69,8 +69,8 @@ def compare(study: Study, optima: Sequence[Optima], sentences: int) -> Agreement
 def _search(study: Study, members: np.ndarray, length: int) -> dict[str, np.ndarray]:
     inputs = batches.pad([study.encoded[i] for i in members], length)
     baseline = jnp.asarray(study.baseline)
-    found = _erasure(study.model.model, study.margin, study.model.params, inputs, baseline)
-    return {name: np.asarray(value) for name, value in found._asdict().items()}
+    erasure = _erasure(study.model.network, study.margin, study.model.params, inputs, baseline)
+    return {name: np.asarray(value) for name, value in erasure._asdict().items()}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

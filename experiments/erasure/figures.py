@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from diffmask_jax.render.png import QUIET, save
+from diffmask_jax.render.picture import QUIET, save
 
 OPTIMUM, METHODS = "#17181c", ("#353aa6", "#c2410c")
 LINE = "#e2e4ea"
@@ -24,8 +24,9 @@ def sizes_figure(
     figure.suptitle("Kept word pieces, learned and searched", fontsize=12, fontweight="bold")
     figure.supxlabel(
         "dots: area is the number of sentences; below the line lie sets that are not feasible",
-        fontsize=8, color=QUIET,
-    )  # fmt: skip
+        fontsize=8,
+        color=QUIET,
+    )
     first, *others = figure.subplots(1, 1 + len(learned))
     colors = dict(zip(learned, METHODS, strict=False))
     _draw_means(first, lengths, {"optimum": optimum, **learned}, {"optimum": OPTIMUM, **colors})

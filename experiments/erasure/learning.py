@@ -25,7 +25,7 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.game import hard_concrete
 from diffmask_jax.game.masking import mask_state
 from diffmask_jax.game.model import Model, Params
-from experiments.common.resume import kept
+from experiments.common.resume import load_or_make
 from experiments.erasure.study import Bucket, Study, buckets, embed
 
 
@@ -77,9 +77,8 @@ def learn(
     stream = tqdm(list(buckets(study)), place, unit="bucket", disable=None, leave=False)
     for bucket in stream:
         file = study.folder / place / f"{bucket.inputs.valid.shape[1]:02}.npz"
-        result = kept(
-            file, functools.partial(_bucket, study, bucket, LEARNERS[method], settings, seed)
-        )
+        make = functools.partial(_bucket, study, bucket, LEARNERS[method], settings, seed)
+        result = load_or_make(file, make)
         seconds += float(result["seconds"])
         for rule, sets in made.items():
             for row, index in enumerate(bucket.indices):
@@ -95,11 +94,11 @@ def score(sets: Sets, optima: Sequence[Optima], margin: float) -> Columns:
     """
     size = np.array([kept.sum() for kept in sets.kept])
     length = np.array([len(kept) for kept in sets.kept])
-    best = np.array([found.size for found in optima])
+    best = np.array([optimum.size for optimum in optima])
     feasible = is_feasible(size, length, sets.divergence, margin)
     pairs = list(zip(sets.kept, optima, strict=True))
-    nearest = np.array([overlap_with_nearest(kept, found.kept) for kept, found in pairs])
-    first = np.array([overlap_with_first(kept, found.kept) for kept, found in pairs])
+    nearest = np.array([overlap_with_nearest(kept, optimum.kept) for kept, optimum in pairs])
+    first = np.array([overlap_with_first(kept, optimum.kept) for kept, optimum in pairs])
     names = ("precision", "recall", "f1")
     return {
         **dict(zip(names, nearest.T, strict=True)),
@@ -115,36 +114,42 @@ def _bucket(
     study: Study, bucket: Bucket, learner: Learner, settings: Settings, seed: int
 ) -> dict[str, np.ndarray]:
     """Gates, sets and their divergences, of one bucket."""
-    given = study.model.params, bucket.inputs, jnp.asarray(study.baseline)
+    network, params = study.model.network, study.model.params
+    sentences = params, bucket.inputs, jnp.asarray(study.baseline)
     valid = jnp.asarray(bucket.inputs.valid)
     learn_key, sample_key = jax.random.split(jax.random.key(seed))
     start = time.perf_counter()
-    gates = jax.block_until_ready(_learn(study.model.model, learner, settings, *given, learn_key))
+    gates = jax.block_until_ready(_learn(network, learner, settings, *sentences, learn_key))
     seconds = time.perf_counter() - start
     keys = jax.random.split(sample_key, SAMPLES)
     drawn = jax.vmap(learner.sample, in_axes=(0, None))(keys, gates.logits)
     kept_by = jnp.concatenate([learner.expected(gates.logits)[None], drawn]) > 0.5
     candidates = np.asarray(kept_by & valid)
-    found = np.asarray(_divergences(study.model.model, *given, kept_by & valid))
-    lengths = np.broadcast_to(valid.sum(-1), found.shape)
-    feasible = is_feasible(candidates.sum(-1), lengths, found, study.margin)
-    best = smallest_feasible(candidates, feasible, found), np.arange(len(bucket.indices))
+    divergence = np.asarray(_divergences(network, *sentences, kept_by & valid))
+    lengths = np.broadcast_to(valid.sum(-1), divergence.shape)
+    feasible = is_feasible(candidates.sum(-1), lengths, divergence, study.margin)
+    best = smallest_feasible(candidates, feasible, divergence), np.arange(len(bucket.indices))
     return {
         "logits": np.asarray(gates.logits),
         "multipliers": np.asarray(gates.multipliers),
         "threshold": candidates[0],
-        "threshold_divergence": found[0],
+        "threshold_divergence": divergence[0],
         "best": candidates[best],
-        "best_divergence": found[best],
+        "best_divergence": divergence[best],
         "seconds": np.array(seconds),
     }
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _learn(
-    model: Model, learner: Learner, settings: Settings, params: Params, inputs: TextInputs,
-    baseline: Array, key: Key[Array, ""],
-) -> Gates:  # fmt: skip
+    model: Model,
+    learner: Learner,
+    settings: Settings,
+    params: Params,
+    inputs: TextInputs,
+    baseline: Array,
+    key: Key[Array, ""],
+) -> Gates:
     state, divergence = embed(model, params, inputs)
     return learner.learn(key, divergence, state, inputs.valid, baseline, settings)
 

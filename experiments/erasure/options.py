@@ -3,11 +3,13 @@
 import argparse
 from pathlib import Path
 
+from diffmask_jax.commands.arguments import add_settings
+from diffmask_jax.tasks.sst import SST
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `experiments.erasure` and `experiments.erasure_tuning` share."""
     parser.add_argument("--model", required=True, help="GRU made by `diffmask finetune sst`")
-    parser.add_argument("--raw-dir", help="folder of train.txt, dev.txt, test.txt")
-    parser.add_argument("--data-dir", help="where the prepared data set is kept")
+    add_settings(parser, SST.places)
     parser.add_argument("--margin", type=float, default=0.05, help="of feasibility, in nats")
     parser.add_argument("--out", type=Path, default=Path("reports/erasure"), help="report folder")

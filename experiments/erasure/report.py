@@ -9,17 +9,28 @@ import numpy as np
 
 from diffmask_jax.analysis.subsets import overlap_with_first
 from diffmask_jax.attribution.prefix_search import Optima
+from diffmask_jax.runtime import markdown
 from experiments.common.report import Claim, claim
 from experiments.erasure.brute_force import Agreement
 from experiments.erasure.learning import SAMPLES, Columns
 
 # In percent.
 PAPER = {
-    "diffmask": {"precision": 81.26, "recall": 85.89, "f1": 80.75, "optimality": 32.67,
-                 "kept": 30.58},
-    "reinforce": {"precision": 74.69, "recall": 80.82, "f1": 73.57, "optimality": 8.83,
-                  "kept": 33.13},
-}  # fmt: skip
+    "diffmask": {
+        "precision": 81.26,
+        "recall": 85.89,
+        "f1": 80.75,
+        "optimality": 32.67,
+        "kept": 30.58,
+    },
+    "reinforce": {
+        "precision": 74.69,
+        "recall": 80.82,
+        "f1": 73.57,
+        "optimality": 8.83,
+        "kept": 33.13,
+    },
+}
 NAMES = {"diffmask": "DiffMask", "reinforce": "REINFORCE"}
 RULES = {
     "threshold": "expected gate over ½",
@@ -59,11 +70,14 @@ def make_claims(runs: Runs) -> list[Claim]:
                 compared = method == "diffmask" and paper is not None and name != "kept"
                 claims.append(
                     claim(
-                        f"{place}.{name}", f"{NAMES[method]}, {RULES[rule]}: {meaning}", values,
-                        paper=paper, unit="%",
+                        f"{place}.{name}",
+                        f"{NAMES[method]}, {RULES[rule]}: {meaning}",
+                        values,
+                        paper=paper,
+                        unit="%",
                         holds=not compared or float(np.mean(values)) >= (paper or 0),
                     )
-                )  # fmt: skip
+                )
     for rule in RULES:
         ours, theirs = (
             [percent(columns, "f1") for columns in runs[method][rule]] for method in NAMES
@@ -72,10 +86,13 @@ def make_claims(runs: Runs) -> list[Claim]:
         claims.append(
             claim(
                 "table2.lead" if rule == "threshold" else f"table2.lead.{rule}",
-                f"{RULES[rule]}: F1 of DiffMask over REINFORCE's, at least {LEAST_LEAD:g}", lead,
-                paper=80.75 - 73.57, unit="points", holds=float(np.mean(lead)) >= LEAST_LEAD,
+                f"{RULES[rule]}: F1 of DiffMask over REINFORCE's, at least {LEAST_LEAD:g}",
+                lead,
+                paper=80.75 - 73.57,
+                unit="points",
+                holds=float(np.mean(lead)) >= LEAST_LEAD,
             )
-        )  # fmt: skip
+        )
     return claims
 
 
@@ -84,30 +101,40 @@ def search_claims(
 ) -> list[Claim]:
     """What shows that the search was exhaustive."""
     certified = [
-        found.covered == sum(math.comb(found.kept.shape[1], k) for k in range(found.size + 1))
-        for found in optima
+        best.covered == sum(math.comb(best.kept.shape[1], k) for k in range(best.size + 1))
+        for best in optima
     ]
-    sizes = np.array([found.size for found in optima])
+    sizes = np.array([best.size for best in optima])
     columns = [scores for rules in runs.values() for seeds in rules.values() for scores in seeds]
     smaller = sum(int((c["feasible"] & (c["size"] < sizes)).sum()) for c in columns)
     same = min(agreement.same_size, agreement.same_number, agreement.same_set)
     return [
         claim(
-            "table2.certificate", "sentences whose every subset up to the optimum was looked at",
-            [100 * float(np.mean(certified))], paper=None, unit="%", holds=all(certified),
+            "table2.certificate",
+            "sentences whose every subset up to the optimum was looked at",
+            [100 * float(np.mean(certified))],
+            paper=None,
+            unit="%",
+            holds=all(certified),
         ),
         claim(
             "table2.brute_force",
             f"size, number and first of the optima the same by brute force, {agreement.sentences} "
             "sentences",
-            [100 * same / agreement.sentences], paper=None, unit="%",
+            [100 * same / agreement.sentences],
+            paper=None,
+            unit="%",
             holds=same == agreement.sentences == min(asked, len(optima)),
         ),
         claim(
-            "table2.smaller_than_optimum", "learned sets that are feasible and smaller",
-            [smaller], paper=None, unit="sets", holds=smaller == 0,
+            "table2.smaller_than_optimum",
+            "learned sets that are feasible and smaller",
+            [smaller],
+            paper=None,
+            unit="sets",
+            holds=smaller == 0,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def other_claims(accuracy: float, search: float, learning: Sequence[float]) -> list[Claim]:
@@ -115,71 +142,83 @@ def other_claims(accuracy: float, search: float, learning: Sequence[float]) -> l
     minutes = [seconds / 60 for seconds in learning]
     return [
         claim(
-            "table2.accuracy", "dev accuracy of the GRU, at least 37", [100 * accuracy],
-            paper=None, unit="%", holds=accuracy >= 0.37,
+            "table2.accuracy",
+            "dev accuracy of the GRU, at least 37",
+            [100 * accuracy],
+            paper=None,
+            unit="%",
+            holds=accuracy >= 0.37,
         ),
         claim(
-            "table2.search_minutes", "exact search of all sentences, at most 60", [search / 60],
-            paper=None, unit="min", holds=search <= 3600,
+            "table2.search_minutes",
+            "exact search of all sentences, at most 60",
+            [search / 60],
+            paper=None,
+            unit="min",
+            holds=search <= 3600,
         ),
         claim(
-            "table2.diffmask_minutes", "per-example DiffMask for all sentences, at most 10",
-            minutes, paper=None, unit="min", holds=max(minutes) <= 10,
+            "table2.diffmask_minutes",
+            "per-example DiffMask for all sentences, at most 10",
+            minutes,
+            paper=None,
+            unit="min",
+            holds=max(minutes) <= 10,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def table(runs: Runs) -> str:
     """Table 2: the paper's numbers, ours by both rules, against both optima."""
-    lines = [
-        "| | precision | recall | F1 | optimality | kept | feasible | F1, first optimum |",
-        "|---" * 8 + "|",
-    ]
+    titles = ("precision", "recall", "F1", "optimality", "kept", "feasible", "F1, first optimum")
+    rows = []
     for method, rules in runs.items():
         paper = PAPER[method]
         cells = [f"{paper[name]:.2f}" for name in ("precision", "recall", "f1", "optimality")]
-        cells += [f"{paper['kept']:.2f}*", "–", "–"]
-        lines.append(f"| {NAMES[method]}, the paper's | {' | '.join(cells)} |")
+        rows.append([f"{NAMES[method]}, the paper's", *cells, f"{paper['kept']:.2f}*", "–", "–"])
         for rule, seeds in rules.items():
-            columns = ("precision", "recall", "f1", "optimality", "kept", "feasible", "first.f1")
+            columns = (*SHOWN, "first.f1")
             cells = [_spread([percent(scores, name) for scores in seeds]) for name in columns]
-            lines.append(f"| {NAMES[method]}, {RULES[rule]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            rows.append([f"{NAMES[method]}, {RULES[rule]}", *cells])
+    return markdown.table(("", *titles), rows)
 
 
 def optima_table(optima: Sequence[Optima], lengths: np.ndarray) -> str:
     """What the search found, by length."""
-    lines = [
-        "| word pieces | sentences | mean size of the optimum | share | one optimum only "
-        "| subsets compared |",
-        "|---" * 6 + "|",
-    ]
+    head = ("word pieces", "sentences", "mean size of the optimum", "share", "one optimum only")
+    rows = []
     edges = [1, 8, 12, 16, 20, int(max(lengths.max(), 25))]
     for low, high in itertools.pairwise(edges):
-        found = [o for o, n in zip(optima, lengths, strict=True) if low < n <= high]
-        if found:
-            sizes = [o.size for o in found]
-            share = np.mean([o.size / o.kept.shape[1] for o in found])
-            alone = np.mean([len(o.kept) == 1 for o in found])
-            compared = sum(o.covered for o in found)
-            lines.append(
-                f"| {low + 1}–{high} | {len(found)} | {np.mean(sizes):.2f} | {share:.1%} "
-                f"| {alone:.1%} | {compared:,} |"
+        here = [o for o, n in zip(optima, lengths, strict=True) if low < n <= high]
+        if here:
+            share = np.mean([o.size / o.kept.shape[1] for o in here])
+            alone = np.mean([len(o.kept) == 1 for o in here])
+            rows.append(
+                [
+                    f"{low + 1}–{high}",
+                    str(len(here)),
+                    f"{np.mean([o.size for o in here]):.2f}",
+                    f"{share:.1%}",
+                    f"{alone:.1%}",
+                    f"{sum(o.covered for o in here):,}",
+                ]
             )
-    return "\n".join(lines)
+    return markdown.table((*head, "subsets compared"), rows)
 
 
 def budget_table(rows: Sequence[dict[str, Any]]) -> str:
     """Scores after few and after many steps, each method with the settings that suit it."""
     columns = ("steps", "rate", "multiplier_rate", "margin")
-    lines = [
-        f"| method | {' | '.join(columns)} | {' | '.join(SHOWN)} | seconds |",
-        "|---" * (2 + len(columns) + len(SHOWN)) + "|",
+    cells = [
+        [
+            NAMES[row["method"]],
+            *(f"{row[name]:g}" for name in columns),
+            *(f"{row[name]:.2f}" for name in SHOWN),
+            f"{row['seconds']:.0f}",
+        ]
+        for row in rows
     ]
-    for row in rows:
-        cells = [f"{row[name]:g}" for name in columns] + [f"{row[name]:.2f}" for name in SHOWN]
-        lines.append(f"| {NAMES[row['method']]} | {' | '.join(cells)} | {row['seconds']:.0f} |")
-    return "\n".join(lines)
+    return markdown.table(("method", *columns, *SHOWN, "seconds"), cells)
 
 
 def by_sentence(
@@ -188,16 +227,19 @@ def by_sentence(
     """What the search found of each sentence, and the first seed's thresholded sets' scores."""
     return [
         {
-            "sentence": int(numbers[i]), "length": int(lengths[i]), "size": found.size,
-            "optima": len(found.kept), "divergence": float(found.divergence[0]),
-            "covered": found.covered,
+            "sentence": int(numbers[i]),
+            "length": int(lengths[i]),
+            "size": best.size,
+            "optima": len(best.kept),
+            "divergence": float(best.divergence[0]),
+            "covered": best.covered,
             **{
                 method: {name: round(float(x[i]), 4) for name, x in rules["threshold"][0].items()}
                 for method, rules in runs.items()
             },
         }
-        for i, found in enumerate(optima)
-    ]  # fmt: skip
+        for i, best in enumerate(optima)
+    ]
 
 
 def body(

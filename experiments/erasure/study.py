@@ -1,7 +1,6 @@
 """The sentences of the erasure experiment, and the exact search over each of them."""
 
 import functools
-import hashlib
 import time
 import zipfile
 from collections import Counter
@@ -17,16 +16,18 @@ from tqdm import tqdm
 from diffmask_jax.analysis.gru_erasure import check_baseline, exact_search
 from diffmask_jax.attribution.erasure import Divergence
 from diffmask_jax.attribution.prefix_search import Optima, check_length, check_margin
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.divergences import CATEGORICAL
 from diffmask_jax.game.model import Model, Params
-from diffmask_jax.models.hub import Checkpoint
-from diffmask_jax.tasks.texts import read_sst
-from diffmask_jax.training.classifier import evaluator
-from experiments.common.resume import check_settings, kept
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.heads import SINGLE_LABEL
+from diffmask_jax.runtime.settings import digest
+from diffmask_jax.tasks.sst import SST
+from diffmask_jax.training.classifier import Labelled, evaluator
+from diffmask_jax.training.setup import gold_labels
+from experiments.common.resume import check_settings, load_or_make
 
 CHUNK = 16  # sentences of one length that are searched, and saved, together
 GROWTH = 1.4  # of a search's cost with every word piece, seen on SST, where optima are small
@@ -42,7 +43,7 @@ class Study(NamedTuple):
     margin: nats within which a subset is feasible
     """
 
-    model: Checkpoint
+    model: Classifier
     encoded: list[Encoded]
     numbers: np.ndarray
     baseline: np.ndarray
@@ -63,9 +64,10 @@ class Bucket(NamedTuple):
 
 
 def open_study(
-    model: Checkpoint,
+    model: Classifier,
     split: str,
-    places: tuple[str | None, str | None],
+    places: Any,
+    *,
     longest: int,
     margin: float,
     baseline: Path | None,
@@ -74,8 +76,8 @@ def open_study(
 ) -> Study:
     """The sentences of at most `longest` word pieces.
 
-    baseline: an .npy file, None for zeros. sample: only so many of the sentences, drawn at random,
-    always the same.
+    places: where the treebank lies. baseline: an .npy file, None for zeros.
+    sample: only so many of the sentences, drawn at random, always the same.
 
     Raises: UserError if the model, the margin, the length or the baseline will not do, or the
         folder's results belong to another study.
@@ -83,13 +85,14 @@ def open_study(
     check_margin(margin)
     check_length(longest)
     vector = _read_baseline(baseline, model.config.width)
-    if model.model.layers != ("W",):
+    if model.network.layers != ("W",):
         raise UserError(
             f"{model.path} is no GRU: make one with `diffmask finetune sst --model gru`"
         )
+    if model.head.problem_type != SINGLE_LABEL.problem_type:
+        raise UserError(f"{model.path} is a {model.head.problem_type}: the search needs classes")
     check_baseline(model.params, vector)
-    texts = read_sst(split, *places).texts
-    encoded = wordpieces.encode_within(model.tokenizer, texts, model.config.positions, cut=True)
+    encoded = model.encode(SST.read(places, split).texts, truncate=True)
     numbers = np.flatnonzero([len(text.ids) <= longest for text in encoded])
     if not len(numbers):
         raise UserError(f"no sentence of {split} has at most {longest} word pieces")
@@ -106,11 +109,13 @@ def open_study(
     return Study(model, [encoded[i] for i in numbers], numbers, vector, margin, folder)
 
 
-def accuracy_of(model: Checkpoint, split: str, places: tuple[str | None, str | None]) -> float:
+def accuracy_of(model: Classifier, split: str, places: Any) -> float:
     """The share of a split's sentences, of all lengths, that the model classifies rightly."""
-    texts = read_sst(split, *places)
-    encoded = wordpieces.encode_within(model.tokenizer, texts.texts, model.config.positions, True)
-    return float(evaluator(model, encoded, np.asarray(texts.labels))(model.params)["accuracy"])
+    examples = SST.read(places, split)
+    gold = gold_labels(model, examples)
+    assert gold is not None  # every sentence of the treebank has its label
+    labelled = Labelled(model.encode(examples.texts, truncate=True), gold)
+    return float(evaluator(model, labelled)(model.params)["accuracy"])
 
 
 def search_all(study: Study) -> tuple[list[Optima], float]:
@@ -119,7 +124,7 @@ def search_all(study: Study) -> tuple[list[Optima], float]:
     Shorter sentences go first. Each chunk's result is saved; a stopped search goes on behind the
     last one.
     """
-    found: dict[int, Optima] = {}
+    optima: dict[int, Optima] = {}
     seconds: dict[int, list[float]] = {}  # by length, a sentence each
     waiting = Counter(study.lengths.tolist())
     shape = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
@@ -130,15 +135,15 @@ def search_all(study: Study) -> tuple[list[Optima], float]:
         for name, chosen in _chunks(study.lengths):
             tokens = np.stack([study.encoded[i].ids for i in chosen])
             file = study.folder / f"{name}.npz"
-            result = kept(file, functools.partial(_search, study, tokens))
-            found |= zip(chosen.tolist(), _unpack(result), strict=True)
+            result = load_or_make(file, functools.partial(_search, study, tokens))
+            optima |= zip(chosen.tolist(), _unpack(result), strict=True)
             length, number = tokens.shape[1], len(chosen)
             seconds.setdefault(length, []).extend([float(result["seconds"]) / number] * number)
             waiting[length] -= number
             bar.update(number)
             bar.set_postfix_str(estimate(seconds, waiting))
     total = sum(map(sum, seconds.values()))
-    return [found[i] for i in range(len(found))], total
+    return [optima[i] for i in range(len(optima))], total
 
 
 def estimate(seconds: dict[int, list[float]], waiting: Counter[int]) -> str:
@@ -170,7 +175,7 @@ def embed(
     logits, (state,) = model.states(params, inputs)
 
     def divergence(masked: Float[Array, "B T D"]) -> Float[Array, " B"]:
-        return CATEGORICAL.divergence(logits, model.logits_from(params, inputs, masked, 0))
+        return model.family.divergence(logits, model.logits_from(params, inputs, masked, 0))
 
     return state, divergence
 
@@ -186,10 +191,10 @@ def _search(study: Study, tokens: np.ndarray) -> dict[str, np.ndarray]:
     start = time.perf_counter()
     optima = exact_search(study.model.params, tokens, study.baseline, study.margin)
     return {
-        "kept": np.concatenate([found.kept for found in optima]),
-        "divergence": np.concatenate([found.divergence for found in optima]),
-        "optima": np.array([len(found.kept) for found in optima]),
-        "covered": np.array([found.covered for found in optima]),
+        "kept": np.concatenate([optimum.kept for optimum in optima]),
+        "divergence": np.concatenate([optimum.divergence for optimum in optima]),
+        "optima": np.array([len(optimum.kept) for optimum in optima]),
+        "covered": np.array([optimum.covered for optimum in optima]),
         "seconds": np.array(time.perf_counter() - start),
     }
 
@@ -202,10 +207,7 @@ def _unpack(result: dict[str, np.ndarray]) -> list[Optima]:
 
 def _digest(*arrays: Any) -> str:
     """Tells models and data sets apart."""
-    data = hashlib.sha256()
-    for array in arrays:
-        data.update(np.asarray(array).tobytes() + b"|")
-    return data.hexdigest()[:16]
+    return digest(np.asarray(array).tobytes() + b"|" for array in arrays)
 
 
 def _read_baseline(file: Path | None, width: int) -> np.ndarray:

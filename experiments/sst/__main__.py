@@ -10,20 +10,26 @@ the input masked, → 38.9 with 67.6% of the hidden states; standard deviation o
 """
 
 import argparse
-import dataclasses
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from diffmask_jax.attribution.methods import IN_THE_PAPER
+from diffmask_jax.commands.arguments import add_settings
+from diffmask_jax.commands.shared import places_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import comparing
-from diffmask_jax.models.hub import load_bert
+from diffmask_jax.game.gates import GATES
+from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.render import comparison_html, comparison_png
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.tasks import tags as parts_of_speech
-from diffmask_jax.training.run_folder import RunConfig
+from diffmask_jax.tasks.sst import SST
+from diffmask_jax.training.config import RunConfig, as_dict, run_config
 from experiments.common.command import told_in_one_line
 from experiments.common.report import Claim, Timer, print_claims, write_report
+from experiments.common.resume import make_folder
 from experiments.sst import figures as sst_figures
 from experiments.sst import numbers as sst_numbers
 from experiments.sst import report, stages
@@ -32,7 +38,6 @@ from experiments.sst.stages import Measured, Study
 Tags = list[tuple[str, ...]]
 
 SENTENCE = "A fast , funny , highly enjoyable movie ."
-GATES = ("input", "hidden")
 # Beside the defaults of `diffmask train sst`; docs/results.md says what else was tried.
 SETTINGS: dict[str, dict[str, Any]] = {
     "input": {"steps": 1200, "margin": 0.08, "tolerance": 1.0, "validate_every": 100},
@@ -46,42 +51,43 @@ def run_folder(out: Path, gate: str, seed: int) -> Path:
 
 
 def configurations(
-    model: str, raw_dir: str | None, data_dir: str | None, seeds: int, out: Path
+    model: str, places: dict[str, Any], seeds: int, out: Path
 ) -> dict[Path, RunConfig]:
     """Every run of the experiment."""
     return {
-        run_folder(out, gate, seed): RunConfig(
-            model=model, task="sst", raw_dir=raw_dir, data_dir=data_dir, gate=gate, seed=seed,
-            **SETTINGS[gate],
+        run_folder(out, gate, seed): run_config(
+            model, SST.name, **places, gate=gate, seed=seed, **SETTINGS[gate]
         )
         for gate in GATES
         for seed in range(seeds)
-    }  # fmt: skip
+    }
 
 
-def compare(study: Study, found: dict[str, Measured]) -> None:
+def compare(study: Study, by_gate: dict[str, Measured]) -> None:
     """Figure 6, as a picture and as a page."""
-    explainers = [measured.explainers[0] for measured in found.values()]
-    noise = comparing.noise_of(found["input"].folders[0], explainers[0])
-    comparison = comparing.compare(explainers, noise, SENTENCE)
+    explainers = [measured.explainers[0] for measured in by_gate.values()]
+    noise = comparing.noise_of(by_gate["input"].folders[0], explainers[0])
+    comparison = comparing.compare(explainers, noise, SENTENCE, names=IN_THE_PAPER)
     comparison_png.write_png(comparison, study.folder / "figure6.png")
     write_atomically(study.folder / "figure6.html", comparison_html.page(comparison))
 
 
-def draw_groups(study: Study, found: dict[str, Measured], tagged: Tags | None) -> dict[str, Any]:
+def draw_groups(study: Study, by_gate: dict[str, Measured], tagged: Tags | None) -> dict[str, Any]:
     """Figures 4 and 5, the latter if there are tags; gives their numbers."""
-    layers = len(study.model.model.layers)
-    names = {"input": "input tokens", "hidden": "hidden states"}
-    kept = {names[gate]: measured.layers_kept() for gate, measured in found.items()}
-    figures = {"figure4": {n: sst_numbers.by_label(study, v) for n, v in kept.items()}}
+    layers = len(study.model.network.layers)
+    depths = {GATES[gate].masks: measured.layers_kept() for gate, measured in by_gate.items()}
+    figures = {"figure4": {n: sst_numbers.by_label(study, v) for n, v in depths.items()}}
     if tagged:
-        figures["figure5"] = {n: sst_numbers.by_tag(study, v, tagged) for n, v in kept.items()}
+        figures["figure5"] = {n: sst_numbers.by_tag(study, v, tagged) for n, v in depths.items()}
     for file, title in (("figure4", "their sentiment"), ("figure5", "part of speech")):
         if file in figures:
             sst_figures.token_groups_figure(
-                study.folder / f"{file}.png", f"How long tokens are kept, by {title}",
-                f"layers that keep a token, of {layers}", figures[file], layers,
-            )  # fmt: skip
+                study.folder / f"{file}.png",
+                f"How long tokens are kept, by {title}",
+                f"layers that keep a token, of {layers}",
+                figures[file],
+                layers,
+            )
     return {
         file: {name: [group._asdict() for group in groups] for name, groups in panels.items()}
         for file, panels in figures.items()
@@ -91,19 +97,21 @@ def draw_groups(study: Study, found: dict[str, Measured], tagged: Tags | None) -
 def run(options: argparse.Namespace) -> list[Claim]:
     """The whole experiment; writes the report and gives its claims."""
     out, seeds = options.out, options.seeds
-    study = stages.open_study(load_bert(options.model), options.raw_dir, options.data_dir, out)
+    places = places_of(SST, options)
+    model = load_classifier(options.model)
+    study = stages.open_study(model, places, out)
     tagged = _tags(options, study)
-    configs = configurations(study.model.path, options.raw_dir, options.data_dir, seeds, out)
+    configs = configurations(study.model.path, asdict(places), seeds, out)
     timer = Timer()
     with timer.part("train the probes"):
         stages.train_all(configs, study.model)
     with timer.part("measure the probes"):
-        found = {
+        by_gate = {
             gate: stages.measure(study, [run_folder(out, gate, seed) for seed in range(seeds)])
             for gate in GATES
         }
-        explainer, folder = found["input"].explainers[0], found["input"].folders[0]
-        probabilities = stages.probabilities(study, explainer, out / "measured" / "model.npz")
+        explainer, folder = by_gate["input"].explainers[0], by_gate["input"].folders[0]
+        probabilities = stages.probabilities(study, out / "measured" / "model.npz")
     with timer.part("Schulz et al."):
         noise, place = comparing.noise_of(folder, explainer), out / "measured"
         schulz = {
@@ -113,25 +121,27 @@ def run(options: argparse.Namespace) -> list[Claim]:
             ),
         }
     with timer.part("draw the figures"):
-        groups = draw_groups(study, found, tagged)
-        compare(study, found)
-        for gate, measured in found.items():
+        groups = draw_groups(study, by_gate, tagged)
+        compare(study, by_gate)
+        for gate, measured in by_gate.items():
             sst_figures.training_figure(
-                out / f"training_{gate}.png", f"Training the {gate} probe, validation",
-                measured.curves(), SETTINGS[gate]["margin"],
-            )  # fmt: skip
+                out / f"training_{gate}.png",
+                f"Training the {gate} probe, validation",
+                measured.curves(),
+                SETTINGS[gate]["margin"],
+            )
 
-    numbers = sst_numbers.numbers(study, found, schulz, probabilities)
+    numbers = sst_numbers.numbers(study, by_gate, schulz, probabilities)
     claims = report.make_claims(numbers, seeds)
     raw = {
-        "settings": {folder.name: dataclasses.asdict(c) for folder, c in configs.items()},
+        "settings": {folder.name: as_dict(c) for folder, c in configs.items()},
         **numbers._asdict(),
         "polar": {gate: difference._asdict() for gate, difference in numbers.polar.items()},
         "flips": {gate: [row._asdict() for row in rows] for gate, rows in numbers.flips.items()},
         **groups,
-        "validation": {gate: measured.curves() for gate, measured in found.items()},
+        "validation": {gate: measured.curves() for gate, measured in by_gate.items()},
     }
-    body = report.body(numbers, study.model.model.layers, bool(tagged))
+    body = report.body(numbers, study.model.network.layers, bool(tagged))
     write_report(out, "Sentiment: BERT on SST", claims, timer.seconds, body=body, raw=raw)
     print_claims(claims)
     print(f"report in {out}/report.md")
@@ -149,26 +159,24 @@ def main() -> None:
     """Reads the command line and runs the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="BERT fine-tuned on SST, five classes")
-    parser.add_argument("--raw-dir", help="folder of train.txt, dev.txt, test.txt")
-    parser.add_argument("--data-dir", help="where the prepared data set is kept")
+    add_settings(parser, SST.places)
     tags = parser.add_mutually_exclusive_group()
     tags.add_argument("--tags", type=Path, help="parts of speech of the dev sentences, JSON lines")
     tags.add_argument("--spacy", metavar="MODEL", help="tag with a spaCy model instead")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each probe (default 5)")
     parser.add_argument(
-        "--schulz-sentences", type=int, default=128,
+        "--schulz-sentences",
+        type=int,
+        default=128,
         help="sentences for Schulz et al. at all states, evenly spaced (default 128)",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", type=Path, default=Path("reports/sst"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
     with told_in_one_line("sst"):
         if options.seeds < 2:
             raise UserError("--seeds must be at least 2: stability is measured across seeds")
-        options.raw_dir = str(Path(options.raw_dir).resolve()) if options.raw_dir else None
-        options.data_dir = str(Path(options.data_dir).resolve()) if options.data_dir else None
-        options.model = str(Path(options.model).resolve())
-        options.out.mkdir(parents=True, exist_ok=True)
+        make_folder(options.out)
         run(options)
 
 

@@ -9,7 +9,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from diffmask_jax.analysis.token_groups import Group
-from diffmask_jax.render.png import QUIET, save
+from diffmask_jax.render.picture import QUIET, save
 
 INK, BAND, LINE = "#353aa6", "#dfe2f2", "#e2e4ea"
 RUNS = ("#353aa6", "#c2410c", "#0f766e", "#a21caf", "#a16207", "#475569")
@@ -28,8 +28,9 @@ def token_groups_figure(
     figure.suptitle(title, fontsize=12, fontweight="bold")
     figure.supxlabel(
         "dot and whiskers: mean ± standard error; band: ± standard deviation of the tokens",
-        fontsize=8, color=QUIET,
-    )  # fmt: skip
+        fontsize=8,
+        color=QUIET,
+    )
     for axes, (name, groups) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
@@ -70,8 +71,11 @@ def training_figure(
         _clear(axes)
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(),
-        loc="outside lower center", ncols=min(6, len(curves)), frameon=False, fontsize=9,
-    )  # fmt: skip
+        loc="outside lower center",
+        ncols=min(6, len(curves)),
+        frameon=False,
+        fontsize=9,
+    )
     save(figure, path)
 
 
@@ -88,13 +92,24 @@ def _draw_groups(axes: Axes, groups: list[Group], layers: int) -> None:
     axes.set_yticks(rows, [group.name for group in groups], fontsize=9)
     for row, group in zip(rows, groups, strict=True):
         axes.annotate(
-            f"{group.tokens:,}", (1, row), (4, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", va="center", fontsize=8, color=QUIET,
-        )  # fmt: skip
+            f"{group.tokens:,}",
+            (1, row),
+            (4, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=QUIET,
+        )
     axes.annotate(
-        "tokens", (1, 1), (4, 3), xycoords="axes fraction", textcoords="offset points",
-        fontsize=8, color=QUIET,
-    )  # fmt: skip
+        "tokens",
+        (1, 1),
+        (4, 3),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=8,
+        color=QUIET,
+    )
     axes.set_xlim(0, layers)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.grid(axis="x", color=LINE, linewidth=0.8)

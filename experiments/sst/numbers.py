@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from diffmask_jax.analysis import faithfulness, token_groups
 from diffmask_jax.analysis.faithfulness import Outcome
@@ -35,7 +35,6 @@ class Numbers(NamedTuple):
 
     sampled: dict[str, list[list[dict[str, float]]]]
     thresholded: dict[str, list[list[dict[str, float]]]]
-    accuracy: dict[str, tuple[float, float]]
     flips: dict[str, list[Flips]]
     stability: dict[str, float]
     polar: dict[str, Difference]
@@ -44,36 +43,31 @@ class Numbers(NamedTuple):
 
 def numbers(
     study: Study,
-    found: dict[str, Measured],
+    by_gate: dict[str, Measured],
     schulz: dict[str, PerText],
     probabilities: Float[np.ndarray, "N C"],
 ) -> Numbers:
     """Everything that the report says."""
-    gold = study.labels
+    scores = study.model.head.measure
     places = {"all states": slice(None), "last layer": slice(-1, None)}
+
+    def tables(outcomes: Sequence[Outcome]) -> list[list[dict[str, float]]]:
+        return [faithfulness.table(outcome, study.labels, scores) for outcome in outcomes]
+
     return Numbers(
-        sampled={g: [faithfulness.table(o, gold) for o in m.sampled] for g, m in found.items()},
-        thresholded={
-            g: [faithfulness.table(o, gold) for o in m.thresholded] for g, m in found.items()
-        },
-        accuracy={g: accuracy(m.sampled, gold) for g, m in found.items()},
-        flips={g: flips(probabilities, m.sampled) for g, m in found.items()},
-        stability={g: stability(m.log_keep) for g, m in found.items()},
-        polar={g: polar_minus_neutral(study, m.layers_kept()) for g, m in found.items()},
+        sampled={g: tables(m.sampled) for g, m in by_gate.items()},
+        thresholded={g: tables(m.thresholded) for g, m in by_gate.items()},
+        flips={g: flips(probabilities, m.sampled) for g, m in by_gate.items()},
+        stability={g: stability(m.log_keep) for g, m in by_gate.items()},
+        polar={g: polar_minus_neutral(study, m.layers_kept()) for g, m in by_gate.items()},
         cls_largest={
             name: (
-                [cls_largest(run, where) for run in found["hidden"].log_keep],
+                [cls_largest(run, where) for run in by_gate["hidden"].log_keep],
                 cls_largest(schulz[name], slice(None)),
             )
             for name, where in places.items()
         },
     )
-
-
-def accuracy(outcomes: Sequence[Outcome], gold: Int[np.ndarray, " N"]) -> tuple[float, float]:
-    """In points: of the model, and masked, averaged over layers and runs."""
-    masked = np.mean([np.mean(outcome.prediction == gold) for outcome in outcomes])
-    return 100 * float(np.mean(outcomes[0].original == gold)), 100 * float(masked)
 
 
 def stability(log_keep: Sequence[PerText]) -> float:
@@ -88,8 +82,8 @@ def cls_largest(attributions: PerText, layer: slice) -> float:
     Another state with the same attribution counts against it.
     """
     hits = []
-    for found in attributions:
-        last, others = found[-1, 0], found[layer].copy()
+    for attribution in attributions:
+        last, others = attribution[-1, 0], attribution[layer].copy()
         others[-1, 0] = -np.inf
         hits.append(last > others.max())
     return float(np.mean(hits))
@@ -97,8 +91,8 @@ def cls_largest(attributions: PerText, layer: slice) -> float:
 
 def by_label(study: Study, values: Sequence[Float[np.ndarray, " _"]]) -> list[Group]:
     """Figure 4: from very negative to very positive, then [CLS] and [SEP]."""
-    found = token_groups.by_group(values, label_groups(study))
-    return [found[name] for name in (*LABELS, *SPECIAL) if name in found]
+    groups = token_groups.by_group(values, label_groups(study))
+    return [groups[name] for name in (*LABELS, *SPECIAL) if name in groups]
 
 
 def polar_minus_neutral(study: Study, values: Sequence[Float[np.ndarray, " _"]]) -> Difference:
@@ -120,12 +114,12 @@ def by_tag(
     study: Study, values: Sequence[Float[np.ndarray, " _"]], tags: Sequence[tuple[str, ...]]
 ) -> list[Group]:
     """Figure 5: parts of speech, [CLS] and [SEP], the longest kept first."""
-    groups = [
+    pieces = [
         token_groups.piece_groups(encoded, sentence.words, tagged)
         for encoded, sentence, tagged in zip(study.encoded, study.sentences, tags, strict=True)
     ]
-    found = token_groups.by_group(values, groups).values()
-    return sorted(found, key=lambda group: -group.mean)
+    groups = token_groups.by_group(values, pieces).values()
+    return sorted(groups, key=lambda group: -group.mean)
 
 
 def flips(probabilities: Float[np.ndarray, "N C"], outcomes: Sequence[Outcome]) -> list[Flips]:

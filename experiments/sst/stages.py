@@ -16,19 +16,20 @@ from diffmask_jax.analysis import faithfulness, token_groups
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.schulz import Statistics
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
-from diffmask_jax.game.objective import Game, clean_pass, log_keep_everywhere
-from diffmask_jax.models.hub import Checkpoint
+from diffmask_jax.game.objective import clean_pass, log_keep_everywhere
+from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.tasks.sst import load_sst
 from diffmask_jax.tasks.trees import Sentence
 from diffmask_jax.training import clean_states, probe
 from diffmask_jax.training import run_folder as runs
-from diffmask_jax.training.clean_states import CleanStates
-from diffmask_jax.training.run_folder import RunConfig
-from experiments.common.resume import kept
+from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.setup import outputs_of
+from diffmask_jax.training.train import prepare, train
+from experiments.common.resume import load_or_make
 
 BATCH = 32
 SCHULZ_BATCH = 32
@@ -38,7 +39,7 @@ PerText = list[np.ndarray]
 class Study(NamedTuple):
     """What is studied, and where its results lie."""
 
-    model: Checkpoint
+    model: Classifier
     sentences: list[Sentence]
     encoded: list[Encoded]
     folder: Path
@@ -60,17 +61,16 @@ class Study(NamedTuple):
         return list(batches.in_order(self.encoded, size, self.model.config.positions))
 
 
-def open_study(model: Checkpoint, raw_dir: str | None, data_dir: str | None, out: Path) -> Study:
+def open_study(model: Classifier, places: Any, out: Path) -> Study:
     """The development set as a model reads it. Raises: UserError if they do not fit together."""
-    places = [Path(place) if place else None for place in (raw_dir, data_dir)]
-    sentences = load_sst("dev", *places)
+    folders = (places.raw_dir, places.data_dir)
+    sentences = load_sst("dev", *(Path(folder) if folder else None for folder in folders))
     if len(model.labels) != 5:
         raise UserError(
             f"{model.path} has {len(model.labels)} classes and SST has 5: "
             "fine-tune it with `diffmask finetune sst`"
         )
-    texts = [sentence.text for sentence in sentences]
-    encoded = wordpieces.encode_within(model.tokenizer, texts, model.config.positions, cut=True)
+    encoded = model.encode([sentence.text for sentence in sentences], truncate=True)
     return Study(model, sentences, encoded, out)
 
 
@@ -91,7 +91,7 @@ class Measured(NamedTuple):
     def curves(self) -> dict[str, list[dict[str, float]]]:
         """The validations of every run."""
         lines = {f.name: (f / "validation.jsonl").read_text().splitlines() for f in self.folders}
-        return {name: [json.loads(line) for line in found] for name, found in lines.items()}
+        return {name: [json.loads(line) for line in written] for name, written in lines.items()}
 
 
 def measure(study: Study, folders: Sequence[Path]) -> Measured:
@@ -104,40 +104,41 @@ def measure(study: Study, folders: Sequence[Path]) -> Measured:
         for folder in folders
     ]
     game = explainers[0].game
-    find = jax.jit(functools.partial(_log_keep, game))
+
+    @jax.jit
+    def find(params: Any, probe_params: Any, inputs: Any) -> Float[Array, "L B T"]:
+        return log_keep_everywhere(game, probe_params, clean_pass(game, params, inputs))
+
     sampled, thresholded = (
         jax.jit(functools.partial(faithfulness.outcome_of, game, gates))
         for gates in (faithfulness.sampled, faithfulness.thresholded)
     )
-    found = Measured(list(folders), explainers, [], [], [])
+    measured = Measured(list(folders), explainers, [], [], [])
     pairs = zip(folders, explainers, strict=True)
     for folder, explainer in tqdm(pairs, "measure", len(folders), unit="run", disable=None):
         place, params = study.folder / "measured" / folder.name, explainer.params
-        found.log_keep.append(log_keep(study, find, params, place / "log_keep.npz"))
-        found.sampled.append(outcome(study, sampled, params, place / "sampled.npz"))
-        found.thresholded.append(outcome(study, thresholded, params, place / "thresholded.npz"))
-    return found
+        measured.log_keep.append(log_keep(study, find, params, place / "log_keep.npz"))
+        measured.sampled.append(outcome(study, sampled, params, place / "sampled.npz"))
+        measured.thresholded.append(outcome(study, thresholded, params, place / "thresholded.npz"))
+    return measured
 
 
-def train_all(configs: dict[Path, RunConfig], model: Checkpoint) -> None:
+def train_all(configs: dict[Path, RunConfig], model: Classifier) -> None:
     """Train every run that is not finished; the clean states are computed once for all."""
-    data: tuple[list[Encoded], list[Encoded], CleanStates] | None = None
+    prepared = prepare(next(iter(configs.values())), truncate=True, model=model)
+    finished = {
+        folder: probe.is_finished(config, folder, probe.steps_done(folder))
+        for folder, config in configs.items()
+    }
+    if not all(finished.values()):
+        passes = clean_states.compute(
+            model.network, model.params, prepared.texts.train, model.config.positions
+        )
+        prepared = prepared._replace(passes=passes)
     for folder, config in configs.items():
-        runs.open_run(folder, config)
-        if probe.is_finished(config, folder, probe.steps_done(folder)):
-            continue
-        if data is None:
-            limit = model.config.positions
-            train, dev = (
-                wordpieces.encode_within(
-                    model.tokenizer, runs.read_split(config, split).texts, limit, cut=True
-                )
-                for split in ("train", "dev")
-            )
-            data = train, dev, clean_states.compute(model.model, model.params, train, limit)
-        print(f"training {folder.name}", flush=True)
-        if probe.fit(config, folder, model, *data) is None:
-            raise UserError(f"{folder}: no validation was feasible; train longer")
+        if not finished[folder]:
+            print(f"training {folder.name}", flush=True)
+        train(config, folder, prepared=prepared)
 
 
 def outcome(study: Study, of_batch: Callable[..., Any], params: Any, file: Path) -> Outcome:
@@ -149,10 +150,12 @@ def outcome(study: Study, of_batch: Callable[..., Any], params: Any, file: Path)
 
     def make() -> dict[str, np.ndarray]:
         evaluate = functools.partial(of_batch, *params)
-        found = faithfulness.measure(evaluate, study.batches(BATCH), jax.random.key(0))
-        return found._asdict()
+        return faithfulness.measure(evaluate, study.batches(BATCH), jax.random.key(0))._asdict()
 
-    return Outcome(**kept(file, make))
+    arrays = load_or_make(file, make)
+    # Files of a time when an outcome was of one class only have no agreement.
+    agreement = arrays["prediction"] == arrays["original"]
+    return Outcome(**{"agreement": agreement, **arrays})
 
 
 def log_keep(study: Study, find: Callable[..., Array], params: Any, file: Path) -> PerText:
@@ -160,37 +163,30 @@ def log_keep(study: Study, find: Callable[..., Array], params: Any, file: Path) 
 
     def make() -> dict[str, np.ndarray]:
         stream = study.batches(BATCH)
-        found = [find(*params, batch.inputs) for batch in stream]
-        return {"log_keep": _joined(study, stream, found)}
+        return {"log_keep": _joined(study, stream, [find(*params, b.inputs) for b in stream])}
 
-    return _split(study, kept(file, make)["log_keep"])
-
-
-def _log_keep(
-    game: Game, model_params: Any, probe_params: Any, inputs: Any
-) -> Float[Array, "L B T"]:
-    return log_keep_everywhere(game, probe_params, clean_pass(game, model_params, inputs))
+    return _split(study, load_or_make(file, make)["log_keep"])
 
 
 def schulz_last(study: Study, explainer: Explainer, noise: Statistics, file: Path) -> PerText:
     """Schulz et al.'s attributions to the last state, (1, T) for every development sentence."""
-    game, top = explainer.game, len(study.model.model.layers) - 1
+    game, top = explainer.game, len(study.model.network.layers) - 1
     here = jax.tree.map(lambda a: a[top], noise)
 
     @jax.jit
     def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "1 B T"]:
         clean = clean_pass(game, params, inputs)
-        seen = methods.explained(game.model, game.family, params, clean, here, top)
-        return methods.ON_TEXT["schulz"](key, seen)[None]
+        state = methods.explained(game.model, params, clean, here, top)
+        return methods.ON_TEXT["schulz"].attribute(key, state)[None]
 
     def make() -> dict[str, np.ndarray]:
         stream = study.batches(SCHULZ_BATCH)
         keys = jax.random.split(jax.random.key(0), len(stream))
-        run = zip(keys, stream, strict=True)
-        found = [attribute(explainer.params[0], key, batch.inputs) for key, batch in run]
-        return {"found": _joined(study, stream, found)}
+        pairs = zip(keys, stream, strict=True)
+        attributions = [attribute(explainer.params[0], key, batch.inputs) for key, batch in pairs]
+        return {"found": _joined(study, stream, attributions)}
 
-    return _split(study, kept(file, make)["found"])
+    return _split(study, load_or_make(file, make)["found"])
 
 
 def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) -> PerText:
@@ -204,38 +200,30 @@ def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) 
     def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "L B T"]:
         clean = clean_pass(game, params, inputs)
         return methods.at_every_layer(
-            methods.ON_TEXT["schulz"], game.model, game.family, params, noise, key, clean
+            methods.ON_TEXT["schulz"].attribute, game.model, params, noise, key, clean
         )
 
-    found, stream = [], study.batches(SCHULZ_BATCH)
+    attributions, stream = [], study.batches(SCHULZ_BATCH)
     for number, batch in enumerate(tqdm(stream, "Schulz et al.", unit="batch", disable=None)):
 
         def make(number: int = number, batch: batches.Batch = batch) -> dict[str, np.ndarray]:
             key = jax.random.fold_in(jax.random.key(0), number)
             return {"found": np.asarray(attribute(explainer.params[0], key, batch.inputs))}
 
-        found.append(kept(folder / f"{number:03}.npz", make)["found"])
-    return _split(study, _joined(study, stream, found))
+        attributions.append(load_or_make(folder / f"{number:03}.npz", make)["found"])
+    return _split(study, _joined(study, stream, attributions))
 
 
-def probabilities(study: Study, explainer: Explainer, file: Path) -> np.ndarray:
+def probabilities(study: Study, file: Path) -> np.ndarray:
     """The model's class probabilities for every development sentence, unmasked."""
-    states = explainer.game.model.states
-    find = jax.jit(lambda params, inputs: jax.nn.softmax(states(params, inputs)[0]))
-
-    def make() -> dict[str, np.ndarray]:
-        found = np.zeros((len(study.encoded), len(study.model.labels)), np.float32)
-        for batch in study.batches(BATCH):
-            found[batch.indices] = find(explainer.params[0], batch.inputs)[: len(batch.indices)]
-        return {"probabilities": found}
-
-    return kept(file, make)["probabilities"]
+    make = functools.partial(outputs_of, study.model, study.encoded)
+    return load_or_make(file, lambda: {"probabilities": make()})["probabilities"]
 
 
-def _joined(study: Study, stream: Sequence[batches.Batch], found: Sequence[Any]) -> np.ndarray:
+def _joined(study: Study, stream: Sequence[batches.Batch], arrays: Sequence[Any]) -> np.ndarray:
     """Batches of (L, B, T) -> (L, all tokens), the sentences in their order and unpadded."""
     texts: dict[int, np.ndarray] = {}
-    for batch, array in zip(stream, found, strict=True):
+    for batch, array in zip(stream, arrays, strict=True):
         for row, index in enumerate(batch.indices):
             texts[index] = np.asarray(array)[:, row, : len(study.encoded[index].tokens)]
     return np.concatenate([texts[index] for index in range(len(texts))], axis=1)

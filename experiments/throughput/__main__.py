@@ -13,18 +13,21 @@ own code takes 5.4 s per input-probe step of 64 sentences on such a machine.
 """
 
 import argparse
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from diffmask_jax.commands.arguments import add_settings
+from diffmask_jax.commands.shared import places_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.huge_pages import use_huge_pages
-from experiments.common.command import told_in_one_line
+from diffmask_jax.tasks.sst import SST
+from diffmask_jax.training.config import PRECISIONS
+from experiments.common.command import need_torch, told_in_one_line
+from experiments.common.resume import make_folder
 
 RACE = ("toy", "sst", "explain", "growth", "squad")
-PRECISIONS = ("float32", "bfloat16")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.rounds < 1:
             raise UserError(f"--rounds must be at least 1, got {options.rounds}")
         folder = options.out or Path("reports", OTHERS.get(options.task, ("throughput",))[0])
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if options.task in OTHERS:
             OTHERS[options.task][1](options, folder)
         else:
@@ -51,27 +54,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "task", nargs="?", default="all", choices=[*RACE, "all", *OTHERS], help="default: all"
     )
     parser.add_argument("--model", help="a BERT classifier")
-    parser.add_argument("--raw-dir", help="a folder of SST's train.txt, dev.txt and test.txt")
-    parser.add_argument("--data-dir", help="where the prepared SST lives")
+    add_settings(parser, SST.places)
     parser.add_argument("--out", type=Path, help="report folder (default reports/throughput)")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
     parser.add_argument(
-        "--precision", nargs="+", default=PRECISIONS, choices=PRECISIONS,
+        "--precision",
+        nargs="+",
+        default=PRECISIONS,
+        choices=PRECISIONS,
         help="of the frozen model on both sides (default: both)",
-    )  # fmt: skip
+    )
     return parser.parse_args(arguments)
 
 
 def _race(options: argparse.Namespace, folder: Path) -> None:
-    if importlib.util.find_spec("torch") is None:
-        raise UserError(
-            "PyTorch is missing: pip install torch, or pip install 'diffmask_jax[torch]'"
-        )
+    need_torch()
     from experiments.common.report import Timer, print_claims, write_report
     from experiments.throughput import data
 
     timer, needs_model = Timer(), options.task in ("all", "sst", "explain")
-    source = data.Source(options.model, options.raw_dir, options.data_dir)
+    source = data.Source(options.model, places_of(SST, options))
     contest = data.sst(source) if needs_model else None
     sections: dict[str, Any] = {}
     for name in RACE if options.task == "all" else (options.task,):
@@ -142,15 +144,14 @@ def _erasure(options: argparse.Namespace, folder: Path) -> None:
     erasure.run(folder, options.rounds)
 
 
-BODY = """
-All contenders run in one process, except where memory is measured, with GLIBC_TUNABLES
-{tunables}: with glibc.malloc.hugetlb=1 both frameworks' memory comes in huge pages, as in training.
-"""
-
 Part = Callable[[argparse.Namespace, Any, Path, Any], Any]
 PARTS: dict[str, Part] = {
-    "toy": _toy, "sst": _sst, "squad": _squad, "explain": _explain, "growth": _growth,
-}  # fmt: skip
+    "toy": _toy,
+    "sst": _sst,
+    "squad": _squad,
+    "explain": _explain,
+    "growth": _growth,
+}
 OTHERS: dict[str, tuple[str, Callable[[argparse.Namespace, Path], None]]] = {
     "hidden": ("throughput_hidden", _hidden),
     "erasure": ("throughput_erasure", _erasure),

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import torch
-from jax.typing import DTypeLike
 from tqdm import tqdm
 
 from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.runtime import markdown
 from diffmask_jax.training import clean_states
 from diffmask_jax.training.clean_states import CleanStates
 from experiments.common.report import Claim, claim
@@ -22,7 +21,6 @@ from experiments.throughput.pytorch import contenders as throughput_torch
 from experiments.throughput.pytorch.bert_steps import Way
 from experiments.throughput.race import Contender, Laps, race, ratio_claim, ratios, spread
 
-DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 OURS, AUTHORS, BEST, USUAL = "ours", "PyTorch, authors' style", "PyTorch, best", "PyTorch, lean"
 CACHED = ", cached"
 LEAST_SHARE = 0.45
@@ -98,31 +96,31 @@ def heats(setup: Setup, precision: str, chunk: Chunk, tries: int = 3) -> Fastest
 def keep_passes(setup: Setup, texts: Sequence[Encoded]) -> CleanStates:
     """The clean states of all texts, for both frameworks."""
     return clean_states.compute(
-        setup.game.model, setup.checkpoint.params, texts, setup.sizes.positions
+        setup.game.model, setup.classifier.params, texts, setup.sizes.positions
     )
 
 
 def enter(field: Field, examples: list[Chunk]) -> dict[str, Contender]:
     """All contenders of a race, ours compiled; PyTorch's in the same order."""
-    found: dict[str, Contender] = {}
+    entered: dict[str, Contender] = {}
     for precision, setup in field.setups.items():
         suffix = "" if precision == "float32" else f", {precision}"
-        found[OURS + suffix] = ours(setup, examples)
+        entered[OURS + suffix] = ours(setup, examples)
         network = throughput_torch.network(setup, precision)
         fastest = field.fastest[precision]
         best = throughput_torch.lean(setup, network, fastest.way)
-        found[BEST + suffix] = best._replace(compiling=fastest.compiling)
+        entered[BEST + suffix] = best._replace(compiling=fastest.compiling)
         usual = throughput_torch.ways(precision)["lean"]
         if fastest.name != "lean":
-            found[USUAL + suffix] = throughput_torch.lean(setup, network, usual)
+            entered[USUAL + suffix] = throughput_torch.lean(setup, network, usual)
         if precision in field.passes:
             passes = field.passes[precision]
-            found[OURS + suffix + CACHED] = ours(setup, examples, passes)
+            entered[OURS + suffix + CACHED] = ours(setup, examples, passes)
             best = throughput_torch.lean(setup, network, fastest.way, passes)
-            found[BEST + suffix + CACHED] = best._replace(compiling=fastest.compiling)
+            entered[BEST + suffix + CACHED] = best._replace(compiling=fastest.compiling)
         if precision == "float32":
-            found[AUTHORS] = throughput_torch.authors(setup, field.texts)
-    return found
+            entered[AUTHORS] = throughput_torch.authors(setup, field.texts)
+    return entered
 
 
 def run(field: Field, rounds: int, each: int, name: str, compared: Setup | None = None) -> Finish:
@@ -159,10 +157,8 @@ def run(field: Field, rounds: int, each: int, name: str, compared: Setup | None 
 
 def table(finish: Finish, memory: dict[str, float | None]) -> str:
     """A row a contender, in Markdown: medians over the rounds, smallest and largest in brackets."""
-    lines = [
-        "| | examples/s | tokens/s | of the matrix rate | compiling | memory |",
-        "|---|---|---|---|---|---|",
-    ]
+    head = ("", "examples/s", "tokens/s", "of the matrix rate", "compiling", "memory")
+    rows = []
     for name, laps in finish.laps.items():
         peak = memory.get(name)
         cells = [
@@ -173,8 +169,8 @@ def table(finish: Finish, memory: dict[str, float | None]) -> str:
             f"{finish.compiling[name]:.0f} s" if finish.compiling[name] else "–",
             "–" if peak is None else f"{peak:,.0f} MiB",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown.table(head, rows)
 
 
 def make_claims(prefix: str, finish: Finish, goals: Mapping[str, float]) -> list[Claim]:
@@ -183,7 +179,7 @@ def make_claims(prefix: str, finish: Finish, goals: Mapping[str, float]) -> list
     With cached states ours has one pass less than PyTorch, and then as many as PyTorch with cached
     states. goals: what a ratio must reach, by the claim; 1 where nothing was asked for.
     """
-    found = []
+    claims = []
     for suffix in ("", ", bfloat16"):
         for mine, theirs, name in PAIRS:
             pair = OURS + suffix + mine, theirs.format(suffix)
@@ -192,15 +188,13 @@ def make_claims(prefix: str, finish: Finish, goals: Mapping[str, float]) -> list
             where = ".".join([prefix, *(suffix + mine).split(", ")[1:], name])
             goal = goals.get(where, 1.0)
             says = f"{pair[0]}: at least {goal:g} times the examples per second of {pair[1]}"
-            found.append(ratio_claim(where, says, ratios(finish.laps, *pair), goal))
+            claims.append(ratio_claim(where, says, ratios(finish.laps, *pair), goal))
     if jax.default_backend() != "cpu" and (mine := f"{OURS}, bfloat16") in finish.share:
         says = f"at least {LEAST_SHARE:.0%} of the card's measured matrix rate in bfloat16"
         share = finish.share[mine]
-        found.append(
-            claim(f"{prefix}.bfloat16.matrix_rate", says, [share], paper=None, unit="",
-                  holds=share >= LEAST_SHARE)
-        )  # fmt: skip
-    return found
+        name, holds = f"{prefix}.bfloat16.matrix_rate", share >= LEAST_SHARE
+        claims.append(claim(name, says, [share], paper=None, unit="", holds=holds))
+    return claims
 
 
 def raw(finish: Finish) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Int, Key
 
 from diffmask_jax.data import batches
@@ -15,13 +14,14 @@ from diffmask_jax.data.batches import Batch
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.game import probes
-from diffmask_jax.game import steps as training
 from diffmask_jax.game.objective import Game
 from diffmask_jax.game.optimizers import Rates
-from diffmask_jax.models.bert import BertConfig, bert_classifier
-from diffmask_jax.models.hub import Checkpoint
-from diffmask_jax.training import run_folder
-from diffmask_jax.training.run_folder import RunConfig
+from diffmask_jax.game.steps import LAYER_DRAWS, DrawLayer
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.bert import BERT
+from diffmask_jax.models.config import EncoderConfig
+from diffmask_jax.training.config import RunConfig, run_config
+from diffmask_jax.training.setup import make_game, rates, state_widths
 
 
 class Setup(NamedTuple):
@@ -31,8 +31,8 @@ class Setup(NamedTuple):
     padded: the length to which the authors pad all texts
     """
 
-    checkpoint: Checkpoint
-    sizes: BertConfig
+    classifier: Classifier
+    sizes: EncoderConfig
     config: RunConfig
     game: Game
     rates: Rates
@@ -41,9 +41,9 @@ class Setup(NamedTuple):
     padded: int
 
     @property
-    def draw_layer(self) -> training.DrawLayer:
+    def draw_layer(self) -> DrawLayer:
         """One layer an example for the input probe, one a batch for the hidden one."""
-        return training.LAYER_DRAWS[self.config.layers](len(self.game.model.layers))
+        return LAYER_DRAWS[str(self.config.layers)](len(self.game.model.layers))
 
 
 class Chunk(NamedTuple):
@@ -63,9 +63,9 @@ class Chunk(NamedTuple):
 
 
 def prepare(
-    checkpoint: Checkpoint,
+    classifier: Classifier,
     gate: str,
-    dtype: DTypeLike = jnp.float32,
+    precision: str = "float32",
     *,
     batch: int = 64,
     steps: int = 4,
@@ -75,19 +75,25 @@ def prepare(
 
     Raises: UserError if the model is no BERT.
     """
-    sizes = checkpoint.config
-    if not isinstance(sizes, BertConfig):
-        raise UserError(f"{checkpoint.path} holds no BERT, which the race is about")
-    layers = "example" if gate == "input" else "batch"
-    config = RunConfig(
-        checkpoint.path, "sst", gate=gate, layers=layers, batch_size=batch, steps_per_call=steps
+    if classifier.architecture.model_type != BERT.model_type:
+        raise UserError(f"{classifier.path} holds no BERT, which the race is about")
+    sizes = classifier.config
+    config = run_config(
+        classifier.path,
+        "sst",
+        gate=gate,
+        batch_size=batch,
+        steps_per_call=steps,
+        precision=precision,
     )
-    game = run_folder.make_game(config, bert_classifier(sizes, dtype), sizes.width)
-    rates = Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
-    states = (jnp.zeros((1, 1, sizes.width)),) * len(game.model.layers)
-    baselines = [jnp.zeros(sizes.width)] * game.probe.baselines(len(states))
-    probe = probes.init(jax.random.key(0), game.probe, states, baselines)
-    return Setup(checkpoint, sizes, config, game, rates, probe, jax.random.key(0), padded)
+    network = BERT.model(sizes, classifier.network.family, config.precision, config.remat)
+    classifier = classifier._replace(network=network)
+    game = make_game(config, network, sizes.width)
+    states = tuple(jnp.zeros((1, 1, width)) for width in state_widths(classifier))
+    baselines = [state[0, 0] for state in states[: game.probe.baselines(len(states))]]
+    key = jax.random.key(config.seed)
+    probe = probes.init(key, game.probe, states, baselines)
+    return Setup(classifier, sizes, config, game, rates(config), probe, key, padded)
 
 
 def chunks(setup: Setup, texts: Sequence[Encoded]) -> Iterator[Chunk]:
@@ -101,7 +107,7 @@ def chunks(setup: Setup, texts: Sequence[Encoded]) -> Iterator[Chunk]:
 
 
 def layers_of(setup: Setup, number: int) -> Int[np.ndarray, "steps ..."]:
-    """The layers that `training.step` draws in the steps of a chunk."""
+    """The layers that `game.steps.step` draws in the steps of a chunk."""
     config = setup.config
     steps = number * config.steps_per_call + jnp.arange(config.steps_per_call)
 

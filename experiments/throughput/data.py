@@ -6,20 +6,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from diffmask_jax.data import wordpieces
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import BertConfig, bert_classifier, init
-from diffmask_jax.models.hub import Checkpoint, load_bert
-from diffmask_jax.tasks import texts as texts_module
+from diffmask_jax.game.model import Model
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.bert import BERT
+from diffmask_jax.models.config import EncoderConfig
+from diffmask_jax.models.heads import SINGLE_LABEL
+from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.tasks.sst import SST, SstPlaces
 
-BASE = BertConfig(
-    vocabulary=30522, positions=512, segments=2, width=768, heads=12, blocks=12,
-    intermediate=3072, classes=5,
-)  # fmt: skip
+BASE = EncoderConfig(
+    vocabulary=30522,
+    positions=512,
+    segments=2,
+    width=768,
+    heads=12,
+    blocks=12,
+    intermediate=3072,
+    classes=5,
+)
 LARGE = dataclasses.replace(BASE, width=1024, heads=16, blocks=24, intermediate=4096)
 DECILES = (4, 11, 15, 18, 21, 24, 27, 30, 35, 41, 80)
 """Word pieces of SST's training sentences, [CLS] and [SEP] included."""
@@ -30,7 +40,7 @@ SENTENCES = 8544
 """Of SST's training split."""
 
 
-def small(blocks: int = 6) -> BertConfig:
+def small(blocks: int = 6) -> EncoderConfig:
     """The shape of a MiniLM, with as many blocks."""
     return dataclasses.replace(BASE, width=384, blocks=blocks, intermediate=1536)
 
@@ -39,15 +49,14 @@ class Source(NamedTuple):
     """Where a contest's parts lie, as given on the command line; other processes read them anew."""
 
     model: str | None
-    raw_dir: str | None = None
-    data_dir: str | None = None
+    places: SstPlaces
 
 
 class Contest(NamedTuple):
     """A network, the texts it is trained on, and what to call both."""
 
     source: Source
-    checkpoint: Checkpoint
+    classifier: Classifier
     texts: Sequence[Encoded]
     named: str
 
@@ -57,22 +66,21 @@ def sst(source: Source) -> Contest:
 
     Raises: UserError if the model or the data is missing or cannot be read.
     """
-    model, raw_dir, data_dir = source
+    model, places = source
     accelerated = jax.default_backend() != "cpu"
     if model is None and not accelerated:
         raise UserError("which model? give --model FOLDER")
-    checkpoint = load_bert(model) if model else random_weights(BASE)
+    classifier = load_classifier(model) if model else random_weights(BASE)
     what = Path(model).name if model else "BERT-base with random weights"
-    if raw_dir is None and data_dir is None and accelerated:
-        texts = random_texts(checkpoint.config.vocabulary, SENTENCES, DECILES)
-        return Contest(source, checkpoint, texts, f"{what}, random tokens of SST's lengths")
-    train = texts_module.read_sst("train", raw_dir, data_dir)
-    limit = checkpoint.config.positions
-    encoded = wordpieces.encode_within(checkpoint.tokenizer, train.texts, limit, True)
-    return Contest(source, checkpoint, encoded, f"{what}, SST")
+    if places == SstPlaces() and accelerated:
+        texts = random_texts(classifier.config.vocabulary, SENTENCES, DECILES)
+        return Contest(source, classifier, texts, f"{what}, random tokens of SST's lengths")
+    train = SST.read(places, "train")
+    encoded = classifier.encode(train.texts, truncate=True)
+    return Contest(source, classifier, encoded, f"{what}, SST")
 
 
-def random_weights(config: BertConfig) -> Checkpoint:
+def random_weights(config: EncoderConfig) -> Classifier:
     """A classifier that has learned nothing: the speed does not depend on it.
 
     Fresh weights would leave the output all but alike whatever is masked, and nothing to compare
@@ -84,9 +92,22 @@ def random_weights(config: BertConfig) -> Checkpoint:
         is_kernel = jax.tree_util.keystr(path, simple=True, separator="/").endswith("kernel")
         return leaf / (FRESH * leaf.shape[0] ** 0.5) if is_kernel else leaf
 
-    fresh = jax.jit(init, static_argnums=1)(jax.random.key(0), config)
+    fresh = jax.jit(BERT.init, static_argnums=1)(jax.random.key(0), config)
     params = jax.tree_util.tree_map_with_path(grow, fresh)
-    return Checkpoint(bert_classifier(config), params, None, config, labels, path="")
+    return Classifier(
+        _network(config),
+        params,
+        tokenizer=None,
+        config=config,
+        labels=labels,
+        head=SINGLE_LABEL,
+        architecture=BERT,
+        path="",
+    )
+
+
+def _network(config: EncoderConfig) -> Model:
+    return BERT.model(config, SINGLE_LABEL.family(1.0), jnp.float32, False)
 
 
 def random_texts(vocabulary: int, count: int, quantiles: Sequence[int]) -> list[Encoded]:
@@ -99,13 +120,21 @@ def random_texts(vocabulary: int, count: int, quantiles: Sequence[int]) -> list[
 
 def text(ids: Sequence[int] | np.ndarray) -> Encoded:
     """Word pieces that stand for nothing."""
-    number = np.asarray(ids, np.int32)
-    return Encoded(("",) * len(number), number, (None,) * len(number), np.full_like(number, -1))
+    numbers = np.asarray(ids, np.int32)
+    nothing = ("",) * len(numbers)
+    return Encoded(
+        tokens=nothing,
+        ids=numbers,
+        offsets=(None,) * len(numbers),
+        words=np.full_like(numbers, -1),
+        segments=np.zeros_like(numbers),
+        parts=np.full_like(numbers, -1),
+        shown=nothing,
+    )
 
 
-def shallower(checkpoint: Checkpoint, blocks: int) -> Checkpoint:
+def shallower(classifier: Classifier, blocks: int) -> Classifier:
     """The same network with only its first blocks."""
-    assert isinstance(checkpoint.config, BertConfig)
-    config = dataclasses.replace(checkpoint.config, blocks=blocks)
-    params = {**checkpoint.params, "blocks": checkpoint.params["blocks"][:blocks]}
-    return checkpoint._replace(model=bert_classifier(config), params=params, config=config, path="")
+    config = dataclasses.replace(classifier.config, blocks=blocks)
+    params = {**classifier.params, "blocks": classifier.params["blocks"][:blocks]}
+    return classifier._replace(network=_network(config), params=params, config=config, path="")

@@ -24,8 +24,8 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.divergences import CATEGORICAL
-from diffmask_jax.game.objective import clean_pass, log_keep_everywhere
+from diffmask_jax.game.objective import clean_pass, keep_probabilities
+from diffmask_jax.runtime import markdown
 from experiments.common.report import Timer
 from experiments.throughput import bert
 from experiments.throughput.course import Setup, chunks, prepare
@@ -50,26 +50,26 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
 
     Raises: UserError if the integrated gradients of the two frameworks differ.
     """
-    setup = prepare(contest.checkpoint, "input")
+    setup = prepare(contest.classifier, "input")
     texts, rounds = contest.texts[:SENTENCES], min(rounds, ROUNDS)
     with timer.part("explain: PyTorch's threads and heats"):
         chunk = next(chunks(setup, contest.texts))
         threads = bert.settle_threads(setup, chunk)
         fastest = bert.heats(setup, "float32", chunk)
-    found = contenders(setup, fastest.way, steps)
+    methods_by_name = contenders(setup, fastest.way, steps)
     limit = setup.sizes.positions
     whole = list(batches.in_order(texts, BATCH, limit))
     samples = [sample(texts, limit, number) for number in range(rounds)]
     with timer.part("explain: compile, and compare"), throughput_torch.whole_float32():
-        difference = max(check(found, inputs) for _, inputs in samples[0])
+        difference = max(check(methods_by_name, inputs) for _, inputs in samples[0])
         for batch in whole:
-            found[PROBE](batch.inputs)
-    seconds: dict[str, list[float]] = {name: [] for name in found}
+            methods_by_name[PROBE](batch.inputs)
+    seconds: dict[str, list[float]] = {name: [] for name in methods_by_name}
     work = [(1 / len(texts), batch.inputs) for batch in whole]
-    turns = tqdm(total=rounds * len(found), desc="explain", disable=None, leave=False)
+    turns = tqdm(total=rounds * len(methods_by_name), desc="explain", disable=None, leave=False)
     with timer.part("explain: race"), throughput_torch.whole_float32(), turns as bar:
         for part in samples:
-            for name, method in found.items():
+            for name, method in methods_by_name.items():
                 seconds[name].append(time_of(method, work if name == PROBE else part))
                 bar.update()
     claim = ratio_claim(
@@ -79,18 +79,21 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
         [min(a, b) / ours for ours, a, b in zip(*seconds.values(), strict=True)],
         GOAL,
     )
-    lines = ["| | ms a sentence | 1000 sentences | times the probe's |", "|---|---|---|---|"]
+    rows = []
     for name, values in seconds.items():
         ratios = [value / own for value, own in zip(values, seconds[PROBE], strict=True)]
-        lines.append(
-            f"| {name} | {spread([1000 * value for value in values])} | "
-            f"{1000 * statistics.median(values):,.1f} s | {spread(ratios)} |"
-        )
+        thousand = f"{1000 * statistics.median(values):,.1f} s"
+        rows.append([name, spread([1000 * value for value in values]), thousand, spread(ratios)])
     body = BODY.format(
-        named=contest.named, layers=len(setup.game.model.layers), sentences=len(texts),
-        sample=SAMPLE, steps=steps, best=fastest.told, threads=threads["threads"],
-        table="\n".join(lines),
-    )  # fmt: skip
+        named=contest.named,
+        layers=len(setup.game.model.layers),
+        sentences=len(texts),
+        sample=SAMPLE,
+        steps=steps,
+        best=fastest.told,
+        threads=threads["threads"],
+        table=markdown.table(("", "ms a sentence", "1000 sentences", "times the probe's"), rows),
+    )
     raw = {
         "seconds_a_sentence": seconds,
         "largest_relative_difference": difference,
@@ -105,41 +108,41 @@ def sample(texts: Sequence[Encoded], limit: int, number: int) -> list[Weighed]:
     groups: dict[int, list[Encoded]] = {}
     for text in texts:
         groups.setdefault(batches.padded_length(len(text.ids), limit), []).append(text)
-    found = []
+    weighed = []
     for length, group in sorted(groups.items()):
         chosen = [group[(number * SAMPLE + i) % len(group)] for i in range(SAMPLE)]
-        found.append((len(group) / len(texts) / SAMPLE, batches.pad(chosen, length)))
-    return found
+        weighed.append((len(group) / len(texts) / SAMPLE, batches.pad(chosen, length)))
+    return weighed
 
 
 def contenders(setup: Setup, way: Way, steps: int) -> dict[str, Method]:
     """Each explains a batch at all layers."""
-    params, layers = setup.checkpoint.params, len(setup.game.model.layers)
-    explain = jax.jit(functools.partial(_explain, setup))
+    params, layers = setup.classifier.params, len(setup.game.model.layers)
+    explain = jax.jit(functools.partial(keep_probabilities, setup.game))
     integrate = jax.jit(functools.partial(_integrate, setup, steps))
     network = throughput_torch.network(setup, "float32")
 
     def in_torch(inputs: TextInputs) -> Any:
         tokens, segments, valid = (torch.tensor(a).to(throughput_torch.DEVICE) for a in inputs)
-        found = [
+        attributions = [
             integrated_gradients(network, tokens, segments, valid, layer, steps, way)
             for layer in range(layers)
         ]
-        return torch.stack(found).cpu().numpy()
+        return torch.stack(attributions).cpu().numpy()
 
     return {
-        PROBE: lambda inputs: jax.device_get(explain(params, setup.probe, inputs)),
+        PROBE: lambda inputs: jax.device_get(explain(params, setup.probe, inputs)[1]),
         OURS: lambda inputs: jax.device_get(integrate(params, inputs)),
         TORCH: in_torch,
     }
 
 
-def check(found: dict[str, Method], inputs: TextInputs) -> float:
+def check(methods_by_name: dict[str, Method], inputs: TextInputs) -> float:
     """The largest relative difference of the two frameworks' integrated gradients.
 
     Raises: UserError if it is above the limit.
     """
-    ours, theirs = found[OURS](inputs), found[TORCH](inputs)
+    ours, theirs = (methods_by_name[name](inputs) for name in (OURS, TORCH))
     difference = float(np.abs(ours - theirs).max() / np.abs(ours).max())
     if not difference <= LIMIT:
         raise UserError(
@@ -159,18 +162,17 @@ def time_of(method: Method, work: Sequence[Weighed]) -> float:
     return total
 
 
-def _explain(setup: Setup, params: Any, probe: Any, inputs: Any) -> Array:
-    clean = clean_pass(setup.game, params, inputs)
-    return jnp.exp(log_keep_everywhere(setup.game, probe, clean))
-
-
 def _integrate(setup: Setup, steps: int, params: Any, inputs: Any) -> Array:
     layers, width = len(setup.game.model.layers), setup.sizes.width
     unused = Statistics(jnp.zeros((layers, width)), jnp.ones((layers, width)))
     return methods.at_every_layer(
-        functools.partial(methods.integrated, steps=steps), setup.game.model, CATEGORICAL, params,
-        unused, jax.random.key(0), clean_pass(setup.game, params, inputs),
-    )  # fmt: skip
+        functools.partial(methods.integrated, steps=steps),
+        setup.game.model,
+        params,
+        unused,
+        jax.random.key(0),
+        clean_pass(setup.game, params, inputs),
+    )
 
 
 BODY = """

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
-from diffmask_jax.render.png import save
+from diffmask_jax.render.picture import save
 
 COLORS, LINE = ("#353aa6", "#c2410c"), "#e2e4ea"
 
@@ -23,8 +23,11 @@ def growth_figure(path: Path, curves: dict[str, Curve]) -> None:
         _draw(axes, name, *curve)
     figure.legend(
         *panels[0].get_legend_handles_labels(),
-        loc="outside lower center", ncols=2, frameon=False, fontsize=9,
-    )  # fmt: skip
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+    )
     save(figure, path)
 
 

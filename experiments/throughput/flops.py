@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffmask_jax.models.bert import BertConfig
+from diffmask_jax.models.config import EncoderConfig
 from experiments.throughput.course import Chunk, Setup
 
 SIZES = {"cpu": 2048}
@@ -46,14 +46,14 @@ class Flops(NamedTuple):
         return self.weights + 2 * self.attention
 
 
-def block_flops(config: BertConfig, batch: int, length: int) -> Flops:
+def block_flops(config: EncoderConfig, batch: int, length: int) -> Flops:
     """Of a whole block."""
     width = config.width
     weights = 4 * width**2 + 2 * width * config.intermediate
     return Flops(2 * batch * length * weights, 4 * batch * length**2 * width)
 
 
-def last_block_flops(config: BertConfig, batch: int, length: int) -> Flops:
+def last_block_flops(config: EncoderConfig, batch: int, length: int) -> Flops:
     """Of a block whose first row alone is read: k and v of all rows, one row of the rest."""
     width = config.width
     keys_and_values = length * 2 * width**2
@@ -72,8 +72,8 @@ def needed_flops(setup: Setup, chunks: Iterable[Chunk], steps: int | None, cache
         shape = setup.sizes, chunk.batch.indices.shape[1], chunk.length
         whole, last = block_flops(*shape), last_block_flops(*shape)
         for layer in chunk.layers[:steps]:
-            # The input is masked in state 0; states 0 and 1 lie below the first block.
-            masked = blocks if setup.config.gate == "input" else blocks - max(int(layer) - 1, 0)
+            # States 0 and 1 lie below the first block.
+            masked = blocks - max(int(setup.game.probe.target(layer)) - 1, 0)
             total += 0 if cached else blocks * whole.forward
             if masked:
                 total += (masked - 1) * (whole.forward + whole.backward)

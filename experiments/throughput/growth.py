@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from diffmask_jax.models.hub import Checkpoint
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.runtime import markdown
 from experiments.common.report import Claim, Timer, claim
 from experiments.throughput import bert, data
 from experiments.throughput.course import Chunk, Setup, chunks, prepare
@@ -52,56 +53,58 @@ def run(
 ) -> Section:
     """All curves, and the claims about bytes. curves, counts: fewer for tests."""
     network = data.small(max(p.blocks for points in curves.values() for p in points))
-    checkpoint = data.random_weights(network)
-    found: dict[str, list[Speeds]] = {}
+    classifier = data.random_weights(network)
+    measured: dict[str, list[Speeds]] = {}
     with timer.part("growth: PyTorch's threads"):
-        setup, chunk = case(checkpoint, Point(blocks=network.blocks))
+        setup, chunk = case(classifier, Point(blocks=network.blocks))
         threads = bert.settle_threads(setup, chunk)
     with timer.part("growth: batch, length, blocks"):
         points = [(name, point) for name, points in curves.items() for point in points]
         for name, point in tqdm(points, "growth", disable=None, leave=False):
-            found.setdefault(name, []).append(speeds(checkpoint, point))
+            measured.setdefault(name, []).append(speeds(classifier, point))
     with timer.part("growth: devices"):
         shown = tqdm(counts, "devices", disable=None, leave=False)
         apart = [measure_apart(count) for count in shown]
     drawn = {
-        name: ([getattr(point, name) for point in points], _medians(found[name]))
+        name: ([getattr(point, name) for point in points], _medians(measured[name]))
         for name, points in curves.items()
     }
-    drawn["simulated devices"] = (
-        list(counts), {OURS: [part["examples_per_second"] for part in apart]}
-    )  # fmt: skip
+    on_devices = {OURS: [part["examples_per_second"] for part in apart]}
+    drawn["simulated devices"] = list(counts), on_devices
     growth_figure(folder / "growth.png", drawn)
-    rows = ["| devices | bytes at a batch of 64 | of 128 | gradients of the probe |"]
-    rows += ["|---|---|---|---|"]
-    for part in apart:
-        at = part["exchanged"]
-        rows.append(
-            f"| {part['devices']} | {at[str(BATCH)]:,} | {at[str(2 * BATCH)]:,} "
-            f"| {part['gradient_bytes']:,} |"
-        )
+    table = markdown.table(
+        ("devices", f"bytes at a batch of {BATCH}", f"of {2 * BATCH}", "gradients of the probe"),
+        (
+            [
+                str(part["devices"]),
+                *(f"{part['exchanged'][str(batch)]:,}" for batch in (BATCH, 2 * BATCH)),
+                f"{part['gradient_bytes']:,}",
+            ]
+            for part in apart
+        ),
+    )
     raw = {
         "points": {
             name: [
                 {**point._asdict(), "examples_per_second": speed}
-                for point, speed in zip(points, found[name], strict=True)
+                for point, speed in zip(points, measured[name], strict=True)
             ]
             for name, points in curves.items()
         },
         "devices": apart,
         "threads": threads,
     }
-    body = BODY.format(table="\n".join(rows), blocks=NETWORK.blocks, threads=threads["threads"])
+    body = BODY.format(table=table, blocks=NETWORK.blocks, threads=threads["threads"])
     return Section("Growth", make_claims(apart), body, raw)
 
 
-def speeds(checkpoint: Checkpoint, point: Point) -> Speeds:
+def speeds(classifier: Classifier, point: Point) -> Speeds:
     """Both in turn, each after an untimed call.
 
     PyTorch's way is a fixed one, for heats at every point would take longer than all the rest:
     lean, on a CPU with oneDNN's products.
     """
-    setup, chunk = case(checkpoint, point)
+    setup, chunk = case(classifier, point)
     ways = throughput_torch.ways("float32")
     name = "oneDNN's products" if "oneDNN's products" in ways else "lean"
     network = throughput_torch.network(setup, "float32")
@@ -111,16 +114,16 @@ def speeds(checkpoint: Checkpoint, point: Point) -> Speeds:
     }
     for contender in contenders.values():
         contender.run(chunk)
-    found: Speeds = {name: [] for name in contenders}
+    by_name: Speeds = {name: [] for name in contenders}
     for _ in range(TIMED):
         for name, contender in contenders.items():
-            found[name].append(lap(contender, [chunk]).speed)
-    return found
+            by_name[name].append(lap(contender, [chunk]).speed)
+    return by_name
 
 
-def case(checkpoint: Checkpoint, point: Point) -> tuple[Setup, Chunk]:
+def case(classifier: Classifier, point: Point) -> tuple[Setup, Chunk]:
     """What both run."""
-    cut = data.shallower(checkpoint, point.blocks)
+    cut = data.shallower(classifier, point.blocks)
     setup = prepare(cut, "input", batch=point.batch, steps=STEPS)
     rng = np.random.default_rng(0)
     rows = rng.integers(1, setup.sizes.vocabulary, (point.batch * STEPS, point.length))
@@ -139,15 +142,22 @@ def make_claims(apart: Sequence[dict[str, Any]]) -> list[Claim]:
     return [
         claim(
             "growth.bytes",
-            "a step exchanges the probe's gradients, λ's and five means: bytes beyond these",
-            [float(n) for n in extra], paper=None, unit="bytes", holds=not any(extra),
+            "a step exchanges the probe's gradients, λ's and five means, a call its notice and a "
+            "loss: bytes beyond these",
+            [float(n) for n in extra],
+            paper=None,
+            unit="bytes",
+            holds=not any(extra),
         ),
         claim(
             "growth.bytes_with_batch",
             "a batch twice as large exchanges as many bytes",
-            grown, paper=None, unit="×", holds=all(ratio == 1 for ratio in grown),
+            grown,
+            paper=None,
+            unit="×",
+            holds=all(ratio == 1 for ratio in grown),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _medians(points: Sequence[Speeds]) -> dict[str, list[float]]:

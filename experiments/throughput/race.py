@@ -103,6 +103,6 @@ def ratio_claim(name: str, says: str, values: Sequence[float], atleast: float) -
 
 def spread(values: Sequence[float]) -> str:
     """Median (smallest–largest), to three digits."""
-    middle, low, high = (f"{v:,.3g}" if v < 1000 else f"{v:,.0f}" for v in
-                         (statistics.median(values), min(values), max(values)))  # fmt: skip
+    numbers = statistics.median(values), min(values), max(values)
+    middle, low, high = (f"{v:,.3g}" if v < 1000 else f"{v:,.0f}" for v in numbers)
     return f"{middle} ({low}–{high})"

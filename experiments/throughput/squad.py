@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from diffmask_jax.models.bert import BertConfig
+from diffmask_jax.models.config import EncoderConfig
 from experiments.common.report import Timer
 from experiments.throughput import bert, data
-from experiments.throughput.bert import DTYPES, Field
+from experiments.throughput.bert import Field
 from experiments.throughput.course import chunks, prepare
 from experiments.throughput.race import Section
 
@@ -34,7 +34,7 @@ def run(
     precisions: Sequence[str],
     rounds: int,
     timer: Timer,
-    config: BertConfig = data.LARGE,
+    config: EncoderConfig = data.LARGE,
     length: int = 384,
 ) -> Section:
     """The race; config and length: smaller ones for tests.
@@ -44,17 +44,17 @@ def run(
     on_gpu = jax.default_backend() != "cpu"
     shape = ON_GPU if on_gpu else ON_CPU
     rounds = min(rounds, shape.rounds)
-    checkpoint = data.random_weights(config)
+    whole = data.random_weights(config)
     rng = np.random.default_rng(0)
     count = rounds * shape.each * shape.batch * shape.steps
     texts = [data.text(rng.integers(1, config.vocabulary, length)) for _ in range(count)]
-    part = data.shallower(checkpoint, min(HEAT_BLOCKS, config.blocks))
+    part = data.shallower(whole, min(HEAT_BLOCKS, config.blocks))
     setups, lower = (
         {
-            p: prepare(c, "input", DTYPES[p], batch=shape.batch, steps=shape.steps, padded=length)
+            p: prepare(network, "input", p, batch=shape.batch, steps=shape.steps, padded=length)
             for p in precisions
         }
-        for c in (checkpoint, part)
+        for network in (whole, part)
     )
     first = lower[precisions[0]]
     rates = bert.rates(precisions)
@@ -72,11 +72,15 @@ def run(
         "matrix_flops_per_second": rates,
     }
     body = BODY.format(
-        blocks=config.blocks, width=config.width, length=length, batch=shape.batch, rounds=rounds,
+        blocks=config.blocks,
+        width=config.width,
+        length=length,
+        batch=shape.batch,
+        rounds=rounds,
         heat_blocks=first.sizes.blocks,
         best="; ".join(f"{p}: {f.told}" for p, f in fastest.items()),
         table=bert.table(finish, {}),
-    )  # fmt: skip
+    )
     claims = bert.make_claims("squad", finish, GOALS if on_gpu else {})
     return Section("SQuAD's shape", claims, body, raw)
 

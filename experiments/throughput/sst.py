@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.common.report import Timer
 from experiments.throughput import bert, ours
-from experiments.throughput.bert import AUTHORS, BEST, DTYPES, OURS, Fastest, Field
+from experiments.throughput.bert import AUTHORS, BEST, OURS, Fastest, Field
 from experiments.throughput.course import chunks, prepare
 from experiments.throughput.data import Contest, Source
 from experiments.throughput.memory import peak_mib
@@ -31,7 +31,7 @@ def run(
     Raises: UserError if the contenders do not compute the same thing.
     """
     setups = {
-        gate: {p: prepare(contest.checkpoint, gate, DTYPES[p], batch=batch) for p in precisions}
+        gate: {p: prepare(contest.classifier, gate, p, batch=batch) for p in precisions}
         for gate in GATES
     }
     shared = setups[GATES[0]]
@@ -58,9 +58,12 @@ def run(
     raw |= {"threads": threads, "heats": {p: f.heats for p, f in fastest.items()}}
     raw |= {"matrix_flops_per_second": rates, "peak_mib": memory}
     body = BODY.format(
-        named=contest.named, batch=batch, threads=threads["threads"],
-        best="; ".join(f"{p}: {f.told}" for p, f in fastest.items()), tables="\n\n".join(tables),
-    )  # fmt: skip
+        named=contest.named,
+        batch=batch,
+        threads=threads["threads"],
+        best="; ".join(f"{p}: {f.told}" for p, f in fastest.items()),
+        tables="\n\n".join(tables),
+    )
     return Section("SST", claims, body, raw)
 
 
@@ -68,16 +71,14 @@ def measure_memory(
     source: Source, fastest: dict[str, Fastest], batch: int, threads: int
 ) -> dict[str, float | None]:
     """MiB at the highest point of training the input probe, by contender."""
-    found = {}
+    peaks = {}
     for p, best in fastest.items():
-        suffix, dtype = "" if p == "float32" else f", {p}", DTYPES[p]
-        found[OURS + suffix] = peak_mib(ours.alone, source, dtype, batch)
-        found[BEST + suffix] = peak_mib(
-            contenders.lean_alone, source, dtype, batch, p, best.name, threads
-        )
+        suffix = "" if p == "float32" else f", {p}"
+        peaks[OURS + suffix] = peak_mib(ours.alone, source, p, batch)
+        peaks[BEST + suffix] = peak_mib(contenders.lean_alone, source, p, batch, best.name, threads)
         if p == "float32":
-            found[AUTHORS] = peak_mib(contenders.authors_alone, source, batch, threads)
-    return found
+            peaks[AUTHORS] = peak_mib(contenders.authors_alone, source, batch, threads)
+    return peaks
 
 
 BODY = """

@@ -3,32 +3,29 @@
 First both sides are shown to compute the same thing; then they take turns on the clock.
 """
 
-import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 from jaxtyping import Array, Key
 
-from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.errors import UserError
-from diffmask_jax.game import probes
-from diffmask_jax.game import steps as training
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.steps import TrainState
 from diffmask_jax.models import toy
+from diffmask_jax.runtime import markdown
 from experiments.common.report import Claim, Timer
 from experiments.throughput.pytorch import toy_check, toy_steps
 from experiments.throughput.pytorch.players import player_weights
 from experiments.throughput.pytorch.toy import model_weights
 from experiments.throughput.race import Section, ratio_claim, rotated
 from experiments.toy import setup
-from experiments.toy.setup import BATCH, GAME, TRAINING
+from experiments.toy.setup import BATCH, TRAINING
 
 EMBEDDING, HIDDEN = 0, 1
 STATES = {HIDDEN: "hidden state", EMBEDDING: "embedding"}
@@ -67,45 +64,21 @@ def make_task(seeds: int) -> Task:
     return Task(keys, params, setup.clean(params, data))
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def start(task: Task, layer: int) -> training.TrainState:
-    """Fresh probes of every seed, as `toy.setup.train_probe` starts them."""
-
-    def one(key: Array, data: Clean) -> training.TrainState:
-        means = [statistics(state, data.inputs.valid).mean for state in data.states]
-        probe = probes.init(key, GAME.probe, data.states, means)
-        return training.init(probe, len(data.states), RATES)
-
-    return jax.vmap(one)(task.keys, task.data)
-
-
-@functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
-def epoch(state: training.TrainState, task: Task, number: int, layer: int) -> Any:
-    """One epoch of every seed, as `toy.setup.train_probe` plays it."""
-
-    def one(state: training.TrainState, task: Task) -> Any:
-        order = jax.random.permutation(jax.random.fold_in(task.keys, number), TRAINING)
-        batches = order[: EPOCH * BATCH].reshape(EPOCH, BATCH)
-        return training.steps(
-            state, task.keys, batches,
-            lambda rows: jax.tree.map(lambda a: a[rows], task.data), lambda key, clean: layer,
-            game=GAME, rates=RATES, model_params=task.params,
-        )  # fmt: skip
-
-    state, seen = jax.vmap(one)(state, task)
-    return state, jax.tree.map(jnp.mean, seen)
+def start(task: Task, layer: int) -> TrainState:
+    """Fresh probes of every seed, as the toy experiment starts them."""
+    return setup.start(task.keys, task.data, layer=layer, rates=RATES)
 
 
 def ours(task: Task, layer: int) -> Contender:
-    """Epochs inside one call each, compiled here."""
-    state = start(task, layer)
-    compiled = epoch.lower(state, task, 0, layer).compile()
+    """Epochs of the toy experiment inside one call each, compiled here."""
+    state, data = start(task, layer), (task.keys, task.params, task.data)
+    compiled = setup.epoch.lower(state, *data, 0, layer=layer, rates=RATES).compile()
     numbers = itertools.count()
 
     def run() -> None:
         nonlocal state
-        state, seen = compiled(state, task, next(numbers))
-        jax.block_until_ready(seen)
+        state, diagnostics = compiled(state, *data, next(numbers))
+        jax.block_until_ready(diagnostics)
 
     return Contender(run, EPOCH * len(task.keys))
 
@@ -181,20 +154,18 @@ def make_claims(speeds: dict[int, Speeds]) -> list[Claim]:
 def table(speeds: dict[int, Speeds]) -> str:
     """Median (smallest–largest) over the rounds, in Markdown."""
 
-    def row(name: str, cells: Iterable[list[float]], digits: int) -> str:
+    def row(name: str, cells: Iterable[list[float]], digits: int) -> list[str]:
         texts = (
             f"{np.median(c):.{digits}f} ({min(c):.{digits}f}–{max(c):.{digits}f})" for c in cells
         )
-        return f"| {name} | {' | '.join(texts)} |"
+        return [name, *texts]
 
-    heads = " | ".join(STATES[layer] for layer in speeds)
-    lines = [f"| steps per second | {heads} |", "|---|" + "---|" * len(speeds)]
     contenders = next(iter(speeds.values()))
-    lines += [row(name, (s[name] for s in speeds.values()), 0) for name in contenders]
+    rows = [row(name, (s[name] for s in speeds.values()), 0) for name in contenders]
     for mine, loop in itertools.product((OURS, OURS_SEEDS), (AUTHORS, LEAN)):
         cells = (ratios(s, mine, loop) for s in speeds.values())
-        lines.append(row(f"times: {mine} / {loop}", cells, 1))
-    return "\n".join(lines)
+        rows.append(row(f"times: {mine} / {loop}", cells, 1))
+    return markdown.table(("steps per second", *(STATES[layer] for layer in speeds)), rows)
 
 
 def check(timer: Timer) -> dict[str, dict[str, float]]:

@@ -18,9 +18,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffmask_jax.analysis import ground_truth
+from diffmask_jax.errors import UserError
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.game.optimizers import Rates
+from experiments.common.command import told_in_one_line
 from experiments.common.report import Claim, Timer, print_claims, write_report
+from experiments.common.resume import make_folder
 from experiments.toy import figures, methods, setup
 from experiments.toy.report import BASELINE, BODY, NAMES, make_claims, table_1
 from experiments.toy.setup import Split
@@ -39,14 +42,14 @@ EMBEDDING, HIDDEN = 0, 1
 def distances(attribution: Array, data: Split) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Mean KL and JS of the truth from one seed's attributions; examples without truth left out."""
     valid = data.inputs.valid
-    found = ground_truth.normalise(attribution, valid)
+    shares = ground_truth.normalise(attribution, valid)
     truth = ground_truth.normalise(data.truth.astype(jnp.float32), valid)
     asked = jnp.any(data.truth, axis=-1)
 
     def mean(values: Array) -> Array:
         return jnp.sum(jnp.where(asked, values, 0.0)) / jnp.sum(asked)
 
-    return mean(ground_truth.kl(truth, found)), mean(ground_truth.js(truth, found))
+    return mean(ground_truth.kl(truth, shares)), mean(ground_truth.js(truth, shares))
 
 
 class Trained(NamedTuple):
@@ -55,8 +58,8 @@ class Trained(NamedTuple):
     keys: Array
     params: Any
     dev: Split
-    seen: Clean
-    dev_seen: Clean
+    clean: Clean
+    dev_clean: Clean
     embedding: Any
     hidden: Any
     curves: dict[str, Any]
@@ -71,32 +74,32 @@ def train(seeds: list[int], setting: str, baseline: str, timer: Timer) -> Traine
     with timer.part("train the counting models"):
         data, dev = setup.make_data(seeds)
         params = jax.block_until_ready(setup.train_model(keys, data))
-    seen, dev_seen = setup.clean(params, data), setup.clean(params, dev)
+    clean, dev_clean = setup.clean(params, data), setup.clean(params, dev)
     with timer.part("train DiffMask on the hidden state"):
-        hidden, hidden_curves = setup.train_probe(keys, params, seen, HIDDEN, hidden_rates, epochs)
+        hidden, hidden_curves = setup.train_probe(keys, params, clean, HIDDEN, hidden_rates, epochs)
     with timer.part("train DiffMask on the embedding"):
         embedding, embedding_curves = setup.train_probe(
-            keys, params, seen, EMBEDDING, embedding_rates, epochs
+            keys, params, clean, EMBEDDING, embedding_rates, epochs
         )
     curves = {"hidden": hidden_curves, "embedding": embedding_curves}
-    return Trained(keys, params, dev, seen, dev_seen, embedding, hidden, curves)
+    return Trained(keys, params, dev, clean, dev_clean, embedding, hidden, curves)
 
 
 def attribute(trained: Trained, timer: Timer) -> dict[str, Float[Array, "S N T"]]:
     """Every method's attributions to the hidden state of the validation examples."""
-    noise = methods.state_statistics(trained.seen, HIDDEN)
-    found = {}
+    noise = methods.state_statistics(trained.clean, HIDDEN)
+    attributions = {}
     for name, method in methods.METHODS.items():
         with timer.part(f"attribute with {name}"):
-            found[name] = jax.block_until_ready(
+            attributions[name] = jax.block_until_ready(
                 methods.attribute(
-                    method, trained.keys, trained.params, trained.dev_seen, noise, HIDDEN
+                    method, trained.keys, trained.params, trained.dev_clean, noise, HIDDEN
                 )
             )
     with timer.part("attribute with diffmask"):
-        keep = setup.keep_probability(trained.hidden, trained.dev_seen, HIDDEN)
-        found["diffmask"] = jax.block_until_ready(keep)
-    return found
+        keep = setup.keep_probability(trained.hidden, trained.dev_clean, HIDDEN)
+        attributions["diffmask"] = jax.block_until_ready(keep)
+    return attributions
 
 
 def draw(
@@ -109,17 +112,17 @@ def draw(
     inputs, truth = jax.tree.map(lambda a: a[0], (trained.dev.inputs, trained.dev.truth))
     example = figures.choose_example(inputs, truth)
     seed, one = slice(0, 1), slice(example, example + 1)
-    noise = methods.state_statistics(trained.seen, EMBEDDING)
+    noise = methods.state_statistics(trained.clean, EMBEDDING)
     keys, params, noise = jax.tree.map(lambda a: a[seed], (trained.keys, trained.params, noise))
-    seen = jax.tree.map(lambda a: a[seed, one], trained.dev_seen)
+    clean = jax.tree.map(lambda a: a[seed, one], trained.dev_clean)
     rows = {
-        NAMES[name]: methods.attribute(method, keys, params, seen, noise, EMBEDDING)[0, 0]
+        NAMES[name]: methods.attribute(method, keys, params, clean, noise, EMBEDDING)[0, 0]
         for name, method in methods.METHODS.items()
     }
     rows["DiffMask, embedding"] = embedding_keep[0, example]
     rows["DiffMask, hidden state"] = hidden["diffmask"][0, example]
     figures.figure_3(folder / "figure3.png", inputs, example, rows)
-    states = trained.dev_seen.states[HIDDEN][0]
+    states = trained.dev_clean.states[HIDDEN][0]
     figures.figure_11(folder / "figure11.png", states, inputs.valid, truth)
 
 
@@ -127,24 +130,27 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     """The whole experiment; writes the report and gives its claims."""
     timer = Timer()
     trained = train(seeds, setting, baseline, timer)
-    found = attribute(trained, timer)
-    embedding_keep = setup.keep_probability(trained.embedding, trained.dev_seen, EMBEDDING)
+    attributions = attribute(trained, timer)
+    embedding_keep = setup.keep_probability(trained.embedding, trained.dev_clean, EMBEDDING)
     with timer.part("draw the figures"):
-        draw(trained, found, embedding_keep, folder)
+        draw(trained, attributions, embedding_keep, folder)
     with timer.part("integrated gradients, from b"):
         moved = methods.from_learned_baseline(
-            trained.params, trained.hidden, trained.dev_seen, HIDDEN
+            trained.params, trained.hidden, trained.dev_clean, HIDDEN
         )
         moved = [v.tolist() for v in distances(moved, trained.dev)]
 
     accuracy = np.asarray(setup.accuracy(trained.params, trained.dev))
-    table = {name: np.asarray(distances(a, trained.dev)) for name, a in found.items()}
-    kept = np.asarray(setup.mean_keep(embedding_keep, trained.dev.inputs.valid))
-    claims = make_claims(accuracy, table, kept)
+    table = {name: np.asarray(distances(a, trained.dev)) for name, a in attributions.items()}
+    mean_keep = np.asarray(setup.mean_keep(embedding_keep, trained.dev.inputs.valid))
+    claims = make_claims(accuracy, table, mean_keep)
     body = BODY.format(
-        table=table_1(table), runs=len(seeds), moved=moved, baseline=BASELINE[baseline],
-        kl=np.mean(moved[0]), js=np.mean(moved[1]),
-    )  # fmt: skip
+        table=table_1(table),
+        runs=len(seeds),
+        baseline=BASELINE[baseline],
+        kl=np.mean(moved[0]),
+        js=np.mean(moved[1]),
+    )
     raw = {
         "seeds": seeds,
         "accuracy": accuracy.tolist(),
@@ -152,7 +158,7 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
         "integrated_gradients_from_learned_baseline": {"kl": moved[0], "js": moved[1]},
         "setting": setting,
         "embedding_baseline": baseline,
-        "embedding_keep": kept.tolist(),
+        "embedding_keep": mean_keep.tolist(),
         "curves": jax.tree.map(lambda a: a.tolist(), trained.curves),
     }
     title = "Toy task: what does the counting model count?"
@@ -171,9 +177,12 @@ def main() -> None:
     parser.add_argument("--setting", choices=SETTINGS, default="ours", help="DiffMask's rates")
     parser.add_argument("--embedding-baseline", choices=["mean", "learned"], default="mean")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    seeds = list(range(arguments.seeds))
-    run(seeds, arguments.setting, arguments.embedding_baseline, arguments.out)
+    with told_in_one_line("toy"):
+        if arguments.seeds < 1:
+            raise UserError(f"--seeds must be at least 1, got {arguments.seeds}")
+        make_folder(arguments.out)
+        seeds = list(range(arguments.seeds))
+        run(seeds, arguments.setting, arguments.embedding_baseline, arguments.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from diffmask_jax.attribution.erasure import exact_erasure
 from diffmask_jax.attribution.integrated_gradients import integrated_gradients
 from diffmask_jax.attribution.methods import Explained
 from diffmask_jax.attribution.schulz import Statistics, statistics
-from diffmask_jax.game.divergences import BERNOULLI
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.models.toy import TOY
 
@@ -21,13 +20,17 @@ STEPS = 500
 MARGIN = 0.05
 
 
-def erasure(key: Key[Array, ""], seen: Explained) -> Float[Array, "N T"]:
+def erasure(key: Key[Array, ""], target: Explained) -> Float[Array, "N T"]:
     """The fewest tokens that keep the output within the margin, at least one; the rest zeroed."""
-    found = exact_erasure(
-        lambda state: seen.family.divergence(seen.clean.logits, seen.logits(state)),
-        seen.state, seen.clean.inputs.valid, jnp.zeros(seen.state.shape[-1]), MARGIN, smallest=1,
-    )  # fmt: skip
-    return found.kept.astype(jnp.float32)
+    best = exact_erasure(
+        lambda state: target.family.divergence(target.clean.logits, target.logits(state)),
+        target.state,
+        target.clean.inputs.valid,
+        jnp.zeros(target.state.shape[-1]),
+        MARGIN,
+        smallest=1,
+    )
+    return best.kept.astype(jnp.float32)
 
 
 METHODS: dict[str, methods.Method] = {
@@ -50,7 +53,7 @@ def attribute(
     """One method's attributions to state `layer`, all seeds and examples at once."""
 
     def one(key: Array, params: Any, data: Clean, noise: Statistics) -> Array:
-        return method(key, methods.explained(TOY, BERNOULLI, params, data, noise, layer))
+        return method(key, methods.explained(TOY, params, data, noise, layer))
 
     return jax.vmap(one)(keys, params, data, noise)
 
@@ -68,12 +71,12 @@ def from_learned_baseline(
     """Integrated gradients, 50 steps, along the path from DiffMask's baseline instead of zero."""
 
     def one(params: Any, probe: Any, data: Clean) -> Array:
-        prediction = BERNOULLI.prediction(data.logits)
+        prediction = TOY.family.prediction(data.logits)
         start = probe["baselines"][layer]
 
         def score(state: Array) -> Array:
             logits = TOY.logits_from(params, data.inputs, start + state, layer)
-            return BERNOULLI.score(logits, prediction)
+            return TOY.family.score(logits, prediction)
 
         path = data.states[layer] - start
         return jnp.abs(integrated_gradients(score, path, data.inputs.valid, 50).contribution)

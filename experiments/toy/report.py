@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from diffmask_jax.runtime import markdown
 from experiments.common.report import Claim, claim
 
 NAMES = {
@@ -26,11 +27,16 @@ def make_claims(
     """What the issue and the paper say of these numbers; rows other than DiffMask hold if close."""
     claims = [
         Claim(
-            "toy.accuracy.min", "accuracy of the counting model, the worst seed", 0.99,
-            float(accuracy.min()), float(np.std(accuracy)), len(accuracy), "",
-            bool(accuracy.min() > 0.99),
+            id="toy.accuracy.min",
+            says="accuracy of the counting model, the worst seed",
+            paper=0.99,
+            ours=float(accuracy.min()),
+            spread=float(np.std(accuracy)),
+            runs=len(accuracy),
+            unit="",
+            holds=bool(accuracy.min() > 0.99),
         )
-    ]  # fmt: skip
+    ]
     limits = {"kl": 0.02, "js": 0.007}
     for name, values in table.items():
         for measure, ours, paper in zip(("kl", "js"), values, PAPER[name], strict=True):
@@ -42,25 +48,32 @@ def make_claims(
                 says, holds = "within a quarter of the paper's", abs(ours.mean() / paper - 1) < 0.25
             claims.append(
                 claim(
-                    f"table1.{name}.{measure}", f"{NAMES[name]}: {says}", ours.tolist(),
-                    paper=paper, unit="nats", holds=bool(holds),
+                    f"table1.{name}.{measure}",
+                    f"{NAMES[name]}: {says}",
+                    ours.tolist(),
+                    paper=paper,
+                    unit="nats",
+                    holds=bool(holds),
                 )
-            )  # fmt: skip
+            )
     claims.append(
         claim(
             "fig3.diffmask.embedding.keep",
             "mean keep probability at the embedding, at least 0.95: nothing can be dropped yet",
-            embedding_keep.tolist(), paper=1.0, unit="", holds=bool(embedding_keep.mean() >= 0.95),
+            embedding_keep.tolist(),
+            paper=1.0,
+            unit="",
+            holds=bool(embedding_keep.mean() >= 0.95),
         )
-    )  # fmt: skip
+    )
     return claims
 
 
 def table_1(table: dict[str, np.ndarray]) -> str:
     """Table 1 in Markdown, mean ± standard deviation over seeds, the paper's numbers beside it."""
-    lines = ["| method | KL ours | KL paper | JS ours | JS paper |", "|---|---|---|---|---|"]
+    rows = []
     for name, values in table.items():
-        cells = []
+        cells = [NAMES[name]]
         for ours, paper in zip(values, PAPER[name], strict=True):
             if np.isfinite(ours).all():
                 spread = np.std(ours, ddof=1) if len(ours) > 1 else 0.0
@@ -68,8 +81,8 @@ def table_1(table: dict[str, np.ndarray]) -> str:
             else:
                 cells.append("–")
             cells.append("–" if paper is None else f"{paper:.2f}")
-        lines.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown.table(("method", "KL ours", "KL paper", "JS ours", "JS paper"), rows)
 
 
 BASELINE = {

@@ -12,8 +12,14 @@ from tqdm import tqdm
 
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.game import probes, steps
-from diffmask_jax.game.divergences import BERNOULLI
-from diffmask_jax.game.objective import Clean, Game, clean_pass, mean_log_keep
+from diffmask_jax.game.objective import (
+    Clean,
+    Diagnostics,
+    Game,
+    clean_pass,
+    log_keep_everywhere,
+    mean_log_keep,
+)
 from diffmask_jax.game.optimizers import Rates
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY, ToyInputs
@@ -21,7 +27,7 @@ from diffmask_jax.tasks.toy import ToyData, generate, in_query
 
 TRAINING, VALIDATION, BATCH = 9000, 1000, 128
 MODEL_EPOCHS = 50
-GAME = Game(TOY, probes.hidden_probe(32), BERNOULLI, 0.05, mean_log_keep)
+GAME = Game(TOY, probes.hidden_probe(32), 0.05, mean_log_keep)
 
 
 class Split(NamedTuple):
@@ -50,7 +56,7 @@ def seed_keys(seeds: list[int]) -> Key[Array, " S"]:
     return jnp.stack([jax.random.key(seed) for seed in seeds])
 
 
-def _batches(key: Key[Array, ""], epoch: Array) -> Array:
+def _batches(key: Key[Array, ""], epoch: Array | int) -> Array:
     order = jax.random.permutation(jax.random.fold_in(key, epoch), TRAINING)
     return order[: TRAINING // BATCH * BATCH].reshape(-1, BATCH)
 
@@ -84,7 +90,7 @@ def train_model(key: Key[Array, ""], data: Split) -> Any:
 def accuracy(params: Any, data: Split) -> Float[Array, ""]:
     """Share of examples whose label the model predicts."""
     logits, _ = TOY.states(params, data.inputs)
-    return jnp.mean(BERNOULLI.prediction(logits) == data.label)
+    return jnp.mean(TOY.family.prediction(logits) == data.label)
 
 
 @jax.jit
@@ -94,36 +100,58 @@ def clean(params: Any, data: Split) -> Clean:
     return clean_pass(GAME, params, data.inputs)
 
 
-def train_probe(
-    keys: Key[Array, " S"], params: Any, data: Clean, layer: int, rates: Rates, epochs: int
-) -> tuple[Any, dict[str, np.ndarray]]:
-    """DiffMask on one state; gives the probes and the training curves, (seeds, epochs) each.
+@functools.partial(jax.jit, static_argnames=("layer", "rates"))
+def start(keys: Key[Array, " S"], data: Clean, *, layer: int, rates: Rates) -> steps.TrainState:
+    """Every seed's players before the first step; baselines at the mean of each state."""
 
-    The baseline starts at the state's mean over the data.
-    """
-
-    @jax.vmap
-    def start(key: Key[Array, ""], data: Clean) -> steps.TrainState:
+    def one(key: Key[Array, ""], data: Clean) -> steps.TrainState:
         means = [statistics(state, data.inputs.valid).mean for state in data.states]
         probe = probes.init(jax.random.fold_in(key, layer), GAME.probe, data.states, means)
         return steps.init(probe, len(TOY.layers), rates)
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    @functools.partial(jax.vmap, in_axes=(0, 0, 0, 0, None))
-    def epoch(state: Any, key: Key[Array, ""], params: Any, data: Clean, number: Array) -> Any:
+    return jax.vmap(one)(keys, data)
+
+
+@functools.partial(jax.jit, static_argnames=("layer", "rates"), donate_argnums=0)
+def epoch(
+    state: steps.TrainState,
+    keys: Key[Array, " S"],
+    params: Any,
+    data: Clean,
+    number: Array | int,
+    *,
+    layer: int,
+    rates: Rates,
+) -> tuple[steps.TrainState, Diagnostics]:
+    """One epoch of every seed on one state, and its mean diagnostics; the old state is consumed."""
+
+    def one(state: steps.TrainState, key: Array, params: Any, data: Clean) -> Any:
         def fetch(rows: Array) -> Clean:
             return jax.tree.map(lambda a: a[rows], data)
 
-        state, seen = steps.steps(
-            state, key, _batches(key, number), fetch, lambda key, clean: layer,
-            game=GAME, rates=rates, model_params=params,
-        )  # fmt: skip
-        return state, jax.tree.map(jnp.mean, seen)
+        state, diagnostics = steps.steps(
+            state,
+            key,
+            _batches(key, number),
+            fetch,
+            lambda key, examples: layer,
+            game=GAME,
+            rates=rates,
+            model_params=params,
+        )
+        return state, jax.tree.map(jnp.mean, diagnostics)
 
-    state, curves = jax.jit(start)(keys, data), []
+    return jax.vmap(one)(state, keys, params, data)
+
+
+def train_probe(
+    keys: Key[Array, " S"], params: Any, data: Clean, layer: int, rates: Rates, epochs: int
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """DiffMask on one state; gives the probes and the training curves, (seeds, epochs) each."""
+    state, curves = start(keys, data, layer=layer, rates=rates), []
     for number in tqdm(range(epochs), f"DiffMask, state {layer}", disable=None, leave=False):
-        state, seen = epoch(state, keys, params, data, number)
-        curves.append(seen)
+        state, means = epoch(state, keys, params, data, number, layer=layer, rates=rates)
+        curves.append(means)
     stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *jax.device_get(curves))
     return state.probe.slow, stacked._asdict()
 
@@ -131,12 +159,8 @@ def train_probe(
 @functools.partial(jax.jit, static_argnums=2)
 def keep_probability(probe: Any, data: Clean, layer: int) -> Float[Array, "S N T"]:
     """DiffMask's attribution to one state."""
-
-    def one(probe: Any, data: Clean) -> Array:
-        votes = probes.vote_logits(GAME.probe, probe, data.states)
-        return jnp.exp(probes.log_keep_probabilities(GAME.probe, votes)[layer])
-
-    return jax.vmap(one)(probe, data)
+    log_keep = jax.vmap(functools.partial(log_keep_everywhere, GAME))(probe, data)
+    return jnp.exp(log_keep[:, layer])
 
 
 def mean_keep(

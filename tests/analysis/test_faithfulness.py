@@ -1,18 +1,17 @@
 """The numbers that say whether the model decides alike when tokens are dropped."""
 
-from fractions import Fraction
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import uneven
 
 from diffmask_jax.analysis.faithfulness import (
     Outcome,
-    macro_f1,
     measure,
+    outcome_of,
     sampled,
     table,
     thresholded,
@@ -20,81 +19,49 @@ from diffmask_jax.analysis.faithfulness import (
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.game import hard_concrete, probes
-from diffmask_jax.game.divergences import CATEGORICAL
+from diffmask_jax.game.divergences import CATEGORICAL, MULTI_LABEL, gaussian
 from diffmask_jax.game.model import Model
-from diffmask_jax.game.objective import Game, mean_log_keep
-
-# --- macro-F1 --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("prediction", "label", "expected"),
-    [
-        ([0, 1, 2], [0, 1, 2], 1),
-        ([0, 0], [1, 1], 0),
-        # Class 0: TP 1, FP 1, FN 0; class 1: TP 1, FP 0, FN 1.
-        ([0, 0, 1], [0, 1, 1], Fraction(2, 3)),
-        # Class 2 is only ever predicted, class 3 only ever right: both count, with F1 0.
-        ([0, 2, 0], [0, 0, 3], Fraction(1, 3) * Fraction(1, 2)),
-        # The classes 0 and 4 alone occur: the three others do not count.
-        ([4, 4, 0, 4], [4, 0, 0, 4], (Fraction(2, 3) + Fraction(4, 5)) / 2),
-    ],
-)
-def test_macro_f1_by_hand(prediction, label, expected):
-    assert macro_f1(np.array(prediction), np.array(label)) == pytest.approx(float(expected))
-
-
-PAIRS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1)
-
-
-@given(pairs=PAIRS)
-def test_macro_f1_is_the_mean_of_harmonic_means(pairs):
-    scores = []
-    for c in {c for pair in pairs for c in pair}:
-        hits = sum(pair == (c, c) for pair in pairs)
-        predicted = sum(p == c for p, _ in pairs)
-        occurring = sum(label == c for _, label in pairs)
-        precision = Fraction(hits, predicted) if predicted else Fraction(0)
-        recall = Fraction(hits, occurring) if occurring else Fraction(0)
-        sum_of_both = precision + recall
-        scores.append(2 * precision * recall / sum_of_both if sum_of_both else Fraction(0))
-    prediction, label = np.array(pairs).T
-    assert macro_f1(prediction, label) == pytest.approx(float(sum(scores) / len(scores)))
-
-
-@given(pairs=PAIRS, names=st.permutations(range(5)), seed=st.integers(0, 2**32 - 1))
-def test_macro_f1_knows_neither_names_nor_order(pairs, names, seed):
-    prediction, label = np.array(pairs).T
-    renamed, order = np.array(names), np.random.default_rng(seed).permutation(len(pairs))
-    expected = macro_f1(prediction, label)
-    assert macro_f1(renamed[prediction][order], renamed[label][order]) == pytest.approx(expected)
-    assert macro_f1(label, prediction) == pytest.approx(expected)
-
+from diffmask_jax.game.objective import Game, clean_pass, masked_logits, mean_log_keep
+from diffmask_jax.models.heads import MULTI_LABEL_HEAD, SINGLE_LABEL
 
 # --- the table -------------------------------------------------------------------------------
 
 OUTCOME = Outcome(
     masked=np.array([[0.0, 0.5, 1.0, 0.5], [1.0, 1.0, 1.0, 1.0]]),
     divergence=np.array([[0.1, 0.2, 0.3, 0.0], [1.0, 2.0, 3.0, 4.0]]),
+    agreement=np.array([[1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]]),
     prediction=np.array([[0, 1, 1, 0], [1, 1, 1, 1]]),
     original=np.array([0, 1, 0, 0]),
 )
 
 
 def test_a_row_a_layer_and_their_mean():
-    rows = table(OUTCOME, None)
+    rows = table(OUTCOME)
     assert [row["masked"] for row in rows] == pytest.approx([0.5, 1.0, 0.75])
     assert [row["divergence"] for row in rows] == pytest.approx([0.15, 2.5, 1.325])
     assert [row["agreement"] for row in rows] == pytest.approx([0.75, 0.25, 0.5])
     assert all(set(row) == {"masked", "divergence", "agreement"} for row in rows)
 
 
-def test_with_labels_the_f1_before_and_after_in_points():
-    rows = table(OUTCOME, np.array([0, 1, 1, 0]))
+def test_with_labels_the_scores_before_and_after():
+    rows = table(OUTCOME, np.array([0, 1, 1, 0]), SINGLE_LABEL.measure)
     # Originally class 0: TP 2, FP 1; class 1: TP 1, FN 1.
-    assert [row["f1_original"] for row in rows] == pytest.approx([100 * (4 / 5 + 2 / 3) / 2] * 3)
-    masked = [100, 100 * (0 + 2 / 3) / 2]
-    assert [row["f1_masked"] for row in rows] == pytest.approx([*masked, np.mean(masked)])
+    assert [row["macro_f1_original"] for row in rows] == pytest.approx([(4 / 5 + 2 / 3) / 2] * 3)
+    masked = [1, (0 + 2 / 3) / 2]
+    assert [row["macro_f1_masked"] for row in rows] == pytest.approx([*masked, np.mean(masked)])
+    assert [row["accuracy_original"] for row in rows] == pytest.approx([0.75] * 3)
+    assert [row["accuracy_masked"] for row in rows] == pytest.approx([1, 0.5, 0.75])
+    assert table(OUTCOME, None, SINGLE_LABEL.measure) == table(OUTCOME)
+
+
+def test_predictions_may_be_sets_of_labels():
+    """(L, N, C): a layer's slice is what the head measures."""
+    sets = np.array([[[1, 0], [0, 1]], [[1, 1], [0, 0]]])
+    outcome = Outcome(*np.zeros((3, 2, 2)), prediction=sets, original=sets[0])
+    rows = table(outcome, sets[0], MULTI_LABEL_HEAD.measure)
+    assert [row["accuracy_original"] for row in rows] == [1, 1, 1]
+    assert [row["accuracy_masked"] for row in rows] == [1, 0, 0.5]
+    assert rows[1]["micro_f1_masked"] == pytest.approx(1 / 2)
 
 
 # --- gates -----------------------------------------------------------------------------------
@@ -103,8 +70,8 @@ LOGITS = tuple(jnp.linspace(-4, 4, 24).reshape(2, 12) + layer for layer in range
 
 
 def game(probe: probes.Probe) -> Game:
-    model = Model(states=lambda *_: None, logits_from=lambda *_: None, layers=("W", "E", "1"))
-    return Game(model, probe, CATEGORICAL, 0.1, mean_log_keep)
+    nothing = lambda *_: None  # noqa: E731
+    return Game(Model(nothing, nothing, ("W", "E", "1"), CATEGORICAL), probe, 0.1, mean_log_keep)
 
 
 @pytest.mark.parametrize("make", [probes.input_probe, probes.hidden_probe])
@@ -123,6 +90,42 @@ def test_sampled_gates_are_zero_as_often_as_the_keep_probability_says():
     np.testing.assert_allclose(kept, hard_concrete.keep_probability(votes[0][0]), atol=0.03)
 
 
+# --- a batch ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", probes.PROBES)
+@pytest.mark.parametrize(
+    "family", [CATEGORICAL, MULTI_LABEL, gaussian(2.0)], ids=["class", "labels", "numbers"]
+)
+def test_an_outcome_is_that_of_every_layer_in_turn_whatever_its_width(gate, family):
+    """The layer is traced there, and an int here."""
+    played = Game(uneven.model(family), probes.PROBES[gate](4), 0.1, mean_log_keep)
+    clean = clean_pass(played, uneven.PARAMS, uneven.INPUTS)
+    widths = uneven.WIDTHS[: played.probe.baselines(3)]
+    baselines = [jax.random.normal(jax.random.key(k), (width,)) for k, width in enumerate(widths)]
+    params = probes.init(jax.random.key(1), played.probe, clean.states, baselines)
+    for network in params["gates"]:
+        network["shift"] = jnp.zeros(())
+    found = jax.jit(functools.partial(outcome_of, played, sampled))(
+        uneven.PARAMS, params, jax.random.key(2), uneven.INPUTS
+    )
+
+    votes = probes.vote_logits(played.probe, params, clean.states)
+    gates = sampled(played, jax.random.key(2), votes)
+    np.testing.assert_array_equal(found.original, family.prediction(clean.logits))
+    for layer, gate in enumerate(gates):
+        logits = masked_logits(played, uneven.PARAMS, params, clean, gate, layer)
+        divergence, prediction = family.divergence(clean.logits, logits), family.prediction(logits)
+        np.testing.assert_allclose(found.divergence[layer], divergence, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.prediction[layer], prediction, rtol=1e-4, atol=1e-5)
+        agreement = family.agreement(found.original, prediction)
+        np.testing.assert_array_equal(found.agreement[layer], agreement)
+        lengths = uneven.INPUTS.valid.sum(-1)
+        shut = jnp.where(uneven.INPUTS.valid, gate == 0, False).sum(-1)
+        np.testing.assert_allclose(found.masked[layer], shut / lengths, rtol=1e-6)
+    assert found.divergence.min() >= -1e-5 and found.divergence.max() > 0.1
+
+
 # --- over a data set -------------------------------------------------------------------------
 
 
@@ -139,12 +142,16 @@ def test_results_come_back_in_the_order_of_the_data_set():
     def evaluate(key, inputs):
         text = jnp.asarray(inputs.tokens[:, 0])
         by_layer = jnp.stack([text, 10 * text])
-        return by_layer / 8, by_layer + 0.5, by_layer, text
+        pairs = {"class": by_layer, "pair": jnp.stack([by_layer, -by_layer], axis=-1)}
+        return Outcome(by_layer / 8, by_layer + 0.5, by_layer / 9, pairs, {"class": text})
 
     outcome = measure(evaluate, batches, jax.random.key(0))
     order = np.arange(6)
-    np.testing.assert_array_equal(outcome.original, order)
-    np.testing.assert_array_equal(outcome.prediction, [order, 10 * order])
+    layers = np.array([order, 10 * order])
+    np.testing.assert_array_equal(outcome.original["class"], order)
+    np.testing.assert_array_equal(outcome.prediction["class"], layers)
+    np.testing.assert_array_equal(outcome.prediction["pair"], np.stack([layers, -layers], -1))
+    np.testing.assert_allclose(outcome.agreement, layers / 9, rtol=1e-6)
     np.testing.assert_array_equal(outcome.masked, np.array([order, 10 * order]) / 8)
     np.testing.assert_array_equal(outcome.divergence, np.array([order, 10 * order]) + 0.5)
 
@@ -154,7 +161,7 @@ def test_every_batch_draws_its_own_gates():
 
     def evaluate(key, inputs):
         keys.append(tuple(jax.random.key_data(key).tolist()))
-        return (jnp.zeros((2, 1)),) * 2 + (jnp.zeros((2, 1), int), jnp.zeros(1, int))
+        return Outcome(*jnp.zeros((3, 2, 1)), jnp.zeros((2, 1), int), jnp.zeros(1, int))
 
     inputs = TextInputs(*np.zeros((2, 1, 1), np.int32), np.ones((1, 1), bool))
     batches = [Batch(np.array([number]), inputs) for number in range(3)]

@@ -13,14 +13,14 @@ from diffmask_jax.game.divergences import CATEGORICAL
 from diffmask_jax.models.gru_classifier import GruConfig, gru_classifier, init
 
 CONFIG = GruConfig(vocabulary=30, positions=20, width=8, classes=5)
-MODEL = gru_classifier(CONFIG)
+MODEL = gru_classifier(CONFIG, CATEGORICAL)
 TOKENS = np.random.default_rng(0).integers(0, 30, (5, 7)).astype(np.int32)
 
 
 @pytest.fixture(scope="module")
 def params():
     word = {"embedding": 2 * jax.random.normal(jax.random.key(1), (30, 8))}
-    fresh = init(jax.random.key(0), CONFIG, word)
+    fresh = init(jax.random.key(0), CONFIG) | {"word": word}
     return jax.tree.map(lambda array: 2 * array, fresh)  # far enough from saying always the same
 
 

@@ -4,19 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import uneven
 
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution import schulz
 from diffmask_jax.data import batches, wordpieces
-from diffmask_jax.models.hub import load_bert
+from diffmask_jax.models.loading import load_classifier
 
 
 def test_the_statistics_are_numpys_over_all_valid_positions(tiny_bert, sentences):
-    model = load_bert(tiny_bert)
+    model = load_classifier(tiny_bert)
     encoded = wordpieces.batch_encode(model.tokenizer, sentences)
-    found = state_statistics(model.model, model.params, batches.in_order(encoded, 3, 20))
-    run = jax.jit(model.model.states)
-    for layer in range(len(model.model.layers)):
+    found = state_statistics(model.network, model.params, batches.in_order(encoded, 3, 20))
+    run = jax.jit(model.network.states)
+    for layer in range(len(model.network.layers)):
         rows = []
         for text in encoded:
             _, states = run(model.params, batches.pad([text], len(text.ids)))
@@ -24,6 +25,17 @@ def test_the_statistics_are_numpys_over_all_valid_positions(tiny_bert, sentences
         rows = np.concatenate(rows)
         np.testing.assert_allclose(found.mean[layer], rows.mean(0), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found.deviation[layer], rows.std(0), rtol=1e-4, atol=1e-5)
+
+
+def test_states_of_different_width_have_zeros_behind_their_own():
+    found = state_statistics(uneven.model(), uneven.PARAMS, uneven.batches())
+    _, states = uneven.model().states(uneven.PARAMS, uneven.INPUTS)
+    assert found.mean.shape == found.deviation.shape == (3, 5)
+    for layer, (state, width) in enumerate(zip(states, uneven.WIDTHS, strict=True)):
+        rows = np.asarray(state, np.float64)[uneven.INPUTS.valid]
+        np.testing.assert_allclose(found.mean[layer, :width], rows.mean(0), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found.deviation[layer, :width], rows.std(0), rtol=1e-4)
+        assert not found.mean[layer, width:].any() and not found.deviation[layer, width:].any()
 
 
 def test_merging_does_not_cancel_where_the_mean_is_large():
@@ -48,6 +60,6 @@ def test_a_batch_with_nothing_valid_adds_nothing():
 
 
 def test_no_batch_is_an_error(tiny_bert):
-    model = load_bert(tiny_bert)
+    model = load_classifier(tiny_bert)
     with pytest.raises(ValueError, match="no batch"):
-        state_statistics(model.model, model.params, [])
+        state_statistics(model.network, model.params, [])

@@ -28,7 +28,11 @@ def test_layers_kept_counts_in_expectation():
 
 def encoded(tokens, offsets):
     nothing = np.zeros(len(tokens), np.int32)
-    return Encoded(tuple(tokens), nothing, tuple(offsets), nothing)
+    parts = np.array([-1 if span is None else 0 for span in offsets], np.int32)
+    return Encoded(
+        tuple(tokens), nothing, tuple(offsets), words=nothing, segments=nothing, parts=parts,
+        shown=tuple(tokens),
+    )  # fmt: skip
 
 
 def test_a_piece_is_in_its_words_group_and_a_special_token_in_its_own():

@@ -19,7 +19,7 @@ from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.game import hard_concrete
 from diffmask_jax.game.divergences import categorical_divergence
 from diffmask_jax.game.masking import mask_state
-from diffmask_jax.models.hub import load_bert
+from diffmask_jax.models.loading import load_classifier
 
 B, T, D = 3, 6, 4
 STATE = jnp.ones((B, T, D))
@@ -100,17 +100,17 @@ def test_examples_do_not_touch(method):
 @pytest.mark.parametrize("method", [diffmask, reinforce])
 def test_any_model_behind_the_seam_will_do(method, tiny_bert, sentences):
     """On a BERT, at the embedding and at a block's output: the mask it ends with is feasible."""
-    model = load_bert(tiny_bert)
+    model = load_classifier(tiny_bert)
     encoded = wordpieces.batch_encode(model.tokenizer, sentences[:4])
     inputs = jax.tree.map(jnp.asarray, batches.pad(encoded, 16))
     valid, settings = inputs.valid, Settings(margin=0.5, steps=200, rate=0.1)
 
     @functools.partial(jax.jit, static_argnums=0)
     def learn(layer):
-        logits, states = model.model.states(model.params, inputs)
+        logits, states = model.network.states(model.params, inputs)
 
         def divergence(state):
-            masked = model.model.logits_from(model.params, inputs, state, layer)
+            masked = model.network.logits_from(model.params, inputs, state, layer)
             return categorical_divergence(logits, masked)
 
         baseline = jnp.zeros(states[layer].shape[-1])

@@ -19,7 +19,15 @@ TEXT_LENGTHS = [5, 40, 17, 3, 16, 90, 24, 25, 8, 33, 2, 70]
 def texts_of(lengths) -> list[Encoded]:
     """Text number i is i + 1, as often as it is long."""
     return [
-        Encoded(("t",) * n, np.full(n, i + 1), (None,) * n, np.zeros(n, int))
+        Encoded(
+            tokens=("t",) * n,
+            ids=np.full(n, i + 1),
+            offsets=(None,) * n,
+            words=np.zeros(n, int),
+            segments=np.arange(n) % 2,
+            parts=np.zeros(n, int),
+            shown=("t",) * n,
+        )
         for i, n in enumerate(lengths)
     ]
 
@@ -40,7 +48,7 @@ def first_chunks(number: int, batch=2, steps=2, seed=0, start=0, lengths=TEXT_LE
 # --- shapes ----------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 2000), st.sampled_from([20, 77, 512]))
+@given(st.integers(1, 9000), st.sampled_from([20, 77, 512, 5000]))
 def test_a_padded_length_is_the_shortest_that_holds_the_text_and_that_the_model_takes(n, limit):
     padded = padded_length(n, limit)
     assert padded >= n
@@ -50,7 +58,9 @@ def test_a_padded_length_is_the_shortest_that_holds_the_text_and_that_the_model_
 
 
 def test_padded_lengths_by_hand():
-    assert [padded_length(n) for n in (1, 16, 17, 84, 512, 513)] == [16, 16, 24, 96, 512, 513]
+    assert [padded_length(n) for n in (1, 16, 17, 84, 512, 513)] == [16, 16, 24, 96, 512, 768]
+    assert [padded_length(n) for n in (770, 5000, 8192, 8193)] == [1024, 6144, 8192, 8193]
+    assert [padded_length(n, 512) for n in (385, 512, 513)] == [512, 512, 513]
     assert [padded_length(n, 20) for n in (3, 17, 20, 25)] == [16, 20, 20, 25]
 
 
@@ -58,7 +68,7 @@ def test_padding():
     inputs = pad(texts_of([3, 1]), 4)
     np.testing.assert_array_equal(inputs.tokens, [[1, 1, 1, 0], [2, 0, 0, 0]])
     np.testing.assert_array_equal(inputs.valid, [[True] * 3 + [False], [True] + [False] * 3])
-    np.testing.assert_array_equal(inputs.segments, np.zeros((2, 4)))
+    np.testing.assert_array_equal(inputs.segments, [[0, 1, 0, 0], [0, 0, 0, 0]])
 
 
 # --- in order --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Word pieces: every piece knows its characters, its word and its word's label."""
+"""Word pieces: every piece knows its text, its characters, its word and its word's label."""
 
 import unicodedata
 from pathlib import Path
@@ -14,8 +14,8 @@ from diffmask_jax.data.wordpieces import (
     batch_encode,
     check_length,
     encode,
+    encode_within,
     locate,
-    truncate,
 )
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.sst import align
@@ -32,11 +32,19 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     bert = BertWordPieceTokenizer({piece: i for i, piece in enumerate(pieces)}, lowercase=True)
     bert.enable_truncation(4)
     bert.enable_padding(length=16)
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(bert.to_str()))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(bert.to_str()),
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
 
 
 TOKENIZER = tiny_tokenizer()
 TEXT = "Highly good-ish, caf\u00e9 \U0001f600 it's"
+
+
+def assert_equal(ours, theirs) -> None:
+    for field, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(np.array(field, object), np.array(other, object))
 
 
 def test_a_text_by_hand():
@@ -48,13 +56,47 @@ def test_a_text_by_hand():
     spans = [(0, 4), (4, 6), (7, 11), (12, 13), (13, 14), (14, 15), (16, 17), (18, 19), (19, 20)]
     assert encoded.offsets == (None, *spans, None)
     assert encoded.words.tolist() == [-1, 0, 0, 1, 2, 3, 3, 4, 5, 6, -1]
+    shown = ("High", "##ly", "good", "-", "h", "##a", "\U0001f600", "'", "b")
+    assert encoded.shown == ("[CLS]", *shown, "[SEP]")
+    assert encoded.parts.tolist() == [-1, *[0] * 9, -1]
+    assert not encoded.segments.any()
+
+
+def test_a_pair_by_hand():
+    encoded = encode(TOKENIZER, ("highly good", "a 'b"))
+    special = "[CLS]", "[SEP]", "[SEP]"
+    assert encoded.tokens == (
+        special[0],
+        "high",
+        "##ly",
+        "good",
+        special[1],
+        "a",
+        "'",
+        "b",
+        "[SEP]",
+    )
+    spans = [(0, 4), (4, 6), (7, 11)], [(0, 1), (2, 3), (3, 4)]
+    assert encoded.offsets == (None, *spans[0], None, *spans[1], None)
+    assert encoded.words.tolist() == [-1, 0, 0, 1, -1, 2, 3, 4, -1]
+    assert encoded.parts.tolist() == [-1, 0, 0, 0, -1, 1, 1, 1, -1]
+    assert encoded.segments.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
+    assert locate(encoded, ["highly", "good"]).tolist() == [-1, 0, 0, 1, *[-1] * 5]
+
+
+def test_segments_are_what_the_model_is_fed():
+    """Zeros where its inputs have no token types, whatever the tokenizer numbers its texts."""
+    plain = PreTrainedTokenizerFast(
+        tokenizer_object=TOKENIZER.backend_tokenizer, model_input_names=["input_ids"]
+    )
+    assert not encode(plain, ("a", "b")).segments.any()
+    assert encode(plain, ("a", "b")).parts.tolist() == [-1, 0, -1, 1, -1]
 
 
 def test_a_batch_is_its_texts_one_by_one():
     texts = [TEXT, "a", "b " * 700]
     for ours, text in zip(batch_encode(TOKENIZER, texts), texts, strict=True):
-        for field, alone in zip(ours, encode(TOKENIZER, text), strict=True):
-            np.testing.assert_array_equal(np.array(field, object), np.array(alone, object))
+        assert_equal(ours, encode(TOKENIZER, text))
     assert len(batch_encode(TOKENIZER, texts)[2].tokens) == 702
     assert batch_encode(TOKENIZER, []) == []
 
@@ -65,6 +107,25 @@ def test_nothing_to_read(text):
         batch_encode(TOKENIZER, ["good", text])
 
 
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (["a", "b", " "], "text 3 of 3: an empty or blank text has nothing to read: ' '"),
+        ([" "], "an empty or blank text has nothing to read: ' '"),
+        ([("a", "b"), ("a", "\x00")], "text 2 of 2: the second text of the pair is empty or blank"),
+        ([("", "b")], "the first text of the pair is empty or blank, with nothing to read: ''"),
+        ([("a", "b\ud800")], "not valid Unicode, is the text UTF-8? 'b\\ud800'"),
+        (["a", ("a", "b")], "a mixture of texts and pairs: text 1 is no pair, text 2 is a pair"),
+        ([("a", "b"), "a"], "a mixture of texts and pairs: text 1 is a pair, text 2 is no pair"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_line_with_its_place(texts, says):
+    with pytest.raises(UserError) as refusal:
+        batch_encode(TOKENIZER, texts)
+    assert str(refusal.value).startswith(says)
+    assert "\n" not in str(refusal.value)
+
+
 def test_check_length_counts_the_special_tokens():
     encoded = encode(TOKENIZER, "good good good")
     check_length(encoded, 5)
@@ -72,16 +133,37 @@ def test_check_length_counts_the_special_tokens():
         check_length(encoded, 4)
 
 
-def test_truncate_keeps_the_closing_sep():
+def test_too_long_a_text_of_several_is_named():
+    with pytest.raises(UserError, match=r"text 2 of 3: the text has 5 word pieces .* limit is 4"):
+        encode_within(TOKENIZER, ["a", "a b c", "a b c d"], 4, cut=False)
+    with pytest.raises(UserError, match=r"^the pair has 7 word pieces and the limit is 4"):
+        encode_within(TOKENIZER, [("a b", "a b")], 4, cut=False)
+    assert len(encode_within(TOKENIZER, ["a", "a b"], 4, cut=False)) == 2
+
+
+def test_cutting_keeps_the_closing_sep():
     encoded = encode(TOKENIZER, "highly good good")
-    cut = truncate(encoded, 4)
+    (cut,) = encode_within(TOKENIZER, ["highly good good"], 4, cut=True)
     assert cut.tokens == ("[CLS]", "high", "##ly", "[SEP]")
     assert cut.offsets == (None, (0, 4), (4, 6), None)
     assert cut.ids.tolist() == [encoded.ids[i] for i in (0, 1, 2, 5)]
     assert cut.words.tolist() == [-1, 0, 0, -1]
-    assert truncate(encoded, 6) is encoded
-    with pytest.raises(UserError, match="a limit of 2 word pieces"):
-        truncate(encoded, 2)
+    assert cut.shown == ("[CLS]", "high", "##ly", "[SEP]")
+    (whole,) = encode_within(TOKENIZER, ["highly good good"], 6, cut=True)
+    assert_equal(whole, encoded)
+    assert_equal(encode(TOKENIZER, "highly good good"), encoded)  # nothing is cut ever after
+    with pytest.raises(UserError, match=r"a limit of 2 word pieces leaves no room"):
+        encode_within(TOKENIZER, ["good"], 2, cut=True)
+    with pytest.raises(UserError, match=r"a limit of 4 .* the 3 special tokens of a pair"):
+        encode_within(TOKENIZER, [("good", "good")], 4, cut=True)
+
+
+@given(st.text(LETTERS + " .", min_size=1, max_size=40).filter(str.strip), st.integers(3, 20))
+def test_a_cut_text_is_its_first_pieces_and_the_closing_sep(text, limit):
+    whole, (cut,) = encode(TOKENIZER, text), encode_within(TOKENIZER, [text], limit, cut=True)
+    count = len(whole.tokens)
+    first = [*range(min(limit, count) - 1), count - 1]
+    assert_equal(cut, [np.array(field, object)[first] for field in whole])
 
 
 def test_align_gives_a_words_label_to_all_its_pieces():
@@ -90,7 +172,8 @@ def test_align_gives_a_words_label_to_all_its_pieces():
     assert encoded.tokens[1:4] == ("high", "##ly", "good")
     labels = align(encoded, sentence)
     assert labels.tolist() == [-1, 4, 4, 3, 3, 3, 3, 3, 2, 0, 0, 0, 0, 1, 1, 1, 1, -1]
-    assert align(truncate(encoded, 6), sentence).tolist() == [-1, 4, 4, 3, 3, -1]
+    (cut,) = encode_within(TOKENIZER, [sentence.text], 6, cut=True)
+    assert align(cut, sentence).tolist() == [-1, 4, 4, 3, 3, -1]
 
 
 WORDS = st.lists(st.text(LETTERS + "ABC'-.,/\u00e9\U0001f600\xa0", min_size=1), min_size=1)

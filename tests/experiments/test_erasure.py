@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models import gru_files
+from diffmask_jax.models.gru_classifier import fresh_gru
+from diffmask_jax.models.huggingface.saving import save
+from diffmask_jax.models.loading import load_encoder
+from diffmask_jax.runtime import settings as runtime_settings
 from experiments import erasure_tuning
 from experiments.common import resume
 from experiments.erasure import __main__ as erasure
@@ -31,9 +34,9 @@ CLAIMS = {
 def model(tiny_bert, tmp_path_factory):
     """A five-class GRU folder whose output depends on what it reads."""
     folder = tmp_path_factory.mktemp("models") / "gru"
-    checkpoint = gru_files.fresh_gru(tiny_bert, "abcde")
-    params = {name: {k: 4 * v for k, v in part.items()} for name, part in checkpoint.params.items()}
-    gru_files.save_gru(folder, checkpoint._replace(params=params))
+    gru = fresh_gru(load_encoder(tiny_bert, "abcde"), "abcde")
+    params = {name: {k: 4 * v for k, v in part.items()} for name, part in gru.params.items()}
+    save(folder, gru._replace(params=params))
     return folder
 
 
@@ -109,12 +112,14 @@ def test_a_full_disk_leaves_what_was_done(experiment, monkeypatch, capsys):
         write(path, data)
         written.append(path)
 
-    monkeypatch.setattr(resume, "write_atomically", full)
+    for module in (resume, runtime_settings):
+        monkeypatch.setattr(module, "write_atomically", full)
     with pytest.raises(SystemExit) as stopped:
         experiment()
     assert stopped.value.code == 2 and "no space left" in capsys.readouterr().err
     times = [path.stat().st_mtime_ns for path in written[1:]]  # settings.json comes first
-    monkeypatch.setattr(resume, "write_atomically", write)
+    for module in (resume, runtime_settings):
+        monkeypatch.setattr(module, "write_atomically", write)
     assert (experiment() / "report.json").exists()
     assert [path.stat().st_mtime_ns for path in written[1:]] == times
 

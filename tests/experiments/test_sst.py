@@ -112,9 +112,12 @@ def test_stability_is_the_deviation_over_runs():
 def test_flips_are_counted_by_the_models_certainty():
     probabilities = np.array([[0.5, 0.45, 0.05], [0.9, 0.05, 0.05], [0.52, 0.43, 0.05]])
     outcome = Outcome(
-        masked=np.zeros((2, 3)), divergence=np.zeros((2, 3)),
-        prediction=np.array([[1, 0, 0], [0, 0, 1]]), original=np.array([0, 0, 0]),
-    )  # fmt: skip
+        masked=np.zeros((2, 3)),
+        divergence=np.zeros((2, 3)),
+        agreement=np.array([[0, 1, 1], [1, 1, 0]]),
+        prediction=np.array([[1, 0, 0], [0, 0, 1]]),
+        original=np.array([0, 0, 0]),
+    )
     low, high = numbers.flips(probabilities, [outcome])
     assert (low.gap, low.sentences, low.flipped) == ("0–0.1", 2, 0.5)
     assert (high.sentences, high.flipped) == (1, 0.0)

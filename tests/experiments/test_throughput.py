@@ -10,6 +10,7 @@ import pytest
 from diffmask_jax.errors import UserError
 from diffmask_jax.game import steps
 from diffmask_jax.game.objective import clean_pass
+from diffmask_jax.tasks.sst import SstPlaces
 
 torch = pytest.importorskip("torch", reason="the race needs PyTorch: pip install torch")
 pytest.importorskip("tensorflow_datasets")
@@ -37,7 +38,7 @@ def in_little_time():
 
 @pytest.fixture
 def source(tiny_bert, treebank, tmp_path):
-    return data.Source(str(tiny_bert), str(treebank), str(tmp_path / "data"))
+    return data.Source(str(tiny_bert), SstPlaces(str(treebank), str(tmp_path / "data")))
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def case(source):
     contest = data.sst(source)
 
     def of(gate):
-        setup = prepare(contest.checkpoint, gate, batch=BATCH, steps=2)
+        setup = prepare(contest.classifier, gate, batch=BATCH, steps=2)
         return setup, next(chunks(setup, contest.texts))
 
     return of
@@ -110,7 +111,7 @@ def test_pytorch_plays_the_layers_that_training_draws(case, number):
             setup.draw_layer, game=setup.game, rates=setup.rates, model_params=params,
         )[0]  # fmt: skip
 
-    after = play(state, setup.checkpoint.params, first_step(chunk).batch.inputs)
+    after = play(state, setup.classifier.params, first_step(chunk).batch.inputs)
     (moved,) = np.flatnonzero(np.asarray(after.multipliers.fast) != 1)
     assert moved == layers_of(setup, number)[0]
 
@@ -127,7 +128,7 @@ def test_looked_up_states_are_the_computed_ones(case, source):
 
     setup, chunk = case("input")
     texts = data.sst(source).texts
-    passes = clean_states.compute(setup.game.model, setup.checkpoint.params, texts)
+    passes = clean_states.compute(setup.game.model, setup.classifier.params, texts)
     (stored,) = (contenders.shared(c) for c in passes.by_length.values())
     rows = torch.from_numpy(passes.row[chunk.batch.indices[0]])
     inputs = [torch.tensor(array[0]) for array in chunk.batch.inputs]
@@ -194,7 +195,8 @@ def command(source, tmp_path, monkeypatch, few_ways):
     monkeypatch.setattr(sst, "run", functools.partial(sst.run, batch=BATCH))
     monkeypatch.setattr(sst, "GATES", ("hidden",))
     monkeypatch.setattr(sst, "measure_memory", lambda *_: {"ours": 1.0})
-    places = ["--model", source.model, "--raw-dir", source.raw_dir, "--data-dir", source.data_dir]
+    places = ["--model", source.model, "--raw-dir", source.places.raw_dir]
+    places += ["--data-dir", source.places.data_dir]
 
     def run(*arguments):
         throughput.main([*arguments, *places, "--out", str(tmp_path / "report"), "--rounds", "1"])
@@ -227,6 +229,7 @@ def test_explaining_is_raced_against_integrated_gradients(command, monkeypatch):
     assert report["raw"]["explain"]["largest_relative_difference"] < 1e-3
 
 
+@pytest.mark.long
 def test_growth_is_drawn_and_the_bytes_are_claimed(command, tmp_path, monkeypatch):
     def apart(count):
         sizes = {"64": 109, "128": 109 if count < 4 else 218}
@@ -259,7 +262,7 @@ def test_what_cannot_be_raced_is_refused_in_one_line(tmp_path, capsys, arguments
 
 
 def test_without_pytorch_it_says_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(throughput.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stopped:
         throughput.main(["toy", "--out", str(tmp_path)])
     assert stopped.value.code == 2 and "PyTorch is missing" in capsys.readouterr().err

@@ -22,22 +22,22 @@ def explainers(run, tiny_bert, save_run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def noise(explainers, sentences):
     first = explainers[0]
-    stream = batches.in_order(first.encode(sentences), 4, 20)
+    stream = batches.in_order(first.model.encode(sentences), 4, 20)
     return state_statistics(first.game.model, first.params[0], stream)
 
 
 def test_every_method_has_a_panel_of_its_layers(explainers, noise):
     found = comparing.compare(explainers, noise, TEXT)
     assert [panel.name for panel in found.panels] == [
-        "Attention", "Integrated gradients", "Schulz et al. (2020)", "Guan et al. (2019)",
-        "DiffMask, input", "DiffMask, hidden states",
+        "Attention", "Gradient × input", "Integrated gradients", "Schulz et al. (2020)",
+        "Guan et al. (2019)", "DiffMask, input", "DiffMask, hidden states",
     ]  # fmt: skip
     assert found.tokens == ("[CLS]", *TEXT.split(), "[SEP]")
     for panel in found.panels:
         assert panel.rows == (("1", "2") if panel.name == "Attention" else ("W", "E", "1", "2"))
         assert panel.values.shape == (len(panel.rows), 7)
         assert panel.values.max() > 0
-    for panel, explainer in zip(found.panels[4:], explainers, strict=True):
+    for panel, explainer in zip(found.panels[-2:], explainers, strict=True):
         np.testing.assert_array_equal(panel.values, explainer(TEXT).keep)
     assert found.caption == explainers[0](TEXT).heatmap().title
 
@@ -62,15 +62,18 @@ def test_a_gru_is_refused_for_it_has_no_attention(tiny_gru, save_run, tmp_path, 
     page = tmp_path / "page.html"
     assert cli.main(["compare", str(run), "--text", TEXT, "--html", str(page)]) == 2
     written = capsys.readouterr()
-    assert f"{tiny_gru} is a GRU, without attention" in written.err and written.err.count("\n") == 1
+    assert (
+        f"{tiny_gru} is a diffmask_gru, without attention" in written.err
+        and written.err.count("\n") == 1
+    )
     assert not page.exists() and not (run / "statistics.safetensors").exists()
 
 
 def test_the_command_draws_a_page_and_a_picture(
     explainers, tiny_bert, texts_file, save_run, tmp_path, capsys, monkeypatch
 ):
-    folder = save_run(tmp_path / "run", tiny_bert)
     monkeypatch.chdir(texts_file.parent)
+    folder = save_run(tmp_path / "run", tiny_bert)
     (texts_file.parent / "train.txt").write_text(texts_file.read_text())
     page, picture = tmp_path / "page.html", tmp_path / "picture.png"
     command = ["compare", str(folder), "--text", TEXT]
@@ -89,7 +92,7 @@ def test_the_command_draws_a_page_and_a_picture(
     assert "statistics.safetensors is damaged" in capsys.readouterr().err
     kept.unlink()
     assert cli.main([*command, "--html", str(page)]) == 2
-    assert "cannot read train.txt" in capsys.readouterr().err
+    assert f"cannot read {texts_file.parent / 'train.txt'}" in capsys.readouterr().err
     assert cli.main(command) == 2
     assert "nowhere to draw" in capsys.readouterr().err
     assert page.read_bytes() == first

@@ -9,8 +9,10 @@ import safetensors.numpy
 from diffmask_jax import Explainer, cli
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import evaluation
-from diffmask_jax.models.hub import read_tokenizer
-from diffmask_jax.training import run_folder
+from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
+from diffmask_jax.tasks.files import read_file
+from diffmask_jax.training import run_folder, setup
+from diffmask_jax.training.config import run_config
 
 LAYERS = ["W", "E", "1", "2", "mean"]
 
@@ -19,7 +21,18 @@ LAYERS = ["W", "E", "1", "2", "mean"]
 def either(request, tiny_bert, save_run, texts_file, tmp_path_factory):
     """A run of either kind, and its evaluation on the file of texts."""
     folder = save_run(tmp_path_factory.mktemp("runs") / request.param, tiny_bert, request.param)
-    return folder, evaluation.evaluate(folder, "dev", texts=texts_file)
+    return folder, evaluate_file(folder, texts_file)
+
+
+def evaluate_file(folder, file) -> dict:
+    explainer = Explainer.from_pretrained(folder)
+    return evaluation.evaluate(explainer, file.name, read_file(file), str(folder))
+
+
+def evaluate_split(folder, split: str) -> dict:
+    explainer = Explainer.from_pretrained(folder)
+    examples = setup.read_split(explainer.config, split)
+    return evaluation.evaluate(explainer, split, examples, str(folder))
 
 
 # --- the same numbers without JAX ------------------------------------------------------------
@@ -122,7 +135,8 @@ def test_a_report_names_what_it_is_about(either, sentences, texts_file):
     assert report["run"] == str(folder) and report["split"] == texts_file.name
     assert report["texts"] == len(sentences) and report["layers"] == LAYERS
     assert len(report["sampled"]) == len(report["thresholded"]) == len(LAYERS)
-    assert report == evaluation.evaluate(folder, "dev", texts=texts_file)
+    assert report["scores"] == []
+    assert report == evaluate_file(folder, texts_file)
 
 
 def table_of(markdown: str, number: int) -> list[list[str]]:
@@ -187,9 +201,8 @@ def sst_run(tiny_bert, random_probe, tmp_path):
 
     def make(highest: int):
         labels = save_treebank(tmp_path / "sst", highest)
-        config = run_folder.RunConfig(
-            str(tiny_bert), "sst", str(tmp_path / "sst"), str(tmp_path / "data"), layers="batch"
-        )
+        places = {"raw_dir": str(tmp_path / "sst"), "data_dir": str(tmp_path / "data")}
+        config = run_config(tiny_bert, "sst", **places, layers="batch")
         run_folder.open_run(tmp_path / "run", config)
         run_folder.save_probe(tmp_path / "run", random_probe("input"), {"masked": 0.5})
         return labels, tmp_path / "run"
@@ -197,11 +210,11 @@ def sst_run(tiny_bert, random_probe, tmp_path):
     return make
 
 
-def test_with_gold_labels_there_is_macro_f1(sst_run):
+def test_with_gold_labels_there_are_accuracy_and_macro_f1(sst_run):
     labels, folder = sst_run(1)
-    report = evaluation.evaluate(folder, "test")
+    report = evaluate_split(folder, "test")
     explainer = Explainer.from_pretrained(folder)
-    texts = run_folder.read_split(explainer.config, "test").texts
+    texts = setup.read_split(explainer.config, "test").texts
     predicted = [explainer.model.labels.index(each.prediction) for each in explainer(texts)]
     scores = []
     for c in {*labels, *predicted}:
@@ -209,14 +222,30 @@ def test_with_gold_labels_there_is_macro_f1(sst_run):
         scores.append(2 * hits / (predicted.count(c) + labels.count(c)))
     assert len(report["thresholded"]) == len(LAYERS)
     for row in report["thresholded"]:
-        assert row["f1_original"] == pytest.approx(100 * np.mean(scores))
-        assert 0 <= row["f1_masked"] <= 100
+        assert row["macro_f1_original"] == pytest.approx(np.mean(scores))
+        assert row["accuracy_original"] == pytest.approx(np.mean(np.equal(predicted, labels)))
+        assert 0 <= row["macro_f1_masked"] <= 1 and 0 <= row["accuracy_masked"] <= 1
     row = report["thresholded"][0]
-    cell = f"{row['f1_original']:.1f} → {row['f1_masked']:.1f}"
-    assert table_of(evaluation.as_markdown(report), 1)[0][-1] == cell
+    cells = [
+        f"{row[f'{name}_original']:.1%} → {row[f'{name}_masked']:.1%}"
+        for name in ("accuracy", "macro_f1")
+    ]
+    assert table_of(evaluation.as_markdown(report), 1)[0][-2:] == cells
 
 
 def test_labels_that_the_model_does_not_have_are_refused(sst_run):
     _, folder = sst_run(4)
     with pytest.raises(UserError, match="labels 0–4, but the model has 3 classes"):
-        evaluation.evaluate(folder, "dev")
+        evaluate_split(folder, "dev")
+
+
+def test_a_column_that_nobody_named_gives_no_scores_where_it_is_about_something_else(
+    run, tmp_path, capsys
+):
+    (tmp_path / "votes.csv").write_text("text,score\nquite a film,17\nnot bad!,3\n")
+    out = tmp_path / "report.json"
+    command = ["evaluate", str(run), "--texts", str(tmp_path / "votes.csv"), "--out", str(out)]
+    assert cli.main(command) == 0
+    assert "no scores against gold labels: the data has labels 3–17" in capsys.readouterr().err
+    assert json.loads(out.read_text())["scores"] == []
+    assert cli.main([*command, "--label-column", "score"]) == 2

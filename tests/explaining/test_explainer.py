@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from diffmask_jax import Explainer
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.hub import read_config
+from diffmask_jax.models.loading import load_classifier
 
 LAYERS, LABELS = ("W", "E", "1", "2"), ("bad", "mixed", "good")
 LONG = "the plot is not great, the acting is dull, the film is slow"  # 18 word pieces
@@ -75,7 +75,7 @@ TEXTS = st.lists(
 @given(text=TEXTS)
 def test_a_word_is_the_text_at_its_place(explainer, text):
     try:
-        (encoded,) = explainer.encode([text], truncate=True)
+        (encoded,) = explainer.model.encode([text], truncate=True)
     except UserError:
         assert not text.strip()
         return
@@ -105,9 +105,9 @@ def test_keep_probabilities_of_hidden_states_stand_for_themselves(hidden, senten
 
 
 def test_the_prediction_is_the_model_s(explainer, sentences):
-    encoded = explainer.encode(sentences)
+    encoded = explainer.model.encode(sentences)
     longest = max(len(text.ids) for text in encoded)
-    states = jax.jit(explainer.model.model.states)
+    states = jax.jit(explainer.model.network.states)
     logits, _ = states(explainer.model.params, batches.pad(encoded, longest))
     expected = np.asarray(jax.nn.softmax(logits))
     found = explainer(sentences)
@@ -172,7 +172,7 @@ def test_a_model_that_was_moved_is_found_where_one_says(run, tiny_bert, tmp_path
 
 @pytest.mark.parametrize("change", [{"blocks": 3}, {"width": 24}])
 def test_a_probe_for_another_model_is_refused(run, tiny_bert, save_bert, tmp_path, change):
-    config, _ = read_config(tiny_bert)
+    config = load_classifier(tiny_bert).config
     other = save_bert(tmp_path / "other", dataclasses.replace(config, **change))
     assert_refused(run, other, str(run), str(other), "for another model")
 

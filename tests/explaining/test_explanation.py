@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explanation import Explanation, Word
+from diffmask_jax.models.heads import HEADS
 from diffmask_jax.render import html
 
 KEEP = np.array([[0.9, 0.8, 0.7, 0.6], [0.5, 0.125, 0.25, 0.0]], np.float32)
@@ -18,17 +19,21 @@ KEEP = np.array([[0.9, 0.8, 0.7, 0.6], [0.5, 0.125, 0.25, 0.0]], np.float32)
 
 def explanation(text: str = "funny <b>", **changes) -> Explanation:
     fields = {
-        "text": text,
+        "texts": (text,),
         "tokens": ("[CLS]", "fun", "##ny", "<b>"),
+        "shown": ("[CLS]", "fun", "##ny", "<b>"),
         "offsets": (None, (0, 3), (3, 5), (6, 9)),
+        "parts": (-1, 0, 0, 0),
         "words": (Word("funny", 0, 5, 1, 2), Word("<b>", 6, 9, 3, 3)),
         "layers": ("W", "1"),
         "keep": KEEP,
         "labels": ("bad", "good"),
-        "probabilities": np.array([0.25, 0.75], np.float32),
+        "outputs": np.array([0.25, 0.75], np.float32),
+        "problem_type": "single_label_classification",
         "gate": "input",
-    }
-    return Explanation(**(fields | changes))
+    } | changes
+    head = HEADS[fields["problem_type"]]
+    return Explanation(**fields, answer=head.answer(fields["labels"], fields["outputs"]))
 
 
 class Elements(HTMLParser):
@@ -49,7 +54,7 @@ class Elements(HTMLParser):
 
 def test_the_prediction_is_the_most_probable_label():
     assert explanation().prediction == "good"
-    assert explanation(probabilities=np.array([0.6, 0.4], np.float32)).prediction == "bad"
+    assert explanation(outputs=np.array([0.6, 0.4], np.float32)).prediction == "bad"
 
 
 def test_a_word_is_kept_as_much_as_the_piece_of_it_that_is_kept_most():
@@ -62,7 +67,8 @@ def test_the_heatmap_names_prediction_and_gate():
     assert heatmap.title == "“good” with probability 0.75"
     assert "input tokens" in heatmap.caption
     assert "hidden states" in explanation(gate="hidden").heatmap().caption
-    assert (heatmap.tokens, heatmap.rows) == (explanation().tokens, ("W", "1"))
+    assert (heatmap.tokens, heatmap.rows) == (explanation().shown, ("W", "1"))
+    assert explanation(shown=("[CLS]", "Fun", "##ny", "<b>")).heatmap().tokens[1] == "Fun"
     np.testing.assert_array_equal(heatmap.values, KEEP)
 
 
@@ -80,10 +86,12 @@ def test_json_says_everything():
         "gate": "input",
         "layers": ["W", "1"],
         "tokens": ["[CLS]", "fun", "##ny", "<b>"],
+        "shown": ["[CLS]", "fun", "##ny", "<b>"],
         "offsets": [None, [0, 3], [3, 5], [6, 9]],
+        "parts": [-1, 0, 0, 0],
         "words": [
-            {"text": "funny", "start": 0, "end": 5, "first": 1, "last": 2},
-            {"text": "<b>", "start": 6, "end": 9, "first": 3, "last": 3},
+            {"text": "funny", "start": 0, "end": 5, "first": 1, "last": 2, "part": 0},
+            {"text": "<b>", "start": 6, "end": 9, "first": 3, "last": 3, "part": 0},
         ],
         "keep": [[0.9, 0.8, 0.7, 0.6], [0.5, 0.125, 0.25, 0.0]],
     }
@@ -139,9 +147,9 @@ def test_no_text_is_taken_for_markup(tmp_path_factory, token, text, label):
     """Whatever they hold, explanations give pages of the same elements."""
     page = tmp_path_factory.mktemp("html") / "page.html"
     tokens = ("[CLS]", "x", "##x", f"xxxx{token}")
-    explanation(text, tokens=tokens, labels=("x", f"x{label}")).save(page)
+    explanation(text, shown=tokens, labels=("x", f"x{label}")).save(page)
     shown = Elements(page.read_text(encoding="utf-8"))
-    harmless = explanation(tokens=("[CLS]", "x", "##x", "xxxx")).heatmap()
+    harmless = explanation(shown=("[CLS]", "x", "##x", "xxxx")).heatmap()
     assert shown.tags == Elements(html.page([harmless], "title")).tags
     assert f"xxxx{token}" in shown.text
 

@@ -7,6 +7,7 @@ import pytest
 from diffmask_jax import Explainer
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import presenting
+from diffmask_jax.tasks.task import Examples
 
 NONE = {"png": None, "html_page": None, "jsonl": None}
 
@@ -18,7 +19,15 @@ def explainer(run):
 
 @pytest.fixture(scope="module")
 def explained(explainer, sentences):
-    return presenting.explain_all(explainer, sentences, truncate=False)
+    return presenting.explain_all(explainer, examples_of(sentences), truncate=False)
+
+
+def examples_of(texts) -> Examples:
+    return Examples(list(texts), None, None, rows_of(texts))
+
+
+def rows_of(texts) -> list[str]:
+    return [f"row {number}" for number in range(len(texts))]
 
 
 def test_explanations_come_in_the_order_of_their_texts(explainer, explained, sentences):
@@ -28,37 +37,43 @@ def test_explanations_come_in_the_order_of_their_texts(explainer, explained, sen
 
 
 def test_nothing_shows_progress_where_nobody_watches(explainer, capsys):
-    presenting.explain_all(explainer, ["fun", "dull"], truncate=False)
+    presenting.explain_all(explainer, examples_of(["fun", "dull"]), truncate=False)
     assert capsys.readouterr() == ("", "")
 
 
 def test_long_texts_are_refused_or_cut(explainer):
     long = "fun " * 30
     with pytest.raises(UserError, match="text 2 of 2"):
-        presenting.explain_all(explainer, ["fun", long], truncate=False)
-    found = presenting.explain_all(explainer, ["fun", long], truncate=True)
+        presenting.explain_all(explainer, examples_of(["fun", long]), truncate=False)
+    found = presenting.explain_all(explainer, examples_of(["fun", long]), truncate=True)
     assert [len(each.tokens) for each in found] == [3, 20]
 
 
 def test_whichever_files_were_asked_for_are_written(explained, tmp_path):
-    presenting.write_files(explained, **NONE)
+    presenting.write_files(explained, rows_of(explained), **NONE)
     assert not list(tmp_path.iterdir())
 
-    presenting.write_files(explained, **{**NONE, "jsonl": tmp_path / "a.jsonl"})
+    presenting.write_files(explained, rows_of(explained), **{**NONE, "jsonl": tmp_path / "a.jsonl"})
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
     lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
-    expected = [json.loads(json.dumps(each.to_dict())) for each in explained]
+    expected = [
+        {"row": row} | json.loads(json.dumps(each.to_dict()))
+        for row, each in zip(rows_of(explained), explained, strict=True)
+    ]
     assert [json.loads(line) for line in lines] == expected
 
     places = {"png": "a.png", "html_page": "b.html", "jsonl": "b.jsonl"}
-    presenting.write_files(explained[:1], **{k: tmp_path / name for k, name in places.items()})
+    files = {option: tmp_path / name for option, name in places.items()}
+    presenting.write_files(explained[:1], ["7"], **files)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "b.jsonl").read_text(encoding="utf-8").count("\n") == 1
     assert (tmp_path / "b.html").read_text(encoding="utf-8").count("<article>") == 1
 
 
 def test_a_page_holds_every_text(explained, tmp_path):
-    presenting.write_files(explained, **{**NONE, "html_page": tmp_path / "a.html"})
+    presenting.write_files(
+        explained, rows_of(explained), **{**NONE, "html_page": tmp_path / "a.html"}
+    )
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert page.count("<article>") == len(explained)
     assert page.startswith("<!DOCTYPE html>") and page.rstrip().endswith("</html>")
@@ -66,7 +81,9 @@ def test_a_page_holds_every_text(explained, tmp_path):
 
 def test_a_file_that_cannot_be_written_leaves_nothing(explained, tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        presenting.write_files(explained, **{**NONE, "jsonl": tmp_path / "no" / "a.jsonl"})
+        presenting.write_files(
+            explained, rows_of(explained), **{**NONE, "jsonl": tmp_path / "no" / "a.jsonl"}
+        )
     assert not list(tmp_path.iterdir())
 
 

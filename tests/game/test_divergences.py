@@ -1,5 +1,7 @@
 """Divergences against SciPy and PyTorch, and the laws of every Kullback-Leibler divergence."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit, rel_entr, softmax
+from scipy.stats import norm
 
 from diffmask_jax.game import divergences
-from diffmask_jax.game.divergences import BERNOULLI, CATEGORICAL
+from diffmask_jax.game.divergences import BERNOULLI, CATEGORICAL, MULTI_LABEL, gaussian, same
 
 bernoulli_divergence = jax.jit(divergences.bernoulli_divergence)
 categorical_divergence = jax.jit(divergences.categorical_divergence)
@@ -137,3 +140,148 @@ def test_families_predict_a_class_and_score_it():
     np.testing.assert_array_equal(CATEGORICAL.score(table, jnp.array([2, 0])), [2, 7])
     assert BERNOULLI.divergence is divergences.bernoulli_divergence
     assert CATEGORICAL.divergence is divergences.categorical_divergence
+
+
+# --- several labels --------------------------------------------------------------------------
+
+
+def test_labels_diverge_by_the_sum_of_their_bernoullis():
+    a, b = logits(20, B, C), logits(21, B, C)
+    expected = rel_entr(both(a), both(b)).sum((1, 2))
+    np.testing.assert_allclose(MULTI_LABEL.divergence(a, b), expected, rtol=1e-5, atol=2e-6)
+
+
+def test_labels_diverge_as_the_distributions_over_all_their_sets():
+    """Labels are independent: the joint distribution over 2^C sets says the same."""
+    a, b = np.float64(logits(22, B, C)), np.float64(logits(23, B, C))
+    sets = np.array(list(itertools.product([0, 1], repeat=C)))
+    p, q = (np.where(sets, expit(x)[:, None], expit(-x)[:, None]).prod(-1) for x in (a, b))
+    np.testing.assert_allclose(p.sum(1), 1)
+    found = MULTI_LABEL.divergence(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
+    np.testing.assert_allclose(found, rel_entr(p, q).sum(1), rtol=1e-4, atol=1e-5)
+
+
+def test_sets_of_labels_agree_only_where_all_labels_do():
+    a = jnp.array([[2.0, -1.0, 3.0], [2.0, -1.0, 3.0], [-2.0, -1.0, -3.0]])
+    b = jnp.array([[0.1, -9.0, 7.0], [2.0, 1.0, 3.0], [-0.1, -0.1, -0.1]])
+    decided = [MULTI_LABEL.prediction(x) for x in (a, b)]
+    np.testing.assert_array_equal(decided[0], [[1, 0, 1], [1, 0, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(MULTI_LABEL.agreement(*decided), [1, 0, 1])
+    np.testing.assert_array_equal(same(jnp.array([1, 2]), jnp.array([1, 3])), [1, 0])
+    np.testing.assert_array_equal(
+        CATEGORICAL.agreement(jnp.array([1, 2]), jnp.array([0, 2])), [0, 1]
+    )
+
+
+def test_labels_are_scored_and_surprising_as_they_are_decided():
+    a = logits(24, B, C)
+    decided = MULTI_LABEL.prediction(a)
+    np.testing.assert_allclose(MULTI_LABEL.score(a, decided), np.abs(a).sum(1), rtol=1e-6)
+    np.testing.assert_allclose(MULTI_LABEL.score(a, 1 - decided), -np.abs(a).sum(1), rtol=1e-6)
+    p = np.where(decided, expit(np.float64(a)), expit(-np.float64(a)))
+    np.testing.assert_allclose(MULTI_LABEL.surprisal(a, decided), -np.log(p).sum(1), rtol=1e-5)
+    slopes = jax.grad(lambda x: MULTI_LABEL.score(x, decided).sum())(a)
+    np.testing.assert_array_equal(slopes, np.where(decided, 1, -1))
+    slopes = jax.grad(lambda x: MULTI_LABEL.surprisal(x, decided).sum())(a)
+    np.testing.assert_allclose(slopes, expit(a) - decided, atol=1e-6)
+
+
+# --- numbers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variance", [0.01, 1.0, 30.0])
+def test_numbers_diverge_as_normals_of_one_variance(variance):
+    """Against the integral of p·log(p/q), by SciPy's densities."""
+    a, b, deviation = logits(25, B, 1), logits(26, B, 1), variance**0.5
+    found = gaussian(variance).divergence(a, b)
+    for row in range(B):
+        p, q = (norm(float(x[row, 0]), deviation) for x in (a, b))
+        x = np.linspace(p.mean() - 12 * deviation, p.mean() + 12 * deviation, 20001)
+        integral = np.trapezoid(p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), x)
+        assert found[row] == pytest.approx(integral, rel=1e-4, abs=1e-6)
+
+
+def test_several_numbers_diverge_by_their_sum():
+    a, b, family = logits(27, B, C), logits(28, B, C), gaussian(2.0)
+    parts = [family.divergence(a[:, c : c + 1], b[:, c : c + 1]) for c in range(C)]
+    np.testing.assert_allclose(family.divergence(a, b), np.sum(parts, axis=0), rtol=1e-5)
+
+
+def test_numbers_are_pytorchs_normals():
+    torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
+    a, b = logits(29, B, C), logits(30, B, C)
+    p, q = (torch.distributions.Normal(torch.tensor(np.asarray(x)), 3**0.5) for x in (a, b))
+    expected = torch.distributions.kl_divergence(p, q).sum(-1)
+    np.testing.assert_allclose(gaussian(3.0).divergence(a, b), expected, rtol=1e-4)
+
+
+@given(st.floats(0.125, 64, width=32))
+@settings(deadline=None, max_examples=20)
+def test_the_unit_of_numbers_says_nothing(scale):
+    a, b = logits(31, B, C), logits(32, B, C)
+    one, other = gaussian(2.0), gaussian(2.0 * scale**2)
+    np.testing.assert_allclose(
+        other.divergence(scale * a, scale * b), one.divergence(a, b), rtol=1e-4
+    )
+    np.testing.assert_array_equal(other.agreement(scale * a, scale * b), one.agreement(a, b))
+
+
+def test_numbers_agree_within_half_a_deviation_each():
+    family, zero = gaussian(4.0), jnp.zeros((4, 2))
+    others = jnp.array([[0.0, 0.0], [1.0, -1.0], [0.9, 1.1], [-1.01, 0.0]])
+    np.testing.assert_array_equal(family.agreement(zero, others), [1, 1, 0, 0])
+
+
+def test_numbers_are_what_they_are_and_score_their_sum():
+    a, b, family = logits(33, B, C), logits(34, B, C), gaussian(2.0)
+    assert family.prediction(a) is a and family.outputs(a) is a
+    np.testing.assert_allclose(family.score(a, b), a.sum(1), rtol=1e-5)
+    np.testing.assert_array_equal(jax.grad(lambda x: family.score(x, b).sum())(a), 1)
+    np.testing.assert_array_equal(family.surprisal(a, a), 0)
+    slopes = jax.grad(lambda x: family.surprisal(x, b).sum())(a)
+    np.testing.assert_allclose(slopes, (a - b) / 2, rtol=1e-5)
+
+
+# --- every family ----------------------------------------------------------------------------
+
+FAMILIES = {
+    "class": (CATEGORICAL, logits(40, B, C), softmax(logits(40, B, C), axis=1)),
+    "labels": (MULTI_LABEL, logits(41, B, C), expit(logits(41, B, C))),
+    "numbers": (gaussian(2.0), logits(42, B, C), logits(42, B, C)),
+    "yes or no": (BERNOULLI, logits(43, B), expit(logits(43, B))[:, None]),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_people_are_shown(name):
+    family, given, shown = FAMILIES[name]
+    np.testing.assert_allclose(family.outputs(given), shown, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_one_number_an_example_and_padding_rows_stay_apart(name):
+    family, given, _ = FAMILIES[name]
+    other = given[::-1]
+    decided = family.prediction(given)
+    for values in (
+        family.divergence(given, other),
+        family.agreement(decided, family.prediction(other)),
+        family.score(other, decided),
+        family.surprisal(other, decided),
+    ):
+        assert values.shape == (B,) and values.dtype == jnp.float32
+    np.testing.assert_allclose(
+        family.divergence(given[:2], other[:2]), family.divergence(given, other)[:2], rtol=1e-5
+    )
+    np.testing.assert_allclose(family.divergence(given, given), 0, atol=1e-6)
+    np.testing.assert_array_equal(family.agreement(decided, decided), 1)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_decided_is_the_least_surprising(name):
+    family, given, _ = FAMILIES[name]
+    decided = family.prediction(given)
+    least = family.surprisal(given, decided)
+    assert jnp.all(least >= 0)
+    for other in (decided[::-1], decided[::-1] * 0):
+        assert jnp.all(family.surprisal(given, other) >= least - 1e-6)

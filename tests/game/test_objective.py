@@ -47,9 +47,9 @@ def _states(params, inputs: Inputs):
     return _rest(params, inputs, states[-1], LAYERS - 1), tuple(states)
 
 
-MODEL = Model(_states, _rest, ("0", "1"))
+MODEL = Model(_states, _rest, ("0", "1"), CATEGORICAL)
 GAMES = {
-    name: Game(MODEL, probe, CATEGORICAL, MARGIN, mean_log_keep)
+    name: Game(MODEL, probe, MARGIN, mean_log_keep)
     for name, probe in (("input", input_probe(6)), ("hidden", hidden_probe(6)))
 }
 both = pytest.mark.parametrize("name", GAMES)

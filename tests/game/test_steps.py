@@ -36,8 +36,9 @@ MODEL = Model(
     ),
     logits_from=_decide,
     layers=("0", "1"),
+    family=BERNOULLI,
 )
-GAME = Game(MODEL, hidden_probe(8), BERNOULLI, 0.05, mean_log_keep)
+GAME = Game(MODEL, hidden_probe(8), 0.05, mean_log_keep)
 RATES = Rates(probe=2e-3)  # from which 32 of 32 seeds found the answer
 KEY = jax.random.key(2)
 

@@ -12,15 +12,23 @@ from hypothesis import strategies as st
 
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import bert_classifier, init
-from diffmask_jax.models.bert_config import ACTIVATIONS, BertConfig
-from diffmask_jax.models.bert_parts import padding_bias
-from diffmask_jax.models.hub import load_bert
+from diffmask_jax.game.divergences import CATEGORICAL
+from diffmask_jax.game.model import Model
+from diffmask_jax.models.bert import BERT
+from diffmask_jax.models.config import ACTIVATIONS, EncoderConfig
+from diffmask_jax.models.layers import padding_bias
+from diffmask_jax.models.loading import load_classifier
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
-CONFIG = BertConfig(
+CONFIG = EncoderConfig(
     vocabulary=40, positions=16, segments=2, width=24, heads=3, blocks=2, intermediate=36, classes=4
 )
+
+
+def bert_classifier(config: EncoderConfig, dtype=jnp.float32, remat: bool = False) -> Model:
+    return BERT.model(config, CATEGORICAL, dtype, remat)
+
+
 MODEL = bert_classifier(CONFIG)
 STATES = len(MODEL.layers)
 B, T = 4, 7
@@ -29,7 +37,7 @@ B, T = 4, 7
 def random_params(seed: int):
     """Parameters far from their initial values, so that every bias and scale shows."""
     rng = np.random.default_rng(seed)
-    initial = init(jax.random.key(seed), CONFIG)
+    initial = jax.jit(lambda key: BERT.init(key, CONFIG))(jax.random.key(seed))
     return jax.tree.map(lambda x: x + rng.normal(0, 0.3, x.shape).astype(x.dtype), initial)
 
 
@@ -75,7 +83,7 @@ def pytorch(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pytorch")
     model.save_pretrained(folder)
     (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nfun\n")
-    return load_bert(folder), model
+    return load_classifier(folder), model
 
 
 def pytorch_pass(model, inputs: TextInputs, **kwargs):
@@ -111,7 +119,7 @@ def assert_agrees(model, pytorch_model, params, inputs: TextInputs):
 def test_every_state_and_the_logits_are_pytorchs(pytorch):
     checkpoint, pytorch_model = pytorch
     assert checkpoint.config == CONFIG
-    assert_agrees(checkpoint.model, pytorch_model, checkpoint.params, INPUTS)
+    assert_agrees(checkpoint.network, pytorch_model, checkpoint.params, INPUTS)
 
 
 def test_a_published_checkpoint_gives_pytorchs_states():
@@ -122,7 +130,7 @@ def test_a_published_checkpoint_gives_pytorchs_states():
     import transformers
 
     pytorch_model = transformers.BertForSequenceClassification.from_pretrained(folder).eval()
-    checkpoint = load_bert(folder)
+    checkpoint = load_classifier(folder)
     lines = trees.read_text(encoding="utf-8").splitlines()[:16]
     texts = [" ".join(re.findall(r"[^\s()]+(?=\))", line)) for line in lines]
     encoded = checkpoint.tokenizer(texts, padding=True, return_tensors="np")
@@ -133,7 +141,7 @@ def test_a_published_checkpoint_gives_pytorchs_states():
     )
     assert not inputs.valid.all()
     torch.set_num_threads(2)
-    assert_agrees(checkpoint.model, pytorch_model, checkpoint.params, inputs)
+    assert_agrees(checkpoint.network, pytorch_model, checkpoint.params, inputs)
 
 
 @pytest.mark.parametrize("layer", range(STATES))
@@ -323,7 +331,7 @@ def test_bfloat16_stays_near_float32():
 
 
 def test_initial_parameters_are_float32_and_give_a_working_model():
-    params = init(jax.random.key(0), CONFIG)
+    params = BERT.init(jax.random.key(0), CONFIG)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
     blocks = [block["up"]["kernel"] for block in params["blocks"]]
     assert len(blocks) == CONFIG.blocks and not np.array_equal(blocks[0], blocks[1])
@@ -333,6 +341,7 @@ def test_initial_parameters_are_float32_and_give_a_working_model():
 
 def test_layers_are_labelled_as_in_the_plots():
     assert MODEL.layers == ("W", "E", "1", "2")
+    assert MODEL.family is CATEGORICAL
 
 
 def test_a_text_longer_than_the_positions_is_refused():
@@ -347,4 +356,4 @@ def test_a_text_longer_than_the_positions_is_refused():
 )
 def test_impossible_configurations_are_refused(change, message):
     with pytest.raises(UserError, match=message):
-        BertConfig(**{**CONFIG.__dict__, **change})
+        EncoderConfig(**{**CONFIG.__dict__, **change})

@@ -50,10 +50,10 @@ def _states(params: Array, inputs: Inputs) -> tuple[Array, tuple[Array, ...]]:
     return _rest(params, inputs, states[-1], LAYERS - 1), tuple(states)
 
 
-MODEL = Model(_states, _rest, tuple("012"))
+MODEL = Model(_states, _rest, tuple("012"), CATEGORICAL)
 GAMES = {
-    "input": Game(MODEL, probes.input_probe(8), CATEGORICAL, 0.05, mean_keep),
-    "hidden": Game(MODEL, probes.hidden_probe(8), CATEGORICAL, 0.05, mean_keep),
+    "input": Game(MODEL, probes.input_probe(8), 0.05, mean_keep),
+    "hidden": Game(MODEL, probes.hidden_probe(8), 0.05, mean_keep),
 }
 DRAWS = {
     "input": steps.one_layer_an_example(LAYERS),

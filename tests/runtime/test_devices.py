@@ -55,7 +55,7 @@ def test_a_step_exchanges_the_gradients_and_nothing_that_grows_with_the_batch(fo
 def test_eight_devices_validate_as_one_does(found):
     """With the same gates drawn."""
     one, eight = of(found, "outcome 1 "), of(found, "outcome 8 ")
-    assert len(one) == len(eight) == 4
+    assert len(one) == len(eight) == 5
     for expected, array in zip(one, eight, strict=True):
         np.testing.assert_allclose(array, expected, atol=1e-5)
 

@@ -242,6 +242,7 @@ def finish(both: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
             process.wait()
 
 
+@pytest.mark.long
 def test_sigterm_to_one_stops_both_at_one_step_and_the_same_command_goes_on(
     restarted, out, tiny_bert, texts_file, child_environment, tmp_path
 ):

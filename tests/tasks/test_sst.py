@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.tasks.sst import load_sst
+from diffmask_jax.tasks.sst import SST, SstPlaces, load_sst
 from diffmask_jax.tasks.trees import Sentence, read_trees
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "sst"
@@ -67,6 +67,15 @@ def test_every_split_in_the_order_of_its_file(raw, data):
     assert load_sst("dev", raw, data) == DEV
     for split in TREES:
         assert load_sst(split, raw, data) == read_trees(raw / f"{split}.txt")
+
+
+def test_the_task_gives_its_examples(raw, data):
+    examples = SST.read(SstPlaces(str(raw), str(data)), "dev")
+    assert examples.texts == ["8\xa01/2 bad", "fun ."] and examples.second is None
+    assert examples.gold.tolist() == [1, 4] and examples.rows == ["1", "2"]
+    assert SST.splits == ("train", "dev", "test") and len(SST.labels) == 5
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        SST.read(SstPlaces(str(raw / "nowhere"), str(data)), "dev")
 
 
 def test_a_second_call_reuses_the_prepared_copy(raw, data, builder, monkeypatch):

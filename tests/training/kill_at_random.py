@@ -22,7 +22,7 @@ from safetensors import safe_open
 
 from diffmask_jax import cli
 from diffmask_jax.models import loading  # noqa: F401
-from diffmask_jax.models.hub import read_tokenizer
+from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
 from diffmask_jax.runtime import preemption
 from diffmask_jax.training.run_log import RunLog
 

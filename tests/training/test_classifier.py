@@ -11,16 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmask_jax.analysis.faithfulness import macro_f1
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.errors import UserError
-from diffmask_jax.models import bert
-from diffmask_jax.models.gru_files import fresh_gru
-from diffmask_jax.models.hub import Checkpoint, load_encoder
-from diffmask_jax.models.loading import load_classifier
-from diffmask_jax.training import classifier, recipes
-from diffmask_jax.training.classifier import finetune
-from diffmask_jax.training.recipes import Recipe, Settings
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.gru_classifier import fresh_gru
+from diffmask_jax.models.loading import load_classifier, load_encoder
+from diffmask_jax.models.recipe import Recipe
+from diffmask_jax.models.scores import macro_f1
+from diffmask_jax.training import classifier
+from diffmask_jax.training.classifier import Labelled, finetune
 
 # Good and bad films, by one word; of one length, because every length costs a compilation.
 TEXTS = 4 * [
@@ -31,7 +30,7 @@ TEXTS = 4 * [
     for word in ("great", "fun", "warm", "dull", "bad", "slow")
 ]
 LABELS = np.array([int(any(w in text for w in ("great", "fun", "warm"))) for text in TEXTS])
-SETTINGS = Settings(epochs=3, batch_size=8, steps_per_call=2, encoder_rate=1e-2, head_rate=1e-2)
+RECIPE = Recipe(epochs=3, batch_size=8, steps_per_call=2, encoder_rate=1e-2, head_rate=1e-2)
 
 
 # What takes long and does not depend on the kind of network is shown on one.
@@ -52,29 +51,29 @@ def kind(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def recipe(kind) -> Recipe:
-    return {"bert": recipes.BERT, "gru": recipes.GRU}[kind]
-
-
-@pytest.fixture(scope="module")
-def model(kind, tiny_bert) -> Checkpoint:
+def model(kind, tiny_bert) -> Classifier:
     """The tiny one for two classes, as before any training: from its own weights it learns ill."""
-    if kind == "gru":
-        return fresh_gru(tiny_bert, ("bad", "good"))
     model = load_encoder(tiny_bert, ("bad", "good"))
-    return model._replace(params=bert.init(jax.random.key(0), model.config))
+    if kind == "gru":
+        return fresh_gru(model, model.labels)
+    return model._replace(params=model.architecture.init(jax.random.key(0), model.config))
 
 
 @pytest.fixture(scope="module")
 def encoded(model) -> list[wordpieces.Encoded]:
-    return wordpieces.batch_encode(model.tokenizer, TEXTS)
+    return model.encode(TEXTS)
 
 
 @pytest.fixture(scope="module")
-def whole(model, recipe, encoded, tmp_path_factory) -> Path:
+def data(encoded) -> Labelled:
+    return Labelled(encoded, LABELS)
+
+
+@pytest.fixture(scope="module")
+def whole(model, data, tmp_path_factory) -> Path:
     """The folder of a fine-tuning that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole") / "model"
-    finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, folder)
+    finetune(model, data, data, RECIPE, folder)
     return folder
 
 
@@ -85,7 +84,7 @@ def history(folder: Path) -> list[dict[str, float]]:
 
 def predictions(folder: Path, encoded: list[wordpieces.Encoded]) -> np.ndarray:
     kept = load_classifier(folder)
-    logits, _ = jax.jit(kept.model.states)(kept.params, batches.pad(encoded, 8))
+    logits, _ = jax.jit(kept.network.states)(kept.params, batches.pad(encoded, 8))
     return np.asarray(logits.argmax(-1))
 
 
@@ -105,7 +104,7 @@ def test_a_labelled_set_is_learned(encoded, whole):
     assert load_classifier(whole).labels == ("bad", "good")
 
 
-def test_all_but_the_frozen_is_trained_and_the_given_ones_stay(model, recipe, whole):
+def test_all_but_the_frozen_is_trained_and_the_given_ones_stay(model, whole):
     kept = load_classifier(whole)
     assert kept.params.keys() == model.params.keys()
     for name in kept.params:
@@ -114,7 +113,7 @@ def test_all_but_the_frozen_is_trained_and_the_given_ones_stay(model, recipe, wh
         )
         for new, old in pairs:
             assert np.isfinite(old).all()
-            assert np.array_equal(new, old) == (name in recipe.frozen), name
+            assert np.array_equal(new, old) == (name in model.architecture.frozen), name
 
 
 def test_the_scores_are_those_of_the_kept_model(model, encoded, whole):
@@ -128,7 +127,7 @@ def test_the_scores_are_those_of_the_kept_model(model, encoded, whole):
 @BERT_ONLY
 @pytest.mark.parametrize(("course", "kept"), [((0.2, 0.9, 0.5), 2), ((0.7, 0.7, 0.1), 1)])
 def test_the_first_of_the_best_epochs_is_kept(
-    model, recipe, encoded, whole, tmp_path, monkeypatch, course, kept
+    model, data, whole, tmp_path, monkeypatch, course, kept
 ):
     seen, given = [], iter(course)
 
@@ -140,23 +139,23 @@ def test_the_first_of_the_best_epochs_is_kept(
         return evaluate
 
     monkeypatch.setattr(classifier, "evaluator", evaluator)
-    scores = finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path)
+    scores = finetune(model, data, data, RECIPE, tmp_path)
     assert (scores["epoch"], scores["macro_f1"]) == (kept, course[kept - 1])
     jax.tree.map(np.testing.assert_array_equal, load_classifier(tmp_path).params, seen[kept - 1])
 
 
-def test_a_finished_one_is_left_as_it_is(model, recipe, encoded, whole, monkeypatch):
+def test_a_finished_one_is_left_as_it_is(model, data, whole, monkeypatch):
     before = files(whole)
     monkeypatch.setattr(classifier, "_train", lambda *_: pytest.fail("trained again"))
-    scores = finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, whole)
+    scores = finetune(model, data, data, RECIPE, whole)
     assert scores == max(history(whole), key=lambda line: line["macro_f1"])
     assert files(whole) == before
 
 
 @BERT_ONLY
-def test_another_seed_is_another_training(model, recipe, encoded, whole, tmp_path, capsys):
-    settings = dataclasses.replace(SETTINGS, seed=1)
-    finetune(model, recipe, encoded, LABELS, encoded, LABELS, settings, tmp_path)
+def test_another_seed_is_another_training(model, data, whole, tmp_path, capsys):
+    recipe = dataclasses.replace(RECIPE, seed=1)
+    finetune(model, data, data, recipe, tmp_path)
     assert [line["loss"] for line in history(tmp_path)] != [line["loss"] for line in history(whole)]
     printed = capsys.readouterr()
     assert printed.out.count("macro_f1") == 3 and printed.err == ""
@@ -179,29 +178,26 @@ class Stopped(BaseException):
     scope="module",
 )
 def test_a_stopped_fine_tuning_ends_as_a_whole_one(
-    model, recipe, encoded, whole, tmp_path, monkeypatch, place, calls
+    model, data, whole, tmp_path, monkeypatch, place, calls
 ):
     """Stopped before, while and after an epoch's model and scores are written, once each."""
     rest = iter(range(calls - 1))
-    real = recipe.save if place == "save" else getattr(classifier, place)
+    real = getattr(classifier, place)
 
     def stopping(*arguments):
         if next(rest, None) is None:
             raise Stopped
         return real(*arguments)
 
-    arguments = encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path / "model"
+    arguments = model, data, data, RECIPE, tmp_path / "model"
     with monkeypatch.context() as patch:
-        if place != "save":
-            patch.setattr(classifier, place, stopping)
+        patch.setattr(classifier, place, stopping)
         try:
-            finetune(
-                model, recipe._replace(save=stopping) if place == "save" else recipe, *arguments
-            )
+            finetune(*arguments)
             assert place == "save", "fewer epochs than that improved on the one before"
         except Stopped:
-            assert len(history_if_any(tmp_path / "model")) < SETTINGS.epochs
-    finetune(model, recipe, *arguments)
+            assert len(history_if_any(tmp_path / "model")) < RECIPE.epochs
+    finetune(*arguments)
     assert files(tmp_path / "model") == files(whole)
 
 
@@ -210,7 +206,7 @@ def history_if_any(folder: Path) -> list[dict[str, float]]:
 
 
 @BERT_ONLY
-def test_an_epoch_that_was_finished_is_not_repeated(model, recipe, encoded, tmp_path, monkeypatch):
+def test_an_epoch_that_was_finished_is_not_repeated(model, data, tmp_path, monkeypatch):
     started, real = [], classifier._epoch
 
     def counting(state, *arguments):
@@ -220,7 +216,7 @@ def test_an_epoch_that_was_finished_is_not_repeated(model, recipe, encoded, tmp_
         return real(state, *arguments)
 
     monkeypatch.setattr(classifier, "_epoch", counting)
-    arguments = model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path
+    arguments = model, data, data, RECIPE, tmp_path
     with pytest.raises(Stopped):
         finetune(*arguments)
     finetune(*arguments)
@@ -231,101 +227,104 @@ def test_an_epoch_that_was_finished_is_not_repeated(model, recipe, encoded, tmp_
 # --- what is refused -------------------------------------------------------------------------
 
 
-def assert_refused(message: str, model, recipe, encoded, folder, **changes) -> None:
-    given = {
-        "train": encoded, "labels": LABELS, "dev": encoded, "dev_labels": LABELS,
-        "settings": SETTINGS, **changes,
-    }  # fmt: skip
+def assert_refused(message: str, model, data, folder, **changes) -> None:
+    given = {"train": data, "dev": data, "recipe": RECIPE, **changes}
     before = files(folder) if folder.exists() else None
     with pytest.raises(UserError, match=message) as refusal:
-        finetune(model, recipe, folder=folder, **given)
+        finetune(model, folder=folder, **given)
     assert "\n" not in str(refusal.value)
     assert (files(folder) if folder.exists() else None) == before
 
 
-@pytest.mark.parametrize("part", ["labels", "dev_labels"])
+@pytest.mark.parametrize("part", ["train", "dev"])
 @pytest.mark.parametrize(
     ("wrong", "message"), [(2, "labels 0–2, but the model has 2"), (-1, "-1–1")]
 )
-def test_labels_outside_the_classes_are_refused(
-    model, recipe, encoded, tmp_path, part, wrong, message
-):
-    labels = np.where(np.arange(len(LABELS)) == 3, wrong, LABELS)
-    assert_refused(message, model, recipe, encoded, tmp_path / "new", **{part: labels})
+def test_labels_outside_the_classes_are_refused(model, data, tmp_path, part, wrong, message):
+    gold = np.where(np.arange(len(LABELS)) == 3, wrong, LABELS)
+    assert_refused(message, model, data, tmp_path / "new", **{part: data._replace(gold=gold)})
 
 
-def test_texts_without_a_label_each_are_refused(model, recipe, encoded, tmp_path):
-    assert_refused(
-        f"{len(TEXTS)} texts and {len(TEXTS) - 1} labels",
-        model,
-        recipe,
-        encoded,
-        tmp_path / "new",
-        labels=LABELS[1:],
-    )
-    nothing = {"dev": [], "dev_labels": LABELS[:0]}
-    assert_refused("0 texts and 0 labels", model, recipe, encoded, tmp_path / "new", **nothing)
+def test_texts_without_a_label_each_are_refused(model, data, tmp_path):
+    fewer, new = data._replace(gold=LABELS[1:]), tmp_path / "new"
+    assert_refused(f"{len(TEXTS)} texts and {len(TEXTS) - 1} labels", model, data, new, train=fewer)
+    nothing = Labelled([], LABELS[:0])
+    assert_refused("0 texts and 0 labels", model, data, new, dev=nothing)
 
 
-def test_fewer_texts_than_a_batch_are_refused(model, recipe, encoded, tmp_path):
-    few = {"train": encoded[:5], "labels": LABELS[:5]}
-    assert_refused(
-        "5 texts do not fill one batch of 8", model, recipe, encoded, tmp_path / "new", **few
-    )
+def test_fewer_texts_than_a_batch_are_refused(model, data, tmp_path):
+    few = Labelled(data.texts[:5], LABELS[:5])
+    message = "5 texts do not fill one batch of 8"
+    assert_refused(message, model, data, tmp_path / "new", train=few)
 
 
-def test_a_text_longer_than_the_model_takes_is_refused(model, recipe, encoded, tmp_path):
+def test_a_text_longer_than_the_model_takes_is_refused(model, data, tmp_path):
     long = wordpieces.encode(model.tokenizer, "film " * 30)
-    texts = [*encoded[:-1], long]
-    assert_refused(
-        "32 word pieces and the limit is 20", model, recipe, encoded, tmp_path / "new", dev=texts
-    )
+    longer = data._replace(texts=[*data.texts[:-1], long])
+    message = "32 word pieces and the limit is 20"
+    assert_refused(message, model, data, tmp_path / "new", dev=longer)
 
 
-def test_a_folder_of_something_else_is_refused(model, recipe, encoded, tmp_path):
+def test_a_folder_of_something_else_is_refused(model, data, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert_refused("is not empty and holds no fine-tuning", model, recipe, encoded, tmp_path)
+    assert_refused("is not empty and holds no fine-tuning", model, data, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"settings": dataclasses.replace(SETTINGS, epochs=4)}, "epochs 3 → 4"),
-        ({"labels": 1 - LABELS}, "data '.*' → '.*'"),
+        ({"recipe": dataclasses.replace(RECIPE, epochs=4)}, "epochs 3 → 4"),
+        ({"train": 1 - LABELS}, "data '.*' → '.*'"),
     ],
 )
-def test_another_fine_tuning_is_refused(model, recipe, encoded, whole, changes, message):
-    assert_refused(message, model, recipe, encoded, whole, **changes)
+def test_another_fine_tuning_is_refused(model, data, whole, changes, message):
+    if "train" in changes:
+        changes = {"train": data._replace(gold=changes["train"])}
+    assert_refused(message, model, data, whole, **changes)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]"])
-def test_damaged_settings_are_refused(model, recipe, encoded, whole, tmp_path, text):
+def test_damaged_settings_are_refused(model, data, whole, tmp_path, text):
     folder = Path(shutil.copytree(whole, tmp_path / "copy"))
     (folder / "finetuning" / "settings.json").write_text(text)
-    assert_refused("cannot fine-tune in", model, recipe, encoded, folder)
+    assert_refused("cannot fine-tune in", model, data, folder)
+
+
+def test_a_damaged_history_is_refused(model, data, whole, tmp_path):
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (folder / "finetuning" / "history.jsonl").write_text('{"epoch": 1,')
+    assert_refused("history.jsonl is damaged", model, data, folder)
 
 
 @BERT_ONLY
-def test_a_fine_tuning_from_before_there_were_grus_is_known(
-    model, recipe, encoded, whole, tmp_path
-):
+def test_one_killed_before_it_kept_its_settings_begins_anew(model, data, tmp_path):
+    (tmp_path / "new" / "finetuning").mkdir(parents=True)
+    (tmp_path / "new" / "finetuning" / "settings.json.1.tmp").write_text("{")
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    assert finetune(model, data, data, recipe, tmp_path / "new")["epoch"] == 1
+
+
+@BERT_ONLY
+def test_a_fine_tuning_from_before_there_were_grus_is_known(model, data, whole, tmp_path):
     folder = Path(shutil.copytree(whole, tmp_path / "copy"))
     file = folder / "finetuning" / "settings.json"
     stored = json.loads(file.read_text())
     del stored["frozen"]
     file.write_text(json.dumps(stored))
-    scores = finetune(model, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, folder)
+    scores = finetune(model, data, data, RECIPE, folder)
     assert scores == max(history(whole), key=lambda line: line["macro_f1"])
 
 
-def test_a_model_of_the_other_kind_is_another_fine_tuning(model, recipe, encoded, whole):
-    other = recipes.GRU if recipe is recipes.BERT else recipes.BERT
-    assert_refused(r"frozen \[.*\] → \[.*\]", model, other, encoded, whole)
+def test_a_model_of_the_other_kind_is_another_fine_tuning(kind, model, data, whole, tiny_bert):
+    encoder = load_encoder(tiny_bert, model.labels)
+    other = fresh_gru(encoder, model.labels) if kind == "bert" else encoder
+    assert other.path == model.path
+    assert_refused(r"frozen \[.*\] → \[.*\]", other, data, whole)
 
 
-def test_numbers_that_stop_being_finite_stop_the_training(model, recipe, encoded, tmp_path):
+def test_numbers_that_stop_being_finite_stop_the_training(model, data, tmp_path):
     params = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), model.params["head"])
     spoiled = model._replace(params=model.params | {"head": params})
     with pytest.raises(UserError, match="not finite: lower --encoder-rate or --head-rate"):
-        finetune(spoiled, recipe, encoded, LABELS, encoded, LABELS, SETTINGS, tmp_path)
+        finetune(spoiled, data, data, RECIPE, tmp_path)
     assert not (tmp_path / "model.safetensors").exists()

@@ -7,7 +7,7 @@ import pytest
 from diffmask_jax import cli
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.hub import load_bert
+from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.training import clean_states, run_folder
 
 SETTINGS = [
@@ -18,7 +18,7 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def model(tiny_bert):
-    return load_bert(tiny_bert)
+    return load_classifier(tiny_bert)
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +28,11 @@ def encoded(model, sentences):
 
 @pytest.fixture(scope="module")
 def passes(model, encoded):
-    return clean_states.compute(model.model, model.params, encoded, 20)
+    return clean_states.compute(model.network, model.params, encoded, 20)
 
 
 def test_every_text_finds_its_own_pass(model, encoded, passes):
-    run = jax.jit(model.model.states)
+    run = jax.jit(model.network.states)
     stream = batches.shuffled(encoded, 2, 2, seed=0, limit=20)
     for _ in range(6):
         batch = next(stream)
@@ -50,7 +50,7 @@ def test_every_text_finds_its_own_pass(model, encoded, passes):
 
 def test_the_size_is_known_before(model, encoded, passes):
     def clean(inputs):
-        logits, states = model.model.states(model.params, inputs)
+        logits, states = model.network.states(model.params, inputs)
         return clean_states.Clean(inputs, logits, states)
 
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(passes.by_length))
@@ -62,10 +62,10 @@ def test_more_than_the_memory_is_refused_before_the_work(model, encoded, monkeyp
     with pytest.raises(
         UserError, match=r"clean states of 8 texts need .* GiB and 0.0 GiB are free"
     ):
-        clean_states.compute(model.model, model.params, encoded, 20)
+        clean_states.compute(model.network, model.params, encoded, 20)
 
 
-@pytest.mark.parametrize("gate", ["input", "hidden"])
+@pytest.mark.parametrize("gate", [pytest.param("input", marks=pytest.mark.long), "hidden"])
 def test_a_probe_trained_on_stored_passes_is_the_same(gate, tiny_bert, texts_file, tmp_path):
     probes = []
     for name, more in (("computed", []), ("stored", ["--cache-states"])):

@@ -17,6 +17,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.training import run_folder
+from diffmask_jax.training.config import as_dict
 
 SETTINGS = [
     "--steps", "4", "--steps-per-call", "2", "--validate-every", "4", "--batch-size", "4",
@@ -28,7 +29,7 @@ def in_precision(run: Path, folder: Path, precision: str) -> Path:
     """A copy of a run whose model computes in another type."""
     shutil.copytree(run, folder)
     config = dataclasses.replace(run_folder.load_config(run), precision=precision)
-    write_atomically(folder / "config.json", json.dumps(dataclasses.asdict(config)))
+    write_atomically(folder / "config.json", json.dumps(as_dict(config)))
     return folder
 
 
@@ -51,7 +52,7 @@ def test_keep_probabilities_are_near_those_of_float32(explainers, sentences):
 
 def test_states_are_half_as_large_and_all_else_is_float32(explainers, sentences):
     _, half = explainers
-    encoded = half.encode(list(sentences))
+    encoded = half.model.encode(list(sentences))
     inputs = batches.pad(encoded, max(len(text.ids) for text in encoded))
     clean = jax.jit(lambda inputs: clean_pass(half.game, half.params[0], inputs))(inputs)
     assert {state.dtype for state in clean.states} == {jnp.dtype(jnp.bfloat16)}
@@ -59,26 +60,27 @@ def test_states_are_half_as_large_and_all_else_is_float32(explainers, sentences)
     assert {leaf.dtype for leaf in jax.tree.leaves(half.params)} == {jnp.dtype(jnp.float32)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("explainers", ["input"], indirect=True)
 @pytest.mark.parametrize("method", ["integrated_gradients", "schulz", "guan"])
 def test_the_compared_methods_rank_tokens_alike(explainers, sentences, method):
     """Attributions of both precisions, scaled by their largest, correlate at 0.95 or more."""
     found = []
     for explainer in explainers:
-        encoded = explainer.encode(list(sentences[:4]))
+        encoded = explainer.model.encode(list(sentences[:4]))
         inputs = jax.tree.map(jnp.asarray, batches.pad(encoded, 16))
         clean = clean_pass(explainer.game, explainer.params[0], inputs)
         noise = statistics(clean.states[1], inputs.valid)
-        seen = methods.explained(
-            explainer.game.model, explainer.game.family, explainer.params[0], clean, noise, 1
-        )
+        seen = methods.explained(explainer.game.model, explainer.params[0], clean, noise, 1)
         assert seen.state.dtype == jnp.float32
-        values = jax.jit(lambda seen=seen: methods.ON_TEXT[method](jax.random.key(0), seen))()
+        values = jax.jit(
+            lambda seen=seen: methods.ON_TEXT[method].attribute(jax.random.key(0), seen)
+        )()
         found.append(np.asarray(values)[inputs.valid])
     assert np.corrcoef(*found)[0, 1] > 0.95
 
 
-@pytest.mark.parametrize("more", [["--remat"], ["--accumulate", "2"], ["--precision", "bfloat16"]])
+@pytest.mark.parametrize("more", [["--remat", "--accumulate", "2"], ["--precision", "bfloat16"]])
 def test_a_run_keeps_how_it_computes(tiny_bert, texts_file, tmp_path, more, capsys):
     places = ["--model", tiny_bert, "--train", texts_file, "--dev", texts_file, "--out", tmp_path]
     command = ["train", "texts", *map(str, places), *SETTINGS]
@@ -102,4 +104,13 @@ def test_a_gru_computes_in_float32_alone(tiny_gru, texts_file, tmp_path, capsys)
     places = ["--model", tiny_gru, "--train", texts_file, "--dev", texts_file, "--out", tmp_path]
     command = ["train", "texts", *map(str, places), *SETTINGS, "--precision", "bfloat16"]
     assert cli.main(command) == 2
-    assert "is a GRU, which computes in float32" in capsys.readouterr().err
+    assert "a GRU computes in float32" in capsys.readouterr().err
+
+
+def test_logits_are_float32_numbers_too(explainers, sentences):
+    """The last layer is not taken in bfloat16: its steps would be steps of the divergence."""
+    _, half = explainers
+    encoded = half.model.encode(list(sentences))
+    inputs = batches.pad(encoded, max(len(text.ids) for text in encoded))
+    logits, _ = jax.jit(half.model.network.states)(half.model.params, inputs)
+    assert (logits.astype(jnp.bfloat16).astype(jnp.float32) != logits).mean() > 0.5

@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert import bert_classifier
-from diffmask_jax.models.hub import read_config
-from diffmask_jax.training import run_folder
-from diffmask_jax.training.run_folder import RunConfig
+from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.training import run_folder, setup
+from diffmask_jax.training.config import RunConfig, run_config
 
 
 def config(**changes) -> RunConfig:
-    return RunConfig(**{"model": "m", "task": "texts", "train": "a", "dev": "b", **changes})
+    return run_config(**{"model": "m", "task": "texts", "train": "a", "dev": "b", **changes})
 
 
 def assert_refused(action, *words: str) -> None:
@@ -38,26 +37,36 @@ def assert_refused(action, *words: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dev": None}, ["--train FILE", "--dev FILE"]),
-        ({"train": None}, ["--train FILE", "--dev FILE"]),
         ({"gate": "hidden", "layers": "example"}, ["hidden", "--layers batch"]),
         ({"gate": "output"}, ["gate", "'output'", "input, hidden"]),
         ({"task": "squad"}, ["task", "'squad'", "sst, texts"]),
         ({"layers": "all"}, ["layers", "'all'", "example, batch"]),
-        ({"sparsity": "l1"}, ["sparsity", "'l1'", "log, count"]),
+        ({"sparsity": "l1"}, ["sparsity", "'l1'", "count, log"]),
+        ({"steps": 0}, ["--steps", "above 0"]),
+        ({"margin": float("nan")}, ["--margin", "positive"]),
+        ({"min_agreement": 90.0}, ["--min-agreement", "(0, 1]", "90"]),
+        ({"depth": 1}, ["no setting 'depth'", "texts"]),
+        ({"raw_dir": "sst"}, ["no setting 'raw_dir'", "texts"]),
     ],
 )
 def test_a_configuration_that_cannot_be_run_is_refused(changes, words):
     assert_refused(lambda: config(**changes), *words)
 
 
+@pytest.mark.parametrize(("gate", "layers"), [("input", "example"), ("hidden", "batch")])
+def test_depths_are_drawn_in_the_usual_way_of_the_gate(gate, layers):
+    assert config(gate=gate).layers == config(gate=gate, layers=None).layers == layers
+    assert config(gate=gate, layers="batch").layers == "batch"
+
+
 @pytest.mark.parametrize("gate", ["input", "hidden"])
 def test_the_game_of_a_run(tiny_bert, gate):
-    sizes, _ = read_config(tiny_bert)
-    model = bert_classifier(sizes)
-    game = run_folder.make_game(config(gate=gate, layers="batch", margin=0.2), model, sizes.width)
-    assert game.model is model and game.margin == 0.2
-    assert game.probe.hidden == sizes.width // 4
+    model = load_classifier(tiny_bert)
+    ours = config(gate=gate, layers="batch", margin=0.2)
+    game = setup.make_game(ours, model.network, model.config.width)
+    assert game.model is model.network and game.margin == 0.2
+    assert game.probe.hidden == model.config.width // 4
+    assert game.probe.gate.name == gate
     assert game.probe.baselines(4) == (1 if gate == "input" else 4)
 
 
@@ -69,7 +78,7 @@ def test_a_new_folder_holds_the_configuration_and_the_environment(tmp_path):
     assert run_folder.open_run(folder, config(seed=3)) is False
     assert run_folder.load_config(folder) == config(seed=3)
     environment = json.loads((folder / "environment.json").read_text())
-    assert set(environment) == {"command", "commit", "python", "packages", "devices"}
+    assert set(environment) == {"command", "commit", "python", "packages", "devices", "cpus"}
     assert environment["packages"]["jax"] == jax.__version__
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json"]
 
@@ -129,9 +138,16 @@ def test_a_damaged_configuration_is_named(tmp_path, content):
 
 def test_the_splits_of_a_run_on_texts(texts_file, sentences):
     ours = config(train=str(texts_file), dev=str(texts_file))
-    assert run_folder.read_split(ours, "dev").texts == list(sentences)
-    assert run_folder.read_split(ours, "train").labels is None
-    assert_refused(lambda: run_folder.read_split(ours, "test"), "no test split", "--texts FILE")
+    assert setup.read_split(ours, "dev").texts == list(sentences)
+    assert setup.read_split(ours, "train").gold is None
+    assert_refused(lambda: setup.read_split(ours, "test"), "no test split", "--texts FILE")
+
+
+@pytest.mark.parametrize("missing", ["train", "dev"])
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_a_run_on_texts_needs_both_files(texts_file, missing, split):
+    ours = config(**{"train": str(texts_file), "dev": str(texts_file), missing: None})
+    assert_refused(lambda: setup.read_split(ours, split), "--train FILE", "--dev FILE")
 
 
 # --- the probe -------------------------------------------------------------------------------

@@ -15,64 +15,101 @@ def read_description(folder: Path, supported: Sequence[str]) -> Description:
 
     Raises: UserError if it is missing or damaged, or of another type.
     """
-    found = read_json(folder / "config.json")
-    kind = found.get("model_type")
+    description = read_json(folder / "config.json")
+    kind = description.get("model_type")
     if kind not in supported:
         raise UserError(f"model_type {kind!r} is not supported, only {', '.join(supported)}")
-    return found
+    return description
 
 
 def read_json(path: Path) -> Description:
     """The JSON object in a file. Raises: UserError if it is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"there is no {path.name} in {path.parent}") from error
     except (ValueError, OSError) as error:
         raise UserError(f"{path} is not readable JSON ({error})") from error
-    if not isinstance(found, dict):
+    if not isinstance(description, dict):
         raise UserError(f"{path} must hold a JSON object")
-    return found
+    return description
 
 
-def size(folder: Path, found: Description, key: str) -> int:
+def size(folder: Path, description: Description, key: str) -> int:
     """Raises: UserError if it is missing or not a whole number above 0."""
-    value = found.get(key)
+    value = description.get(key)
     if not isinstance(value, int) or value < 1:
-        raise UserError(f"{folder / 'config.json'}: {key} must be a whole number, is {value!r}")
+        raise UserError(
+            f"{folder / 'config.json'}: {key} must be a whole number above 0, is {value!r}"
+        )
     return value
 
 
-def rate(folder: Path, found: Description, key: str, default: float) -> float:
+def rate(folder: Path, description: Description, key: str, default: float) -> float:
     """Raises: UserError if it is not a number; the default stands for what is missing or null."""
-    value = default if found.get(key) is None else found[key]
+    value = default if description.get(key) is None else description[key]
     if not isinstance(value, int | float):
         raise UserError(f"{folder / 'config.json'}: {key} must be a number, is {value!r}")
     return float(value)
 
 
-def class_names(names: Any) -> tuple[str, ...]:
-    """The class names in `id2label`, in the order of the logits.
+def check_class(description: Description, class_name: str) -> None:
+    """Raises: UserError if config.json says that the checkpoint's head is for another task."""
+    written = description.get("architectures")
+    if not written:
+        return
+    names = [str(name) for name in written] if isinstance(written, list) else [str(written)]
+    if class_name not in names:
+        raise UserError(
+            f"the checkpoint is a {names[0]} (architectures in config.json), not a {class_name}: "
+            "fine-tune it on texts with labels first"
+        )
 
-    Raises: UserError if they are missing or not numbered from 0, or there is only one.
+
+def output_names(description: Description) -> tuple[str, ...]:
+    """The names of the outputs, in their order, as transformers reads them.
+
+    `id2label`, else LABEL_0, LABEL_1, … for each of `num_labels`, which is two unless said. A name
+    that stands twice is told apart by its number: "neutral", "neutral" become "neutral (0)",
+    "neutral (1)".
+
+    Raises: UserError if they are not numbered from 0, or fewer or more than `num_labels`.
     """
+    count = description.get("num_labels")
+    if count is not None and (type(count) is not int or count < 1):
+        raise UserError(f"num_labels in config.json must be a whole number above 0, is {count!r}")
+    names = description.get("id2label")
+    if names is None:
+        return tuple(f"LABEL_{number}" for number in range(2 if count is None else count))
     keys = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
-    if not keys or set(names) != set(keys):
+    if not keys or set(map(str, names)) != set(keys):
         raise UserError("id2label in config.json must name the classes 0, 1, 2, …")
-    if len(names) < 2:
-        raise UserError("the checkpoint has one output, a regression: nothing to classify")
-    return tuple(str(names[key]) for key in keys)
+    if count is not None and count != len(names):
+        raise UserError(
+            f"config.json contradicts itself: num_labels is {count}, id2label names {len(names)}"
+        )
+    return _told_apart([str(names[key]) for key in keys])
+
+
+def _told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    while len(set(names)) < len(names):
+        names = [
+            f"{name} ({number})" if names.count(name) > 1 else name
+            for number, name in enumerate(names)
+        ]
+    return tuple(names)
 
 
 def describe_class_names(names: Sequence[str]) -> Description:
-    """The inverse of `class_names`, as Hugging Face writes it."""
+    """The inverse of `output_names`, as Hugging Face writes it."""
     return {
         "id2label": {str(number): label for number, label in enumerate(names)},
         "label2id": {label: number for number, label in enumerate(names)},
     }
 
 
-def check_class_names(names: Sequence[str]) -> None:
-    """Raises: UserError if the names of classes are not two or more different ones."""
-    if len(set(names)) < max(len(names), 2) or not all(map(str.strip, names)):
-        raise UserError(f"the classes need two or more different names, not {', '.join(names)!r}")
+def check_class_names(names: Sequence[str], fewest: int = 2) -> None:
+    """Raises: UserError if the names of outputs are not enough different ones."""
+    if len(set(names)) < max(len(names), fewest) or not all(map(str.strip, names)):
+        many = "two or more different names" if fewest > 1 else "different names"
+        raise UserError(f"the classes need {many}, not {', '.join(names)!r}")

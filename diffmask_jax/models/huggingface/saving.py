@@ -9,9 +9,7 @@ from pathlib import Path
 import safetensors.numpy
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert_config import BertConfig
-from diffmask_jax.models.bert_weights import pytorch_name
-from diffmask_jax.models.hub import MODEL_TYPE, SIZES, Checkpoint
+from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.description import Description, describe_class_names
 from diffmask_jax.models.huggingface.weights import Weights, to_weights
 
@@ -23,24 +21,10 @@ TRAINING = "finetuning"
 OUTDATED = ("num_labels", "_num_labels", "torch_dtype", "auto_map", "finetuning_task")
 
 
-def save_bert(folder: str | Path, checkpoint: Checkpoint) -> None:
-    """A BERT classifier as `load_bert` and PyTorch read it.
+def save(folder: str | Path, classifier: Classifier) -> None:
+    """Write a classifier as `load_classifier` and PyTorch read it, its weights in float32.
 
-    What else the source's config.json says is taken over.
-
-    Raises: UserError as `save` does.
-    """
-    assert isinstance(checkpoint.config, BertConfig)
-    source = Path(checkpoint.path) / "config.json"
-    description = _description(checkpoint.config, checkpoint.labels, source)
-    save(folder, checkpoint, description, to_weights(checkpoint.params, pytorch_name))
-
-
-def save(
-    folder: str | Path, checkpoint: Checkpoint, description: Description, weights: Weights
-) -> None:
-    """Write config.json with a description, the weights in float32 and the tokenizer's files.
-
+    What else the source's config.json says is taken over, where it is of the same architecture.
     The files are made in a sibling folder and take their places at the end, the weights last, so
     that at every moment the folder holds no weights or a whole model. It may exist if it is empty
     or holds this model with other weights.
@@ -48,6 +32,8 @@ def save(
     Raises: UserError if the folder holds something else or cannot be written.
     """
     folder = Path(folder)
+    description = _description(classifier)
+    weights = to_weights(classifier.params, classifier.architecture.name(classifier.config))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         place = folder.resolve()
@@ -55,7 +41,7 @@ def save(
             prefix=f".{place.name[:200]}.", suffix=".tmp", dir=place.parent
         ) as temporary:
             made = Path(temporary)
-            _write_tokenizer(made, checkpoint)
+            _write_tokenizer(made, classifier)
             _write(made, description, weights)
             _check_same_but_weights(place, made)
             for path in sorted(made.iterdir(), key=lambda path: path.name == WEIGHTS):
@@ -64,9 +50,9 @@ def save(
         raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
-def _write_tokenizer(made: Path, checkpoint: Checkpoint) -> None:
-    vocabulary = Path(checkpoint.path) / "vocab.txt"
-    checkpoint.tokenizer.save_pretrained(made)
+def _write_tokenizer(made: Path, classifier: Classifier) -> None:
+    vocabulary = Path(classifier.path) / "vocab.txt"
+    classifier.tokenizer.save_pretrained(made)
     if vocabulary.is_file():
         shutil.copyfile(vocabulary, made / "vocab.txt")
 
@@ -81,21 +67,20 @@ def _write(made: Path, description: Description, weights: Weights) -> None:
         os.fsync(file.fileno())  # else a power cut may leave the new name on an empty file
 
 
-def _description(config: BertConfig, labels: tuple[str, ...], source: Path) -> Description:
-    """The content of a BERT's config.json, over that of its source."""
+def _description(classifier: Classifier) -> Description:
+    """The content of config.json, over that of the source."""
+    architecture = classifier.architecture
+    source = Path(classifier.path) / "config.json"
     before = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
+    if before.get("model_type") != architecture.model_type:
+        before = {}
     return {key: value for key, value in before.items() if key not in OUTDATED} | {
-        "model_type": MODEL_TYPE,
-        "architectures": ["BertForSequenceClassification"],
-        "problem_type": "single_label_classification",
+        "model_type": architecture.model_type,
+        "architectures": [architecture.class_name],
+        "problem_type": classifier.head.problem_type,
         "dtype": "float32",
-        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
-        "hidden_act": config.activation,
-        "layer_norm_eps": config.epsilon,
-        "hidden_dropout_prob": config.dropout.hidden,
-        "attention_probs_dropout_prob": config.dropout.attention,
-        "classifier_dropout": config.dropout.classifier,
-        **describe_class_names(labels),
+        **architecture.describe(classifier.config),
+        **describe_class_names(classifier.labels),
     }
 
 

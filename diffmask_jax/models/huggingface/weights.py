@@ -82,6 +82,37 @@ def to_weights(params: Params, name: Name) -> Weights:
     return dict(convert(*leaf) for leaf in jax.tree_util.tree_leaves_with_path(params))
 
 
+def tensor_names(params: Params, name: Name) -> list[str]:
+    """PyTorch's names of the tensors of a tree of parameters, or of their shapes."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return [name(_place(path)) for path, _ in leaves]
+
+
+def namer(modules: dict[str, str], block: str, in_block: dict[str, str]) -> Name:
+    """PyTorch's names from tables: a parameter's module -> PyTorch's module, its leaf added.
+
+    block: what the names of block {} begin with; in_block: the table of what follows.
+    """
+
+    def name(place: str) -> str:
+        match place.split("/"):
+            case ["blocks", number, *module, leaf]:
+                there = block.format(number) + in_block["/".join(module)]
+            case [*module, leaf]:
+                there = modules["/".join(module)]
+        return leaf_name(there, leaf)
+
+    return name
+
+
+def leaf_name(module: str, leaf: str) -> str:
+    """PyTorch's name of a parameter of one of its modules: scales, tables and kernels are weights.
+
+    query, kernel -> query.weight
+    """
+    return f"{module}.bias" if leaf == "bias" else f"{module}.weight"
+
+
 def _place(path: jax.tree_util.KeyPath) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 

@@ -20,13 +20,12 @@ from torch.nn.functional import (
     scaled_dot_product_attention,
     silu,
 )
-from transformers import BertConfig as TorchConfig
-from transformers import BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification
 from transformers.utils import logging
 
-from diffmask_jax.models.bert import BertConfig
-from diffmask_jax.models.bert_weights import pytorch_name
-from diffmask_jax.models.hub import SIZES, Checkpoint
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.bert import BERT
+from diffmask_jax.models.config import EncoderConfig
 from diffmask_jax.models.huggingface.weights import to_weights
 from experiments.throughput.pytorch.players import Product
 
@@ -56,7 +55,7 @@ class Block(NamedTuple):
 class Network(NamedTuple):
     """A whole classifier: its sizes, and its weights in the type that it computes in."""
 
-    config: BertConfig
+    config: EncoderConfig
     word: Tensor
     position: Tensor
     segment: Tensor
@@ -67,26 +66,25 @@ class Network(NamedTuple):
 
 
 def hugging_face(
-    checkpoint: Checkpoint, attention: str, device: str = "cpu"
+    classifier: Classifier, attention: str, device: str = "cpu"
 ) -> BertForSequenceClassification:
-    """The checkpoint's folder as Hugging Face reads it, frozen, in evaluation mode.
+    """The classifier's folder as Hugging Face reads it, frozen, in evaluation mode.
 
     Without a folder, where the weights are random: their module with ours. attention: "eager", as
     in the authors' version of transformers, or "sdpa".
     """
     logging.disable_progress_bar()
     model: Any
-    if checkpoint.path:
+    if classifier.path:
         model = BertForSequenceClassification.from_pretrained(
-            checkpoint.path, attn_implementation=attention, dtype=torch.float32
+            classifier.path, attn_implementation=attention, dtype=torch.float32
         )
     else:
-        sizes = {theirs: getattr(checkpoint.config, ours) for ours, theirs in SIZES.items()}
-        classes = len(checkpoint.labels)
-        weights = to_weights(checkpoint.params, pytorch_name)
+        description = BERT.describe(classifier.config)
+        weights = to_weights(classifier.params, BERT.name(classifier.config))
         model = BertForSequenceClassification.from_pretrained(
             None,
-            config=TorchConfig.from_dict({**sizes, "num_labels": classes}),
+            config=BertConfig.from_dict({**description, "num_labels": len(classifier.labels)}),
             state_dict={name: torch.tensor(weight) for name, weight in weights.items()},
             attn_implementation=attention,
         )
@@ -94,7 +92,7 @@ def hugging_face(
 
 
 def network(
-    model: BertForSequenceClassification, config: BertConfig, dtype: torch.dtype
+    model: BertForSequenceClassification, config: EncoderConfig, dtype: torch.dtype
 ) -> Network:
     """The weights of Hugging Face's modules, cast once."""
 
@@ -106,10 +104,12 @@ def network(
         reader, writer = layer.attention.self, layer.attention.output
         return Block(
             mixed=weight(reader.query, reader.key, reader.value),
-            mix=weight(writer.dense), mix_norm=weight(writer.LayerNorm),
+            mix=weight(writer.dense),
+            mix_norm=weight(writer.LayerNorm),
             up=weight(layer.intermediate.dense),
-            down=weight(layer.output.dense), down_norm=weight(layer.output.LayerNorm),
-        )  # fmt: skip
+            down=weight(layer.output.dense),
+            down_norm=weight(layer.output.LayerNorm),
+        )
 
     def table(module: Any) -> Tensor:
         return module.weight.detach().to(dtype)
@@ -140,15 +140,15 @@ def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Float32 matrix products go to MKL, which keeps to AVX2 on a CPU that is not Intel's.
     """
     rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as it lies
-    found = conv2d(rows, weight[:, :, None, None], bias)
-    return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+    product = conv2d(rows, weight[:, :, None, None], bias)
+    return product.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
 
 def run_block(
     block: Block,
     x: Tensor,
     bias: Tensor,
-    config: BertConfig,
+    config: EncoderConfig,
     cls: bool = False,
     product: Product = linear,
 ) -> Tensor:
@@ -173,7 +173,7 @@ def run_block(
     return norm(x + product(hidden, *block.down), block.down_norm, config)
 
 
-def norm(x: Tensor, weight: Weight, config: BertConfig) -> Tensor:
+def norm(x: Tensor, weight: Weight, config: EncoderConfig) -> Tensor:
     """Layer normalisation over the width."""
     return layer_norm(x, (config.width,), *weight, config.epsilon)
 

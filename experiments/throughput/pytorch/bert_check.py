@@ -66,14 +66,14 @@ def check(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> dict[str, floa
     Raises: UserError if one is above the limit: then the speeds say nothing.
     """
     with whole_float32():
-        found = largest_differences(setup, chunk, ways)
-    worst = max(found, key=lambda name: found[name])
-    if not found[worst] <= LIMIT:
+        differences = largest_differences(setup, chunk, ways)
+    worst = max(differences, key=lambda name: differences[name])
+    if not differences[worst] <= LIMIT:
         raise UserError(
             f"our step and PyTorch's differ, so their speeds cannot be compared: {worst} by "
-            f"{found[worst]:.1e}, more than {LIMIT:g}"
+            f"{differences[worst]:.1e}, more than {LIMIT:g}"
         )
-    return found
+    return differences
 
 
 def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> dict[str, float]:
@@ -83,7 +83,7 @@ def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> 
     depths: list[Any] = [top // 2] if setup.config.gate == "input" else [0, top // 2, top]
     drawn = [chunk.layers[0]] if setup.config.gate == "input" else []
     ours = _ours(setup, case)
-    model = hugging_face(setup.checkpoint, "eager", DEVICE)
+    model = hugging_face(setup.classifier, "eager", DEVICE)
     frozen = network(model, setup.sizes, torch.float32)
     for layer in depths + drawn:
         sparsity, divergence, expected = ours(jnp.asarray(layer))
@@ -95,11 +95,11 @@ def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> 
             runs[AUTHORS] = functools.partial(_authors, setup, case, model, layer)
         where = f"layer {layer}" if isinstance(layer, int) else "a layer an example"
         for name, run in runs.items():
-            outcome, found = run()
+            outcome, theirs = run()
             at = f"{name}, {where}"
             differences[f"L₀, {at}"] = abs(outcome.sparsity.item() / sparsity - 1)
             differences[f"D, {at}"] = abs(outcome.divergence.item() / divergence - 1)
-            differences[f"gradients, {at}"] = _largest(expected, found)
+            differences[f"gradients, {at}"] = _largest(expected, theirs)
     return differences
 
 
@@ -110,17 +110,22 @@ def _ours(setup: Setup, case: Example) -> Callable[[Array], tuple[float, float, 
     def run(probe: Any, multipliers: Array, params: Any, inputs: TextInputs, layer: Array) -> Any:
         clean = clean_pass(setup.game, params, inputs)
         return jax.grad(objective, argnums=(0, 1), has_aux=True)(
-            probe, multipliers, _keys(case.key, len(clean.logits)), layer,
-            game=setup.game, model_params=params, clean=clean,
-        )  # fmt: skip
+            probe,
+            multipliers,
+            _keys(case.key, len(clean.logits)),
+            layer,
+            game=setup.game,
+            model_params=params,
+            clean=clean,
+        )
 
     def at(layer: Array) -> tuple[float, float, Weights]:
-        (for_probe, for_multipliers), seen = run(
-            case.probe, case.multipliers, setup.checkpoint.params, case.inputs, layer
+        (for_probe, for_multipliers), diagnostics = run(
+            case.probe, case.multipliers, setup.classifier.params, case.inputs, layer
         )
         # Our λ descends −λ·(D − m), PyTorch's climbs λ·(D − m).
         expected = player_weights(for_probe, -for_multipliers)
-        return float(seen.loss), float(seen.divergence), expected
+        return float(diagnostics.loss), float(diagnostics.divergence), expected
 
     return at
 
@@ -129,9 +134,14 @@ def _lean(
     setup: Setup, case: Example, frozen: Network, layer: Any, way: Way
 ) -> tuple[Outcome, Weights]:
     play = bert_steps.start(
-        frozen, player_weights(case.probe, case.multipliers),
-        GATINGS[setup.config.gate], setup.game.margin, setup.rates, _noise(setup, case), way,
-    )  # fmt: skip
+        frozen,
+        player_weights(case.probe, case.multipliers),
+        GATINGS[setup.config.gate],
+        setup.game.margin,
+        setup.rates,
+        _noise(setup, case),
+        way,
+    )
     batch = bert_steps.clean(play, *map(_tensor, case.inputs))
     drawn = layer if isinstance(layer, int) else _tensor(layer).long()
     outcome = bert_steps.lean_pass(play, batch, drawn)
@@ -142,9 +152,13 @@ def _authors(
     setup: Setup, case: Example, model: BertForSequenceClassification, layer: int
 ) -> tuple[Outcome, Weights]:
     play = bert_authors.start(
-        model, player_weights(case.probe, case.multipliers),
-        GATINGS[setup.config.gate], setup.game.margin, setup.rates, _noise(setup, case),
-    )  # fmt: skip
+        model,
+        player_weights(case.probe, case.multipliers),
+        GATINGS[setup.config.gate],
+        setup.game.margin,
+        setup.rates,
+        _noise(setup, case),
+    )
     length = case.inputs.valid.shape[1]
     wider = ((0, 0), (0, max(padded(setup), length) - length))
     tokens, valid = (_tensor(np.pad(a, wider)) for a in (case.inputs.tokens, case.inputs.valid))
@@ -154,7 +168,7 @@ def _authors(
 
 
 def _keys(gate_key: Key[Array, ""], batch: int) -> Key[Array, " B"]:
-    """The key of each example, as `training.step` makes them."""
+    """The key of each example, as `game.steps.step` makes them."""
     return jax.vmap(jax.random.fold_in, (None, 0))(gate_key, jnp.arange(batch))
 
 
@@ -177,7 +191,7 @@ def _tensor(array: Any) -> Tensor:
     return torch.tensor(np.asarray(array)).to(DEVICE)
 
 
-def _largest(expected: Weights, found: Weights) -> float:
+def _largest(expected: Weights, theirs: Weights) -> float:
     """The worst over all weights; what ought to be zero counts as it is."""
     scales = {name: np.abs(value).max() or 1.0 for name, value in expected.items()}
-    return max(float(np.abs(found[name] - expected[name]).max() / scales[name]) for name in scales)
+    return max(float(np.abs(theirs[name] - expected[name]).max() / scales[name]) for name in scales)

@@ -33,11 +33,16 @@ def integrated_gradients(
         repeats = len(alphas)
         path = (alphas[:, None, None, None].to(state.dtype) * state).flatten(0, 1)
         path.requires_grad_(True)
-        found = bert.resume(
-            network, path, layer, segments.repeat(repeats, 1), valid.repeat(repeats, 1),
-            way.block, way.cls,
-        )  # fmt: skip
-        score = found.gather(1, predicted.repeat(repeats)[:, None]).sum()
+        resumed = bert.resume(
+            network,
+            path,
+            layer,
+            segments.repeat(repeats, 1),
+            valid.repeat(repeats, 1),
+            way.block,
+            way.cls,
+        )
+        score = resumed.gather(1, predicted.repeat(repeats)[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, path)
         total += gradient.float().unflatten(0, (repeats, -1)).sum(0)
     return (state.float() * total / steps).sum(-1).abs()

@@ -1,4 +1,4 @@
-"""What the two probes do to the states of a network in PyTorch, as in `diffmask_jax.probes`."""
+"""What both probes do to the states of a network in PyTorch, as `diffmask_jax.game.probes`."""
 
 import functools
 import itertools

@@ -75,17 +75,22 @@ def start(
 
 def clean(play: Play, tokens: Tensor, segments: Tensor, valid: Tensor) -> Batch:
     """A batch and its clean pass."""
-    found = bert.clean_pass(play.network, tokens, segments, valid, play.way.block)
-    return Batch(segments, valid, *found)
+    logits, states = bert.clean_pass(play.network, tokens, segments, valid, play.way.block)
+    return Batch(segments, valid, logits, states)
 
 
 def lean_pass(play: Play, batch: Batch, layer: Layers) -> Outcome:
     """Both players' gradients from one masked pass."""
     masked = play.gating(play.players, batch.states, layer, play.noise, play.way.product)
     logits = bert.resume(
-        play.network, masked.state, masked.target, batch.segments, batch.valid,
-        play.way.block, play.way.cls,
-    )  # fmt: skip
+        play.network,
+        masked.state,
+        masked.target,
+        batch.segments,
+        batch.valid,
+        play.way.block,
+        play.way.cls,
+    )
     return game(
         play.players, batch.valid, masked.log_keep, batch.logits, logits, layer, play.margin
     )
@@ -109,7 +114,7 @@ def game(
     layer: Layers,
     margin: float,
 ) -> Outcome:
-    """The gradients of expected share kept + λ·(KL − m), as `diffmask_jax.objective` has it."""
+    """The gradients of expected share kept + λ·(KL − m), as in `diffmask_jax.game.objective`."""
     sparsity = (log_keep.exp() * valid).sum(-1) / valid.sum(-1)
     return torch_players.backward(
         sparsity, divergence(original, logits), players.multipliers[layer], margin

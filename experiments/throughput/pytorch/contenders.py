@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from jax.typing import DTypeLike
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -35,21 +34,21 @@ TRIES = 3
 
 def ways(precision: str) -> dict[str, Way]:
     """The variants that may be the fastest without a compiler."""
-    found = {
+    by_name = {
         "whole last block": Way(linear, run_block, cls=False),
         "lean": Way(linear, run_block, cls=True),
     }
     if DEVICE == "cpu" and precision == "float32":
         block = functools.partial(run_block, product=by_convolution)
-        found["oneDNN's products"] = Way(by_convolution, block, cls=True)
-    return found
+        by_name["oneDNN's products"] = Way(by_convolution, block, cls=True)
+    return by_name
 
 
-def compiled(found: dict[str, Way]) -> dict[str, Way]:
+def compiled(by_name: dict[str, Way]) -> dict[str, Way]:
     """The same with `torch.compile`, once for all lengths; it compiles when they are first run."""
     return {
         f"{name}, compiled": way._replace(block=torch.compile(way.block, dynamic=True))
-        for name, way in found.items()
+        for name, way in by_name.items()
         if way.cls
     }
 
@@ -78,17 +77,21 @@ def whole_float32() -> Iterator[None]:
 
 def network(setup: Setup, precision: str) -> Network:
     """The frozen network for `lean`."""
-    model = bert.hugging_face(setup.checkpoint, "sdpa", DEVICE)
+    model = bert.hugging_face(setup.classifier, "sdpa", DEVICE)
     return bert.network(model, setup.sizes, TYPES[precision])
 
 
 def lean(setup: Setup, frozen: Network, way: Way, passes: CleanStates | None = None) -> Contender:
     """Our batches and layers, one masked pass a step. passes: clean states to be looked up."""
     play = bert_steps.start(
-        frozen, player_weights(setup.probe, jnp.ones(len(setup.game.model.layers))),
-        GATINGS[setup.config.gate], setup.game.margin, setup.rates,
-        functools.partial(logistic, device=DEVICE), way,
-    )  # fmt: skip
+        frozen,
+        player_weights(setup.probe, jnp.ones(len(setup.game.model.layers))),
+        GATINGS[setup.config.gate],
+        setup.game.margin,
+        setup.rates,
+        functools.partial(logistic, device=DEVICE),
+        way,
+    )
     stored = {} if passes is None else {n: shared(c) for n, c in passes.by_length.items()}
 
     def run(chunk: Chunk) -> None:
@@ -114,12 +117,15 @@ def padded(setup: Setup) -> int:
 
 def authors(setup: Setup, texts: Sequence[Encoded]) -> Contender:
     """Hooks, padding and two runs a batch, on the first batch of each chunk: all cost the same."""
-    model = bert.hugging_face(setup.checkpoint, "eager", DEVICE)
+    model = bert.hugging_face(setup.classifier, "eager", DEVICE)
     play = bert_authors.start(
-        model, player_weights(setup.probe, jnp.ones(len(setup.game.model.layers))),
-        GATINGS[setup.config.gate], setup.game.margin, setup.rates,
+        model,
+        player_weights(setup.probe, jnp.ones(len(setup.game.model.layers))),
+        GATINGS[setup.config.gate],
+        setup.game.margin,
+        setup.rates,
         functools.partial(logistic, device=DEVICE),
-    )  # fmt: skip
+    )
     inputs = batches.pad(texts, max(padded(setup), *(len(text.ids) for text in texts)))
     tokens, valid = torch.from_numpy(inputs.tokens).long(), torch.from_numpy(inputs.valid)
 
@@ -139,9 +145,9 @@ def fastest(
 ) -> tuple[str, Way, dict[str, dict[str, Any]]]:
     """The variant that takes a chunk in the least time; the heats' seconds, or why one failed."""
     heats: dict[str, dict[str, Any]] = {}
-    frozen, found = network(setup, precision), ways(precision)
-    found |= compiled(found)
-    for name, way in found.items():
+    frozen, candidates = network(setup, precision), ways(precision)
+    candidates |= compiled(candidates)
+    for name, way in candidates.items():
         try:
             contender = lean(setup, frozen, way)
             start = time.perf_counter()
@@ -154,7 +160,7 @@ def fastest(
             heats[name] = {"failed": f"{type(error).__name__}: {lines[0][:200]}"}
     times = {name: min(heat["seconds"]) for name, heat in heats.items() if "seconds" in heat}
     name = min(times, key=lambda name: times[name])
-    return name, found[name], heats
+    return name, candidates[name], heats
 
 
 def best_threads(
@@ -173,15 +179,15 @@ def best_threads(
 
 
 def lean_alone(
-    source: Source, dtype: DTypeLike, batch: int, precision: str, way: str, threads: int
+    source: Source, precision: str, batch: int, way: str, threads: int
 ) -> Callable[[], None]:
     """As `ours.alone`, in one of the `ways`."""
     settle(threads)
     contest = data.sst(source)
-    setup = prepare(contest.checkpoint, "input", dtype, batch=batch)
+    setup = prepare(contest.classifier, "input", precision, batch=batch)
     chunk = longest(setup, contest.texts)
-    found = ways(precision)
-    chosen = (found if way in found else compiled(found))[way]
+    plain = ways(precision)
+    chosen = (plain if way in plain else compiled(plain))[way]
     contender = lean(setup, network(setup, precision), chosen)
     return lambda: contender.run(chunk)
 
@@ -190,7 +196,7 @@ def authors_alone(source: Source, batch: int, threads: int) -> Callable[[], None
     """As `ours.alone`, in the authors' style."""
     settle(threads)
     contest = data.sst(source)
-    setup = prepare(contest.checkpoint, "input", batch=batch)
+    setup = prepare(contest.classifier, "input", batch=batch)
     chunk = longest(setup, contest.texts)
     contender = authors(setup, contest.texts)
     return lambda: contender.run(chunk)

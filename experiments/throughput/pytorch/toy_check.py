@@ -74,7 +74,7 @@ def agree(differences: dict[str, float]) -> bool:
 def _gradient_differences(case: Example, layer: int) -> dict[str, float]:
     gate_key, multipliers = jax.random.key(3), jnp.full(len(TOY.layers), 10.0)
     gradient = jax.jit(jax.grad(_objective, argnums=(0, 1), has_aux=True), static_argnums=4)
-    (for_probe, for_multipliers), seen = gradient(
+    (for_probe, for_multipliers), diagnostics = gradient(
         case.probe, multipliers, case.params, case.clean, layer, gate_key
     )
     # Our λ descends −λ·(D − m), PyTorch's climbs λ·(D − m).
@@ -93,10 +93,12 @@ def _gradient_differences(case: Example, layer: int) -> dict[str, float]:
     for name, run in {"authors' style": authors, "lean": lean}.items():
         play = _start(case, multipliers, layer, lambda _, shape: _noise(gate_key, layer))
         outcome = run(play)
-        found = gradients(play.players)
-        differences[f"L₀, {name}"] = abs(outcome.sparsity.item() / float(seen.loss) - 1)
-        differences[f"D, {name}"] = abs(outcome.divergence.item() / float(seen.divergence) - 1)
-        differences[f"gradients, {name}"] = _largest(expected, found)
+        theirs = gradients(play.players)
+        differences[f"L₀, {name}"] = abs(outcome.sparsity.item() / float(diagnostics.loss) - 1)
+        differences[f"D, {name}"] = abs(
+            outcome.divergence.item() / float(diagnostics.divergence) - 1
+        )
+        differences[f"gradients, {name}"] = _largest(expected, theirs)
     return differences
 
 
@@ -114,9 +116,15 @@ def _step_difference(case: Example, layer: int) -> float:
     @jax.jit
     def step(state: steps.TrainState) -> steps.TrainState:
         return steps.step(
-            state, key, case.clean, lambda clean: clean, lambda key, examples: layer,
-            game=GAME, rates=RATES, model_params=case.params,
-        )[0]  # fmt: skip
+            state,
+            key,
+            case.clean,
+            lambda clean: clean,
+            lambda key, examples: layer,
+            game=GAME,
+            rates=RATES,
+            model_params=case.params,
+        )[0]
 
     state = steps.init(case.probe, len(TOY.layers), RATES)
     before = player_weights(state.probe.fast, state.multipliers.fast)
@@ -128,8 +136,8 @@ def _step_difference(case: Example, layer: int) -> float:
         state = step(state)
         toy_steps.lean_step(play, batch)
     after = player_weights(state.probe.fast, state.multipliers.fast)
-    found = {name: weight.detach().numpy() for name, weight in play.players.named_parameters()}
-    return _largest(_minus(after, before), _minus(found, before))
+    theirs = {name: weight.detach().numpy() for name, weight in play.players.named_parameters()}
+    return _largest(_minus(after, before), _minus(theirs, before))
 
 
 def _start(case: Example, multipliers: Array, layer: int, noise: Noise) -> Play:
@@ -138,7 +146,7 @@ def _start(case: Example, multipliers: Array, layer: int, noise: Noise) -> Play:
 
 
 def _keys(gate_key: Key[Array, ""]) -> Key[Array, " B"]:
-    """The key of each example, as `training.step` makes them."""
+    """The key of each example, as `game.steps.step` makes them."""
     return jax.vmap(jax.random.fold_in, (None, 0))(gate_key, jnp.arange(BATCH))
 
 
@@ -155,7 +163,7 @@ def _minus(a: Weights, b: Weights) -> Weights:
     return {name: a[name] - b[name] for name in a}
 
 
-def _largest(expected: Weights, found: Weights) -> float:
+def _largest(expected: Weights, theirs: Weights) -> float:
     """The worst over all weights; what ought to be zero, of a state not played, counts as it is."""
     scales = {name: np.abs(value).max() or 1.0 for name, value in expected.items()}
-    return max(float(np.abs(found[name] - expected[name]).max() / scales[name]) for name in scales)
+    return max(float(np.abs(theirs[name] - expected[name]).max() / scales[name]) for name in scales)

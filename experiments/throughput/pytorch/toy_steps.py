@@ -1,6 +1,6 @@
 """DiffMask's step on the toy task in eager PyTorch: as the paper's authors write it, and lean.
 
-Both play the game of `diffmask_jax.training.step`. The authors' way: every batch is run twice, once
+Both play the game of `diffmask_jax.game.steps`. The authors' way: every batch is run twice, once
 a player, each time through a clean and a masked pass of the whole model, with hooks that read and
 replace its states. The lean way: clean states known beforehand, one masked pass for both players.
 """

@@ -14,41 +14,43 @@ import safetensors.numpy
 
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.bert_config import Dropout
-from diffmask_jax.models.hub import Checkpoint, load_bert, load_encoder
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.config import Dropout
+from diffmask_jax.models.heads import HEADS
 from diffmask_jax.models.huggingface import saving
-from diffmask_jax.models.huggingface.saving import save_bert
+from diffmask_jax.models.huggingface.saving import save
+from diffmask_jax.models.loading import load_classifier, load_encoder
 
 FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny_bert) -> Checkpoint:
-    return load_bert(tiny_bert)
+def classifier(tiny_bert) -> Classifier:
+    return load_classifier(tiny_bert)
 
 
-def doubled(checkpoint: Checkpoint) -> Checkpoint:
-    return checkpoint._replace(params=jax.tree.map(lambda x: 2 * x, checkpoint.params))
+def doubled(classifier: Classifier) -> Classifier:
+    return classifier._replace(params=jax.tree.map(lambda x: 2 * x, classifier.params))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_what_is_saved_comes_back_bit_for_bit(checkpoint, sentences, tmp_path):
-    save_bert(tmp_path / "new" / "model", checkpoint)
+def test_what_is_saved_comes_back_bit_for_bit(classifier, sentences, tmp_path):
+    save(tmp_path / "new" / "model", classifier)
     assert {path.name for path in (tmp_path / "new" / "model").iterdir()} == FILES
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
-    back = load_bert(tmp_path / "new" / "model")
-    jax.tree.map(np.testing.assert_array_equal, back.params, checkpoint.params)
-    assert (back.config, back.labels) == (checkpoint.config, checkpoint.labels)
+    back = load_classifier(tmp_path / "new" / "model")
+    jax.tree.map(np.testing.assert_array_equal, back.params, classifier.params)
+    assert (back.config, back.labels) == (classifier.config, classifier.labels)
     texts = list(sentences)
-    assert back.tokenizer(texts)["input_ids"] == checkpoint.tokenizer(texts)["input_ids"]
+    assert back.tokenizer(texts)["input_ids"] == classifier.tokenizer(texts)["input_ids"]
 
 
-def test_the_weights_are_pytorch_s(checkpoint, tiny_bert, tmp_path):
+def test_the_weights_are_pytorch_s(classifier, tiny_bert, tmp_path):
     """The same names, shapes and numbers as in the file that they were read from."""
-    save_bert(tmp_path, checkpoint)
+    save(tmp_path, classifier)
     saved, source = (
         safetensors.numpy.load_file(folder / "model.safetensors")
         for folder in (tmp_path, tiny_bert)
@@ -61,22 +63,22 @@ def test_the_weights_are_pytorch_s(checkpoint, tiny_bert, tmp_path):
         assert file.metadata() == {"format": "pt"}
 
 
-def test_pytorch_reads_it_and_agrees(checkpoint, sentences, tmp_path):
+def test_pytorch_reads_it_and_agrees(classifier, sentences, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
     import transformers
 
-    save_bert(tmp_path, doubled(checkpoint))
+    save(tmp_path, doubled(classifier))
     model = transformers.BertForSequenceClassification.from_pretrained(tmp_path).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     with torch.inference_mode():
         read = tokenizer(list(sentences), padding=True, return_tensors="pt")
         expected = model(**read).logits.numpy()
-    back = load_bert(tmp_path)
+    back = load_classifier(tmp_path)
     encoded = wordpieces.batch_encode(back.tokenizer, sentences)
-    logits, _ = jax.jit(back.model.states)(back.params, batches.pad(encoded, 20))
+    logits, _ = jax.jit(back.network.states)(back.params, batches.pad(encoded, 20))
     assert np.ptp(expected, axis=0).min() > 0.01
     np.testing.assert_allclose(logits, expected, atol=1e-4)
-    assert tuple(model.config.id2label[number] for number in range(3)) == checkpoint.labels
+    assert tuple(model.config.id2label[number] for number in range(3)) == classifier.labels
     assert model.dtype == torch.float32
 
 
@@ -91,7 +93,7 @@ def test_the_configuration_keeps_what_it_can_and_says_what_is_new(tiny_bert, tmp
         "hidden_dropout_prob": 0.2,
     }
     (source / "config.json").write_text(json.dumps(before))
-    save_bert(tmp_path / "saved", load_encoder(source, ["no", "yes"]))
+    save(tmp_path / "saved", load_encoder(source, ["no", "yes"]))
     after = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert after["architectures"] == ["BertForSequenceClassification"]
     assert after["id2label"] == {"0": "no", "1": "yes"}
@@ -99,29 +101,59 @@ def test_the_configuration_keeps_what_it_can_and_says_what_is_new(tiny_bert, tmp
     assert after["initializer_range"] == 0.03
     assert (after["dtype"], after["problem_type"]) == ("float32", "single_label_classification")
     assert not {"torch_dtype", "num_labels"} & set(after)
-    assert load_bert(tmp_path / "saved").config.dropout == Dropout(0.2, 0.1, 0.2)
+    assert load_classifier(tmp_path / "saved").config.dropout == Dropout(0.2, 0.1, 0.2)
 
 
-def test_it_can_be_saved_when_its_source_is_gone(checkpoint, tmp_path):
-    save_bert(tmp_path, checkpoint._replace(path=str(tmp_path / "gone")))
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_head_comes_back_and_is_pytorch_s(tiny_bert, sentences, tmp_path, kind, count):
+    """A regression of several outputs and a single label too, which no number of outputs tells."""
+    head = HEADS[kind]
+    if count < head.fewest:
+        pytest.skip("a choice needs two")
+    labels = [f"output {number}" for number in range(count)]
+    saved = load_encoder(tiny_bert, labels, head=head)
+    save(tmp_path, saved)
+    back = load_classifier(tmp_path)
+    assert back.head is head and back.labels == tuple(labels)
+    jax.tree.map(np.testing.assert_array_equal, back.params, saved.params)
+
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    import transformers
+
+    theirs = transformers.BertForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert (theirs.config.problem_type, theirs.config.num_labels) == (kind, count)
+    encoded = back.encode(sentences)
+    inputs = batches.pad(encoded, 20)
+    with torch.inference_mode():
+        expected = theirs(
+            input_ids=torch.tensor(inputs.tokens, dtype=torch.long),
+            attention_mask=torch.tensor(inputs.valid, dtype=torch.long),
+        ).logits.numpy()
+    logits, _ = jax.jit(back.network.states)(back.params, inputs)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+def test_it_can_be_saved_when_its_source_is_gone(classifier, tmp_path):
+    save(tmp_path, classifier._replace(path=str(tmp_path / "gone")))
     assert {path.name for path in tmp_path.iterdir()} == FILES - {"vocab.txt"}
-    assert load_bert(tmp_path).config == checkpoint.config
+    assert load_classifier(tmp_path).config == classifier.config
 
 
-def test_new_weights_of_the_same_model_replace_the_old_beside_a_training(checkpoint, tmp_path):
+def test_new_weights_of_the_same_model_replace_the_old_beside_a_training(classifier, tmp_path):
     (tmp_path / saving.TRAINING).mkdir()
     (tmp_path / saving.TRAINING / "history.jsonl").write_text("{}")
-    save_bert(tmp_path, checkpoint)
+    save(tmp_path, classifier)
     before = contents(tmp_path)
-    save_bert(tmp_path, doubled(checkpoint))
+    save(tmp_path, doubled(classifier))
     after = contents(tmp_path)
     assert {name for name in FILES if before[name] != after[name]} == {"model.safetensors"}
     assert (tmp_path / saving.TRAINING / "history.jsonl").read_text() == "{}"
 
 
-def with_another_size(folder: Path, checkpoint: Checkpoint) -> None:
-    config = dataclasses.replace(checkpoint.config, epsilon=1e-6)
-    save_bert(folder, checkpoint._replace(config=config))
+def with_another_size(folder: Path, classifier: Classifier) -> None:
+    config = dataclasses.replace(classifier.config, epsilon=1e-6)
+    save(folder, classifier._replace(config=config))
 
 
 @pytest.mark.parametrize(
@@ -133,26 +165,26 @@ def with_another_size(folder: Path, checkpoint: Checkpoint) -> None:
         with_another_size,
     ],
 )
-def test_a_folder_of_something_else_is_left_as_it_is(checkpoint, tmp_path, fill):
+def test_a_folder_of_something_else_is_left_as_it_is(classifier, tmp_path, fill):
     folder = tmp_path / "folder"
     folder.mkdir()
-    fill(folder, checkpoint)
+    fill(folder, classifier)
     before = contents(folder)
     with pytest.raises(UserError, match=r"holds something else .*choose another folder"):
-        save_bert(folder, checkpoint)
+        save(folder, classifier)
     assert contents(folder) == before
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_a_file_in_the_way_is_one_line(checkpoint, tmp_path):
+def test_a_file_in_the_way_is_one_line(classifier, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match=r"cannot write .*file"):
-        save_bert(tmp_path / "file", checkpoint)
+        save(tmp_path / "file", classifier)
 
 
 @pytest.mark.parametrize("allowed", range(len(FILES)))
 def test_a_save_that_breaks_off_leaves_no_model_and_the_next_one_heals_it(
-    checkpoint, tmp_path, monkeypatch, allowed
+    classifier, tmp_path, monkeypatch, allowed
 ):
     """Whichever file it breaks off before, the weights are not there yet."""
     moved = []
@@ -167,9 +199,9 @@ def test_a_save_that_breaks_off_leaves_no_model_and_the_next_one_heals_it(
     with monkeypatch.context() as patch:
         patch.setattr(saving.os, "replace", replace)
         with pytest.raises(UserError, match=r"cannot write .*No space left on device"):
-            save_bert(folder, checkpoint)
+            save(folder, classifier)
     assert len(list(folder.iterdir())) == allowed
     assert not (folder / "model.safetensors").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    save_bert(folder, checkpoint)
-    assert load_bert(folder).labels == checkpoint.labels
+    save(folder, classifier)
+    assert load_classifier(folder).labels == classifier.labels

@@ -1,0 +1,77 @@
+"""Options made from dataclasses of settings: their names, help, defaults and checks."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.settings import option
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, but an option must be written in full, and a mistake is told in a line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False} | options)
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2: a page of all options would bury the message."""
+        self.exit(2, f"diffmask: {message} (see {self.prog} --help)\n")
+
+
+def listed(names: Iterable[str]) -> str:
+    """{a,b}: what a command's place stands for, in help and messages."""
+    return f"{{{','.join(names)}}}"
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
+    """An option a field of a dataclass whose fields are `settings.setting`s.
+
+    An option that is left out is absent from what is parsed, so that the default stands.
+    """
+    for field in _settings_of(settings):
+        told = field.metadata["told"] or field.default
+        default = "" if told is None or told is False else f" (default: {told})"
+        text = (field.metadata["help"] + default).replace("%", "%%")
+        if field.default is False:
+            parser.add_argument(
+                option(field.name), action="store_true", default=argparse.SUPPRESS, help=text
+            )
+            continue
+        kind = str if field.default is None else type(field.default)
+        parser.add_argument(
+            option(field.name),
+            default=argparse.SUPPRESS,
+            type=str if kind is str else _number(kind, field.metadata["check"]),
+            choices=field.metadata["choices"],
+            metavar=None if field.metadata["choices"] else kind.__name__.upper(),
+            help=text,
+        )
+
+
+def _number(kind: type, check: Callable[[Any], str | None] | None) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        value = kind(text)
+        if check and (reason := check(value)):
+            raise argparse.ArgumentTypeError(f"{reason}, not {text}")
+        return value
+
+    read.__name__ = {"int": "whole number", "float": "number"}[kind.__name__]
+    return read
+
+
+def those_of(settings: type, options: argparse.Namespace) -> dict[str, Any]:
+    """Those of the parsed options that `add_settings` made of a dataclass."""
+    names = {field.name for field in _settings_of(settings)}
+    return {name: value for name, value in vars(options).items() if name in names}
+
+
+def _settings_of(settings: type) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(settings) if "help" in field.metadata]
+
+
+def check_ending(path: Any, *endings: str) -> None:
+    """Raises: UserError if a file to be written is not named as what it will hold."""
+    if path is not None and path.suffix not in endings:
+        raise UserError(f"cannot write {path}: name it {' or '.join(endings)}")

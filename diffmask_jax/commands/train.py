@@ -1,0 +1,67 @@
+"""`diffmask train`: a probe on a frozen classifier."""
+
+import argparse
+import os
+from pathlib import Path
+
+from diffmask_jax.commands.arguments import add_settings, those_of
+from diffmask_jax.commands.shared import add_tasks, add_truncate
+from diffmask_jax.tasks.tasks import TASKS
+from diffmask_jax.training.config import RunConfig, run_config
+
+HELP = "train a probe on a frozen classifier"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its options, for each task its own."""
+    for _, own in add_tasks(parser, "Train a probe on"):
+        option = own.add_argument
+        option("--model", required=True, help="folder or hub id of the classifier")
+        option(
+            "--out", required=True, type=Path, help="run folder; an unfinished run there goes on"
+        )
+        add_truncate(own)
+        add_settings(own, RunConfig)
+        option(
+            "--cache-states",
+            action="store_true",
+            help="keep the clean states of all training texts in memory: faster steps",
+        )
+        option(
+            "--profile",
+            action="store_true",
+            help="trace a few calls of the device into the run folder, for TensorBoard",
+        )
+        option(
+            "--distributed",
+            choices=["auto", "off"],
+            default="auto",
+            help="auto: join the processes that SLURM, Open MPI, Cloud TPU, Kubernetes or "
+            "JAX_COORDINATOR_ADDRESS started together; off: train alone (default: auto)",
+        )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, among the processes that were started together."""
+    places = those_of(TASKS[options.task].places, options)
+    config = run_config(options.model, options.task, **places, **those_of(RunConfig, options))
+
+    from diffmask_jax.runtime import distributed, preemption
+    from diffmask_jax.training.train import train
+
+    if options.distributed == "auto":
+        distributed.start(distributed.launcher(os.environ))
+    with distributed.together(), preemption.ending_at_once():
+        scores = train(
+            config,
+            options.out,
+            truncate=options.truncate,
+            cache_states=options.cache_states,
+            profile=options.profile,
+        )
+        if distributed.is_first():
+            print(
+                f"kept the probe of step {scores['step']:.0f}: masks {scores['masked']:.1%} of the "
+                f"tokens, divergence {scores['divergence']:.3f} nats, agreement "
+                f"{scores['agreement']:.1%}"
+            )

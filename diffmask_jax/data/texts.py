@@ -1,0 +1,52 @@
+"""Texts and pairs of texts, and how people hand over many of them."""
+
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, TypeGuard
+
+from diffmask_jax.errors import UserError
+
+Text = str | tuple[str, str]
+"""One text, or a pair that a model reads together: a question and a passage, say."""
+
+
+def is_one(given: object) -> TypeGuard[Text]:
+    """Whether it is a single text or a single pair: a str, or a tuple of exactly two."""
+    if isinstance(given, tuple):
+        return len(given) == 2 and all(isinstance(half, str) for half in given)
+    return isinstance(given, str)
+
+
+def texts_of(given: object) -> list[Text]:
+    """The texts or pairs in any ordered iterable: list, tuple, generator, NumPy array, Series.
+
+    An item is a text if it is a str, and a pair if it is a tuple or list of exactly two str. What
+    `given` itself is does not matter: ("a", "b") and ["a", "b"] are two texts, [("a", "b")] is a
+    pair. A pandas Series gives its values in their order, whatever its index.
+
+    Raises:
+      UserError: it is a single str, bytes, a dict, a set, a table, or no iterable; or an item is
+        neither text nor pair (told with its place, counted from 1).
+    """
+    unordered = isinstance(given, str | bytes | bytearray | Mapping | Set)
+    if unordered or not isinstance(given, Iterable) or getattr(given, "ndim", 1) != 1:
+        raise UserError(f"many texts come as a list of texts or of pairs, not as {_kind(given)}")
+    return [_text_of(item, number) for number, item in enumerate(given, start=1)]
+
+
+def _text_of(item: Any, number: int) -> Text:
+    if isinstance(item, str):
+        return str(item)  # of NumPy's own kind of str, too
+    if isinstance(item, tuple | list):
+        if len(item) == 2 and all(isinstance(half, str) for half in item):
+            return str(item[0]), str(item[1])
+        kinds = ", ".join(_kind(half) for half in item[:3]) + ", …" * (len(item) > 3)
+        raise UserError(f"text {number} is a {type(item).__name__} of ({kinds}), a pair is two str")
+    raise UserError(f"text {number} is {_kind(item)}: a text is a str, a pair is a tuple of two")
+
+
+def _kind(value: object) -> str:
+    """The type of a value, with the value where that is short: None, float nan, dict."""
+    if value is None:
+        return "None"
+    shown = repr(value) if isinstance(value, bool | int | float) else ""
+    return f"{type(value).__name__} {shown}".strip()

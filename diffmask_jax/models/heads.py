@@ -1,0 +1,168 @@
+"""What a network's outputs mean: one class, any of several labels, or real numbers.
+
+As transformers reads a checkpoint: `problem_type`, and without it the number of outputs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import CATEGORICAL, Family, gaussian
+from diffmask_jax.models import scores
+
+Gold = np.ndarray
+"""Gold labels: (N,) class numbers, (N, C) zeros and ones, or (N, C) real numbers."""
+
+
+class Answer(NamedTuple):
+    """What a network says of one text, for people and files.
+
+    decision: a class name, the names of all labels that are set, or numbers
+    line: the same in words, with its probability
+    """
+
+    decision: str | tuple[str, ...] | float | tuple[float, ...]
+    line: str
+
+
+class Score(NamedTuple):
+    """One of the numbers that a head measures; is_share: it lies in [0, 1]."""
+
+    name: str
+    title: str
+    is_share: bool
+
+    def shown(self, value: float) -> str:
+        """For people: shares in percent."""
+        return f"{value:.1%}" if self.is_share else f"{value:.3f}"
+
+
+ACCURACY = Score("accuracy", "accuracy", True)
+MACRO_F1 = Score("macro_f1", "macro-F1", True)
+MICRO_F1 = Score("micro_f1", "micro-F1", True)
+PEARSON = Score("pearson", "Pearson's r", False)
+ERROR = Score("error", "root mean square error", False)
+
+
+class Head(NamedTuple):
+    """What a network's outputs mean.
+
+    Attributes:
+        problem_type: what transformers calls it.
+        fewest: outputs that it needs at least.
+        family: scale -> its family of distributions; a regression's scale is the variance s² of
+            its outputs over a data set, the others have none.
+        scale: outputs (N, C) over a data set -> that number; None where there is none.
+        answer: (labels, one row of `Family.outputs`) -> what it says.
+        loss: (logits, gold) -> (B,) nats, what fine-tuning minimises.
+        scores: what is measured against gold labels.
+        measure: (prediction, gold) -> name -> each of these, in [0, 1] or in the outputs' units.
+        best: which of the scores fine-tuning keeps its best epoch by.
+        check_gold: (gold, number of outputs) -> None. Raises: UserError if they do not fit.
+    """
+
+    problem_type: str
+    fewest: int
+    family: Callable[[float], Family]
+    scale: Callable[[Float[np.ndarray, "N C"]], float] | None
+    answer: Callable[[Sequence[str], Float[np.ndarray, " C"]], Answer]
+    loss: Callable[[Any, Array], Array]
+    scores: tuple[Score, ...]
+    measure: Callable[[Any, Gold], dict[str, float]]
+    best: str
+    check_gold: Callable[[Gold, int], None]
+
+
+def head_of(problem_type: Any, outputs: int) -> Head:
+    """The head of a sequence classifier with so many outputs, as transformers reads it.
+
+    Without a `problem_type`, one output is a regression and more are classes.
+
+    Raises: UserError if it is none of HEADS, or has too few outputs.
+    """
+    kind = problem_type or ("regression" if outputs == 1 else "single_label_classification")
+    if not isinstance(kind, str) or kind not in HEADS:
+        raise UserError(f"problem_type {kind!r} is not supported, only {', '.join(HEADS)}")
+    head = HEADS[kind]
+    if outputs < head.fewest:
+        raise UserError(f"a {kind} needs {head.fewest} outputs or more, the checkpoint has one")
+    return head
+
+
+def _class(labels: Sequence[str], probabilities: Float[np.ndarray, " C"]) -> Answer:
+    best = int(np.argmax(probabilities))
+    return Answer(labels[best], f"“{labels[best]}” with probability {probabilities[best]:.2f}")
+
+
+def _numbers(labels: Sequence[str], outputs: Float[np.ndarray, " C"]) -> Answer:
+    values = tuple(float(value) for value in outputs)
+    if len(values) == 1:
+        return Answer(values[0], f"{values[0]:.3f}")
+    named = ", ".join(f"{name} {value:.3f}" for name, value in zip(labels, values, strict=True))
+    return Answer(values, named)
+
+
+def _check_classes(gold: Gold, outputs: int) -> None:
+    lowest, highest = gold.min(), gold.max()
+    if lowest < 0 or highest >= outputs:
+        raise UserError(
+            f"the data has labels {lowest}–{highest}, but the model has {outputs} classes"
+        )
+
+
+def _check_shape(gold: Gold, outputs: int) -> None:
+    if gold.ndim != 2 or gold.shape[1] != outputs:
+        raise UserError(
+            f"the data has {gold.shape[1] if gold.ndim == 2 else 1} labels a text, but the model "
+            f"has {outputs} outputs"
+        )
+
+
+def _variance(outputs: Float[np.ndarray, "N C"]) -> float:
+    variance = float(np.mean(np.var(outputs, axis=0)))
+    if not 0 < variance < np.inf:
+        raise UserError(
+            f"the model's outputs over the training texts have a variance of {variance:g}: "
+            "there is nothing to explain"
+        )
+    return variance
+
+
+SINGLE_LABEL = Head(
+    problem_type="single_label_classification",
+    fewest=2,
+    family=lambda scale: CATEGORICAL,
+    scale=None,
+    answer=_class,
+    loss=optax.softmax_cross_entropy_with_integer_labels,
+    scores=(ACCURACY, MACRO_F1),
+    measure=lambda prediction, gold: {
+        "accuracy": scores.accuracy(prediction, gold),
+        "macro_f1": scores.macro_f1(prediction, gold),
+    },
+    best="macro_f1",
+    check_gold=_check_classes,
+)
+
+REGRESSION = Head(
+    problem_type="regression",
+    fewest=1,
+    family=gaussian,
+    scale=_variance,
+    answer=_numbers,
+    loss=lambda outputs, gold: jnp.sum((outputs - gold) ** 2, axis=-1) / 2,
+    scores=(PEARSON, ERROR),
+    measure=lambda prediction, gold: {
+        "pearson": scores.pearson(prediction, gold),
+        "error": scores.root_mean_square(prediction, gold),
+    },
+    best="pearson",
+    check_gold=_check_shape,
+)
+
+HEADS = {head.problem_type: head for head in (SINGLE_LABEL, REGRESSION)}

@@ -1,0 +1,46 @@
+"""A model's folder: one on this machine, or the local copy of a hub id."""
+
+import re
+from pathlib import Path
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.models.huggingface.weights import weights_file
+
+
+def find_folder(name_or_path: str | Path) -> Path:
+    """The folder itself, or the local copy of a hub id, downloaded if need be.
+
+    Raises: UserError if there is no such folder and the hub does not give one.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: give the folder that holds it")
+    name = str(name_or_path)
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+        raise UserError(f"there is no folder {name}")
+    try:
+        return _download(name)
+    except Exception as error:  # of the hub's client, or of the HTTP library below it
+        raise UserError(
+            f"there is no folder {name}, and the Hugging Face hub gave no such model "
+            f"({type(error).__name__}): check the name and the network"
+        ) from error
+
+
+def _download(name: str) -> Path:
+    """The hub's files for a model in their best format; offline, what an earlier call cached."""
+    from huggingface_hub import snapshot_download
+
+    text = [
+        *("config.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json"),
+        *("vocab.txt", "vocab.json", "merges.txt", "*.model"),
+    ]
+    safetensors = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
+    # One format after the other, for a repository often holds the same weights in all of them.
+    for weights in (safetensors, ["flax_model.msgpack"], ["pytorch_model.bin"]):
+        folder = Path(snapshot_download(name, allow_patterns=[*text, *weights], etag_timeout=5))
+        if weights_file(folder):
+            break
+    return folder

@@ -1,0 +1,40 @@
+"""How to fine-tune a network: settings, whose defaults an architecture may change."""
+
+import dataclasses
+
+from diffmask_jax.runtime import settings
+from diffmask_jax.runtime.settings import fraction, positive, positive_int, seed, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to fine-tune.
+
+    Attributes:
+        steps_per_call: steps in one call of the device, on batches of one length. More spare the
+            host of a fast accelerator; but a length with too few texts left to fill a call has to
+            wait for the next epoch.
+        encoder_rate, head_rate: peak learning rates; the head is the linear layer that gives the
+            logits, with what pools or norms states for it, the encoder all else that is trained.
+        warmup: the share of all steps over which the rates rise from 0; then they fall to 0.
+        clip: the largest global norm of a gradient.
+
+    Raises: UserError if a setting is out of its range.
+    """
+
+    epochs: int = setting(3, "passes over the training texts", check=positive_int, told="3, gru 8")
+    batch_size: int = setting(32, "texts a step", check=positive_int)
+    steps_per_call: int = setting(1, "steps in one call of the device", check=positive_int)
+    encoder_rate: float = setting(
+        3e-5, "peak learning rate of the encoder", check=positive, told="3e-05, gru 0.001"
+    )
+    head_rate: float = setting(
+        3e-4, "peak learning rate of the head", check=positive, told="0.0003, gru 0.001"
+    )
+    warmup: float = setting(0.1, "share of the steps over which the rates rise", check=fraction)
+    weight_decay: float = setting(0.01, "decay of weight matrices", check=settings.not_negative)
+    clip: float = setting(1.0, "largest norm of a gradient", check=positive)
+    seed: int = setting(0, "of the head, dropout and data order", check=seed)
+
+    def __post_init__(self) -> None:
+        settings.settle(self)

@@ -1,0 +1,46 @@
+"""Predictions against gold labels: accuracy, F1, and what regressions are judged by."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+def accuracy(prediction: Int[np.ndarray, "N ..."], gold: Int[np.ndarray, "N ..."]) -> float:
+    """Share of examples that are right, in [0, 1]: of several labels, all of them."""
+    return float(np.mean((prediction == gold).reshape(len(gold), -1).all(axis=-1)))
+
+
+def macro_f1(prediction: Int[np.ndarray, " N"], gold: Int[np.ndarray, " N"]) -> float:
+    """Unweighted mean over classes of F1 = 2·TP / (2·TP + FP + FN), over the classes that occur."""
+    classes = np.union1d(prediction, gold)
+    return float(np.mean([_f1(prediction == c, gold == c) for c in classes]))
+
+
+def macro_f1_of_labels(prediction: Int[np.ndarray, "N C"], gold: Int[np.ndarray, "N C"]) -> float:
+    """Unweighted mean over labels of the F1 of each, over the labels that occur; else 1."""
+    found = [
+        _f1(p, g) for p, g in zip(prediction.T == 1, gold.T == 1, strict=True) if (p | g).any()
+    ]
+    return float(np.mean(found)) if found else 1.0
+
+
+def micro_f1_of_labels(prediction: Int[np.ndarray, "N C"], gold: Int[np.ndarray, "N C"]) -> float:
+    """F1 of all decisions on all labels taken together; 1 where no label occurs."""
+    p, g = (prediction == 1).ravel(), (gold == 1).ravel()
+    return _f1(p, g) if (p | g).any() else 1.0
+
+
+def pearson(prediction: Float[np.ndarray, "N C"], gold: Float[np.ndarray, "N C"]) -> float:
+    """Pearson's correlation, averaged over outputs; NaN where either never varies."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p, g = (a - a.mean(axis=0) for a in (prediction, gold))
+        r = (p * g).sum(axis=0) / np.sqrt((p**2).sum(axis=0) * (g**2).sum(axis=0))
+    return float(np.mean(r))
+
+
+def root_mean_square(prediction: Float[np.ndarray, "N C"], gold: Float[np.ndarray, "N C"]) -> float:
+    """√(mean (y − ŷ)²), in the units of the outputs."""
+    return float(np.sqrt(np.mean((prediction - gold) ** 2)))
+
+
+def _f1(prediction: Bool[np.ndarray, " N"], gold: Bool[np.ndarray, " N"]) -> float:
+    return float(2 * np.sum(prediction & gold) / (np.sum(prediction) + np.sum(gold)))

@@ -1,0 +1,202 @@
+"""Every encoder as a `Model`: the steps from state to state, chained once for all of them.
+
+State 0 is the word-embedding look-up, state 1 what enters the first block, the others the outputs
+of the blocks. Plain functions chain linen modules, because `jax.lax.cond`, which skips blocks at
+run time, cannot hold bound modules.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import Family, Logits
+from diffmask_jax.game.model import Layer, Model, Params, States
+from diffmask_jax.models.config import EncoderConfig
+from diffmask_jax.models.layers import WEIGHTS
+
+TrainingLogits = Callable[[Params, TextInputs, Key[Array, ""]], Logits]
+"""A network's pass with values dropped at random, as the key has it."""
+
+
+class Parts(NamedTuple):
+    """An encoder and its head as linen modules; parameters are a dict with a name for each.
+
+    word: tokens -> state 0
+    embeddings: (state 0, inputs) -> state 1
+    blocks: one a block: (state, context, positions=None) -> the next state, its first positions
+    head: (last state, valid) -> logits in float32
+    reads: how many positions of the last state the head reads, the first ones; None: all
+    context: (params, inputs) -> what all blocks are given beside the state, such as biases
+    own: (params, n) -> the parameters of block n
+    drawn: how many blocks have parameters, the first ones, which the others share; None: all
+    shared: further modules with parameters of their own: name -> (module, arguments to start it)
+    """
+
+    word: nn.Module
+    embeddings: nn.Module
+    blocks: tuple[nn.Module, ...]
+    head: nn.Module
+    reads: int | None
+    context: Callable[[Params, TextInputs], Any]
+    own: Callable[[Params, int], Params] = lambda params, n: params["blocks"][n]
+    drawn: int | None = None
+    shared: Mapping[str, tuple[nn.Module, tuple[Any, ...]]] = MappingProxyType({})
+
+
+def init(key: Key[Array, ""], parts: Parts, config: EncoderConfig) -> Params:
+    """Random float32 parameters: {"word", "embeddings", "blocks": a tuple, "head", …}."""
+    word_key, embeddings_key, head_key, *block_keys = jax.random.split(key, 3 + config.blocks)
+    one = _one_token()
+    params = {"word": parts.word.init(word_key, one.tokens)["params"]}
+    for number, (name, (module, arguments)) in enumerate(parts.shared.items()):
+        params[name] = module.init(jax.random.fold_in(key, number), *arguments)["params"]
+    words = jnp.zeros((1, 1, config.word_width))
+    params["embeddings"] = parts.embeddings.init(embeddings_key, words, one)["params"]
+    context, state = parts.context(params, one), jnp.zeros((1, 1, config.width))
+    params["blocks"] = tuple(
+        block.init(block_key, state, context)["params"]
+        for block, block_key in zip(parts.blocks[: parts.drawn], block_keys, strict=False)
+    )
+    params["head"] = init_head(head_key, parts, config)
+    return params
+
+
+def init_head(key: Key[Array, ""], parts: Parts, config: EncoderConfig) -> Params:
+    """Random float32 parameters of the head alone."""
+    return parts.head.init(key, jnp.zeros((1, 1, config.width)), jnp.ones((1, 1), bool))["params"]
+
+
+def _one_token() -> TextInputs:
+    token = jnp.zeros((1, 1), jnp.int32)
+    return TextInputs(token, token, jnp.ones((1, 1), bool))
+
+
+def make_model(
+    parts: Parts, config: EncoderConfig, family: Family, dtype: DTypeLike, remat: bool
+) -> Model:
+    """The pair of functions that `Model` asks for, over `TextInputs` and parameters of `init`.
+
+    States are kept in `dtype`; parameters and logits stay float32. Positions count from the left,
+    so padding belongs on the right.
+
+    remat: a backward pass finds the blocks' inputs alone in memory and computes the rest again, a
+    third more time; otherwise it finds their matrix products and computes what is cheap.
+
+    Raises: UserError, when called, if a text is longer than the model has positions.
+    """
+    products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    sparing = functools.partial(jax.checkpoint, policy=None if remat else products)
+
+    def upwards(params: Params, inputs: TextInputs) -> list[Callable[..., Array]]:
+        """The functions that take each state to the one above it, state 0 first."""
+        check_length(inputs.valid.shape[1], config)
+        embed = _function(parts.embeddings, params["embeddings"])
+        context = parts.context(params, inputs)
+        return [
+            functools.partial(embed, inputs=inputs),
+            *(
+                functools.partial(_function(block, parts.own(params, n)), context=context)
+                for n, block in enumerate(parts.blocks)
+            ),
+        ]
+
+    def classify(params: Params, inputs: TextInputs, last: Float[Array, "B R D"]) -> Logits:
+        return _function(parts.head, params["head"])(last, inputs.valid)
+
+    def states(params: Params, inputs: TextInputs) -> tuple[Logits, States]:
+        words = _function(parts.word, params["word"])(inputs.tokens)
+        found = [words.astype(dtype)]
+        for step in upwards(params, inputs):
+            found.append(step(found[-1]))
+        return classify(params, inputs, found[-1]), tuple(found)
+
+    def logits_from(
+        params: Params, inputs: TextInputs, state: Float[Array, "B T D"], layer: Layer
+    ) -> Logits:
+        embed, *most, last = upwards(params, inputs)
+        state = state.astype(dtype)
+        state = stepped(_reading(config.word_width, embed), state, layer, 0, None)
+        for below, step in enumerate(most, start=1):
+            state = stepped(step, state, layer, below, None)
+        # Nobody but the head reads the last state, and it may read no other positions.
+        last, top = functools.partial(last, positions=parts.reads), len(most) + 1
+        return classify(params, inputs, stepped(last, state, layer, top, parts.reads))
+
+    def stepped(
+        step: Callable[[Array], Array],
+        state: Array,
+        layer: Layer,
+        below: int,
+        positions: int | None,
+    ) -> Array:
+        """One step up from state `below` if `layer` lies no higher, else its first positions."""
+        if isinstance(layer, jax.Array):
+            same = _reading(config.width, lambda same: same[:, :positions])
+            return jax.lax.cond(layer <= below, sparing(step), same, state)
+        return sparing(step)(state) if layer <= below else state[:, :positions]
+
+    def attention(params: Params, inputs: TextInputs, states: States) -> tuple[Array, ...]:
+        context = parts.context(params, inputs)
+
+        def weights(n: int, block: nn.Module) -> Float[Array, "B H T T"]:
+            own = {"params": parts.own(params, n)}
+            _, kept = block.apply(own, states[n + 1].astype(dtype), context, mutable=[WEIGHTS])
+            (found,) = jax.tree.leaves(kept)
+            return found
+
+        return tuple(weights(n, block) for n, block in enumerate(parts.blocks))
+
+    numbers = (str(number) for number in range(1, config.blocks + 1))
+    return Model(states, logits_from, ("W", "E", *numbers), family, attention)
+
+
+def _reading(width: int, step: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """A step that ignores what a state has beyond its own width."""
+    return lambda state: step(state[..., :width])
+
+
+def make_training_logits(parts: Parts, config: EncoderConfig) -> TrainingLogits:
+    """(params, inputs, key) -> logits, with the dropout that the parts were made with.
+
+    At rates of 0 these are the network's own logits.
+
+    Raises: UserError, when called, if a text is longer than the model has positions.
+    """
+
+    def logits(params: Params, inputs: TextInputs, key: Key[Array, ""]) -> Logits:
+        check_length(inputs.valid.shape[1], config)
+        keys = iter(jax.random.split(key, 2 + config.blocks))
+
+        def apply(module: nn.Module, own: Params, *arguments: Any) -> Any:
+            return module.apply({"params": own}, *arguments, rngs={"dropout": next(keys)})
+
+        context = parts.context(params, inputs)
+        words = _function(parts.word, params["word"])(inputs.tokens)
+        state = apply(parts.embeddings, params["embeddings"], words, inputs)
+        for n, block in enumerate(parts.blocks):
+            state = apply(block, parts.own(params, n), state, context)
+        return apply(parts.head, params["head"], state, inputs.valid)
+
+    return logits
+
+
+def _function(module: nn.Module, params: Params) -> Callable[..., Any]:
+    return functools.partial(module.apply, {"params": params})
+
+
+def check_length(length: int, config: EncoderConfig) -> None:
+    """Raises: UserError if a text of so many word pieces is more than the model can read."""
+    if length > config.positions:
+        raise UserError(
+            f"a text of {length} word pieces is too long: the model has {config.positions} "
+            "positions; shorten it"
+        )

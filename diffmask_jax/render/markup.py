@@ -1,0 +1,43 @@
+"""What every HTML rendering is made of: a page that needs nothing else, its legend, safe text."""
+
+from html import escape
+
+from diffmask_jax.render.style import level, style_sheet
+from diffmask_jax.render.text import visible
+
+
+def document(title: str, head: str, main: str, style: str = "") -> str:
+    """A standalone page: `head` is markup below the title, `style` is added to the style sheet."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{safe(title)}</title>\n"
+        f"<style>{style_sheet()}{_PAPER}{style}</style>\n</head>\n"
+        f'<body class="dm">\n<header>\n<h1>{safe(title)}</h1>\n{head}</header>\n<main>\n'
+        f"{main}</main>\n</body>\n</html>\n"
+    )
+
+
+def legend(name: str, low: str, high: str, explanation: str) -> str:
+    """The colour scale with its numbers, between what its two ends mean."""
+    return (
+        f'<p class="legend"><b>{name}</b> '
+        f'<span class="key">{low} <span class="ramp">{_RAMP}</span> {high}</span> '
+        f"<span>{explanation}</span></p>\n"
+    )
+
+
+def short(value: float) -> str:
+    """Two decimals without what every cell would repeat: `0`, `.07`, `.93`, `1`."""
+    text = f"{value:.2f}"
+    return {"0.00": "0", "1.00": "1"}.get(text, text.removeprefix("0"))
+
+
+def safe(text: str) -> str:
+    """Text that a person wrote, as markup that shows it."""
+    return escape(visible(text))
+
+
+# Not in the style sheet: a fragment must not turn the paper of the page around it.
+_PAPER = "@page{size:landscape;margin:12mm}\n"
+_RAMP = "".join(f'<span class="{level(n / 10)}">{short(n / 10)}</span>' for n in range(11))

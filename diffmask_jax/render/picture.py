@@ -1,0 +1,93 @@
+"""What every picture is made of: its file, its colours, its fonts, the lines at its head."""
+
+import io
+import os
+import textwrap
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from diffmask_jax.render.colors import color
+from diffmask_jax.render.text import visible
+from diffmask_jax.runtime.files import write_atomically
+
+if TYPE_CHECKING:  # importing matplotlib takes longer than drawing: only who draws pays for it
+    from matplotlib.axes import Axes
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
+QUIET = "#5d6371"  # of text beside the point
+
+_CHARACTERS_PER_INCH = 9.5
+_DOTS_PER_INCH = 200
+_MOST_DOTS = 16_000  # per side
+
+# matplotlib's own DejaVu Sans lacks these scripts; whichever fonts the machine has fill in.
+_OTHER_SCRIPTS = {
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Hiragino Sans", "PingFang SC"),
+    *("Microsoft YaHei", "WenQuanYi Zen Hei", "Noto Sans Devanagari", "Noto Sans Arabic"),
+    *("Noto Sans Bengali", "Noto Sans Thai", "Arial Unicode MS"),
+}
+_NO_GLYPH = "(Glyph .* missing from|Matplotlib currently does not support)"
+
+
+def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
+    """Writes a figure as a PNG file, whole or not at all.
+
+    Raises:
+      UserError: `path` cannot be written.
+    """
+    picture = io.BytesIO()
+    dots = min(_DOTS_PER_INCH, _MOST_DOTS / max(figure.get_size_inches()))
+    with warnings.catch_warnings():
+        # A glyph that no installed font has is drawn as a box, which the reader can see.
+        warnings.filterwarnings("ignore", message=_NO_GLYPH)
+        figure.savefig(picture, format="png", dpi=dots)
+    write_atomically(path, picture.getvalue())
+
+
+def color_map() -> "ListedColormap":
+    """The colour scale of every rendering, for matplotlib."""
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap([_unit(color(step / 255)) for step in range(256)])
+
+
+def draw_cells(
+    axes: "Axes",
+    x: Real[np.ndarray, " _"],
+    y: Real[np.ndarray, " _"],
+    values: Float[np.ndarray, "_ _"],
+    gap: float,
+) -> None:
+    """Draws values in [0, 1], NaN white, between the borders x and y of their cells.
+
+    gap: points between two cells
+    """
+    look: dict[str, Any] = {"cmap": color_map(), "vmin": 0, "vmax": 1, "edgecolors": "white"}
+    axes.pcolormesh(x, y, values, linewidth=gap, **look)
+
+
+def plain_text() -> dict[str, Any]:
+    """For text that is data: `$` starts no formula, and every script finds its font."""
+    from matplotlib.font_manager import get_font_names
+
+    fonts = ["DejaVu Sans", *sorted(_OTHER_SCRIPTS.intersection(get_font_names()))]
+    return {"parse_math": False, "usetex": False, "family": fonts}
+
+
+def headline(title: str, caption: str, room: float) -> list[tuple[str, dict[str, Any]]]:
+    """The lines above the cells, in `room` inches, each with its look."""
+    characters = int(room * _CHARACTERS_PER_INCH)
+    bold, quiet = {"size": 12, "weight": "bold"}, {"size": 10, "color": QUIET}
+    return [
+        *((line, bold) for line in textwrap.wrap(visible(title), characters)),
+        *((line, quiet) for line in textwrap.wrap(visible(caption), int(1.2 * characters))),
+    ]
+
+
+def _unit(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
+    red, green, blue = rgb
+    return red / 255, green / 255, blue / 255

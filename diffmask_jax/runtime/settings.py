@@ -1,0 +1,161 @@
+"""Settings as dataclasses: each field says what it is, takes and defaults to; a folder remembers.
+
+The command line's options, their help and their defaults are made from the same fields. Nothing
+here imports JAX, so that help and mistakes are told at once.
+"""
+
+import dataclasses
+import hashlib
+import json
+import numbers
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import write_atomically
+
+Check = Callable[[Any], str | None]
+"""A value -> what is wrong with it, or None."""
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    check: Check | None = None,
+    choices: Sequence[str] | None = None,
+    told: str | None = None,
+    is_path: bool = False,
+) -> Any:
+    """A field of a dataclass of settings.
+
+    help: what it is, in a line. check: what its values must be like. choices: all that it may be.
+    told: how people are told the default, where the value itself says too little. is_path: it names
+    a file or folder, and is kept as an absolute path, for it may be read from elsewhere.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "help": help,
+            "check": check,
+            "choices": choices,
+            "told": told,
+            "is_path": is_path,
+        },
+    )
+
+
+def positive(value: float) -> str | None:
+    """Above 0 and finite."""
+    return None if 0 < value < float("inf") else "must be a positive number"
+
+
+def positive_int(value: int) -> str | None:
+    """1, 2, 3, …"""
+    is_whole = isinstance(value, numbers.Integral) and value >= 1
+    return None if is_whole else "must be a whole number above 0"
+
+
+def count(value: int) -> str | None:
+    """0, 1, 2, …"""
+    return None if value >= 0 else "must not be negative"
+
+
+def not_negative(value: float) -> str | None:
+    """0 or more, and finite."""
+    return None if 0 <= value < float("inf") else "must not be negative"
+
+
+def share(value: float) -> str | None:
+    """In (0, 1]."""
+    return None if 0 < value <= 1 else "must lie in (0, 1]"
+
+
+def fraction(value: float) -> str | None:
+    """In [0, 1]."""
+    return None if 0 <= value <= 1 else "must lie in [0, 1]"
+
+
+def seed(value: int) -> str | None:
+    """In [0, 2³²), for JAX takes a larger one for another."""
+    return None if 0 <= value < 2**32 else "must be a whole number from 0 to 4294967295"
+
+
+def settle(settings: Any) -> None:
+    """Check every setting of a dataclass, and give it the plain type that JSON keeps.
+
+    Raises: UserError naming the first field whose value it does not take.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if "help" in field.metadata and not (value is None and field.default is None):
+            object.__setattr__(settings, field.name, _settled(field, value))
+
+
+def _settled(field: dataclasses.Field[Any], value: Any) -> Any:
+    choices, wrong = field.metadata["choices"], field.metadata["check"]
+    if choices:
+        if value not in choices:
+            raise UserError(f"{field.name} is {value!r}, not one of {', '.join(choices)}")
+        return str(value)
+    kind: type = str if field.default is None else type(field.default)
+    accepted, words = _ACCEPTED[kind]
+    is_truth = isinstance(value, bool)  # which Python counts among the numbers
+    if not isinstance(value, accepted) or is_truth != (kind is bool):
+        raise UserError(f"{option(field.name)} must be {words}, not {value!r}")
+    plain = absolute(value) if field.metadata["is_path"] else kind(value)
+    if wrong and (reason := wrong(plain)):
+        raise UserError(f"{option(field.name)} {reason}, not {plain!r}")
+    return plain
+
+
+_ACCEPTED: dict[type, tuple[Any, str]] = {
+    bool: (bool, "True or False"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    str: ((str, Path), "text"),
+}
+
+
+def absolute(path: str | Path) -> str:
+    """A file's or folder's whole path."""
+    return str(Path(path).expanduser().resolve())
+
+
+def option(name: str) -> str:
+    """steps_per_call -> --steps-per-call"""
+    return "--" + name.replace("_", "-")
+
+
+def differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """What is asked for and stored otherwise, in words."""
+    return [
+        f"{key} {stored.get(key)!r} → {value!r}"
+        for key, value in asked.items()
+        if stored.get(key) != value
+    ]
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Tells apart what is too large to be remembered: weights, texts."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return whole.hexdigest()[:16]
+
+
+def read(file: Path) -> dict[str, Any] | None:
+    """What `write` left in a file; None if there is no such file yet.
+
+    Raises: UserError if it is damaged.
+    """
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error})") from error
+
+
+def write(file: Path, settings: dict[str, Any]) -> None:
+    """Let a folder remember what was asked. Raises: UserError if it cannot be written."""
+    write_atomically(file, json.dumps(settings, indent=1) + "\n")

@@ -1,0 +1,83 @@
+"""Which columns of a table hold the texts, the second texts, the labels and the rows' names."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from diffmask_jax.errors import UserError
+
+# The usual names, the likeliest first.
+TEXT = (
+    *("text", "sentence", "sentence1", "premise", "question", "question1", "first"),
+    *("review", "content", "comment", "tweet", "document"),
+)
+PAIRS = (
+    *(("text", "text_pair"), ("text", "pair"), ("sentence1", "sentence2")),
+    *(("premise", "hypothesis"), ("question", "sentence"), ("question", "passage")),
+    *(("question", "context"), ("question", "answer"), ("question1", "question2")),
+    ("first", "second"),
+)
+LABEL = ("label", "labels", "gold", "class", "sentiment", "score")
+ID = ("id", "idx", "guid")
+
+
+class Columns(NamedTuple):
+    """The names of columns; None: the usual one, if the table has it.
+
+    A text column that is named stands alone unless a pair column is named, too.
+    """
+
+    text: str | None = None
+    pair: str | None = None
+    label: str | None = None
+
+
+USUAL = Columns()
+
+
+class Chosen(NamedTuple):
+    """The names of the columns of one table; None where it has none."""
+
+    text: str
+    pair: str | None
+    label: str | None
+    id: str | None
+
+
+def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
+    """Find the columns of a table with these names; usual names in capitals will do, too.
+
+    Raises:
+      UserError: one that is named is not there, or the one of the texts has no usual name.
+    """
+    for name in columns:
+        if name is not None and name not in names:
+            raise UserError(f"{where} has no column {name!r}, only {_listed(names)}")
+    text, pair = columns.text, columns.pair
+    if text is None and pair is None:
+        text, pair = next(
+            (
+                (first, second)
+                for first, second in ((_usual(names, [name]) for name in two) for two in PAIRS)
+                if first is not None and second is not None
+            ),
+            (None, None),
+        )
+    if text is None:
+        text = _usual([name for name in names if name != pair], TEXT)
+    if text is None:
+        raise UserError(
+            f"{where} names no column of texts, only {_listed(names)}: add a first line with names "
+            "such as text and label, or say --text-column NAME"
+        )
+    return Chosen(text, pair, columns.label or _usual(names, LABEL), _usual(names, ID))
+
+
+def _usual(names: Sequence[str], usual: Sequence[str]) -> str | None:
+    """The name that is the first of the usual ones."""
+    plain = {name.strip().lower(): name for name in reversed(names)}
+    return next((plain[name] for name in usual if name in plain), None)
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    shown = [name if len(name) <= 24 else name[:24] + "…" for name in names[:most]]
+    return ", ".join(map(repr, shown)) + ", …" * (len(names) > most)

@@ -1,0 +1,173 @@
+"""Gold labels as a model's outputs need them, from what people write: names, numbers, lists."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from diffmask_jax.errors import UserError
+
+_SEPARATORS = re.compile(r"[,|;]")
+
+
+def gold_of(
+    cells: Iterable[Any],
+    labels: Sequence[str],
+    problem_type: str,
+    rows: Sequence[str] | None = None,
+) -> np.ndarray:
+    """The gold labels of N texts for a model with C outputs.
+
+    single_label_classification: (N,) class numbers. The cells are names, in any case, or numbers;
+      if every cell is a name they are names, even if the names are numbers such as "1" to "5".
+    multi_label_classification: (N, C) zeros and ones. A cell is a list, or a str that , or | or ;
+      separate, of names or numbers or, if all have C of them, of zeros and ones. An empty list is
+      no label.
+    regression: (N, C) real numbers; a cell is a number or as many of them as there are outputs.
+
+    Args:
+      cells: what `Examples.gold` holds.
+      labels: the names of the model's outputs.
+      problem_type: what transformers calls the kind of model.
+      rows: what the texts are called in messages; their numbers from 1 unless said.
+
+    Raises:
+      UserError: a label is empty, or none of the model's.
+    """
+    cells = list(cells)
+    rows = rows or [str(number) for number in range(1, len(cells) + 1)]
+    for row, cell in zip(rows, cells, strict=True):
+        if is_empty(cell):
+            raise UserError(f"row {row} has no label")
+    return _KINDS[problem_type](cells, labels, rows)
+
+
+def class_names(cells: Iterable[Any], problem_type: str) -> tuple[str, ...]:
+    """The names that occur as labels, in their order, to make a model for them.
+
+    Whole numbers stand in the order of their size, names in that of the alphabet. A regression has
+    one output without a name.
+
+    Raises:
+      UserError: no label occurs, or only one class.
+    """
+    if problem_type == "regression":
+        return ("LABEL_0",)
+    is_set = problem_type == "multi_label_classification"
+    items = [item for cell in cells for item in (_items(cell, ()) if is_set else [cell])]
+    names = sorted({str(item).strip() for item in items})
+    if not names:
+        raise UserError("no text of the data has a label")
+    if len(names) < (1 if is_set else 2):
+        raise UserError(f"the data has one class only, {names[0]!r}: nothing to tell apart")
+    numbers = {name: _number(name) for name in names}
+    if all(number is not None for number in numbers.values()):
+        names.sort(key=lambda name: numbers[name] or 0.0)
+    return tuple(names)
+
+
+def is_empty(cell: Any) -> bool:
+    """Nothing, white space or NaN, as tables have where a value is missing."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _classes(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.ndarray:
+    return np.array(_numbers_of([[cell] for cell in cells], labels, rows), np.int32)[:, 0]
+
+
+def _sets(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.ndarray:
+    written = [_items(cell, labels) for cell in cells]
+    if all(_is_row_of_bits(items, len(labels)) for items in written):
+        return np.array([[_number(item) for item in items] for items in written]).astype(np.int32)
+    sets = np.zeros((len(cells), len(labels)), np.int32)
+    for place, numbers in enumerate(_numbers_of(written, labels, rows)):
+        for number in numbers:
+            if not 0 <= number < len(labels):
+                raise UserError(f"row {rows[place]}: the model has no label {number}")
+            sets[place, number] = 1
+    return sets
+
+
+def _reals(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.ndarray:
+    values = np.zeros((len(cells), len(labels)), np.float32)
+    for place, cell in enumerate(cells):
+        numbers = [_number(item) for item in _items(cell, labels)]
+        finite = [number for number in numbers if number is not None and math.isfinite(number)]
+        if len(finite) != len(labels) or len(numbers) != len(labels):
+            wanted = "a number" if len(labels) == 1 else f"{len(labels)} numbers"
+            raise UserError(f"row {rows[place]}: the label {_shown(cell)} is not {wanted}")
+        values[place] = finite
+    return values
+
+
+_KINDS: dict[str, Callable[[list[Any], Sequence[str], Sequence[str]], np.ndarray]] = {
+    "single_label_classification": _classes,
+    "multi_label_classification": _sets,
+    "regression": _reals,
+}
+
+
+def _items(cell: Any, labels: Sequence[str]) -> list[Any]:
+    """The labels in one cell."""
+    if isinstance(cell, list | tuple | np.ndarray):
+        return list(cell)
+    if not isinstance(cell, str) or cell.strip() in labels:
+        return [cell]
+    inner = cell.strip().removeprefix("[").removesuffix("]")
+    return [item.strip(" '\"") for item in _SEPARATORS.split(inner) if item.strip()]
+
+
+def _numbers_of(
+    written: list[list[Any]], labels: Sequence[str], rows: Sequence[str]
+) -> list[list[int]]:
+    """The number of each label, read as names if all are names, else as numbers."""
+    for spelled in (str, str.lower, _whole):
+        names = {spelled(name.strip()): number for number, name in enumerate(labels)}
+        named = [[names.get(spelled(str(item).strip())) for item in items] for items in written]
+        if len(names) == len(labels) and all(n is not None for numbers in named for n in numbers):
+            return [[int(n) for n in numbers if n is not None] for numbers in named]
+    values = [[_number(item) for item in items] for items in written]
+    are_numbers = [all(n is not None and n.is_integer() for n in numbers) for numbers in values]
+    if not all(are_numbers):
+        raise UserError(_complaint(written, are_numbers, labels, rows))
+    return [[int(n) for n in numbers if n is not None] for numbers in values]
+
+
+def _whole(text: str) -> str:
+    """4.0 -> 4: as tables write whole numbers where some of them are missing."""
+    number = _number(text)
+    return str(int(number)) if number is not None and number.is_integer() else text
+
+
+def _complaint(
+    written: list[list[Any]], are_numbers: list[bool], labels: Sequence[str], rows: Sequence[str]
+) -> str:
+    """Which label is neither a name nor a number, or that both are used."""
+    names = {name.strip().lower() for name in labels}
+    for row, items, is_number in zip(rows, written, are_numbers, strict=True):
+        for item in items:
+            if not is_number and str(item).strip().lower() not in names:
+                known = ", ".join(labels[:8]) + ", …" * (len(labels) > 8)
+                return f"row {row}: the label {_shown(item)} is not one of {known}"
+    named = rows[are_numbers.index(False)]
+    return f"row {named}: the label is a name, but others are numbers: use one of the two"
+
+
+def _is_row_of_bits(items: list[Any], length: int) -> bool:
+    return len(items) == length and all(_number(item) in (0, 1) for item in items)
+
+
+def _number(item: Any) -> float | None:
+    try:
+        return float(item)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _shown(item: Any) -> str:
+    text = str(item)
+    return repr(text if len(text) <= 40 else text[:40] + "…")

@@ -1,0 +1,123 @@
+"""What determines a training run, without JAX: its settings are the command line's options."""
+
+import dataclasses
+import os
+from typing import Any
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.gates import GATES
+from diffmask_jax.runtime import settings
+from diffmask_jax.runtime.settings import count, positive, positive_int, seed, setting, share
+from diffmask_jax.tasks.tasks import TASKS
+
+SPARSITIES = ("count", "log")
+LAYERS = ("example", "batch")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines a training run. `run_config` makes one from plain settings.
+
+    Attributes:
+        model: folder or hub id of the frozen classifier.
+        task: the name of the data set, or kind of file, that it reads.
+        places: where that data lies; of the task's own type.
+        layers: how depths are drawn; None stands for the usual way of the gate.
+
+    Raises: UserError if a setting is unknown, or two contradict each other.
+    """
+
+    model: str
+    task: str
+    places: Any
+    gate: str = setting("input", "what the probe masks", choices=tuple(GATES))
+    steps: int = setting(1600, "optimiser steps", check=positive_int)
+    batch_size: int = setting(64, "texts a step", check=positive_int)
+    steps_per_call: int = setting(4, "steps in one call of the device", check=positive_int)
+    seed: int = setting(0, "of initialisation, gates and data order", check=seed)
+    margin: float = setting(0.1, "divergence allowed, in nats", check=positive)
+    sparsity: str = setting(
+        "count", "minimise the sum of keep probabilities, or of their logs", choices=SPARSITIES
+    )
+    layers: str | None = setting(
+        None,
+        "one depth an example, or one a batch: the authors' way, the only one of the hidden probe",
+        choices=LAYERS,
+        told="example for the input probe",
+    )
+    probe_rate: float = setting(1e-3, "learning rate of the probe", check=positive)
+    baseline_rate: float = setting(3e-3, "learning rate of the baseline", check=positive)
+    multiplier_rate: float = setting(0.3, "learning rate of the multipliers", check=positive)
+    warmup: int = setting(200, "steps of linear warm-up", check=count)
+    validate_every: int = setting(200, "steps between validations", check=positive_int)
+    validation_texts: int = setting(256, "texts of a validation", check=positive_int)
+    tolerance: float = setting(
+        1.2, "keep a probe only if its divergence is at most this many margins", check=positive
+    )
+    min_agreement: float = setting(
+        0.75, "and if at least this share of predictions stays", check=share
+    )
+    precision: str = setting(
+        "float32",
+        "what the frozen model computes in; the probe and the game stay float32",
+        choices=PRECISIONS,
+    )
+    remat: bool = setting(
+        False, "compute blocks again in the backward pass: less memory, more time"
+    )
+    accumulate: int = setting(
+        1, "work through every batch in so many parts: same steps, less memory", check=positive_int
+    )
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise UserError(f"task is {self.task!r}, not one of {', '.join(TASKS)}")
+        settings.settle(self)
+        ways = GATES[self.gate].draws
+        if self.layers is None:
+            object.__setattr__(self, "layers", ways[0])
+        if self.layers not in ways:
+            raise UserError(
+                f"the {self.gate} probe masks one state a batch: use --layers {ways[0]}"
+            )
+
+
+def run_config(model: str | os.PathLike[str], task: str, **given: Any) -> RunConfig:
+    """A run's configuration from its settings and its data's places, all by name.
+
+    What is None and not a setting of the task's is passed over: older configurations name the
+    places of every task.
+
+    Raises: UserError if a setting is unknown, or two contradict each other.
+    """
+    if task not in TASKS:
+        raise UserError(f"task is {task!r}, not one of {', '.join(TASKS)}")
+    places = TASKS[task].places
+    own = {field.name for field in dataclasses.fields(places)}
+    rest = {
+        name: value
+        for name, value in given.items()
+        if name not in own and (value is not None or name in SETTINGS)
+    }
+    if unknown := sorted(set(rest) - SETTINGS):
+        raise UserError(f"there is no setting {unknown[0]!r} for the task {task}")
+    where = places(**{name: value for name, value in given.items() if name in own})
+    settings.settle(where)
+    return RunConfig(model=_absolute(model), task=task, places=where, **rest)
+
+
+def _absolute(model: str | os.PathLike[str]) -> str:
+    """A folder's absolute path, for a run may be read from elsewhere; a hub id as it is."""
+    path = settings.absolute(os.fspath(model))
+    return path if os.path.exists(path) else os.fspath(model)
+
+
+SETTINGS = {field.name for field in dataclasses.fields(RunConfig)} - {"model", "task", "places"}
+
+
+def as_dict(config: RunConfig) -> dict[str, Any]:
+    """The inverse of `run_config`, as a run's folder keeps it."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    where = dataclasses.asdict(values.pop("places"))
+    return {"model": values.pop("model"), "task": values.pop("task")} | where | values

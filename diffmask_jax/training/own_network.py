@@ -1,0 +1,188 @@
+"""A probe for a network of one's own: two pure functions and arrays, no files."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from tqdm import tqdm
+
+from diffmask_jax.attribution.schulz import statistics
+from diffmask_jax.errors import UserError
+from diffmask_jax.game import probes, steps
+from diffmask_jax.game.gates import GATES
+from diffmask_jax.game.model import Layer, Model, Params
+from diffmask_jax.game.objective import (
+    Clean,
+    Diagnostics,
+    Game,
+    clean_pass,
+    keep_probabilities,
+    mean_keep,
+)
+from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.runtime.settings import positive, positive_int
+
+RATES = Rates(probe=1e-3, baseline=3e-3, multiplier=0.3, warmup=200)
+SAMPLE = 256  # examples whose mean states are the first baselines
+PER_CALL = 10  # steps in one call of the device
+
+
+Keys = tuple[Key[Array, ""], Key[Array, ""]]
+
+
+class Fitted(NamedTuple):
+    """A trained probe of a network, with the network's own parameters.
+
+    curves: `Diagnostics` of every step, arrays (steps,)
+    """
+
+    game: Game
+    model_params: Params
+    probe_params: Any
+    curves: Diagnostics
+
+    def __call__(self, inputs: Any) -> Float[Array, "L B T"]:
+        """P(z ≠ 0) of every position at every layer: what the network needs of a batch."""
+        return _keep(self.game, self.model_params, self.probe_params, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _keep(game: Game, model_params: Params, probe_params: Any, inputs: Any) -> Array:
+    return keep_probabilities(game, model_params, probe_params, inputs)[1]
+
+
+def fit_probe(
+    model: Model,
+    params: Params,
+    inputs: Any,
+    *,
+    gate: str = "input",
+    margin: float = 0.1,
+    steps: int = 1600,
+    batch_size: int = 64,
+    seed: int = 0,
+    baselines: Sequence[Float[Array, " _"]] | Float[Array, "_ _"] | None = None,
+    rates: Rates = RATES,
+    hidden: int | None = None,
+) -> Fitted:
+    """Play the game on any network: min over φ, b, max over λ of L₀ + λ·(D − m) (paper, eq. 3).
+
+    Args:
+        model: the network as `Model` has it. Its `logits_from` may take layers as Python ints only.
+        params: its parameters, which stay as they are.
+        inputs: all examples, a NamedTuple of arrays (N, …) with a field `valid` (N, T).
+        gate: "input" (what of the input can go, given the layers so far) or "hidden" (which
+            states).
+        margin: m, the divergence allowed, in nats of `model.family`.
+        baselines: what replaces a dropped state, one for "input", one a state for "hidden"; the
+            mean of each state by default. It is trained, too.
+        rates: the players' learning rates.
+        hidden: width of the gate networks' hidden layer; a quarter of the widest state by default.
+
+    Raises: UserError if the gate is unknown, a number is out of its range or stops being finite,
+        or there are fewer examples than one batch.
+    """
+    if gate not in GATES:
+        raise UserError(f"gate is {gate!r}, not one of {', '.join(GATES)}")
+    wrong = {
+        f"margin ({margin!r})": positive(margin),
+        f"steps ({steps!r})": positive_int(steps),
+        f"batch_size ({batch_size!r})": positive_int(batch_size),
+    }
+    for name, reason in wrong.items():
+        if reason:
+            raise UserError(f"{name} {reason}")
+    if not hasattr(inputs, "valid"):
+        raise UserError("the inputs need a field `valid`: which positions (N, T) are not padding")
+    count = len(inputs.valid)
+    if count < batch_size:
+        raise UserError(f"{count} examples do not fill one batch of {batch_size}")
+    first = jax.tree.map(lambda array: array[:SAMPLE], inputs)
+    _, states = jax.jit(model.states)(params, first)
+    means = [statistics(state, first.valid).mean for state in states]
+    width = max(state.shape[-1] for state in states)
+    probe = probes.PROBES[gate](hidden or max(width // 4, 1))
+    starts = probe.start(lambda: means[0], lambda: means) if baselines is None else list(baselines)
+    game = Game(_with_traced_layers(model, [s.shape[-1] for s in states]), probe, margin, mean_keep)
+    key, data_key = jax.random.split(jax.random.key(seed))
+    state = _start(key, game, states, starts, rates)
+    advance = _program(game, rates, count, batch_size)
+    params, inputs = jax.device_put((params, inputs))
+    curves = []
+    with tqdm(total=steps, desc="train", unit="step", disable=None) as bar:
+        for start in range(0, steps, PER_CALL):
+            numbers = jnp.arange(start, min(start + PER_CALL, steps))
+            state, diagnostics = advance(state, (key, data_key), params, inputs, numbers)
+            curves.append(jax.device_get(diagnostics))
+            _check_finite(curves[-1], start)
+            bar.update(len(numbers))
+    curve = jax.tree.map(lambda *parts: np.concatenate(parts), *curves)
+    return Fitted(game, params, state.probe.slow, curve)
+
+
+def _start(
+    key: Key[Array, ""], game: Game, states: Any, baselines: Any, rates: Rates
+) -> steps.TrainState:
+    probe = probes.init(key, game.probe, states, baselines)
+    return steps.init(probe, len(states), rates)
+
+
+def _program(game: Game, rates: Rates, count: int, batch_size: int) -> Any:
+    """(state, keys, the network's parameters, all examples, step numbers) -> as `steps.steps`.
+
+    keys: of the game, and of the data's order.
+    """
+    draw = steps.LAYER_DRAWS[game.probe.gate.draws[0]](len(game.model.layers))
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def advance(
+        state: steps.TrainState, keys: Keys, params: Params, inputs: Any, numbers: Array
+    ) -> tuple[steps.TrainState, Diagnostics]:
+        key, data_key = keys
+
+        def rows(number: Array) -> Array:
+            chosen = jax.random.fold_in(data_key, number)
+            return jax.random.choice(chosen, count, (batch_size,), replace=False)
+
+        def fetch(rows: Array) -> Clean:
+            return clean_pass(game, params, jax.tree.map(lambda array: array[rows], inputs))
+
+        return steps.steps(
+            state,
+            key,
+            jax.vmap(rows)(numbers),
+            fetch,
+            draw,
+            game=game,
+            rates=rates,
+            model_params=params,
+        )
+
+    return advance
+
+
+def _check_finite(curve: Diagnostics, start: int) -> None:
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(curve)):
+        raise UserError(
+            f"the numbers are not finite after step {start}: look at what the network gives, or "
+            "lower the rates"
+        )
+
+
+def _with_traced_layers(model: Model, widths: Sequence[int]) -> Model:
+    """The same network, its pass resumed at a traced layer by a branch a layer."""
+
+    def logits_from(params: Params, inputs: Any, state: Array, layer: Layer) -> Any:
+        if isinstance(layer, int):
+            return model.logits_from(params, inputs, state, layer)
+        branches = [
+            lambda state, n=n, width=width: model.logits_from(params, inputs, state[..., :width], n)
+            for n, width in enumerate(widths)
+        ]
+        return jax.lax.switch(layer, branches, state)
+
+    return model._replace(logits_from=logits_from, layers=tuple(model.layers))

@@ -1,0 +1,86 @@
+"""The methods at every layer in one program are the methods at each, whatever its width."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import uneven
+from uneven import INPUTS, PARAMS, WIDTHS, B, T
+
+from diffmask_jax.analysis.state_statistics import state_statistics
+from diffmask_jax.attribution.guan import tolerated_noise
+from diffmask_jax.attribution.methods import at_every_layer, explained, guan, integrated, schulz
+from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.game.divergences import MULTI_LABEL, gaussian
+from diffmask_jax.game.objective import Clean
+from diffmask_jax.models.loading import load_classifier
+
+METHODS = {
+    "integrated": functools.partial(integrated, steps=5),
+    "schulz": functools.partial(schulz, steps=5),
+    "guan": functools.partial(guan, steps=5, weight=0.1),
+}
+KEY = jax.random.key(0)
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def one_by_one(method, model, params, noise, clean):
+    """The same with an int for the layer, from a state that is as wide as it is."""
+    found = []
+    for layer, state in enumerate(clean.states):
+        here = jax.tree.map(lambda a, n=layer, d=state.shape[-1]: a[n, :d], noise)
+        seen = explained(model, params, clean, here, layer)
+        found.append(method(jax.random.fold_in(KEY, layer), seen))
+    return np.stack(found)
+
+
+@every_method
+def test_at_every_layer_of_a_network_whose_states_differ_in_width(name):
+    model = uneven.model()
+    clean = Clean(INPUTS, *model.states(PARAMS, INPUTS))
+    noise = state_statistics(model, PARAMS, uneven.batches())
+    found = at_every_layer(METHODS[name], model, PARAMS, noise, KEY, clean)
+    assert found.shape == (len(WIDTHS), B, T)
+    expected = one_by_one(METHODS[name], model, PARAMS, noise, clean)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    assert (found[:, INPUTS.valid] > 0).all() and not found[:, ~INPUTS.valid].any()
+
+
+def test_at_every_layer_of_a_bert(tiny_bert, sentences):
+    model = load_classifier(tiny_bert)
+    texts = wordpieces.batch_encode(model.tokenizer, sentences[:3])
+    inputs = jax.tree.map(jnp.asarray, batches.pad(texts, 12))
+    noise = state_statistics(model.network, model.params, batches.in_order(texts, 3, 20))
+    clean = Clean(inputs, *model.network.states(model.params, inputs))
+    arguments = METHODS["integrated"], model.network, model.params, noise
+    found = at_every_layer(*arguments, KEY, clean)
+    np.testing.assert_allclose(found, one_by_one(*arguments, clean), rtol=1e-2, atol=1e-4)
+
+
+@every_method
+@pytest.mark.parametrize("family", [MULTI_LABEL, gaussian(2.0)], ids=["labels", "numbers"])
+def test_every_family_is_explained(name, family):
+    model = uneven.model(family)
+    clean = Clean(INPUTS, *model.states(PARAMS, INPUTS))
+    noise = state_statistics(model, PARAMS, uneven.batches())
+    found = at_every_layer(METHODS[name], model, PARAMS, noise, KEY, clean)
+    assert np.isfinite(found).all()
+    assert (found[:, INPUTS.valid] > 0).all() and not found[:, ~INPUTS.valid].any()
+
+
+def test_guan_takes_outputs_that_are_a_tree():
+    """As it takes the arrays of the tree side by side."""
+    model = uneven.model()
+    clean = Clean(INPUTS, *model.states(PARAMS, INPUTS))
+    noise = jax.tree.map(lambda a: a[0, :3], state_statistics(model, PARAMS, uneven.batches()))
+    seen = explained(model, PARAMS, clean, noise, 0)
+
+    def apart(state):
+        logits = seen.logits(state)
+        return {"first": logits[:, 0], "rest": logits[:, 1:].reshape(B, 3, 1)}
+
+    found = guan(KEY, seen._replace(logits=apart), steps=5, weight=0.1)
+    expected = tolerated_noise(KEY, seen.logits, seen.state, INPUTS.valid, 5, weight=0.1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -1,0 +1,101 @@
+"""States of different width: a traced layer plays the game that an int plays."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import uneven
+from uneven import INPUTS, PARAMS, WIDTHS, B, T
+
+from diffmask_jax.game import probes, steps
+from diffmask_jax.game.objective import Game, clean_pass, masked_logits, mean_keep, objective
+from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.probes import at_layer, equally_wide
+
+LAYERS = range(len(WIDTHS))
+GAMES = {
+    name: Game(uneven.model(), make(4), 0.1, mean_keep) for name, make in probes.PROBES.items()
+}
+CLEAN = clean_pass(GAMES["hidden"], PARAMS, INPUTS)
+GATE = jax.random.uniform(jax.random.key(0), (B, T))
+both = pytest.mark.parametrize("name", GAMES)
+
+
+@functools.cache
+def probe_params(name: str):
+    """Half open gates and baselines that are not zero."""
+    probe = GAMES[name].probe
+    baselines = [
+        jax.random.normal(jax.random.key(k), (WIDTHS[k],))
+        for k in range(probe.baselines(len(WIDTHS)))
+    ]
+    params = probes.init(jax.random.key(9), probe, CLEAN.states, baselines)
+    for gate in params["gates"]:
+        gate["shift"] = jnp.zeros(())
+    return params
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_traced_layer_finds_its_entry_with_zeros_behind(layer):
+    own, found = CLEAN.states[layer], jax.jit(at_layer)(CLEAN.states, layer)
+    assert at_layer(CLEAN.states, layer).shape[-1] == WIDTHS[layer]
+    np.testing.assert_array_equal(found[..., : WIDTHS[layer]], own)
+    np.testing.assert_array_equal(found[..., WIDTHS[layer] :], 0)
+    assert found.shape[-1] == max(WIDTHS)
+    np.testing.assert_array_equal(at_layer(CLEAN.states, jnp.full(B, layer)), found)
+
+
+def test_what_is_equally_wide_is_left_as_it_is():
+    assert all(
+        a is b for a, b in zip(equally_wide(CLEAN.states[1:]), CLEAN.states[1:], strict=True)
+    )
+    assert [a.shape[-1] for a in equally_wide(CLEAN.states)] == [5, 5, 5]
+    assert equally_wide((jnp.zeros(3), jnp.ones(5)))[0].shape == (5,)
+
+
+@both
+@pytest.mark.parametrize("layer", LAYERS)
+def test_masked_logits_are_the_same_by_an_int_and_traced(name, layer):
+    def at(layer):
+        return masked_logits(GAMES[name], PARAMS, probe_params(name), CLEAN, GATE, layer)
+
+    static, traced = at(layer), jax.jit(at)(layer)
+    np.testing.assert_allclose(traced, static, rtol=1e-5, atol=1e-6)
+    assert np.abs(static - CLEAN.logits).max() > 0.1
+
+
+@both
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_objective_and_its_gradients_are_the_same_by_an_int_and_traced(name, layer):
+    keys = jax.random.split(jax.random.key(1), B)
+
+    def play(params, multipliers, layer):
+        return objective(
+            params, multipliers, keys, layer, game=GAMES[name], model_params=PARAMS, clean=CLEAN
+        )
+
+    both_players = jax.value_and_grad(play, argnums=(0, 1), has_aux=True)
+    arguments = probe_params(name), jnp.array([1.0, 2.0, 3.0])
+    static = jax.jit(both_players, static_argnums=2)(*arguments, layer)
+    traced = jax.jit(both_players)(*arguments, jnp.asarray(layer))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), traced, static
+    )
+    _, (slopes, _) = static
+    for layer_of, baseline in enumerate(slopes["baselines"]):
+        assert jnp.any(baseline != 0) == (layer_of == GAMES[name].probe.target(layer))
+
+
+@both
+def test_a_step_moves_a_probe_over_them(name):
+    rates = Rates(warmup=0)
+    state = steps.init(probe_params(name), len(WIDTHS), rates)
+    draw = steps.LAYER_DRAWS["batch"](len(WIDTHS))
+    moved, seen = steps.step(
+        state, jax.random.key(2), INPUTS, functools.partial(clean_pass, GAMES[name], PARAMS), draw,
+        game=GAMES[name], rates=rates, model_params=PARAMS,
+    )  # fmt: skip
+    assert np.isfinite(seen.loss) and moved.step == 1
+    assert any(map(np.any, jax.tree.leaves(jax.tree.map(jnp.not_equal, moved.probe, state.probe))))

@@ -1,0 +1,55 @@
+"""A model's folder is the one that is there, or the hub's copy in its best format."""
+
+import huggingface_hub
+import pytest
+from bert_folder import assert_refused, assert_same, save_msgpack, save_rest, save_safetensors
+
+from diffmask_jax.models.loading import load_classifier
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint that is in order."""
+    save_rest(tmp_path)
+    save_safetensors(tmp_path)
+    return tmp_path
+
+
+def test_from_the_hub_only_the_best_format_is_downloaded(folder, tmp_path_factory, monkeypatch):
+    copy = tmp_path_factory.mktemp("snapshot")
+    asked = []
+
+    def snapshot_download(name, allow_patterns, **_):
+        asked.append(allow_patterns)
+        for pattern in allow_patterns:
+            for path in folder.glob(pattern):
+                (copy / path.name).write_bytes(path.read_bytes())
+        return str(copy)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    (folder / "pytorch_model.bin").write_bytes(b"not wanted")
+    checkpoint = load_classifier("someone/some-model")
+    assert checkpoint.path == str(copy)
+    assert len(asked) == 1 and not (copy / "pytorch_model.bin").exists()
+
+    (copy / "model.safetensors").unlink()
+    (folder / "model.safetensors").unlink()
+    save_msgpack(folder)
+    assert_same(load_classifier("someone/some-model").params, checkpoint.params)
+    assert not (copy / "pytorch_model.bin").exists()
+
+
+def test_a_hub_id_that_cannot_be_had_is_one_line(monkeypatch):
+    def snapshot_download(*_, **__):
+        raise ConnectionError("no network\nand a second line")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert_refused("someone/some-model", "no folder someone/some-model", "hub", "network")
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    assert_refused(tmp_path / "nothing", "there is no folder", "nothing")
+
+
+def test_a_file_is_refused(folder):
+    assert_refused(folder / "model.safetensors", "is a file")

@@ -1,0 +1,291 @@
+"""Tokenizers of every architecture: read from any of their files, equal to transformers' own."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_tokenizers
+import transformers
+from tokenizers import Tokenizer
+
+from diffmask_jax.data.wordpieces import batch_encode, encode_within
+from diffmask_jax.errors import UserError
+from diffmask_jax.models.huggingface.tokenizers import read_tokenizer, read_tokenizer_of
+from diffmask_jax.models.loading import ARCHITECTURES
+
+BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+MPNET = ("<pad>", "[UNK]", "<s>", "</s>", "<mask>")
+DEBERTA = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
+ALBERT = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
+GPT2 = ("<|endoftext|>", "a", "b", "c", "d")
+
+
+def unigram_like(special, first, last, unknown, **options) -> Tokenizer:
+    ends = special[first], special[last]
+    order = [ends[0], "<unused>", ends[1], special[unknown], *special]
+    return tiny_tokenizers.unigram(special=list(dict.fromkeys(order)), **options)
+
+
+# model_type, transformers' class, its tiny tokenizer
+CLASSES = {
+    "bert": ("BertTokenizer", tiny_tokenizers.word_piece(special=BERT)),
+    "electra": ("ElectraTokenizer", tiny_tokenizers.word_piece(special=BERT)),
+    "distilbert": ("DistilBertTokenizer", tiny_tokenizers.word_piece(special=BERT)),
+    "mpnet": ("MPNetTokenizer", tiny_tokenizers.word_piece(special=MPNET)),
+    "roberta": ("RobertaTokenizer", tiny_tokenizers.byte_level(special=ROBERTA)),
+    "deberta": ("DebertaTokenizer", tiny_tokenizers.byte_level(special=DEBERTA)),
+    "gpt2": ("GPT2Tokenizer", tiny_tokenizers.byte_level(special=GPT2)),
+    "xlm-roberta": ("XLMRobertaTokenizer", tiny_tokenizers.unigram(special=ROBERTA)),
+    "camembert": ("CamembertTokenizer", tiny_tokenizers.unigram(special=ROBERTA)),
+    "albert": ("AlbertTokenizer", unigram_like(ALBERT, 2, 3, 1, twice=False)),
+    "deberta-v2": (
+        "DebertaV2Tokenizer",
+        unigram_like(DEBERTA, 0, 2, 3, splits_first=False, twice=False),
+    ),
+    "modernbert": ("PreTrainedTokenizerFast", tiny_tokenizers.byte_level(special=DEBERTA)),
+}
+TEXTS = [*tiny_tokenizers.TEXTS, "  two  blanks\nand a line "]
+PAIRS = list(zip(TEXTS, reversed(TEXTS), strict=True))
+
+
+def read(folder, model: str):
+    """A folder's tokenizer, for a model of a type whose files may name no class."""
+    return read_tokenizer(folder, usual(model))
+
+
+def usual(model: str) -> str:
+    return "TokenizersBackend" if model == "modernbert" else CLASSES[model][0]
+
+
+def made(model: str):
+    """transformers' tokenizer of a class, with our tiny vocabulary."""
+    name, backend = CLASSES[model]
+    kind = getattr(transformers, name)
+    described = json.loads(backend.to_str())["model"]
+    if name == "PreTrainedTokenizerFast":
+        special = {"pad_token": "[PAD]", "mask_token": "[MASK]", "cls_token": "[CLS]"}
+        return kind(tokenizer_object=backend, **special)
+    vocabulary = described["vocab"]
+    if isinstance(vocabulary, list):
+        vocabulary = [(piece, score) for piece, score in vocabulary]
+    merges = [tuple(merge) for merge in described.get("merges", [])]
+    return kind(vocab=vocabulary, **({"merges": merges} if merges else {}))
+
+
+def save(folder, model: str, files: str = "tokenizer.json"):
+    """A folder as models are published: with tokenizer.json, or as older ones are without."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": model}))
+    if files == "tokenizer.json":
+        made(model).save_pretrained(folder)
+        return folder
+    described = json.loads(CLASSES[model][1].to_str())["model"]
+    if described["type"] == "WordPiece":
+        pieces = sorted(described["vocab"], key=described["vocab"].get)
+        (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    else:
+        (folder / "vocab.json").write_text(json.dumps(described["vocab"]))
+        merges = "\n".join(map(" ".join, described["merges"]))
+        (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", encoding="utf-8")
+    return folder
+
+
+CASES = [(model, "tokenizer.json") for model in CLASSES] + [
+    (model, "vocabulary")
+    for model, (_, backend) in CLASSES.items()
+    if json.loads(backend.to_str())["model"]["type"] != "Unigram" and model != "modernbert"
+]
+
+
+def assert_same(ours, theirs, model) -> None:
+    for encoded, ids, types in zip(
+        ours, theirs["input_ids"], theirs["token_type_ids"], strict=True
+    ):
+        assert encoded.ids.tolist() == ids
+        fed = "token_type_ids" in made(model).model_input_names
+        assert encoded.segments.tolist() == (types if fed else [0] * len(ids))
+
+
+@pytest.mark.parametrize(("model", "files"), CASES)
+def test_encodings_are_those_of_transformers(tmp_path, model, files):
+    tokenizer = read(save(tmp_path, model, files), model)
+    theirs = made(model)
+    assert type(tokenizer) is type(theirs)
+    singles = theirs(TEXTS, return_token_type_ids=True)
+    assert_same(batch_encode(tokenizer, TEXTS), singles, model)
+    pairs = theirs(TEXTS, TEXTS[::-1], return_token_type_ids=True)
+    assert_same(batch_encode(tokenizer, PAIRS), pairs, model)
+    automatic = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert automatic(TEXTS, TEXTS[::-1])["input_ids"] == pairs["input_ids"]
+    # A pair of which one half is cut to nothing is no pair, so the limit leaves room for both.
+    cut = theirs(
+        TEXTS, TEXTS[::-1], truncation="longest_first", max_length=11, return_token_type_ids=True
+    )
+    assert_same(encode_within(tokenizer, PAIRS, 11, cut=True), cut, model)
+    assert_same(batch_encode(tokenizer, PAIRS), pairs, model)  # nothing is cut ever after
+
+
+@pytest.mark.parametrize("model", CLASSES)
+def test_every_layout_keeps_its_special_tokens_when_cut(tmp_path, model):
+    tokenizer = read(save(tmp_path, model), model)
+    for texts in (TEXTS, PAIRS):
+        for whole, cut in zip(
+            batch_encode(tokenizer, texts), encode_within(tokenizer, texts, 9, True), strict=True
+        ):
+            assert len(cut.ids) == min(9, len(whole.ids))
+            special = [
+                [t for t, p in zip(e.tokens, e.parts, strict=True) if p < 0] for e in (whole, cut)
+            ]
+            assert special[0] == special[1]
+            assert set(cut.parts) == set(whole.parts)
+            if model != "gpt2":
+                assert cut.parts[-1] == -1
+            for part in set(cut.parts) - {-1}:  # the first pieces of each text
+                ids = whole.ids[whole.parts == part]
+                count = np.sum(cut.parts == part)
+                np.testing.assert_array_equal(cut.ids[cut.parts == part], ids[:count])
+
+
+def test_the_layouts_of_pairs(tmp_path):
+    layouts = {}
+    for model in ("bert", "roberta", "deberta-v2", "gpt2"):
+        encoded = batch_encode(read(save(tmp_path / model, model), model), [("a", "a")])[0]
+        layouts[model] = [
+            token if part < 0 else "ab"[part]
+            for token, part in zip(encoded.tokens, encoded.parts, strict=True)
+            if token not in "▁Ġ"
+        ]
+    assert layouts["bert"] == ["[CLS]", "a", "[SEP]", "b", "[SEP]"]
+    assert layouts["roberta"] == ["<s>", "a", "</s>", "</s>", "b", "</s>"]
+    assert layouts["deberta-v2"] == ["[CLS]", "a", "[SEP]", "b", "[SEP]"]
+    assert layouts["gpt2"] == ["a", "b"]
+
+
+def test_no_tokenizer_needs_pytorch_or_the_network(tmp_path):
+    for model in CLASSES:
+        save(tmp_path / model, model)
+    code = f"""if True:
+        import socket, sys
+        from pathlib import Path
+        def refuse(*_, **__):
+            raise AssertionError("the network was asked")
+        socket.socket.connect = socket.getaddrinfo = refuse
+        from diffmask_jax.data.wordpieces import encode
+        from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
+        for model, usual in {[(model, usual(model)) for model in CLASSES]}:
+            encode(read_tokenizer(Path(sys.argv[1]) / model, usual), ("a film", "fun"))
+        print([name for name in ("torch", "jax") if name in sys.modules])"""
+    run = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --- which class -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [model for model in CLASSES if model in ARCHITECTURES])
+def test_every_architecture_says_its_class(model):
+    assert ARCHITECTURES[model].tokenizer == usual(model)
+
+
+def test_the_class_is_said_by_the_nearest_file(tmp_path):
+    folder = save(tmp_path, "roberta", "vocabulary")
+    assert type(read(folder, "roberta")).__name__ == "RobertaTokenizer"
+    config = {"model_type": "roberta", "tokenizer_class": "GPT2TokenizerFast"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert type(read_tokenizer(folder)).__name__ == "GPT2Tokenizer"
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaTokenizer"}')
+    assert type(read_tokenizer(folder)).__name__ == "DebertaTokenizer"
+    (folder / "config.json").unlink()
+    assert type(read_tokenizer(folder)).__name__ == "DebertaTokenizer"
+
+
+def test_without_any_description_it_is_bert_s(tmp_path):
+    folder = save(tmp_path, "bert", "vocabulary")
+    (folder / "config.json").unlink()
+    assert type(read_tokenizer(folder)).__name__ == "BertTokenizer"
+
+
+def test_modernbert_s_file_is_right_whatever_class_it_names(tmp_path):
+    folder = save(tmp_path, "modernbert")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}')
+    assert type(read(folder, "modernbert")).__name__ == "TokenizersBackend"
+
+
+def test_an_unknown_class_is_read_from_tokenizer_json(tmp_path):
+    folder = save(tmp_path, "bert")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "NobodysTokenizer"}')
+    assert type(read_tokenizer(folder)).__name__ == "TokenizersBackend"
+    (folder / "tokenizer.json").unlink()
+    assert_refused(folder, "holds no tokenizer: there is no tokenizer.json (for TokenizersBackend)")
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+def assert_refused(folder, says: str, model: str = "bert") -> None:
+    with pytest.raises(UserError) as refusal:
+        read(folder, model)
+    assert says in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("bert", "there is no tokenizer.json, nor vocab.txt (for BertTokenizer)"),
+        ("roberta", "no tokenizer.json, nor vocab.json and merges.txt (for RobertaTokenizer)"),
+        ("gpt2", "no tokenizer.json, nor vocab.json and merges.txt (for GPT2Tokenizer)"),
+        ("deberta-v2", "no tokenizer.json, nor spm.model (for DebertaV2Tokenizer)"),
+        ("modernbert", "there is no tokenizer.json (for TokenizersBackend)"),
+    ],
+)
+def test_a_folder_without_a_tokenizer_is_told_what_would_do(tmp_path, model, says):
+    if model != "bert":
+        (tmp_path / "vocab.txt").write_text("another's\n")
+    assert_refused(tmp_path, says, model)
+
+
+def test_half_of_a_vocabulary(tmp_path):
+    folder = save(tmp_path, "roberta", "vocabulary")
+    (folder / "merges.txt").unlink()
+    assert_refused(folder, "holds no tokenizer")
+
+
+@pytest.mark.parametrize("model", ["deberta-v2", "albert", "xlm-roberta", "camembert"])
+def test_a_sentencepiece_file_alone_needs_sentencepiece(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    name = getattr(transformers, CLASSES[model][0]).vocab_files_names["vocab_file"]
+    (tmp_path / name).write_bytes(b"\n\x0e")
+    assert_refused(tmp_path, f"as {name} alone, which needs sentencepiece: run `pip install", model)
+
+
+def test_a_slow_tokenizer_and_a_damaged_one(tmp_path):
+    folder = save(tmp_path, "bert")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
+    assert_refused(folder, "BertJapaneseTokenizer, has no fast version")
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "tokenizer.json").write_text("{")
+    assert_refused(folder, "cannot be read")
+
+
+def test_truncation_and_padding_of_the_file_are_off(tmp_path):
+    folder = save(tmp_path, "bert")
+    backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    backend.enable_truncation(4)
+    backend.enable_padding(length=40)
+    backend.save(str(folder / "tokenizer.json"))
+    tokenizer = read_tokenizer(folder)
+    assert tokenizer.backend_tokenizer.truncation is None
+    assert tokenizer.backend_tokenizer.padding is None
+    assert 4 < len(batch_encode(tokenizer, [TEXTS[0]])[0].ids) < 40
+
+
+def test_more_pieces_than_the_model(tmp_path):
+    folder = save(tmp_path, "bert")
+    count = len(read_tokenizer(folder))
+    assert len(read_tokenizer_of(folder, count, "BertTokenizer")) == count
+    with pytest.raises(UserError, match="they do not belong together"):
+        read_tokenizer_of(folder, count - 1, "BertTokenizer")

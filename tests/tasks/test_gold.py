@@ -1,0 +1,112 @@
+"""Gold labels: names, numbers and lists become what a model's outputs need."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.tasks.gold import class_names, gold_of
+
+NAMES = ("negative", "neutral", "very positive")
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels", "numbers"),
+    [
+        (["neutral", " negative ", "very positive"], NAMES, [1, 0, 2]),
+        (["NEUTRAL", "Negative"], NAMES, [1, 0]),
+        (["1", "0", "2"], NAMES, [1, 0, 2]),
+        ([1, 0, 2], NAMES, [1, 0, 2]),
+        (["1.0", 2.0, np.int64(0), True], NAMES, [1, 2, 0, 1]),
+        ([-1, 7], NAMES, [-1, 7]),  # what a head's check_gold is for
+        (["1", "3"], ("1", "2", "3"), [0, 2]),
+        ([1, 3], ("1", "2", "3"), [0, 2]),  # the same in every format
+        ([1.0, 3.0], ("1", "2", "3"), [0, 2]),
+        (["1", "2", "3.0"], ("1", "2", "3"), [0, 1, 2]),
+        ([0, 1, 2], ("1", "2", "3"), [0, 1, 2]),
+        (["a", "A"], ("A", "a"), [1, 0]),
+    ],
+)
+def test_classes(cells, labels, numbers):
+    gold = gold_of(cells, labels, SINGLE)
+    assert gold.tolist() == numbers and gold.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("cells", "sets"),
+    [
+        ([["neutral"], [], ["negative", "very positive"]], [[0, 1, 0], [0, 0, 0], [1, 0, 1]]),
+        (["neutral", "negative|very positive"], [[0, 1, 0], [1, 0, 1]]),
+        (["negative, neutral", "NEUTRAL;negative"], [[1, 1, 0], [1, 1, 0]]),
+        (["1", "0,2"], [[0, 1, 0], [1, 0, 1]]),
+        ([[1], [0, 2]], [[0, 1, 0], [1, 0, 1]]),
+        ([1, 2], [[0, 1, 0], [0, 0, 1]]),
+        ([[0, 1, 0], [1, 1, 1]], [[0, 1, 0], [1, 1, 1]]),
+        (["0,1,0", "[1, 1, 0]"], [[0, 1, 0], [1, 1, 0]]),
+        (["['neutral', 'negative']"], [[1, 1, 0]]),
+        ([np.array([0.0, 1.0, 0.0])], [[0, 1, 0]]),
+    ],
+)
+def test_sets_of_labels(cells, sets):
+    assert gold_of(cells, NAMES, MULTI).tolist() == sets
+
+
+def test_a_label_may_hold_a_separator():
+    assert gold_of(["joy, love", "fear"], ("joy, love", "fear"), MULTI).tolist() == [[1, 0], [0, 1]]
+
+
+@given(st.lists(st.sets(st.sampled_from(NAMES)), min_size=1), st.sampled_from(",|;"))
+def test_sets_written_in_cells_are_those_in_lists(sets, separator):
+    expected = [[int(name in chosen) for name in NAMES] for chosen in sets]
+    assert gold_of([sorted(chosen) for chosen in sets], NAMES, MULTI).tolist() == expected
+    cells = [separator.join(sorted(chosen)) or [] for chosen in sets]
+    assert gold_of(cells, NAMES, MULTI).tolist() == expected
+
+
+def test_real_numbers():
+    assert gold_of(["1.5", 2, -3e2], ["LABEL_0"], "regression").tolist() == [[1.5], [2], [-300]]
+    assert gold_of([[1, 2.5], "3;4"], ["x", "y"], "regression").tolist() == [[1, 2.5], [3, 4]]
+    assert gold_of(["1"], ["1"], "regression").dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "says"),
+    [
+        (["neutral", "good"], SINGLE, "row 2: the label 'good' is not one of negative, neutral"),
+        (["neutral", 1.5], SINGLE, "row 2: the label '1.5' is not one of"),
+        (["0", "neutral"], SINGLE, "row 2: the label is a name, but others are numbers"),
+        ([0, 1.5], SINGLE, "row 2: the label '1.5' is not one of"),
+        ([0, float("nan")], SINGLE, "row 2 has no label"),
+        ([0, 10**400], SINGLE, "row 2: the label '10"),
+        (["neutral", " "], SINGLE, "row 2 has no label"),
+        ([None], MULTI, "row 1 has no label"),
+        (["neutral", "neutral,so"], MULTI, "row 2: the label 'so' is not one of"),
+        (["1", "3"], MULTI, "row 2: the model has no label 3"),
+        (["1,2,three"], "regression", "row 1: the label '1,2,three' is not 3 numbers"),
+        ([[1, 2]], "regression", "row 1: the label '[1, 2]' is not 3 numbers"),
+        (["1,2,inf"], "regression", "is not 3 numbers"),
+    ],
+)
+def test_what_is_no_label(cells, kind, says):
+    with pytest.raises(UserError) as refusal:
+        gold_of(cells, NAMES, kind)
+    assert says in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_rows_are_named_as_their_file_names_them():
+    with pytest.raises(UserError, match=r"^row b7: the label 'x' is not one of"):
+        gold_of([0, "x"], NAMES, SINGLE, rows=["a", "b7"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "says"),
+    [
+        ([[], []], MULTI, "no text of the data has a label"),
+        (["a", "a"], SINGLE, "the data has one class only, 'a'"),
+    ],
+)
+def test_too_few_classes_to_make_a_model_for(cells, kind, says):
+    with pytest.raises(UserError, match=says):
+        class_names(cells, kind)

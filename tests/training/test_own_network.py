@@ -1,0 +1,152 @@
+"""A probe for anyone's network, from the page that shows how: the 3s stay, all else may go."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import uneven
+
+from diffmask_jax import fit_probe
+from diffmask_jax.errors import UserError
+from diffmask_jax.game.optimizers import Rates
+
+PAGE = Path(__file__).parents[2] / "docs" / "own_network.md"
+
+
+def code_of(page: str) -> str:
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return code
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    """What the page's code leaves behind."""
+    names: dict[str, Any] = {}
+    exec(compile(code_of(PAGE.read_text(encoding="utf-8")), str(PAGE), "exec"), names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def held_out(page):
+    """Inputs that the page has not seen, each with a 3 in it, and where their 3s stand."""
+    rng = np.random.default_rng(7)
+    valid = np.arange(8) < rng.integers(1, 9, (600, 1))
+    digits = rng.integers(0, 10, (600, 8))
+    threes = (digits == 3) & valid
+    some = threes.any(axis=1)
+    return page["Inputs"](digits[some], valid[some]), threes[some]
+
+
+def fit(model, inputs=uneven.INPUTS, **more):
+    settings = {"steps": 3, "batch_size": 2, "rates": Rates(0.01, 0.01, 0.3, 0)}
+    return fit_probe(model, uneven.PARAMS, inputs, **(settings | more))
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+def test_the_page_s_code_is_short_and_no_line_is_too_long():
+    lines = code_of(PAGE.read_text(encoding="utf-8")).splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 40
+    assert max(map(len, lines)) <= 100 and not any(";" in line for line in lines)
+
+
+def test_the_page_s_network_knows_a_3(page, held_out):
+    inputs, _ = held_out
+    logits, states = page["cnn"].apply(page["params"], inputs)
+    assert len(states) == len(page["model"].layers)
+    assert np.mean(np.argmax(logits, axis=1) == 1) >= 0.99
+    for layer, state in enumerate(states):
+        resumed = page["model"].logits_from(page["params"], inputs, state, layer)
+        np.testing.assert_allclose(resumed, logits, atol=1e-5)
+
+
+def assert_keeps_the_threes(keep, held_out) -> None:
+    inputs, threes = held_out
+    assert keep.shape == (2, *threes.shape)
+    last = np.asarray(keep)[-1]
+    assert last[threes].mean() >= 0.8
+    assert last[inputs.valid & ~threes].mean() <= 0.3
+
+
+def test_its_probe_keeps_the_threes_and_drops_all_else(page, held_out):
+    assert page["keep"].shape == (2, 1000, 8)
+    assert_keeps_the_threes(page["probe"](held_out[0]), held_out)
+    curves = page["probe"].curves
+    assert curves.masked.shape == (300,) and curves.masked[-50:].mean() > 0.5
+    assert curves.divergence[-50:].mean() < 0.2
+
+
+def test_the_hidden_probe_does_alike(page, held_out):
+    rates = page["Rates"](probe=0.01, warmup=30)
+    probe = fit_probe(
+        page["model"], page["params"], page["inputs"], gate="hidden", steps=300, rates=rates
+    )
+    assert len(probe.probe_params["baselines"]) == 2
+    assert_keeps_the_threes(probe(held_out[0]), held_out)
+
+
+# --- any network -----------------------------------------------------------------------------
+
+
+def test_layers_come_as_python_ints_and_states_in_their_own_width():
+    seen = set()
+
+    def logits_from(params, inputs, state, layer):
+        assert type(layer) is int
+        seen.add((layer, state.shape[-1]))
+        return uneven.model().logits_from(params, inputs, state, layer)
+
+    zeros = [jnp.zeros(width) for width in uneven.WIDTHS]
+    fitted = fit(
+        uneven.model()._replace(logits_from=logits_from),
+        gate="hidden", baselines=zeros, hidden=7,
+    )  # fmt: skip
+    assert seen == set(enumerate(uneven.WIDTHS))
+    assert fitted(uneven.INPUTS).shape == (3, uneven.B, uneven.T)
+    assert all(np.isfinite(curve).all() and curve.shape == (3,) for curve in fitted.curves)
+    found = fitted.probe_params["baselines"]
+    assert [baseline.shape for baseline in found] == [(width,) for width in uneven.WIDTHS]
+    assert fitted.probe_params["gates"][0]["first"]["kernel"].shape == (3, 7)
+
+
+def test_the_network_s_parameters_stay_and_a_seed_gives_the_same_bits():
+    before = jax.tree.map(np.array, uneven.PARAMS)
+    first, again, other = (fit(uneven.model(), seed=seed) for seed in (3, 3, 4))
+    jax.tree.map(np.testing.assert_array_equal, uneven.PARAMS, before)
+    jax.tree.map(np.testing.assert_array_equal, first.probe_params, again.probe_params)
+    np.testing.assert_array_equal(first.curves.loss, again.curves.loss)
+    kernels = (fitted.probe_params["gates"][0]["first"]["kernel"] for fitted in (first, other))
+    assert np.abs(np.subtract(*kernels)).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"batch_size": 5}, "4 examples do not fill one batch of 5"),
+        ({"batch_size": 0}, "batch_size (0) must be a whole number above 0"),
+        ({"steps": 0}, "steps (0) must be a whole number above 0"),
+        ({"margin": -0.1}, "margin (-0.1) must be a positive number"),
+        ({"gate": "output"}, "gate is 'output', not one of input, hidden"),
+        ({"inputs": uneven.INPUTS.words}, "the inputs need a field `valid`"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(change, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        fit(uneven.model(), **change)
+
+
+def test_a_network_that_gives_no_numbers_is_told():
+    words = uneven.INPUTS.words.at[0].set(jnp.nan)
+    with pytest.raises(UserError, match="the numbers are not finite after step 0"):
+        fit(uneven.model(), uneven.INPUTS._replace(words=words), batch_size=4)
+
+
+def test_layers_may_be_a_list_and_baselines_an_array():
+    model = uneven.model()
+    fitted = fit(model._replace(layers=list(model.layers)), baselines=jnp.zeros((1, 3)))
+    assert fitted(uneven.INPUTS).shape == (3, uneven.B, uneven.T)
