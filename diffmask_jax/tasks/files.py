@@ -10,6 +10,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.columns import USUAL, Columns, choose
 from diffmask_jax.tasks.formats.arrow import read_datasets_folder, read_parquet
 from diffmask_jax.tasks.formats.delimited import read_csv, read_tsv
+from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.formats.lines import read_lines
 from diffmask_jax.tasks.formats.table import Table
 from diffmask_jax.tasks.gold import is_empty
@@ -20,6 +21,7 @@ READERS = {
     ".txt": read_lines,
     ".tsv": read_tsv,
     ".csv": read_csv,
+    ".jsonl": read_jsonl,
     ".parquet": read_parquet,
 }
 
