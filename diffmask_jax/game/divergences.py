@@ -51,6 +51,13 @@ def categorical_divergence(
     return jnp.sum(softmax(original) * (log_softmax(original) - log_softmax(masked)), axis=-1)
 
 
+def multi_label_divergence(
+    original: Float[Array, "B C"], masked: Float[Array, "B C"]
+) -> Float[Array, " B"]:
+    """Σ_c KL(Bern(σ(a_c)) ‖ Bern(σ(b_c))), labels being independent, in nats."""
+    return jnp.sum(bernoulli_divergence(original, masked), axis=-1)
+
+
 def span_divergence(
     original: Float[Array, "B T 2"], masked: Float[Array, "B T 2"], valid: Bool[Array, "B T"]
 ) -> Float[Array, " B"]:
@@ -113,6 +120,17 @@ CATEGORICAL = Family(
     outputs=softmax,
 )
 """One of C classes: logits (B, C)."""
+
+MULTI_LABEL = Family(
+    divergence=multi_label_divergence,
+    prediction=_bernoulli_prediction,
+    agreement=same,
+    score=lambda logits, prediction: jnp.sum(_bernoulli_score(logits, prediction), axis=-1),
+    surprisal=lambda logits, prediction: jnp.sum(_bernoulli_surprisal(logits, prediction), axis=-1),
+    outputs=sigmoid,
+)
+"""Any of C labels, each a yes or no of its own: logits (B, C); the prediction is their set."""
+
 
 def gaussian(variance: float) -> Family:
     """C real numbers, each the mean of a Gaussian of one variance s²: outputs (B, C) as they are.

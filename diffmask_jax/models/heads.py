@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.divergences import CATEGORICAL, Family, gaussian
+from diffmask_jax.game.divergences import CATEGORICAL, MULTI_LABEL, Family, gaussian
 from diffmask_jax.models import scores
 
 Gold = np.ndarray
@@ -99,6 +99,14 @@ def _class(labels: Sequence[str], probabilities: Float[np.ndarray, " C"]) -> Ans
     return Answer(labels[best], f"“{labels[best]}” with probability {probabilities[best]:.2f}")
 
 
+def _set(labels: Sequence[str], probabilities: Float[np.ndarray, " C"]) -> Answer:
+    chosen = tuple(label for label, p in zip(labels, probabilities, strict=True) if p > 0.5)
+    named = [
+        f"“{label}” ({p:.2f})" for label, p in zip(labels, probabilities, strict=True) if p > 0.5
+    ]
+    return Answer(chosen, ", ".join(named) or f"no label (the likeliest {max(probabilities):.2f})")
+
+
 def _numbers(labels: Sequence[str], outputs: Float[np.ndarray, " C"]) -> Answer:
     values = tuple(float(value) for value in outputs)
     if len(values) == 1:
@@ -149,6 +157,23 @@ SINGLE_LABEL = Head(
     check_gold=_check_classes,
 )
 
+MULTI_LABEL_HEAD = Head(
+    problem_type="multi_label_classification",
+    fewest=1,
+    family=lambda scale: MULTI_LABEL,
+    scale=None,
+    answer=_set,
+    loss=lambda logits, gold: jnp.sum(optax.sigmoid_binary_cross_entropy(logits, gold), axis=-1),
+    scores=(ACCURACY, MACRO_F1, MICRO_F1),
+    measure=lambda prediction, gold: {
+        "accuracy": scores.accuracy(prediction, gold),
+        "macro_f1": scores.macro_f1_of_labels(prediction, gold),
+        "micro_f1": scores.micro_f1_of_labels(prediction, gold),
+    },
+    best="macro_f1",
+    check_gold=_check_shape,
+)
+
 REGRESSION = Head(
     problem_type="regression",
     fewest=1,
@@ -165,4 +190,4 @@ REGRESSION = Head(
     check_gold=_check_shape,
 )
 
-HEADS = {head.problem_type: head for head in (SINGLE_LABEL, REGRESSION)}
+HEADS = {head.problem_type: head for head in (SINGLE_LABEL, MULTI_LABEL_HEAD, REGRESSION)}
