@@ -11,6 +11,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.models.architecture import Architecture, Classifier, param_shapes
 from diffmask_jax.models.bert import BERT
+from diffmask_jax.models.distilbert import DISTILBERT
 from diffmask_jax.models.gru_classifier import GRU_CLASSIFIER
 from diffmask_jax.models.heads import SINGLE_LABEL, Head, head_of
 from diffmask_jax.models.huggingface.description import (
@@ -33,6 +34,7 @@ ARCHITECTURES = {
     architecture.model_type: architecture
     for architecture in (
         BERT,
+        DISTILBERT,
         GRU_CLASSIFIER,
     )
 }

@@ -1,0 +1,102 @@
+"""DistilBERT (Sanh et al. 2019): BERT without segments, `model_type: distilbert`."""
+
+from pathlib import Path
+
+import flax.linen as nn
+from jax.typing import DTypeLike
+
+from diffmask_jax.models.architecture import of_parts
+from diffmask_jax.models.bert import IN_EMBEDDINGS, Embeddings, Pooled
+from diffmask_jax.models.block import Block
+from diffmask_jax.models.config import Dropout, EncoderConfig
+from diffmask_jax.models.huggingface.description import Description, rate, size
+from diffmask_jax.models.huggingface.weights import Name, namer
+from diffmask_jax.models.layers import embedding, padding_bias
+from diffmask_jax.models.transformer import Parts
+
+# Our name of a size -> its key in config.json.
+SIZES = {
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+    "width": "dim",
+    "heads": "n_heads",
+    "blocks": "n_layers",
+    "intermediate": "hidden_dim",
+}
+# BERT's names of some keys, which transformers takes too -> their own.
+ALIASES = {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"}
+
+# Parameter of ours -> module of PyTorch.
+IN_HEAD = {"head/pooler": "pre_classifier", "head/classifier": "classifier"}
+DISTILLED_BLOCK = {
+    "query": "attention.q_lin",
+    "key": "attention.k_lin",
+    "value": "attention.v_lin",
+    "mix": "attention.out_lin",
+    "mix_norm": "sa_layer_norm",
+    "up": "ffn.lin1",
+    "down": "ffn.lin2",
+    "down_norm": "output_layer_norm",
+}
+
+
+def parts(config: EncoderConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
+    """DistilBERT as linen modules."""
+    return Parts(
+        word=embedding(config.vocabulary, config.width),
+        embeddings=Embeddings(config, dtype, dropout),
+        blocks=(Block(config, dtype, dropout, dropped=("down",)),) * config.blocks,
+        head=Pooled(config, dtype, dropout, activation=nn.relu),
+        reads=1,
+        context=lambda params, inputs: padding_bias(inputs.valid),
+    )
+
+
+def read_config(folder: Path, description: Description, classes: int) -> EncoderConfig:
+    """The sizes in a DistilBERT's config.json. Raises: UserError if one is missing.
+
+    `sinusoidal_pos_embds` says no more than what the table of positions was filled with before
+    training: it is among the weights of every checkpoint, and read from there.
+    """
+    description = {ALIASES.get(key, key): value for key, value in description.items()}
+    return EncoderConfig(
+        **{ours: size(folder, description, theirs) for ours, theirs in SIZES.items()},
+        segments=0,
+        classes=classes,
+        activation=description.get("activation", "gelu"),
+        epsilon=1e-12,  # not in config.json: transformers has it in its code
+        dropout=Dropout(
+            rate(folder, description, "dropout", 0.1),
+            rate(folder, description, "attention_dropout", 0.1),
+            rate(folder, description, "seq_classif_dropout", 0.2),
+        ),
+    )
+
+
+def describe(config: EncoderConfig) -> Description:
+    """The inverse of `read_config`."""
+    return {
+        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        "activation": config.activation,
+        "dropout": config.dropout.hidden,
+        "attention_dropout": config.dropout.attention,
+        "seq_classif_dropout": config.dropout.classifier,
+    }
+
+
+def name(config: EncoderConfig) -> Name:
+    """blocks/0/query/kernel -> distilbert.transformer.layer.0.attention.q_lin.weight"""
+    embeddings = {ours: f"distilbert.{theirs}" for ours, theirs in IN_EMBEDDINGS.items()}
+    return namer(embeddings | IN_HEAD, "distilbert.transformer.layer.{}.", DISTILLED_BLOCK)
+
+
+DISTILBERT = of_parts(
+    parts,
+    model_type="distilbert",
+    class_name="DistilBertForSequenceClassification",
+    read_config=read_config,
+    describe=describe,
+    name=name,
+    base="distilbert.",
+    tokenizer="DistilBertTokenizer",
+)
