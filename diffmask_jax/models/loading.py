@@ -29,13 +29,17 @@ from diffmask_jax.models.huggingface.weights import (
     to_params,
     to_weights,
 )
+from diffmask_jax.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
 ARCHITECTURES = {
     architecture.model_type: architecture
     for architecture in (
         BERT,
+        CAMEMBERT,
         DISTILBERT,
         GRU_CLASSIFIER,
+        ROBERTA,
+        XLM_ROBERTA,
     )
 }
 
