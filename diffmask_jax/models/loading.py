@@ -12,6 +12,7 @@ from diffmask_jax.game.model import Params
 from diffmask_jax.models.architecture import Architecture, Classifier, param_shapes
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.distilbert import DISTILBERT
+from diffmask_jax.models.electra import ELECTRA
 from diffmask_jax.models.gru_classifier import GRU_CLASSIFIER
 from diffmask_jax.models.heads import SINGLE_LABEL, Head, head_of
 from diffmask_jax.models.huggingface.description import (
@@ -37,6 +38,7 @@ ARCHITECTURES = {
         BERT,
         CAMEMBERT,
         DISTILBERT,
+        ELECTRA,
         GRU_CLASSIFIER,
         ROBERTA,
         XLM_ROBERTA,
