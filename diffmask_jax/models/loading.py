@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
+from diffmask_jax.models.albert import ALBERT
 from diffmask_jax.models.architecture import Architecture, Classifier, param_shapes
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.distilbert import DISTILBERT
@@ -35,6 +36,7 @@ from diffmask_jax.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 ARCHITECTURES = {
     architecture.model_type: architecture
     for architecture in (
+        ALBERT,
         BERT,
         CAMEMBERT,
         DISTILBERT,
