@@ -31,6 +31,7 @@ from diffmask_jax.models.huggingface.weights import (
     to_params,
     to_weights,
 )
+from diffmask_jax.models.mpnet import MPNET
 from diffmask_jax.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
 ARCHITECTURES = {
@@ -42,6 +43,7 @@ ARCHITECTURES = {
         DISTILBERT,
         ELECTRA,
         GRU_CLASSIFIER,
+        MPNET,
         ROBERTA,
         XLM_ROBERTA,
     )
