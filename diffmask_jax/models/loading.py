@@ -12,6 +12,7 @@ from diffmask_jax.game.model import Params
 from diffmask_jax.models.albert import ALBERT
 from diffmask_jax.models.architecture import Architecture, Classifier, param_shapes
 from diffmask_jax.models.bert import BERT
+from diffmask_jax.models.deberta_v2 import DEBERTA_V2
 from diffmask_jax.models.distilbert import DISTILBERT
 from diffmask_jax.models.electra import ELECTRA
 from diffmask_jax.models.gru_classifier import GRU_CLASSIFIER
@@ -40,6 +41,7 @@ ARCHITECTURES = {
         ALBERT,
         BERT,
         CAMEMBERT,
+        DEBERTA_V2,
         DISTILBERT,
         ELECTRA,
         GRU_CLASSIFIER,
