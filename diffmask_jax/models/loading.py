@@ -32,6 +32,7 @@ from diffmask_jax.models.huggingface.weights import (
     to_params,
     to_weights,
 )
+from diffmask_jax.models.modernbert import MODERNBERT
 from diffmask_jax.models.mpnet import MPNET
 from diffmask_jax.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
@@ -45,6 +46,7 @@ ARCHITECTURES = {
         DISTILBERT,
         ELECTRA,
         GRU_CLASSIFIER,
+        MODERNBERT,
         MPNET,
         ROBERTA,
         XLM_ROBERTA,

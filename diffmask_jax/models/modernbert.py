@@ -1,0 +1,194 @@
+"""ModernBERT (Warner et al. 2024): `model_type: modernbert`."""
+
+from pathlib import Path
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.errors import UserError
+from diffmask_jax.models.architecture import of_parts
+from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout
+from diffmask_jax.models.huggingface.description import Description, rate, size
+from diffmask_jax.models.huggingface.weights import Name, namer
+from diffmask_jax.models.layers import drop, embedding, linear, norm
+from diffmask_jax.models.modernbert_block import Block, ModernBertConfig, context
+from diffmask_jax.models.transformer import Parts
+
+# Our name of a size -> its key in config.json.
+SIZES = {
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "blocks": "num_hidden_layers",
+    "intermediate": "intermediate_size",
+}
+LOCAL, GLOBAL = "sliding_attention", "full_attention"
+
+# Parameter of ours -> module of PyTorch.
+OUTSIDE_BLOCKS = {
+    "word": "model.embeddings.tok_embeddings",
+    "embeddings/norm": "model.embeddings.norm",
+    "head/final_norm": "model.final_norm",
+    "head/dense": "head.dense",
+    "head/norm": "head.norm",
+    "head/classifier": "classifier",
+}
+IN_BLOCK = {
+    "mix_norm": "attn_norm",
+    "qkv": "attn.Wqkv",
+    "mix": "attn.Wo",
+    "up_norm": "mlp_norm",
+    "up": "mlp.Wi",
+    "down": "mlp.Wo",
+}
+
+
+class Embeddings(nn.Module):
+    """State 0 -> state 1: the normalised word embeddings."""
+
+    config: ModernBertConfig
+    dtype: DTypeLike
+    dropout: Dropout = NO_DROPOUT
+
+    @nn.compact
+    def __call__(self, words: Float[Array, "B T D"], inputs: TextInputs) -> Float[Array, "B T D"]:
+        config = self.config
+        normed = norm(config.epsilon, self.dtype, "norm", config.norm_bias)(words)
+        return drop(self.dropout.embedding)(normed)
+
+
+class Head(nn.Module):
+    """The last state -> logits, always float32.
+
+    classifier(norm(activation(dense(h)))), where h is the normed state of the first token, or the
+    mean of those of all tokens.
+    """
+
+    config: ModernBertConfig
+    dtype: DTypeLike
+    dropout: Dropout = NO_DROPOUT
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B R D"], valid: Bool[Array, "B T"]) -> Float[Array, "B C"]:
+        config, dtype = self.config, self.dtype
+        x = norm(config.epsilon, dtype, "final_norm", config.norm_bias)(x)
+        pooled = x[:, 0] if config.pooling == "cls" else x.mean(axis=1, where=valid[..., None])
+        pooled = linear(config.width, dtype, "dense", config.classifier_bias)(pooled)
+        pooled = ACTIVATIONS[config.classifier_activation](pooled)
+        pooled = norm(config.epsilon, dtype, "norm", config.norm_bias)(pooled)
+        pooled = drop(self.dropout.classifier)(pooled)
+        return linear(config.classes, jnp.float32, "classifier")(pooled)
+
+
+def parts(config: ModernBertConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
+    """ModernBERT as linen modules."""
+    return Parts(
+        word=embedding(config.vocabulary, config.width),
+        embeddings=Embeddings(config, dtype, dropout),
+        blocks=tuple(Block(config, dtype, dropout, number) for number in range(config.blocks)),
+        head=Head(config, dtype, dropout),
+        reads=1 if config.pooling == "cls" else None,
+        context=lambda params, inputs: context(config, inputs),
+    )
+
+
+def read_config(folder: Path, description: Description, classes: int) -> ModernBertConfig:
+    """The sizes in a ModernBERT's config.json. Raises: UserError if we cannot run it."""
+    sizes = {ours: size(folder, description, theirs) for ours, theirs in SIZES.items()}
+    return ModernBertConfig(
+        **sizes,
+        segments=0,
+        classes=classes,
+        activation=description.get("hidden_activation", "gelu"),
+        epsilon=rate(folder, description, "norm_eps", 1e-5),
+        dropout=Dropout(
+            hidden=rate(folder, description, "mlp_dropout", 0.0),
+            attention=rate(folder, description, "attention_dropout", 0.0),
+            classifier=rate(folder, description, "classifier_dropout", 0.0),
+            embedding=rate(folder, description, "embedding_dropout", 0.0),
+        ),
+        local=_read_local(folder, description, sizes["blocks"]),
+        window=size(folder, {"local_attention": 128} | description, "local_attention"),
+        local_theta=_read_theta(folder, description, LOCAL, "local_rope_theta", 10_000.0),
+        global_theta=_read_theta(folder, description, GLOBAL, "global_rope_theta", 160_000.0),
+        norm_bias=bool(description.get("norm_bias", False)),
+        attention_bias=bool(description.get("attention_bias", False)),
+        mlp_bias=bool(description.get("mlp_bias", False)),
+        classifier_bias=bool(description.get("classifier_bias", False)),
+        classifier_activation=description.get("classifier_activation", "gelu"),
+        pooling=description.get("classifier_pooling", "cls"),
+    )
+
+
+def _read_local(folder: Path, description: Description, blocks: int) -> tuple[bool, ...]:
+    """Of every block, whether it is local, as new checkpoints say it, or as old ones do."""
+    key = "global_attn_every_n_layers"
+    kinds = description.get("layer_types")
+    if kinds is None:
+        every = size(folder, {key: 3} | description, key)
+        return tuple(number % every > 0 for number in range(blocks))
+    if not isinstance(kinds, list) or len(kinds) != blocks or not {LOCAL, GLOBAL}.issuperset(kinds):
+        raise UserError(
+            f"{folder / 'config.json'}: layer_types must name {blocks} kinds of attention, each "
+            f"{LOCAL} or {GLOBAL}"
+        )
+    return tuple(kind == LOCAL for kind in kinds)
+
+
+def _read_theta(
+    folder: Path, description: Description, kind: str, old: str, default: float
+) -> float:
+    """The base of the rotary wavelengths of a kind of attention; old: where it used to stand."""
+    rope = (description.get("rope_parameters") or {}).get(kind) or {"rope_type": "default"}
+    rope = rope | (description.get("rope_scaling") or {})
+    scaling = rope.get("rope_type", rope.get("type", "default"))
+    if scaling != "default":
+        raise UserError(f"rope_type {scaling!r} is not supported, only 'default'")
+    return rate(folder, {old: rope.get("rope_theta", description.get(old))}, old, default)
+
+
+def describe(config: ModernBertConfig) -> Description:
+    """The inverse of `read_config`."""
+    thetas = {LOCAL: config.local_theta, GLOBAL: config.global_theta}
+    return {
+        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        "norm_bias": config.norm_bias,
+        "attention_bias": config.attention_bias,
+        "mlp_bias": config.mlp_bias,
+        "classifier_bias": config.classifier_bias,
+        "hidden_activation": config.activation,
+        "norm_eps": config.epsilon,
+        "mlp_dropout": config.dropout.hidden,
+        "attention_dropout": config.dropout.attention,
+        "classifier_dropout": config.dropout.classifier,
+        "embedding_dropout": config.dropout.embedding,
+        "layer_types": [LOCAL if local else GLOBAL for local in config.local],
+        "local_attention": config.window,
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in thetas.items()
+        },
+        "classifier_activation": config.classifier_activation,
+        "classifier_pooling": config.pooling,
+    }
+
+
+def name(config: ModernBertConfig) -> Name:
+    """blocks/0/qkv/kernel -> model.layers.0.attn.Wqkv.weight"""
+    return namer(OUTSIDE_BLOCKS, "model.layers.{}.", IN_BLOCK)
+
+
+MODERNBERT = of_parts(
+    parts,
+    model_type="modernbert",
+    class_name="ModernBertForSequenceClassification",
+    read_config=read_config,
+    describe=describe,
+    name=name,
+    base="model.",
+    outside=("head.",),
+    tokenizer="TokenizersBackend",
+)

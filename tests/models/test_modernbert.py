@@ -1,0 +1,133 @@
+"""ModernBERT against PyTorch, and the laws of every `Model`."""
+
+import json
+
+import numpy as np
+import pytest
+import pytorch_twin as twins
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.models.modernbert import read_config
+
+INPUTS = twins.batch()
+# A window of 3 on each side, far less than the 20 positions of the longest text.
+WINDOW = {"local_attention": 6, "cls_token_id": 1, "sep_token_id": 2}
+ROPE = {"full_attention": {"rope_type": "default", "rope_theta": 50.0}}
+MEAN = {
+    "norm_bias": True,
+    "attention_bias": True,
+    "mlp_bias": True,
+    "classifier_bias": True,
+    "classifier_pooling": "mean",
+    "classifier_activation": "silu",
+}
+VARIANTS = {
+    "old keys": {
+        "global_attn_every_n_layers": 2,
+        "global_rope_theta": 30.0,
+        "local_rope_theta": 7.0,
+        "local_attention": 5,
+    },
+    "new keys": {
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "rope_parameters": ROPE,
+    },
+    "all local": {"layer_types": ["sliding_attention"] * 3},
+}
+
+
+def make(folder, **more):
+    return twins.make(folder, "modernbert", **(WINDOW | more))
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("modernbert"))
+
+
+@pytest.fixture(scope="module")
+def mean(tmp_path_factory):
+    """With a bias everywhere, and all positions pooled."""
+    return make(tmp_path_factory.mktemp("modernbert-mean"), **MEAN)
+
+
+def test_every_state_the_attention_and_the_logits_are_pytorchs(twin, mean):
+    twins.assert_agrees(twin, INPUTS)
+    twins.assert_agrees(mean, INPUTS)
+
+
+def test_local_attention_reaches_no_further_than_its_window(twin):
+    nearby = np.abs(np.subtract.outer(range(20), range(20))) <= 3
+    everywhere, *local = (weights[0] for weights in twins.our_pass(twin.ours, INPUTS).attention)
+    assert (everywhere > 0).all()
+    for weights in local:
+        np.testing.assert_array_equal(weights > 0, np.broadcast_to(nearby, weights.shape))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_are_pytorchs(name, tmp_path):
+    twins.assert_agrees(make(tmp_path, **VARIANTS[name]), INPUTS)
+
+
+def test_keys_in_config_json_are_read_as_by_pytorch(twin, tmp_path):
+    found = json.loads((twin.folder / "config.json").read_text())
+    sizes = {key: value for key, value in found.items() if key != "layer_types"}
+    old = sizes | {
+        "rope_parameters": None,
+        "global_rope_theta": 30.0,
+        "local_rope_theta": 7.0,
+        "global_attn_every_n_layers": 2,
+    }
+    config = read_config(tmp_path, old, 3)
+    assert (config.global_theta, config.local_theta) == (30.0, 7.0)
+    assert config.local == (False, True, False)
+    config = read_config(tmp_path, sizes | {"rope_parameters": None}, 3)
+    assert (config.global_theta, config.local_theta) == (160_000.0, 10_000.0)
+    assert config.local == (False, True, True)
+    config = read_config(tmp_path, old | {"rope_parameters": ROPE}, 3)
+    assert (config.global_theta, config.local_theta) == (50.0, 7.0)
+
+
+def test_a_pass_resumes_from_every_state(twin):
+    twins.assert_resumes(twin.ours, INPUTS)
+
+
+def test_padding_is_ignored(twin, mean):
+    twins.assert_padding_is_ignored(twin.ours, INPUTS)
+    twins.assert_padding_is_ignored(mean.ours, INPUTS)
+
+
+def test_other_precisions(twin):
+    twins.assert_runs_in_bfloat16_and_with_remat(twin, INPUTS)
+
+
+def test_what_is_saved(twin, mean, tmp_path):
+    twins.assert_pytorch_reads_what_we_save(twin, INPUTS, tmp_path / "saved")
+    twins.assert_pytorch_reads_what_we_save(mean, INPUTS, tmp_path / "mean")
+
+
+def test_training(tmp_path):
+    rates = ("mlp_dropout", "attention_dropout", "classifier_dropout", "embedding_dropout")
+    twins.assert_trains(make(tmp_path, **dict.fromkeys(rates, 0.1)).ours, INPUTS)
+
+
+def test_fine_tuning_starts_from_any_modernbert(twin, tmp_path):
+    kept = ("head",)
+    twins.assert_encoder_is_kept(twin, tmp_path, "ModernBertForMaskedLM", kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"layer_types": ["chunked_attention"] * 3}, "layer_types must name 3"),
+        ({"layer_types": ["full_attention"] * 2}, "layer_types must name 3"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 2}}, "rope_type 'linear'"),
+        ({"classifier_pooling": "max"}, "classifier_pooling 'max'"),
+        ({"hidden_size": 18}, "even width, not 9"),
+        ({"classifier_activation": "mish"}, "activation 'mish'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(twin, change, told):
+    found = json.loads((twin.folder / "config.json").read_text()) | change
+    with pytest.raises(UserError, match=told):
+        read_config(twin.folder, found, 3)
