@@ -15,6 +15,7 @@ from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.deberta_v2 import DEBERTA_V2
 from diffmask_jax.models.distilbert import DISTILBERT
 from diffmask_jax.models.electra import ELECTRA
+from diffmask_jax.models.gpt2 import GPT2
 from diffmask_jax.models.gru_classifier import GRU_CLASSIFIER
 from diffmask_jax.models.heads import SINGLE_LABEL, Head, head_of
 from diffmask_jax.models.huggingface.description import (
@@ -45,6 +46,7 @@ ARCHITECTURES = {
         DEBERTA_V2,
         DISTILBERT,
         ELECTRA,
+        GPT2,
         GRU_CLASSIFIER,
         MODERNBERT,
         MPNET,
