@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from diffmask_jax.attribution.gradient import gradient_times_input
 from diffmask_jax.attribution.guan import tolerated_noise
 from diffmask_jax.attribution.integrated_gradients import integrated_gradients
 from diffmask_jax.attribution.schulz import Statistics, restrict_flow
@@ -71,6 +72,17 @@ def integrated(key: Key[Array, ""], subject: Explained, *, steps: int) -> Float[
     return jnp.abs(gradients.contribution)
 
 
+def gradient(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
+    """Gradient times input of the prediction's score, a class' logit; without signs."""
+    prediction = subject.family.prediction(subject.clean.logits)
+    values = gradient_times_input(
+        lambda state: subject.family.score(subject.logits(state), prediction),
+        subject.state,
+        subject.clean.inputs.valid,
+    )
+    return jnp.abs(values)
+
+
 def schulz(key: Key[Array, ""], subject: Explained, *, steps: int) -> Float[Array, "B T"]:
     """Restricting the flow, with the prediction's surprisal as the loss."""
     prediction = subject.family.prediction(subject.clean.logits)
@@ -108,6 +120,7 @@ class Named(NamedTuple):
 
 # The authors' settings on SST.
 ON_TEXT: dict[str, Named] = {
+    "gradient": Named(
         "Gradient × input", "|first-order effect| on the score of the prediction", gradient
     ),
     "integrated_gradients": Named(
