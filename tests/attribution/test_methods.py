@@ -48,6 +48,7 @@ def test_at_every_layer_of_a_network_whose_states_differ_in_width(name):
     assert (found[:, INPUTS.valid] > 0).all() and not found[:, ~INPUTS.valid].any()
 
 
+@pytest.mark.long
 def test_at_every_layer_of_a_bert(tiny_bert, sentences):
     model = load_classifier(tiny_bert)
     texts = wordpieces.batch_encode(model.tokenizer, sentences[:3])

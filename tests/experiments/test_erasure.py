@@ -175,6 +175,7 @@ def test_learning_plays_at_the_margin_that_is_asked_for(experiment, monkeypatch)
     np.testing.assert_allclose(played, erasure.TIGHTER)
 
 
+@pytest.mark.long
 def test_tuning_adds_the_rows_of_every_call(experiment, model, treebank, tmp_path, monkeypatch):
     monkeypatch.setattr(erasure_tuning, "SENTENCES", 4)
     monkeypatch.setattr(erasure_tuning, "LONGEST", 8)

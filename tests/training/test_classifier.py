@@ -1,7 +1,6 @@
 """A labelled set is learned, the best epoch kept, and a stopped fine-tuning ends as a whole one."""
 
 import dataclasses
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -171,7 +170,9 @@ class Stopped(BaseException):
 @pytest.mark.parametrize(
     ("kind", "place", "calls"),
     [
-        *itertools.product(["bert"], ["save", "write_atomically", "_epoch"], [2, 3]),
+        ("bert", "save", 2),
+        ("bert", "write_atomically", 3),
+        pytest.param("bert", "_epoch", 2, marks=pytest.mark.long),
         ("gru", "save", 2),
     ],
     indirect=["kind"],

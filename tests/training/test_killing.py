@@ -22,58 +22,44 @@ SETTINGS = (
     "--probe-rate 0.1 --baseline-rate 1e-3 --margin 0.1 --sparsity log "
     "--tolerance 1e4 --min-agreement 1e-9"
 ).split()
-GATES = ("input", "hidden")
 
 
-@pytest.fixture(scope="module")
-def folders(tiny_bert, texts_file, child_environment, tmp_path_factory):
-    """By gate: the folder of a whole run, that of a killed one, and that of its lives' logs."""
-    root = tmp_path_factory.mktemp("killing")
+@pytest.fixture(scope="module", params=["hidden", pytest.param("input", marks=pytest.mark.long)])
+def folders(request, tiny_bert, texts_file, child_environment, tmp_path_factory):
+    """The folder of a whole run, that of a killed one, and that of its lives' logs."""
+    root, gate = tmp_path_factory.mktemp("killing"), request.param
     environment = child_environment(PYTHONWARNINGS="ignore")
 
-    def start(script: list[str], out: Path, gate: str) -> subprocess.Popen:
+    def run(script: list[str], out: Path) -> None:
         places = ["--model", tiny_bert, "--train", texts_file, "--dev", texts_file, "--out", out]
         command = ["train", "texts", *map(str, places), "--gate", gate, *SETTINGS]
-        return subprocess.Popen([sys.executable, *script, *command], env=environment)
+        subprocess.run(
+            [sys.executable, *script, *command], env=environment, check=True, timeout=400
+        )
 
-    def finish(processes: list[subprocess.Popen]) -> None:
-        try:
-            assert [process.wait(timeout=400) for process in processes] == [0] * len(processes)
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-
-    found = {gate: (root / f"{gate}-whole", root / gate, root / f"{gate}-lives") for gate in GATES}
-    finish([start(["-m", "diffmask_jax.cli"], found[gate][0], gate) for gate in GATES])
-    for gate in GATES:
-        found[gate][2].mkdir()
-    finish(
-        [
-            start([str(SCRIPT), f"{SEED} {gate}", str(found[gate][2])], found[gate][1], gate)
-            for gate in GATES
-        ]
-    )
-    return found
+    whole, killed, lives = root / "whole", root / "killed", root / "lives"
+    run(["-m", "diffmask_jax.cli"], whole)
+    lives.mkdir()
+    run([str(SCRIPT), f"{SEED} {gate}", str(lives)], killed)
+    return whole, killed, lives
 
 
 def lives_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "lives.jsonl").read_text().splitlines()]
 
 
-def test_a_process_was_killed_twenty_times_and_more(folders):
-    lives = [life for gate in GATES for life in lives_of(folders[gate][2])]
+def test_a_process_was_killed_ten_times_and_more(folders):
+    lives = lives_of(folders[2])
     killed = [life for life in lives if life["status"] == -signal.SIGKILL]
-    assert len(killed) >= 20, f"seed {SEED}: {lives}"
-    assert sum(life["saving"] for life in killed) >= 4, f"seed {SEED}: {lives}"
-    assert len({life["newest"] for life in killed}) >= 8, f"seed {SEED}: {lives}"
+    assert len(killed) >= 10, f"seed {SEED}: {lives}"
+    assert sum(life["saving"] for life in killed) >= 2, f"seed {SEED}: {lives}"
+    assert len({life["newest"] for life in killed}) >= 4, f"seed {SEED}: {lives}"
     others = sorted(life["status"] for life in lives if life not in killed)
-    assert others == [0, 0, preemption.STATUS, preemption.STATUS], f"seed {SEED}: {lives}"
+    assert others == [0, preemption.STATUS], f"seed {SEED}: {lives}"
 
 
-@pytest.mark.parametrize("gate", GATES)
-def test_every_life_goes_on_after_the_newest_checkpoint_and_none_complains(folders, gate):
-    _, run, logs = folders[gate]
+def test_every_life_goes_on_after_the_newest_checkpoint_and_none_complains(folders):
+    _, run, logs = folders
     for number, life in enumerate(lives_of(logs)):
         written = (logs / f"{number}.log").read_text()
         assert "Traceback" not in written and "Error" not in written, f"seed {SEED}: {written}"
@@ -86,9 +72,8 @@ def test_every_life_goes_on_after_the_newest_checkpoint_and_none_complains(folde
     assert not list(run.glob("checkpoints/*damaged*"))
 
 
-@pytest.mark.parametrize("gate", GATES)
-def test_the_run_ends_bit_for_bit_like_one_that_was_left_alone(folders, gate):
-    whole, run, _ = folders[gate]
+def test_the_run_ends_bit_for_bit_like_one_that_was_left_alone(folders):
+    whole, run, _ = folders
     for name in ("probe.safetensors", "validation.jsonl", "config.json"):
         assert (run / name).read_bytes().replace(bytes(run), b"") == (
             whole / name

@@ -156,7 +156,9 @@ def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize(("gate", "moment"), [("input", 4), ("hidden", 12)])
+@pytest.mark.parametrize(
+    ("gate", "moment"), [("input", 4), pytest.param("hidden", 12, marks=pytest.mark.long)]
+)
 def test_interrupted_between_a_checkpoint_and_its_validation_the_same_command_goes_on(
     whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment
 ):
@@ -220,7 +222,11 @@ def test_interrupted_before_the_first_checkpoint_the_same_command_starts_again(
 
 @pytest.mark.parametrize(
     ("gate", "moment", "told", "step"),
-    [("input", 4, "validation", 6), ("input", 2, "training", 4), ("hidden", 4, "training", 4)],
+    [
+        ("input", 4, "validation", 6),
+        pytest.param("input", 2, "training", 4, marks=pytest.mark.long),
+        pytest.param("hidden", 4, "training", 4, marks=pytest.mark.long),
+    ],
 )
 def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
     whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment, told, step
@@ -250,6 +256,7 @@ def test_sigterm_before_the_first_step_ends_at_once(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_saves_by_the_clock_change_nothing(whole, tiny_bert, texts_file, tmp_path, monkeypatch):
     saved = []
     save = Checkpoints.save

@@ -107,6 +107,7 @@ def test_a_run_goes_on_where_it_was_left(whole, config, tmp_path, capsys):
 # --- shared preparations ---------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_two_runs_may_share_what_is_prepared(whole, config, tmp_path, monkeypatch):
     """Model and texts are read once, and each run ends as it would alone."""
     other = config(seed=1)
@@ -129,6 +130,7 @@ def test_a_model_at_hand_is_not_read_again(config, monkeypatch):
     assert prepare(config(), model=model).model is model
 
 
+@pytest.mark.long
 def test_states_in_memory_give_nearly_the_same(whole, config, tmp_path):
     """The same steps from the same states, of another program."""
     scores = train(config(), tmp_path / "run", cache_states=True)
