@@ -35,7 +35,7 @@ HIDDEN = Gate(
     masks="hidden states",
     title="DiffMask, hidden states",
     caption="probability that this hidden state is kept",
-    draws=("batch",),  # it masks another state at each depth
+    draws=("batch", "example"),
 )
 
 GATES = {gate.name: gate for gate in (INPUT, HIDDEN)}

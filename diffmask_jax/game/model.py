@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from diffmask_jax.game.divergences import Family, Logits
@@ -12,6 +15,9 @@ Params = Any
 
 States = tuple[Float[Array, "B T _"], ...]
 """Every state of one pass, (B, T, width); the width may differ between states."""
+
+Joining = tuple[Float[Array, "_ T _"], ...]
+"""What slices of a batch are resumed from: the rows that join at each state, (B_k, T, width)."""
 
 Layer = int | Int[Array, ""]
 """Which state, counted from 0: a Python int, or a scalar traced by `jax.jit`."""
@@ -37,6 +43,10 @@ class Model(NamedTuple):
             put in place of a traced one is as wide as the widest, and what is too much is ignored.
         layers: the plot label of every state, ("W", "E", "1", …) for BERT; L is their number.
         family: what its logits mean.
+        staircase: `(params, inputs, states) -> logits`, one pass that slices of a batch join at
+            states of their own: states[k], (B_k, T, width), is put in place of state k of the B_k
+            rows that come next. Nothing is computed for rows that have not joined yet. None: it is
+            made of `logits_from`, a pass a slice.
         attention: `(params, inputs, states) -> (B, H, T, T) a block`, the attention weights of
             every block, rows being queries; None where there is no attention.
 
@@ -48,3 +58,22 @@ class Model(NamedTuple):
     layers: tuple[str, ...]
     family: Family
     attention: Callable[[Params, Any, States], tuple[Array, ...]] | None = None
+    staircase: Callable[[Params, Any, Joining], Logits] | None = None
+
+
+def staircase(model: Model, params: Params, inputs: Any, states: Joining) -> Logits:
+    """The logits of a batch whose slices are resumed from states of their own (`Model`)."""
+    if model.staircase is not None:
+        return model.staircase(params, inputs, states)
+    ends = np.cumsum([len(state) for state in states])
+    logits = [
+        model.logits_from(params, rows_of(inputs, slice(end - len(state), end)), state, layer)
+        for layer, (state, end) in enumerate(zip(states, ends, strict=True))
+        if len(state)
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *logits)
+
+
+def rows_of(batch: Any, rows: slice | Int[np.ndarray, " R"]) -> Any:
+    """Some rows of a batch: of every array of a pytree, along its first axis."""
+    return jax.tree.map(lambda array: array[rows], batch)

@@ -6,16 +6,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffmask_jax.game import probes
 from diffmask_jax.game.divergences import Logits
 from diffmask_jax.game.lagrangian import lagrangian
 from diffmask_jax.game.masking import mask_state, mean_over_valid
-from diffmask_jax.game.model import Model, States
-from diffmask_jax.game.probes import Probe
-
-Layers = int | Int[Array, ""] | Int[Array, " B"]
+from diffmask_jax.game.model import Model, States, rows_of, staircase
+from diffmask_jax.game.probes import Layers, Probe
 
 
 class Clean(NamedTuple):
@@ -87,10 +86,32 @@ def masked_logits(
 ) -> Logits:
     """The model's output with the gated state in place of the original one."""
     target = game.probe.target(layer)
+    if isinstance(target, np.ndarray):
+        return _masked_by_row(game, model_params, probe_params, clean, gate, target)
     state = probes.at_layer(clean.states, target)
     baseline = probes.at_layer(tuple(probe_params["baselines"]), target)
     masked = mask_state(state, gate, baseline)
     return game.model.logits_from(model_params, clean.inputs, masked, target)
+
+
+def _masked_by_row(
+    game: Game,
+    model_params: Any,
+    probe_params: Any,
+    clean: Clean,
+    gate: Float[Array, "B T"],
+    target: Int[np.ndarray, " B"],
+) -> Logits:
+    """The same where every row is masked at a state of its own, in one pass that they join."""
+    rows = [np.flatnonzero(target == layer) for layer in range(len(clean.states))]
+    masked = tuple(
+        mask_state(state[here], gate[here], baseline)
+        for here, state, baseline in zip(rows, clean.states, probe_params["baselines"], strict=True)
+    )
+    order = np.concatenate(rows)
+    logits = staircase(game.model, model_params, rows_of(clean.inputs, order), masked)
+    back: Logits = rows_of(logits, np.argsort(order))
+    return back
 
 
 def objective(
@@ -106,8 +127,8 @@ def objective(
     """mean over the batch of L₀ + sg(λ)·(D − m) − λ·sg(D − m), with one draw of the gates.
 
     keys: one an example, so that its gates do not depend on who else is in the batch.
-    layer: the depth ℓ whose gate is played: one for the batch, or one an example where the probe
-    gates the input whatever the depth.
+    layer: the depth ℓ whose gate is played: one for the batch or one an example, as a NumPy array
+    where the probe masks another state at each depth.
     """
     valid = clean.inputs.valid
     votes = probes.vote_logits(game.probe, probe_params, clean.states)

@@ -23,6 +23,13 @@ from diffmask_jax.game import gates, hard_concrete
 from diffmask_jax.game.gates import Gate
 from diffmask_jax.game.model import States
 
+Layers = int | Int[Array, ""] | Int[Array, " B"] | Int[np.ndarray, " B"]
+"""Which depth is played: one for the batch, or one an example. A NumPy array is known to the
+program, so that examples masked at different states can share one pass."""
+
+DrawLayer = Callable[[Key[Array, ""], int], Layers]
+"""Which depth to play: (key, examples in the batch) -> one for the batch, or one an example."""
+
 Votes = tuple[Float[Array, "*B T"], ...]
 PerLayer = tuple[Array, ...]
 
@@ -89,6 +96,7 @@ class Probe(NamedTuple):
     features: (states, k) -> arrays (B, T, _), what the k-th gate network reads
     combine: per-layer votes, and an associative operation -> per-layer gates
     target: layer -> the state that its gate multiplies
+    deal: number of layers -> how every depth is played in every batch, by examples of its own
     baselines: number of states -> number of baselines
     start: (() -> the embedding that stands for no word, () -> the mean of each state) -> the
         baselines that training starts from
@@ -99,6 +107,7 @@ class Probe(NamedTuple):
     features: Callable[[States, int], tuple[Array, ...]]
     combine: Callable[[PerLayer, Callable[[Array, Array], Array]], PerLayer]
     target: Callable[[Any], Any]
+    deal: Callable[[int], DrawLayer]
     baselines: Callable[[int], int]
     start: Callable[[Callable[[], Array], Callable[[], Sequence[Array]]], list[Array]]
     hidden: int
@@ -111,6 +120,7 @@ def input_probe(hidden: int) -> Probe:
         features=lambda states, k: (states[0], states[k]),
         combine=lambda votes, operation: tuple(itertools.accumulate(votes, operation)),
         target=lambda layer: 0,
+        deal=at_random,
         baselines=lambda layers: 1,
         start=lambda no_word, means: [no_word()],
         hidden=hidden,
@@ -124,10 +134,25 @@ def hidden_probe(hidden: int) -> Probe:
         features=lambda states, k: (states[k],),
         combine=lambda votes, operation: tuple(votes),
         target=lambda layer: layer,
+        deal=by_row,
         baselines=lambda layers: layers,
         start=lambda no_word, means: list(means()),
         hidden=hidden,
     )
+
+
+def at_random(layers: int) -> DrawLayer:
+    """Examples are dealt out over the layers in a random order."""
+    return lambda key, examples: jax.random.permutation(key, jnp.arange(examples) % layers)
+
+
+def by_row(layers: int) -> DrawLayer:
+    """Row r of a batch is masked at depth r mod L, whatever the step.
+
+    The program knows it, so that rows masked at different states share one pass, a staircase;
+    which texts they are is up to the order of the data.
+    """
+    return lambda key, examples: np.arange(examples) % layers
 
 
 PROBES = {gates.INPUT.name: input_probe, gates.HIDDEN.name: hidden_probe}
@@ -177,7 +202,7 @@ def log_keep_probabilities(probe: Probe, votes: Votes) -> Votes:
     return probe.combine(logs, operator.add)
 
 
-def at_layer(per_layer: PerLayer, layer: int | Int[Array, ""] | Int[Array, " B"]) -> Array:
+def at_layer(per_layer: PerLayer, layer: Layers) -> Array:
     """The entry of one layer: by an int, by a traced scalar, or by one layer an example.
 
     Entries of different width are as wide as the widest where the layer is traced, zeros behind.

@@ -5,15 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int, Key
 
 from diffmask_jax.game import optimizers
-from diffmask_jax.game.objective import Clean, Diagnostics, Game, Layers, objective
+from diffmask_jax.game.objective import Clean, Diagnostics, Game, objective
 from diffmask_jax.game.optimizers import Rates
-
-DrawLayer = Callable[[Key[Array, ""], int], Layers]
-"""Which depth to play: (key, examples in the batch) -> one for the batch, or one an example."""
+from diffmask_jax.game.probes import DrawLayer, Layers, Probe
 
 Axes = tuple[str, ...]
 """Names of the mesh axes that a batch is sharded along."""
@@ -34,16 +33,9 @@ def one_layer_a_batch(layers: int) -> DrawLayer:
     return lambda key, examples: jax.random.randint(key, (), 0, layers)
 
 
-def one_layer_an_example(layers: int) -> DrawLayer:
-    """Every depth in every batch: examples are dealt out over the layers in a random order.
-
-    Costs the same where the probe gates the input whatever the depth, and every multiplier moves
-    at every step. It cannot serve the hidden probe, which masks a different state at each depth.
-    """
-    return lambda key, examples: jax.random.permutation(key, jnp.arange(examples) % layers)
-
-
-LAYER_DRAWS = {"batch": one_layer_a_batch, "example": one_layer_an_example}
+def draw_layer(probe: Probe, way: str, layers: int) -> DrawLayer:
+    """How depths are drawn: one a "batch", the authors' way, or one an "example" (`Probe.deal`)."""
+    return {"batch": one_layer_a_batch, "example": probe.deal}[way](layers)
 
 
 def init(probe_params: Any, layers: int, rates: Rates) -> TrainState:
@@ -84,7 +76,8 @@ def step(
     and gates depend on its row in the whole batch alone, so that any number of devices plays the
     same game.
     parts: in how many, one after the other, to work through this device's rows, which it must
-    divide: the same step from less memory.
+    divide: the same step from less memory. Where depths are known to the program, a part of a
+    device's rows must be a multiple of the layers.
     """
     layer_key, gate_key = jax.random.split(jax.random.fold_in(key, state.step))
     here = jax.tree.leaves(batch)[0].shape[0]
@@ -98,7 +91,7 @@ def step(
             state.probe.fast,
             state.multipliers.fast,
             jax.vmap(jax.random.fold_in, (None, 0))(gate_key, rows),
-            layer if isinstance(layer, int) or layer.ndim == 0 else layer[rows],
+            _of_rows(layer, rows),
             game=game,
             model_params=model_params,
             clean=fetch(batch),
@@ -115,6 +108,16 @@ def step(
         primal=primal,
         dual=dual,
     ), diagnostics
+
+
+def _of_rows(layer: Layers, rows: Int[Array, " R"]) -> Any:
+    """The depths of some rows that lie side by side.
+
+    Those that the program knows begin anew with every part: it holds a multiple of the layers.
+    """
+    if isinstance(layer, np.ndarray):
+        return layer[: len(rows)]
+    return layer if isinstance(layer, int) or layer.ndim == 0 else layer[rows]
 
 
 def _mean_over_parts(function: Callable[[Any], Any], whole: Any, parts: int) -> Any:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import Family, Logits
-from diffmask_jax.game.model import Layer, Model, Params, States
+from diffmask_jax.game.model import Joining, Layer, Model, Params, States, rows_of
 from diffmask_jax.models.config import EncoderConfig
 from diffmask_jax.models.layers import WEIGHTS
 
@@ -131,6 +131,19 @@ def make_model(
         last, top = functools.partial(last, positions=parts.reads), len(most) + 1
         return classify(params, inputs, stepped(last, state, layer, top, parts.reads))
 
+    def staircase(params: Params, inputs: TextInputs, states: Joining) -> Logits:
+        """States of width 0 rows join nothing; of the last one the head's positions are enough."""
+        state, top = states[0].astype(dtype), len(states) - 1
+        for layer, joining in enumerate(states[1:], start=1):
+            positions = parts.reads if layer == top else None
+            if len(state):
+                climb = upwards(params, rows_of(inputs, slice(len(state))))[layer - 1]
+                last = functools.partial(climb, positions=positions) if layer == top else climb
+                state = sparing(last)(state)
+            joining = joining[:, :positions].astype(dtype)
+            state = jnp.concatenate([state, joining]) if len(state) else joining
+        return classify(params, inputs, state)
+
     def stepped(
         step: Callable[[Array], Array],
         state: Array,
@@ -156,7 +169,7 @@ def make_model(
         return tuple(weights(n, block) for n, block in enumerate(parts.blocks))
 
     numbers = (str(number) for number in range(1, config.blocks + 1))
-    return Model(states, logits_from, ("W", "E", *numbers), family, attention)
+    return Model(states, logits_from, ("W", "E", *numbers), family, attention, staircase)
 
 
 def _reading(width: int, step: Callable[[Array], Array]) -> Callable[[Array], Array]:

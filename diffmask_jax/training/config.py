@@ -42,9 +42,9 @@ class RunConfig:
     )
     layers: str | None = setting(
         None,
-        "one depth an example, or one a batch: the authors' way, the only one of the hidden probe",
+        "one depth an example, or one a batch: the authors' way",
         choices=LAYERS,
-        told="example for the input probe",
+        told="example for the input probe, batch for the hidden one",
     )
     probe_rate: float = setting(1e-3, "learning rate of the probe", check=positive)
     baseline_rate: float = setting(3e-3, "learning rate of the baseline", check=positive)
@@ -74,13 +74,8 @@ class RunConfig:
         if self.task not in TASKS:
             raise UserError(f"task is {self.task!r}, not one of {', '.join(TASKS)}")
         settings.settle(self)
-        ways = GATES[self.gate].draws
         if self.layers is None:
-            object.__setattr__(self, "layers", ways[0])
-        if self.layers not in ways:
-            raise UserError(
-                f"the {self.gate} probe masks one state a batch: use --layers {ways[0]}"
-            )
+            object.__setattr__(self, "layers", GATES[self.gate].draws[0])
 
 
 def run_config(model: str | os.PathLike[str], task: str, **given: Any) -> RunConfig:

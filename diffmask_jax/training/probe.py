@@ -176,7 +176,7 @@ def program(
     notices a device)) -> (state, diagnostics a step, the largest notice). The state that it is
     given is overwritten. The seed is an argument, so that one compiled program serves all seeds.
     """
-    draw_layer = steps.LAYER_DRAWS[str(config.layers)](len(game.model.layers))
+    draw_layer = steps.draw_layer(game.probe, str(config.layers), len(game.model.layers))
 
     def advance(
         state: TrainState, given: tuple[Array, Any, Any], entries: tuple[Any, Array]

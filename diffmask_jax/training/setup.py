@@ -72,6 +72,27 @@ def make_game(config: RunConfig, network: Model, width: int) -> Game:
     return Game(network, probe, config.margin, SPARSITY[config.sparsity])
 
 
+def check_dealt(config: RunConfig, game: Game, shares: int) -> None:
+    """Raises: UserError if not every part of a batch has examples for every depth alike.
+
+    shares: into how many parts devices and `--accumulate` cut a batch. Only where the program knows
+    which row plays which depth.
+    """
+    layers = len(game.model.layers)
+    draw = steps.draw_layer(game.probe, str(config.layers), layers)
+    if isinstance(draw(jax.random.key(0), layers), np.ndarray) and config.batch_size % (
+        layers * shares
+    ):
+        whole = layers * shares
+        below = config.batch_size // whole * whole
+        nearest = f"{below} or {below + whole}" if below else f"{whole}"
+        raise UserError(
+            f"a batch of {config.batch_size} does not deal out over {layers} layers"
+            + (f" in {shares} parts" if shares > 1 else "")
+            + f": take --batch-size {nearest}, or --layers batch"
+        )
+
+
 def rates(config: RunConfig) -> Rates:
     """The learning rates of both players."""
     return Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)

@@ -16,7 +16,8 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game import probes
 from diffmask_jax.game.objective import Game
 from diffmask_jax.game.optimizers import Rates
-from diffmask_jax.game.steps import LAYER_DRAWS, DrawLayer
+from diffmask_jax.game.probes import DrawLayer
+from diffmask_jax.game.steps import draw_layer
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import EncoderConfig
@@ -43,7 +44,7 @@ class Setup(NamedTuple):
     @property
     def draw_layer(self) -> DrawLayer:
         """One layer an example for the input probe, one a batch for the hidden one."""
-        return LAYER_DRAWS[str(self.config.layers)](len(self.game.model.layers))
+        return draw_layer(self.game.probe, str(self.config.layers), len(self.game.model.layers))
 
 
 class Chunk(NamedTuple):

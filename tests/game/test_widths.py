@@ -92,10 +92,56 @@ def test_the_objective_and_its_gradients_are_the_same_by_an_int_and_traced(name,
 def test_a_step_moves_a_probe_over_them(name):
     rates = Rates(warmup=0)
     state = steps.init(probe_params(name), len(WIDTHS), rates)
-    draw = steps.LAYER_DRAWS["batch"](len(WIDTHS))
+    draw = steps.one_layer_a_batch(len(WIDTHS))
     moved, seen = steps.step(
         state, jax.random.key(2), INPUTS, functools.partial(clean_pass, GAMES[name], PARAMS), draw,
         game=GAMES[name], rates=rates, model_params=PARAMS,
     )  # fmt: skip
     assert np.isfinite(seen.loss) and moved.step == 1
     assert any(map(np.any, jax.tree.leaves(jax.tree.map(jnp.not_equal, moved.probe, state.probe))))
+
+
+ROWS = np.array([2, 0, 1, 2])
+
+
+@both
+def test_rows_masked_at_depths_of_their_own_give_what_each_gives_alone(name):
+    found = masked_logits(GAMES[name], PARAMS, probe_params(name), CLEAN, GATE, ROWS)
+    for row, layer in enumerate(ROWS):
+        alone = masked_logits(GAMES[name], PARAMS, probe_params(name), CLEAN, GATE, int(layer))
+        np.testing.assert_allclose(found[row], alone[row], atol=1e-5)
+
+
+@both
+def test_they_play_the_same_game_and_move_the_same_baselines(name):
+    keys = jax.random.split(jax.random.key(1), B)
+    slope = jax.grad(
+        functools.partial(objective, game=GAMES[name], model_params=PARAMS), (0, 1), True
+    )
+
+    def of_row(row: int):
+        one = jax.tree.map(lambda array: array[row : row + 1], CLEAN)
+        depth = int(ROWS[row])
+        return slope(probe_params(name), jnp.ones(3), keys[row : row + 1], depth, clean=one)
+
+    found = slope(probe_params(name), jnp.ones(3), keys, ROWS, clean=CLEAN)
+    expected = jax.tree.map(lambda *rows: jnp.stack(rows).mean(axis=0), *map(of_row, range(B)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_hidden_probe_moves_at_every_depth_in_every_step(parts):
+    """The first six rows of the data twice over: depths 0 1 2 0 1 2, whatever part they are in."""
+    game, rates = GAMES["hidden"], Rates(warmup=0)
+    batch = jax.tree.map(lambda array: array[np.array([0, 1, 2, 3, 0, 1])], INPUTS)
+    moved, _ = steps.step(
+        steps.init(probe_params("hidden"), 3, rates),
+        jax.random.key(2),
+        batch,
+        functools.partial(clean_pass, game, PARAMS),
+        steps.draw_layer(game.probe, "example", 3),
+        game=game, rates=rates, model_params=PARAMS, parts=parts,
+    )  # fmt: skip
+    assert (np.asarray(moved.multipliers.fast) != 1).all()
+    before = probe_params("hidden")["baselines"]
+    assert all(map(np.any, map(np.not_equal, moved.probe.fast["baselines"], before)))

@@ -227,3 +227,35 @@ def test_words_may_have_a_width_of_their_own_and_a_head_may_read_all(words):
         np.testing.assert_allclose(np.sum(weights, axis=-1), 1.0, rtol=1e-5)
         closed = np.broadcast_to(~np.asarray(INPUTS.valid)[:, None, None, :], weights.shape)
         assert not np.asarray(weights)[closed].any()
+
+
+# --- a batch whose rows join at states of their own ------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (0, 3, 0, 1), (4, 0, 0, 0), (0, 0, 0, 4)])
+def test_a_staircase_gives_each_row_the_logits_of_its_own_pass(sizes):
+    model = bert_classifier(CONFIG)
+    _, states = jax.jit(model.states)(PARAMS, INPUTS)
+    ends = np.cumsum(sizes)
+    slices = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    joining = tuple(state[rows] + 0.3 for state, rows in zip(states, slices, strict=True))
+    found = jax.jit(model.staircase)(PARAMS, INPUTS, joining)
+    for layer, rows in enumerate(slices):
+        own = model.logits_from(PARAMS, INPUTS, states[layer] + 0.3, layer)
+        np.testing.assert_allclose(found[rows], own[rows], atol=1e-5)
+
+
+def test_a_staircase_computes_nothing_for_rows_that_have_not_joined():
+    """Of two blocks, rows take 2, 2, 1 and 0: five of eight."""
+    model = bert_classifier(CONFIG)
+    rows = jax.tree.map(lambda array: jnp.tile(array, (8, 1)), INPUTS)
+    _, states = jax.jit(model.states)(PARAMS, rows)
+    joining = tuple(state[:8] for state in states)
+
+    def flops(function, *arguments) -> float:
+        return jax.jit(function).lower(PARAMS, rows, *arguments).compile().cost_analysis()["flops"]
+
+    whole = flops(
+        lambda params, inputs, state: model.logits_from(params, inputs, state, 0), states[0]
+    )
+    assert 0.55 < flops(model.staircase, joining) / whole < 0.68

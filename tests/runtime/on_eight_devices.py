@@ -56,8 +56,8 @@ GAMES = {
     "hidden": Game(MODEL, probes.hidden_probe(8), 0.05, mean_keep),
 }
 DRAWS = {
-    "input": steps.one_layer_an_example(LAYERS),
-    "hidden": steps.one_layer_a_batch(LAYERS),
+    "input": steps.draw_layer(GAMES["input"].probe, "example", LAYERS),
+    "hidden": steps.draw_layer(GAMES["hidden"].probe, "batch", LAYERS),
 }
 RNG = np.random.default_rng(0)
 PARAMS = np.asarray(RNG.normal(size=(D, D)), np.float32)
