@@ -301,7 +301,11 @@ def test_a_batch_larger_than_the_data(train):
 
 
 def test_depths_by_example_for_hidden_states(train):
-    assert "--layers batch" in train("--gate", "hidden", "--layers", "example")
+    dealt = ("--gate", "hidden", "--layers", "example")
+    told = train(*dealt, "--batch-size", 6)
+    assert "6 does not deal out over 4 layers: take --batch-size 4 or 8" in told
+    told = train(*dealt, "--batch-size", 8, "--accumulate", 4)
+    assert "over 4 layers in 4 parts: take --batch-size 16, or --layers batch" in told
 
 
 def test_training_texts_that_cannot_be_used(train, tmp_path):

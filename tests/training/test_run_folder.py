@@ -37,7 +37,6 @@ def assert_refused(action, *words: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"gate": "hidden", "layers": "example"}, ["hidden", "--layers batch"]),
         ({"gate": "output"}, ["gate", "'output'", "input, hidden"]),
         ({"task": "squad"}, ["task", "'squad'", "sst, texts"]),
         ({"layers": "all"}, ["layers", "'all'", "example, batch"]),
@@ -56,7 +55,8 @@ def test_a_configuration_that_cannot_be_run_is_refused(changes, words):
 @pytest.mark.parametrize(("gate", "layers"), [("input", "example"), ("hidden", "batch")])
 def test_depths_are_drawn_in_the_usual_way_of_the_gate(gate, layers):
     assert config(gate=gate).layers == config(gate=gate, layers=None).layers == layers
-    assert config(gate=gate, layers="batch").layers == "batch"
+    for way in ("batch", "example"):
+        assert config(gate=gate, layers=way).layers == way
 
 
 @pytest.mark.parametrize("gate", ["input", "hidden"])
