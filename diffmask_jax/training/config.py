@@ -75,7 +75,7 @@ class RunConfig:
             raise UserError(f"task is {self.task!r}, not one of {', '.join(TASKS)}")
         settings.settle(self)
         if self.layers is None:
-            object.__setattr__(self, "layers", GATES[self.gate].draws[0])
+            object.__setattr__(self, "layers", GATES[self.gate].draw)
 
 
 def run_config(model: str | os.PathLike[str], task: str, **given: Any) -> RunConfig:

@@ -136,7 +136,7 @@ def _program(game: Game, rates: Rates, count: int, batch_size: int) -> Any:
 
     keys: of the game, and of the data's order.
     """
-    draw = steps.draw_layer(game.probe, game.probe.gate.draws[0], len(game.model.layers))
+    draw = steps.draw_layer(game.probe, game.probe.gate.draw, len(game.model.layers))
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(

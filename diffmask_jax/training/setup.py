@@ -78,18 +78,15 @@ def check_dealt(config: RunConfig, game: Game, shares: int) -> None:
     shares: into how many parts devices and `--accumulate` cut a batch. Only where the program knows
     which row plays which depth.
     """
-    layers = len(game.model.layers)
+    layers, batch = len(game.model.layers), config.batch_size
     draw = steps.draw_layer(game.probe, str(config.layers), layers)
-    if isinstance(draw(jax.random.key(0), layers), np.ndarray) and config.batch_size % (
-        layers * shares
-    ):
-        whole = layers * shares
-        below = config.batch_size // whole * whole
-        nearest = f"{below} or {below + whole}" if below else f"{whole}"
+    rounds, over = divmod(batch, layers * shares)
+    if over and isinstance(draw(jax.random.key(0), layers), np.ndarray):
+        sizes = [n * layers * shares for n in (rounds, rounds + 1) if n]
+        parts = f" in {shares} parts" if shares > 1 else ""
         raise UserError(
-            f"a batch of {config.batch_size} does not deal out over {layers} layers"
-            + (f" in {shares} parts" if shares > 1 else "")
-            + f": take --batch-size {nearest}, or --layers batch"
+            f"a batch of {batch} does not deal out over {layers} layers{parts}: take --batch-size "
+            f"{' or '.join(map(str, sizes))}, or --layers batch"
         )
 
 
