@@ -54,11 +54,14 @@ MODEL = Model(_states, _rest, tuple("012"), CATEGORICAL)
 GAMES = {
     "input": Game(MODEL, probes.input_probe(8), 0.05, mean_keep),
     "hidden": Game(MODEL, probes.hidden_probe(8), 0.05, mean_keep),
+    "staircase": Game(MODEL, probes.hidden_probe(8), 0.05, mean_keep),
 }
 DRAWS = {
     "input": steps.draw_layer(GAMES["input"].probe, "example", LAYERS),
     "hidden": steps.draw_layer(GAMES["hidden"].probe, "batch", LAYERS),
+    "staircase": steps.draw_layer(GAMES["staircase"].probe, "example", LAYERS),
 }
+BATCHES = {"input": B, "hidden": B, "staircase": 8 * LAYERS}
 RNG = np.random.default_rng(0)
 PARAMS = np.asarray(RNG.normal(size=(D, D)), np.float32)
 DATA = Inputs(
@@ -143,7 +146,7 @@ def main(run: str, texts: str, out: str) -> None:
     for count in (1, 8):
         mesh = Mesh(np.array(jax.devices()[:count]), (devices.AXIS,))
         for gate in GAMES:
-            compiled, arguments = advance(mesh, gate, B)
+            compiled, arguments = advance(mesh, gate, BATCHES[gate])
             state, seen = compiled(*arguments)
             for number, leaf in enumerate(jax.tree.leaves((state, seen))):
                 found[f"{gate} {count} {number:03}"] = np.asarray(leaf)
