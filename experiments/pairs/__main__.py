@@ -5,8 +5,8 @@
 
 An encoder, whatever head it has, is fine-tuned on pairs of a question and a sentence, half of which
 hold the answer; the input probe is trained on it; a page and a picture show some pairs. Stopped and
-started again, it goes on where it was. Cost, small BERT above, two CPU cores: 25 minutes. The paper
-has no pairs: its question answering reads a whole passage.
+started again, it goes on where it was. Cost, small BERT above: an hour on two busy CPU cores. The
+paper has no pairs: its question answering reads a whole passage.
 """
 
 import argparse
