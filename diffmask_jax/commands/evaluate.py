@@ -56,8 +56,9 @@ def run(options: argparse.Namespace) -> None:
             print(f"no scores against gold labels: {error}", file=sys.stderr)
             examples = examples._replace(gold=None)
     report = evaluation.evaluate(explainer, name, examples, str(options.run))
-    print(evaluation.as_markdown(report))
+    tables = evaluation.as_markdown(report)
+    print(tables)
     out = options.out or options.run / f"evaluation-{name}.json"
     write_atomically(out, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    write_atomically(out.with_suffix(".md"), evaluation.as_markdown(report) + "\n")
+    write_atomically(out.with_suffix(".md"), tables + "\n")
     print(f"written to {out} and {out.with_suffix('.md').name}", file=sys.stderr)
