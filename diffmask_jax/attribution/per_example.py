@@ -23,7 +23,7 @@ from diffmask_jax.attribution.erasure import Divergence
 from diffmask_jax.game import hard_concrete
 from diffmask_jax.game.lagrangian import lagrangian
 from diffmask_jax.game.masking import mask_state, mean_over_valid
-from diffmask_jax.game.optimizers import LARGEST_MULTIPLIER
+from diffmask_jax.game.multipliers import LARGEST
 
 LARGEST_LOGIT, START_LOGIT = 10.0, 5.0
 MEMORY = 0.99  # of REINFORCE's moving average
@@ -136,7 +136,7 @@ def _minimise(
         by, down = descent.update(gradient.logits, down)
         logits = jnp.clip(gates.logits + by, -LARGEST_LOGIT, LARGEST_LOGIT)
         by, up = ascent.update(gradient.multipliers, up)
-        multipliers = jnp.clip(gates.multipliers + by, 0.0, LARGEST_MULTIPLIER)
+        multipliers = jnp.clip(gates.multipliers + by, 0.0, LARGEST)
         return Gates(logits, multipliers), memory, (down, up)
 
     start = Gates(jnp.full(valid.shape, START_LOGIT), jnp.ones(valid.shape[0]))

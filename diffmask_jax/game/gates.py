@@ -13,14 +13,12 @@ class Gate(NamedTuple):
     masks: what its gates drop
     title: of its column beside other methods
     caption: what its keep probabilities are
-    draw: how depths are drawn in training unless said: one a batch, or one an example
     """
 
     name: str
     masks: str
     title: str
     caption: str
-    draw: str
 
 
 INPUT = Gate(
@@ -28,14 +26,12 @@ INPUT = Gate(
     masks="input tokens",
     title="DiffMask, input",
     caption="probability that the input token is kept, given the layers so far",
-    draw="example",
 )
 HIDDEN = Gate(
     name="hidden",
     masks="hidden states",
     title="DiffMask, hidden states",
     caption="probability that this hidden state is kept",
-    draw="batch",
 )
 
 GATES = {gate.name: gate for gate in (INPUT, HIDDEN)}

@@ -14,7 +14,7 @@ from diffmask_jax.game.divergences import Logits
 from diffmask_jax.game.lagrangian import lagrangian
 from diffmask_jax.game.masking import mask_state, mean_over_valid
 from diffmask_jax.game.model import Model, States, rows_of, staircase
-from diffmask_jax.game.probes import Layers, Probe
+from diffmask_jax.game.probes import Depths, Layer, Probe
 
 
 class Clean(NamedTuple):
@@ -28,24 +28,31 @@ class Clean(NamedTuple):
 class Game(NamedTuple):
     """What is being played: on which model, by which probe, for which stakes.
 
-    sparsity: (log keep probabilities (B, T), valid) -> (B,), what the probe minimises
     margin: m, the divergence allowed, in nats
+    sparsity: (log keep probabilities (B, T), valid) -> (B,), what the probe minimises
+    pull: ε, how strongly votes are held where they can still move, see `objective`
     """
 
     model: Model
     probe: Probe
     margin: float
     sparsity: Callable[[Array, Array], Array]
+    pull: float = 0.0
 
 
 class Diagnostics(NamedTuple):
-    """Batch means, for people to watch: nothing is optimised through them."""
+    """What a step tells of every layer, for people and for λ: nothing is optimised through it.
+
+    played: the share of the batch that played each layer; divergence (nats), masked and agreement
+    (shares): what those examples add to the means of the whole batch; multiplier: λ.
+    """
 
     loss: Float[Array, ""]
-    divergence: Float[Array, ""]
-    masked: Float[Array, ""]
-    agreement: Float[Array, ""]
-    multiplier: Float[Array, ""]
+    played: Float[Array, " L"]
+    divergence: Float[Array, " L"]
+    masked: Float[Array, " L"]
+    agreement: Float[Array, " L"]
+    multiplier: Float[Array, " L"]
 
 
 def mean_log_keep(log_keep: Float[Array, "B T"], valid: Bool[Array, "B T"]) -> Float[Array, " B"]:
@@ -82,7 +89,7 @@ def keep_probabilities(
 
 
 def masked_logits(
-    game: Game, model_params: Any, probe_params: Any, clean: Clean, gate: Array, layer: Layers
+    game: Game, model_params: Any, probe_params: Any, clean: Clean, gate: Array, layer: Layer | Depths
 ) -> Logits:
     """The model's output with the gated state in place of the original one."""
     target = game.probe.target(layer)
@@ -100,7 +107,7 @@ def _masked_by_row(
     probe_params: Any,
     clean: Clean,
     gate: Float[Array, "B T"],
-    target: Int[np.ndarray, " B"],
+    target: Depths,
 ) -> Logits:
     """The same where every row is masked at a state of its own, in one pass that they join."""
     rows = [np.flatnonzero(target == layer) for layer in range(len(clean.states))]
@@ -118,36 +125,34 @@ def objective(
     probe_params: Any,
     multipliers: Float[Array, " L"],
     keys: Key[Array, " B"],
-    layer: Layers,
+    layer: Layer | Depths,
     *,
     game: Game,
     model_params: Any,
     clean: Clean,
 ) -> tuple[Float[Array, ""], Diagnostics]:
-    """mean over the batch of L₀ + sg(λ)·(D − m) − λ·sg(D − m), with one draw of the gates.
+    """mean of L₀ + sg(λ)·(D − m) − λ·sg(D − m) + ε/2·Σ a², with one draw of the gates.
+
+    The mean is over the examples of a layer first, then over the layers in play. The last term, its
+    sum over the votes a of a gate and its mean over positions, is no part of the paper's game: a
+    vote far from 0 is drawn alike whatever it is, so that no gradient would bring it back.
 
     keys: one an example, so that its gates do not depend on who else is in the batch.
-    layer: the depth ℓ whose gate is played: one for the batch or one an example, as a NumPy array
-    where the probe masks another state at each depth.
+    layer: the depth ℓ whose gate is played, by all examples or by each its own.
     """
-    valid = clean.inputs.valid
-    votes = probes.vote_logits(game.probe, probe_params, clean.states)
-    draw = functools.partial(probes.sample_gates, game.probe)
-    gate = probes.at_layer(jax.vmap(draw)(keys, votes), layer)
-    log_keep = probes.at_layer(probes.log_keep_probabilities(game.probe, votes), layer)
-    logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
+    valid, family = clean.inputs.valid, game.model.family
+    drawn = probes.draw(game.probe, probe_params, keys, clean.states, layer)
+    logits = masked_logits(game, model_params, probe_params, clean, drawn.gate, layer)
 
-    family = game.model.family
     divergence = family.divergence(clean.logits, logits)
-    sparsity = game.sparsity(log_keep, valid)
-    multiplier = multipliers[jnp.asarray(layer)]
-    loss = jnp.mean(lagrangian(sparsity, divergence - game.margin, multiplier))
+    sparsity = game.sparsity(drawn.log_keep, valid)
+    plays = jax.nn.one_hot(jnp.broadcast_to(jnp.asarray(layer), len(valid)), len(multipliers))
+    played = jnp.mean(plays, axis=0)
+    losses = lagrangian(sparsity, divergence - game.margin, plays @ multipliers)
+    losses += game.pull / 2 * mean_over_valid(drawn.squares, valid)
+    loss = jnp.mean(losses / (plays @ played)) / jnp.sum(played > 0)
     agreement = family.agreement(family.prediction(clean.logits), family.prediction(logits))
-    diagnostics = Diagnostics(
-        loss=loss,
-        divergence=jnp.mean(divergence),
-        masked=jnp.mean(mean_over_valid((gate == 0).astype(jnp.float32), valid)),
-        agreement=jnp.mean(agreement),
-        multiplier=jnp.mean(multiplier),
-    )
+    masked = mean_over_valid((drawn.gate == 0).astype(jnp.float32), valid)
+    seen = (divergence, masked, agreement)
+    diagnostics = Diagnostics(loss, played, *(v @ plays / len(v) for v in seen), multipliers)
     return loss, jax.lax.stop_gradient(diagnostics)

@@ -1,9 +1,7 @@
-"""The two players' optimisers: RMSprop inside Lookahead, as the paper's authors use.
+"""Parts of the players' optimisers that optax lacks.
 
-The probe *minimises* the Lagrangian over φ and b; the multiplier λ *maximises* it, by descending
-its own part of the scalar (see `lagrangian`), and stays in [0, 200]. `optax.lookahead` carries a
-fast and a slow copy of the parameters: gradients are taken at the fast one, and the slow one, the
-average over the last steps, is what is evaluated and saved.
+They move pairs of parameters, `optax.LookaheadParams`: gradients are taken at the fast ones, and the
+slow ones are evaluated and saved. `players` puts the parts together.
 """
 
 from typing import Any, NamedTuple
@@ -11,49 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
-
-LARGEST_MULTIPLIER = 200.0
-
-
-class Rates(NamedTuple):
-    """Learning rates of the two players and the length of the linear warm-up (probe only)."""
-
-    probe: float = 3e-4
-    baseline: float = 1e-3
-    multiplier: float = 0.3
-    warmup: int = 0
-
-
-def primal(rates: Rates) -> optax.GradientTransformation:
-    """Lookahead(k = 6, α = ½) over centered RMSprop, at one rate for φ and one for b."""
-
-    def rmsprop(peak: float) -> optax.GradientTransformation:
-        rate = optax.linear_schedule(0.0, peak, rates.warmup) if rates.warmup else peak
-        return optax.chain(scale_by_standard_deviation(), optax.scale_by_learning_rate(rate))
-
-    def labels(params: Any) -> Any:
-        return {
-            name: jax.tree.map(lambda _, name=name: name, part) for name, part in params.items()
-        }
-
-    parts = {"gates": rmsprop(rates.probe), "baselines": rmsprop(rates.baseline)}
-    return _lookahead(optax.partition(parts, labels))
-
-
-def dual(rates: Rates) -> optax.GradientTransformation:
-    """Lookahead(k = 6, α = ½) over RMSprop on λ; compose with `project`."""
-    return _lookahead(optax.rmsprop(rates.multiplier, decay=0.99, eps=1e-8, eps_in_sqrt=False))
-
-
-def project(multipliers: optax.LookaheadParams) -> optax.LookaheadParams:
-    """The nearest multipliers in [0, 200]."""
-    return jax.tree.map(lambda m: jnp.clip(m, 0.0, LARGEST_MULTIPLIER), multipliers)
-
-
-def initial_multipliers(layers: int) -> Float[Array, " L"]:
-    """λ = 1, one a state."""
-    return jnp.ones(layers)
+from jaxtyping import Array, Int
 
 
 class Moments(NamedTuple):
@@ -87,5 +43,61 @@ def scale_by_standard_deviation(
     return optax.GradientTransformation(init, update)
 
 
-def _lookahead(fast: optax.GradientTransformation) -> optax.GradientTransformation:
+def standing_still(scale: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same scaling, but what has a gradient of exactly 0 stands still, and so do its moments.
+
+    That is what a batch did not play, of which it brings no news; a zero in the moments would make
+    the next steps too long. The authors' code skips what has no gradient.
+
+    scale: its state holds nothing but moments, each like the parameters.
+    """
+
+    def update(gradients: Any, moments: Any, params: Any = None) -> tuple[Any, Any]:
+        def moved(new: Any, old: Any) -> Any:
+            return jax.tree.map(lambda g, n, o: jnp.where(g != 0, n, o), gradients, new, old)
+
+        updates, new = scale.update(gradients, moments, params)
+        updates = jax.tree.map(lambda g, u: jnp.where(g != 0, u, 0.0), gradients, updates)
+        return updates, type(new)(*map(moved, new, moments))
+
+    return optax.GradientTransformation(scale.init, update)
+
+
+def lookahead(fast: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Lookahead(k = 6, α = ½) (Zhang et al. 2019): every 6 steps the slow parameters move half way
+    to the fast ones, which begin anew there."""
     return optax.lookahead(fast, sync_period=6, slow_step_size=0.5)
+
+
+class Averaging(NamedTuple):
+    """Steps averaged so far, and the fast optimiser's state."""
+
+    steps: Int[Array, ""]
+    fast: Any
+
+
+def averaged(
+    fast: optax.GradientTransformation, sharpness: float = 8.0
+) -> optax.GradientTransformation:
+    """The slow parameters are a running average of the fast ones, which never hear of it.
+
+    θ̄ ← θ̄ + (η + 1)/(t + η + 1)·(θ − θ̄), t = 0, 1, …: polynomial-decay averaging (Shamir & Zhang
+    2013), η the sharpness. Its memory grows with the steps, about the last 1/(η + 1) of them count,
+    so that it needs to know no horizon.
+    """
+
+    def init(params: optax.LookaheadParams) -> Averaging:
+        return Averaging(jnp.zeros((), jnp.int32), fast.init(params.fast))
+
+    def update(
+        gradients: Any, state: Averaging, params: optax.LookaheadParams | None = None
+    ) -> tuple[optax.LookaheadParams, Averaging]:
+        assert params is not None
+        moves, inner = fast.update(gradients, state.fast, params.fast)
+        weight = (sharpness + 1) / (state.steps + sharpness + 1)
+        slow = jax.tree.map(
+            lambda slow, now, move: weight * (now + move - slow), params.slow, params.fast, moves
+        )
+        return optax.LookaheadParams(moves, slow), Averaging(state.steps + 1, inner)
+
+    return optax.GradientTransformation(init, update)

@@ -23,12 +23,12 @@ from diffmask_jax.game import gates, hard_concrete
 from diffmask_jax.game.gates import Gate
 from diffmask_jax.game.model import States
 
-Layers = int | Int[Array, ""] | Int[Array, " B"] | Int[np.ndarray, " B"]
-"""Which depth is played: one for the batch, or one an example. A NumPy array is known to the
-program, so that examples masked at different states can share one pass."""
+Layer = int | Int[Array, ""]
+"""Which depth all examples of a batch play."""
 
-DrawLayer = Callable[[Key[Array, ""], int], Layers]
-"""Which depth to play: (key, examples in the batch) -> one for the batch, or one an example."""
+Depths = Int[np.ndarray, " B"]
+"""Which depth each example of a batch plays, known to the program: nothing is computed that an
+example's own depth does not need, and examples masked at different states share one pass."""
 
 Votes = tuple[Float[Array, "*B T"], ...]
 PerLayer = tuple[Array, ...]
@@ -94,9 +94,9 @@ class Probe(NamedTuple):
 
     gate: what it gates, in words
     features: (states, k) -> arrays (B, T, _), what the k-th gate network reads
-    combine: per-layer votes, and an associative operation -> per-layer gates
-    target: layer -> the state that its gate multiplies
-    deal: number of layers -> how every depth is played in every batch, by examples of its own
+    votes: depth -> the layers whose votes make its gate, by an associative operation
+    combine: the votes of all layers, and that operation -> the gates of all depths
+    target: depth -> the state that its gate multiplies
     baselines: number of states -> number of baselines
     start: (() -> the embedding that stands for no word, () -> the mean of each state) -> the
         baselines that training starts from
@@ -105,9 +105,9 @@ class Probe(NamedTuple):
 
     gate: Gate
     features: Callable[[States, int], tuple[Array, ...]]
+    votes: Callable[[int], Sequence[int]]
     combine: Callable[[PerLayer, Callable[[Array, Array], Array]], PerLayer]
     target: Callable[[Any], Any]
-    deal: Callable[[int], DrawLayer]
     baselines: Callable[[int], int]
     start: Callable[[Callable[[], Array], Callable[[], Sequence[Array]]], list[Array]]
     hidden: int
@@ -118,9 +118,9 @@ def input_probe(hidden: int) -> Probe:
     return Probe(
         gate=gates.INPUT,
         features=lambda states, k: (states[0], states[k]),
+        votes=lambda depth: range(depth + 1),
         combine=lambda votes, operation: tuple(itertools.accumulate(votes, operation)),
-        target=lambda layer: 0,
-        deal=at_random,
+        target=lambda depth: 0,
         baselines=lambda layers: 1,
         start=lambda no_word, means: [no_word()],
         hidden=hidden,
@@ -132,27 +132,13 @@ def hidden_probe(hidden: int) -> Probe:
     return Probe(
         gate=gates.HIDDEN,
         features=lambda states, k: (states[k],),
+        votes=lambda depth: (depth,),
         combine=lambda votes, operation: tuple(votes),
-        target=lambda layer: layer,
-        deal=by_row,
+        target=lambda depth: depth,
         baselines=lambda layers: layers,
         start=lambda no_word, means: list(means()),
         hidden=hidden,
     )
-
-
-def at_random(layers: int) -> DrawLayer:
-    """Examples are dealt out over the layers in a random order."""
-    return lambda key, examples: jax.random.permutation(key, jnp.arange(examples) % layers)
-
-
-def by_row(layers: int) -> DrawLayer:
-    """Row r of a batch is masked at depth r mod L, whatever the step.
-
-    The program knows it, so that rows masked at different states share one pass, a staircase;
-    which texts they are is up to the order of the data.
-    """
-    return lambda key, examples: np.arange(examples) % layers
 
 
 PROBES = {gates.INPUT.name: input_probe, gates.HIDDEN.name: hidden_probe}
@@ -202,15 +188,59 @@ def log_keep_probabilities(probe: Probe, votes: Votes) -> Votes:
     return probe.combine(logs, operator.add)
 
 
-def at_layer(per_layer: PerLayer, layer: Layers) -> Array:
-    """The entry of one layer: by an int, by a traced scalar, or by one layer an example.
+class Drawn(NamedTuple):
+    """One draw of the gates in play, what it was drawn from, and how far its votes are from even.
+
+    log_keep: log P(z ≠ 0), nats; squares: Σ a² over the votes of a gate
+    """
+
+    gate: Float[Array, "B T"]
+    log_keep: Float[Array, "B T"]
+    squares: Float[Array, "B T"]
+
+
+def draw(
+    probe: Probe, params: Any, keys: Key[Array, " B"], states: States, layer: Layer | Depths
+) -> Drawn:
+    """One draw of the gates that a batch plays.
+
+    keys: one an example, so that its gates do not depend on who else is in the batch.
+    """
+    if isinstance(layer, np.ndarray):
+        return _draw_by_row(probe, params, keys, states, layer)
+    votes = vote_logits(probe, params, states)
+    gates = jax.vmap(functools.partial(sample_gates, probe))(keys, votes)
+    squares = probe.combine(tuple(vote**2 for vote in votes), operator.add)
+    per_layer = gates, log_keep_probabilities(probe, votes), squares
+    return Drawn(*(at_layer(values, layer) for values in per_layer))
+
+
+def _draw_by_row(
+    probe: Probe, params: Any, keys: Key[Array, " B"], states: States, depths: Depths
+) -> Drawn:
+    """The same where every example plays a depth of its own: it has only the votes it needs."""
+    layers, network = len(states), GateNetwork(probe.hidden)
+    keys = jax.vmap(lambda key: jax.random.split(key, layers))(keys)
+    zeros = jnp.zeros(states[0].shape[:2])
+    gate, log_keep, squares = jnp.ones_like(zeros), zeros, zeros
+    for layer, own in enumerate(params["gates"]):
+        rows = np.flatnonzero([layer in probe.votes(depth) for depth in depths])
+        if rows.size:
+            features = (feature[rows] for feature in probe.features(states, layer))
+            vote = network.apply({"params": own}, *features)
+            drawn = jax.vmap(hard_concrete.sample)(keys[rows, layer], vote)
+            gate = gate.at[rows].multiply(drawn, unique_indices=True)
+            log_keep = log_keep.at[rows].add(hard_concrete.log_keep_probability(vote))
+            squares = squares.at[rows].add(vote**2)
+    return Drawn(gate, log_keep, squares)
+
+
+def at_layer(per_layer: PerLayer, layer: Layer) -> Array:
+    """The entry of one layer, by an int or by a traced scalar.
 
     Entries of different width are as wide as the widest where the layer is traced, zeros behind.
     """
-    if isinstance(layer, int):
-        return per_layer[layer]
-    stacked = jnp.stack(equally_wide(per_layer))
-    return stacked[layer] if layer.ndim == 0 else stacked[layer, jnp.arange(layer.shape[0])]
+    return per_layer[layer] if isinstance(layer, int) else jnp.stack(equally_wide(per_layer))[layer]
 
 
 def equally_wide(arrays: PerLayer) -> PerLayer:

@@ -9,10 +9,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, Key
 
-from diffmask_jax.game import optimizers
+from diffmask_jax.game.multipliers import project
 from diffmask_jax.game.objective import Clean, Diagnostics, Game, objective
-from diffmask_jax.game.optimizers import Rates
-from diffmask_jax.game.probes import DrawLayer, Layers, Probe
+from diffmask_jax.game.players import Players
+from diffmask_jax.game.probes import Depths, Layer
 
 Axes = tuple[str, ...]
 """Names of the mesh axes that a batch is sharded along."""
@@ -28,26 +28,35 @@ class TrainState(NamedTuple):
     dual: Any
 
 
+DrawLayer = Callable[[Key[Array, ""], int], Layer | Depths]
+"""Which depths to play: (key, examples in the batch) -> one for all, or one an example."""
+
+
 def one_layer_a_batch(layers: int) -> DrawLayer:
     """The authors' way: the whole batch is masked at one depth, drawn uniformly."""
     return lambda key, examples: jax.random.randint(key, (), 0, layers)
 
 
-def draw_layer(probe: Probe, way: str, layers: int) -> DrawLayer:
-    """How depths are drawn: one a "batch", the authors' way, or one an "example" (`Probe.deal`)."""
-    return {"batch": one_layer_a_batch, "example": probe.deal}[way](layers)
+def one_layer_an_example(layers: int) -> DrawLayer:
+    """Every depth in every batch: row r plays depth r mod L, whichever text the data's order puts
+    there, so that the program knows who plays what."""
+    return lambda key, examples: np.arange(examples) % layers
 
 
-def init(probe_params: Any, layers: int, rates: Rates) -> TrainState:
-    """The state before the first step, with λ = 1 at each of the layers."""
+LAYERS = {"example": one_layer_an_example, "batch": one_layer_a_batch}
+"""How depths are drawn, by what a depth is drawn for."""
+
+
+def init(probe_params: Any, layers: int, players: Players) -> TrainState:
+    """The state before the first step."""
     probe = _pair(probe_params)
-    multipliers = _pair(optimizers.initial_multipliers(layers))
+    multipliers = _pair(jnp.full(layers, players.multiplier, jnp.float32))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         probe=probe,
         multipliers=multipliers,
-        primal=optimizers.primal(rates).init(probe),
-        dual=optimizers.dual(rates).init(multipliers),
+        primal=players.primal.init(probe),
+        dual=players.dual.init(multipliers),
     )
 
 
@@ -64,7 +73,7 @@ def step(
     draw_layer: DrawLayer,
     *,
     game: Game,
-    rates: Rates,
+    players: Players,
     model_params: Any,
     axes: Axes = (),
     parts: int = 1,
@@ -91,7 +100,7 @@ def step(
             state.probe.fast,
             state.multipliers.fast,
             jax.vmap(jax.random.fold_in, (None, 0))(gate_key, rows),
-            _of_rows(layer, rows),
+            _of_part(layer, len(rows)),
             game=game,
             model_params=model_params,
             clean=fetch(batch),
@@ -99,25 +108,21 @@ def step(
 
     gradients = jax.lax.pmean(_mean_over_parts(gradient_on, (batch, rows), parts), axes)
     (for_probe, for_multipliers), diagnostics = gradients
-    descent, primal = optimizers.primal(rates).update(for_probe, state.primal, state.probe)
-    ascent, dual = optimizers.dual(rates).update(for_multipliers, state.dual, state.multipliers)
+    for_multipliers *= jnp.sum(diagnostics.played > 0)  # −(D − m) of each layer, 0 where not played
+    descent, primal = players.primal.update(for_probe, state.primal, state.probe)
+    ascent, dual = players.dual.update(for_multipliers, state.dual, state.multipliers)
     return TrainState(
         step=state.step + 1,
         probe=optax.apply_updates(state.probe, descent),
-        multipliers=optimizers.project(optax.apply_updates(state.multipliers, ascent)),
+        multipliers=project(optax.apply_updates(state.multipliers, ascent)),
         primal=primal,
         dual=dual,
     ), diagnostics
 
 
-def _of_rows(layer: Layers, rows: Int[Array, " R"]) -> Any:
-    """The depths of some rows that lie side by side.
-
-    Those that the program knows begin anew with every part: it holds a multiple of the layers.
-    """
-    if isinstance(layer, np.ndarray):
-        return layer[: len(rows)]
-    return layer if isinstance(layer, int) or layer.ndim == 0 else layer[rows]
+def _of_part(layer: Layer | Depths, examples: int) -> Any:
+    """What a part of a batch plays: depths that are dealt out begin anew with every part."""
+    return layer[:examples] if isinstance(layer, np.ndarray) else layer
 
 
 def _mean_over_parts(function: Callable[[Any], Any], whole: Any, parts: int) -> Any:

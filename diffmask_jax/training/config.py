@@ -7,9 +7,21 @@ from typing import Any
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.runtime import settings
-from diffmask_jax.runtime.settings import count, positive, positive_int, seed, setting, share
+from diffmask_jax.runtime.settings import count, not_negative, positive, positive_int, seed, share
 from diffmask_jax.tasks.tasks import TASKS
 
+AUTHORS = {
+    "layers": "batch",
+    "sparsity": "log",
+    "pull": 0.0,
+    "probe_rate": 3e-4,
+    "baseline_rate": 1e-3,
+    "multiplier_rate": 0.3,
+    "warmup": 1200,
+}
+"""What the paper's authors take where nothing else is asked for (see `players.authors`)."""
+
+WAYS = ("settling", "authors")
 SPARSITIES = ("count", "log")
 LAYERS = ("example", "batch")
 PRECISIONS = ("float32", "bfloat16")
@@ -23,7 +35,6 @@ class RunConfig:
         model: folder or hub id of the frozen classifier.
         task: the name of the data set, or kind of file, that it reads.
         places: where that data lies; of the task's own type.
-        layers: how depths are drawn; None stands for the usual way of the gate.
 
     Raises: UserError if a setting is unknown, or two contradict each other.
     """
@@ -31,42 +42,50 @@ class RunConfig:
     model: str
     task: str
     places: Any
-    gate: str = setting("input", "what the probe masks", choices=tuple(GATES))
-    steps: int = setting(1600, "optimiser steps", check=positive_int)
-    batch_size: int = setting(64, "texts a step", check=positive_int)
-    steps_per_call: int = setting(4, "steps in one call of the device", check=positive_int)
-    seed: int = setting(0, "of initialisation, gates and data order", check=seed)
-    margin: float = setting(0.1, "divergence allowed, in nats", check=positive)
-    sparsity: str = setting(
+    gate: str = settings.setting("input", "what the probe masks", choices=tuple(GATES))
+    setting: str = settings.setting(
+        "settling",
+        "a game that settles and ends by itself, or the one of the paper's authors, with their "
+        f"defaults: {' '.join(f'{settings.option(k)} {v}' for k, v in AUTHORS.items())}",
+        choices=WAYS,
+    )
+    steps: int = settings.setting(1600, "optimiser steps", check=positive_int)
+    batch_size: int = settings.setting(64, "texts a step", check=positive_int)
+    steps_per_call: int = settings.setting(4, "steps in one call of the device", check=positive_int)
+    seed: int = settings.setting(0, "of initialisation, gates and data order", check=seed)
+    margin: float = settings.setting(0.1, "divergence allowed, in nats", check=positive)
+    sparsity: str = settings.setting(
         "count", "minimise the sum of keep probabilities, or of their logs", choices=SPARSITIES
     )
-    layers: str | None = setting(
-        None,
-        "one depth an example, or one a batch: the authors' way",
-        choices=LAYERS,
-        told="example for the input probe, batch for the hidden one",
+    layers: str = settings.setting("example", "what a depth is drawn for", choices=LAYERS)
+    pull: float = settings.setting(
+        0.005, "how strongly votes are held where they can still move", check=not_negative
     )
-    probe_rate: float = setting(1e-3, "learning rate of the probe", check=positive)
-    baseline_rate: float = setting(3e-3, "learning rate of the baseline", check=positive)
-    multiplier_rate: float = setting(0.3, "learning rate of the multipliers", check=positive)
-    warmup: int = setting(200, "steps of linear warm-up", check=count)
-    validate_every: int = setting(200, "steps between validations", check=positive_int)
-    validation_texts: int = setting(256, "texts of a validation", check=positive_int)
-    tolerance: float = setting(
-        1.2, "keep a probe only if its divergence is at most this many margins", check=positive
+    probe_rate: float = settings.setting(1e-3, "learning rate of the probe", check=positive)
+    baseline_rate: float = settings.setting(3e-3, "learning rate of the baseline", check=positive)
+    multiplier_rate: float = settings.setting(
+        0.004, "learning rate of log λ; authors: of λ", check=positive
     )
-    min_agreement: float = setting(
-        0.75, "and if at least this share of predictions stays", check=share
+    warmup: int = settings.setting(200, "steps of linear warm-up", check=count)
+    validate_every: int = settings.setting(200, "steps between validations", check=positive_int)
+    validation_texts: int = settings.setting(256, "texts of a validation", check=positive_int)
+    tolerance: float = settings.setting(
+        1.2,
+        "authors: keep a probe only if its divergence is at most this many margins",
+        check=positive,
     )
-    precision: str = setting(
+    min_agreement: float = settings.setting(
+        0.75, "authors: and if at least this share of predictions stays", check=share
+    )
+    precision: str = settings.setting(
         "float32",
         "what the frozen model computes in; the probe and the game stay float32",
         choices=PRECISIONS,
     )
-    remat: bool = setting(
+    remat: bool = settings.setting(
         False, "compute blocks again in the backward pass: less memory, more time"
     )
-    accumulate: int = setting(
+    accumulate: int = settings.setting(
         1, "work through every batch in so many parts: same steps, less memory", check=positive_int
     )
 
@@ -74,8 +93,6 @@ class RunConfig:
         if self.task not in TASKS:
             raise UserError(f"task is {self.task!r}, not one of {', '.join(TASKS)}")
         settings.settle(self)
-        if self.layers is None:
-            object.__setattr__(self, "layers", GATES[self.gate].draw)
 
 
 def run_config(model: str | os.PathLike[str], task: str, **given: Any) -> RunConfig:
@@ -99,6 +116,8 @@ def run_config(model: str | os.PathLike[str], task: str, **given: Any) -> RunCon
         raise UserError(f"there is no setting {unknown[0]!r} for the task {task}")
     where = places(**{name: value for name, value in given.items() if name in own})
     settings.settle(where)
+    if rest.get("setting") == "authors":
+        rest = AUTHORS | rest
     return RunConfig(model=_absolute(model), task=task, places=where, **rest)
 
 

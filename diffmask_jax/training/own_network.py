@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.errors import UserError
-from diffmask_jax.game import probes, steps
+from diffmask_jax.game import players, probes, steps
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.game.model import Layer, Model, Params
 from diffmask_jax.game.objective import (
@@ -23,10 +23,11 @@ from diffmask_jax.game.objective import (
     keep_probabilities,
     mean_keep,
 )
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Players, Rates
 from diffmask_jax.runtime.settings import positive, positive_int
 
-RATES = Rates(probe=1e-3, baseline=3e-3, multiplier=0.3, warmup=200)
+RATES = Rates(probe=1e-3, baseline=3e-3, multiplier=0.004, warmup=100)
+PULL = 0.003
 SAMPLE = 256  # examples whose mean states are the first baselines
 PER_CALL = 10  # steps in one call of the device
 
@@ -37,7 +38,7 @@ Keys = tuple[Key[Array, ""], Key[Array, ""]]
 class Fitted(NamedTuple):
     """A trained probe of a network, with the network's own parameters.
 
-    curves: `Diagnostics` of every step, arrays (steps,)
+    curves: `Diagnostics` of every step, arrays (steps,) and (steps, L)
     """
 
     game: Game
@@ -80,7 +81,7 @@ def fit_probe(
         margin: m, the divergence allowed, in nats of `model.family`.
         baselines: what replaces a dropped state, one for "input", one a state for "hidden"; the
             mean of each state by default. It is trained, too.
-        rates: the players' learning rates.
+        rates: the players' learning rates (`players.settling`).
         hidden: width of the gate networks' hidden layer; a quarter of the widest state by default.
 
     Raises: UserError if the gate is unknown, a number is out of its range or stops being finite,
@@ -98,6 +99,10 @@ def fit_probe(
             raise UserError(f"{name} {reason}")
     if not hasattr(inputs, "valid"):
         raise UserError("the inputs need a field `valid`: which positions (N, T) are not padding")
+    if batch_size < len(model.layers):
+        raise UserError(
+            f"a batch of {batch_size} has no example for each of {len(model.layers)} layers"
+        )
     count = len(inputs.valid)
     if count < batch_size:
         raise UserError(f"{count} examples do not fill one batch of {batch_size}")
@@ -107,10 +112,11 @@ def fit_probe(
     width = max(state.shape[-1] for state in states)
     probe = probes.PROBES[gate](hidden or max(width // 4, 1))
     starts = probe.start(lambda: means[0], lambda: means) if baselines is None else list(baselines)
-    game = Game(_with_traced_layers(model, [s.shape[-1] for s in states]), probe, margin, mean_keep)
+    game = Game(_with_traced_layers(model, [s.shape[-1] for s in states]), probe, margin, mean_keep, PULL)
     key, data_key = jax.random.split(jax.random.key(seed))
-    state = _start(key, game, states, starts, rates)
-    advance = _program(game, rates, count, batch_size)
+    team = players.settling(margin, rates)
+    state = _start(game, probes.init(key, probe, states, starts), team)
+    advance = _program(game, team, count, batch_size)
     params, inputs = jax.device_put((params, inputs))
     curves = []
     with tqdm(total=steps, desc="train", unit="step", disable=None) as bar:
@@ -124,19 +130,16 @@ def fit_probe(
     return Fitted(game, params, state.probe.slow, curve)
 
 
-def _start(
-    key: Key[Array, ""], game: Game, states: Any, baselines: Any, rates: Rates
-) -> steps.TrainState:
-    probe = probes.init(key, game.probe, states, baselines)
-    return steps.init(probe, len(states), rates)
+def _start(game: Game, probe_params: Any, players: Players) -> steps.TrainState:
+    return steps.init(probe_params, len(game.model.layers), players)
 
 
-def _program(game: Game, rates: Rates, count: int, batch_size: int) -> Any:
+def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
     """(state, keys, the network's parameters, all examples, step numbers) -> as `steps.steps`.
 
     keys: of the game, and of the data's order.
     """
-    draw = steps.draw_layer(game.probe, game.probe.gate.draw, len(game.model.layers))
+    draw = steps.one_layer_an_example(len(game.model.layers))
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(
@@ -158,7 +161,7 @@ def _program(game: Game, rates: Rates, count: int, batch_size: int) -> Any:
             fetch,
             draw,
             game=game,
-            rates=rates,
+            players=players,
             model_params=params,
         )
 

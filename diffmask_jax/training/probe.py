@@ -24,7 +24,7 @@ from diffmask_jax.runtime.compilations import Compilations
 from diffmask_jax.runtime.preemption import Notice, Stopped, Watch
 from diffmask_jax.runtime.prefetch import prefetched
 from diffmask_jax.runtime.profiling import Trace
-from diffmask_jax.training import run_folder, setup
+from diffmask_jax.training import run_folder, settled, setup
 from diffmask_jax.training.calls import Caller, Chunk, agreed, is_due, play
 from diffmask_jax.training.clean_states import CleanStates, look_up
 from diffmask_jax.training.config import RunConfig
@@ -52,15 +52,16 @@ def fit(
     passes: CleanStates | None = None,
     profile: bool = False,
 ) -> dict[str, float] | None:
-    """Train to the configured number of steps, from the newest checkpoint if there is one.
+    """Train until the game has settled, at most the configured number of steps, from the newest
+    checkpoint if there is one. The authors' game takes all its steps.
 
     The state is saved before every validation and, where those are far apart, by the clock; SIGTERM
     lets the device finish its call, saves and raises `Stopped`. None of this shows in the result.
 
     passes: the clean states of the training texts, to be looked up instead of computed at every
     step. profile: trace a few calls into the folder (`profiling.Trace`).
-    Gives the validation scores of the probe kept in `folder`, None if none was ever feasible. A
-    finished run is left as it is. All processes call it alike, and the first one writes.
+    Gives the validation scores of the probe kept in `folder`: the last one; in the authors' game
+    the feasible one that masks most, None if none ever was. A finished run is left as it is. All processes call it alike, and the first one writes.
 
     Raises: UserError if the devices do not divide a batch, the numbers stop being finite, no
     checkpoint is whole any more, or the folder cannot be written.
@@ -96,13 +97,15 @@ def fit(
                 scores = validate(state)
             # In this order: a step whose scores are written is not judged again.
             if distributed.is_first():
-                _keep_if_best(config, folder, state, scores)
+                _keep(config, folder, state, scores)
+                if config.setting == "settling":
+                    log.verdict(_judge_layers(config, folder, game, state, log))
             log.validation(int(state.step), scores)
 
         if is_due(config, done) and not _is_validated(folder, done):  # stopped in between
             judge(start)
         call = Caller(advance, ahead, mesh, watch, programs, trace)
-        for state, notice in play(config, start, call, log):
+        for state, notice in () if is_finished(config, folder, done) else play(config, start, call, log):
             check_finite(int(state.step), state)
             log.flush()
             with programs.of("checkpoint"):
@@ -110,6 +113,8 @@ def fit(
             watch.saved()
             if is_due(config, int(state.step)) and notice != Notice.STOP:
                 judge(state)
+                if is_finished(config, folder, int(state.step)):
+                    break
         log.ending(programs)
     if profile:
         distributed.say(trace.told())
@@ -125,7 +130,18 @@ def steps_done(folder: Path) -> int:
 
 def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
     """Whether a run that has come to step `done` has come to its end, validated."""
-    return done >= config.steps and _is_validated(folder, done)
+    settled = distributed.by_first(lambda: run_folder.settled_at(folder) == done)
+    return (done >= config.steps or settled) and _is_validated(folder, done)
+
+
+def _judge_layers(
+    config: RunConfig, folder: Path, game: Game, state: TrainState, log: RunLog
+) -> str:
+    """Keep the verdict on every layer; gives it as a line."""
+    verdict, layers = settled.judge(log.curves, config.margin), game.model.layers
+    rows = settled.as_rows(verdict, layers)
+    run_folder.save_layers(folder, int(state.step), bool(verdict.settled.all()), rows)
+    return settled.told(verdict, layers, config.margin)
 
 
 def _is_validated(folder: Path, step: int) -> bool:
@@ -176,7 +192,8 @@ def program(
     notices a device)) -> (state, diagnostics a step, the largest notice). The state that it is
     given is overwritten. The seed is an argument, so that one compiled program serves all seeds.
     """
-    draw_layer = steps.draw_layer(game.probe, str(config.layers), len(game.model.layers))
+    draw_layer = steps.LAYERS[config.layers](len(game.model.layers))
+    players = setup.players_of(config)
 
     def advance(
         state: TrainState, given: tuple[Array, Any, Any], entries: tuple[Any, Array]
@@ -189,7 +206,7 @@ def program(
             lambda entry: fetch(stored, entry),
             draw_layer,
             game=game,
-            rates=setup.rates(config),
+            players=players,
             model_params=params,
             axes=(devices.AXIS,),
             parts=config.accumulate,
@@ -219,16 +236,15 @@ def _validator(
     return validate
 
 
-def _keep_if_best(
-    config: RunConfig, folder: Path, state: TrainState, scores: dict[str, float]
-) -> None:
-    """Keep the probe if it is feasible and masks more than the one kept so far."""
+def _keep(config: RunConfig, folder: Path, state: TrainState, scores: dict[str, float]) -> None:
+    """Keep the probe; the authors' only if it is feasible and masks more than the one kept so far."""
+    settling = config.setting == "settling"
     feasible = (
         scores["divergence"] <= config.tolerance * config.margin
         and scores["agreement"] >= config.min_agreement
     )
     best = _kept_scores(folder)
-    if feasible and (best is None or scores["masked"] > best["masked"]):
+    if settling or feasible and (best is None or scores["masked"] > best["masked"]):
         params = jax.device_get(state.probe.slow)
         run_folder.save_probe(folder, params, {**scores, "step": int(state.step)})
 

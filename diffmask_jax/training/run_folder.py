@@ -16,7 +16,10 @@ from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import remove_half_written, write_atomically
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
 
-FILES = ("config.json", "environment.json", "probe.safetensors", "validation.jsonl", "scale.json")
+FILES = (
+    *("config.json", "environment.json", "scale.json"),
+    *("probe.safetensors", "validation.jsonl", "curves.jsonl", "layers.json"),
+)
 
 
 def open_run(folder: Path, config: RunConfig) -> bool:
@@ -61,7 +64,8 @@ def load_config(folder: Path) -> RunConfig:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         if "model_type" not in stored:
-            return run_config(**stored)
+            # Before there was a choice, the authors' players had the game.
+            return run_config(**{"setting": "authors"} | stored)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{folder} is not a run folder: there is no {file.name} in it") from error
     except (OSError, ValueError, TypeError, UserError) as error:
@@ -100,6 +104,17 @@ def load_scale(folder: Path) -> float | None:
     if not isinstance(scale, float) or not 0 < scale < float("inf"):
         raise UserError(f"{folder / 'scale.json'} is damaged: delete it to make it anew")
     return None if kept is None else scale
+
+
+def save_layers(folder: Path, step: int, settled: bool, rows: list[dict[str, Any]]) -> None:
+    """Keep what a validation found of every layer, and whether all have settled."""
+    settings.write(folder / "layers.json", {"step": step, "settled": settled, "layers": rows})
+
+
+def settled_at(folder: Path) -> int | None:
+    """The step at which the run in a folder settled; None if it has not."""
+    kept = settings.read(folder / "layers.json") or {}
+    return kept["step"] if kept.get("settled") else None
 
 
 def save_probe(folder: Path, params: Any, scores: dict[str, float]) -> None:

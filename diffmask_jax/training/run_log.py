@@ -14,6 +14,8 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.compilations import Compilations
 from diffmask_jax.runtime.distributed import is_first
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.training.curve_log import CurveLog
+from diffmask_jax.training.settled import Curves
 
 VALIDATIONS = "validation.jsonl"
 
@@ -28,7 +30,7 @@ def check_finite(step: int, numbers: Any) -> None:
 
 
 class RunLog:
-    """Progress bar, TensorBoard scalars and validation lines, each step written once.
+    """Progress bar, TensorBoard scalars, curves and validation lines, each step written once.
 
     Only the first process writes and draws. What a killed run wrote after its last checkpoint, step
     `done`, gives way to the replay.
@@ -44,6 +46,7 @@ class RunLog:
             filename_suffix=f".after-{done:08d}",
             write_to_disk=self._writes,
         )
+        self._curves = CurveLog(folder, done, self._writes)
         self._padded = self._positions = 0
 
     def __enter__(self) -> "RunLog":
@@ -51,6 +54,12 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self._writer.close()
+        self._curves.close()
+
+    @property
+    def curves(self) -> Curves:
+        """What every call so far told of every layer."""
+        return self._curves.curves()
 
     def bar(self, steps: int, done: int) -> tqdm:
         """Of a whole run, drawn if someone is watching."""
@@ -65,7 +74,12 @@ class RunLog:
         Raises: UserError if a loss is not finite.
         """
         check_finite(step, diagnostics)
-        means = {k: float(np.mean(v)) for k, v in jax.device_get(diagnostics)._asdict().items()}
+        told = jax.device_get(diagnostics)
+        by_layer = {name: np.mean(getattr(told, name), axis=0) for name in Curves._fields}
+        self._curves.add(step, {name: values.tolist() for name, values in by_layer.items()})
+        means = {"loss": float(np.mean(told.loss))}
+        means |= {k: float(np.sum(by_layer[k])) for k in ("divergence", "masked", "agreement")}
+        means["multiplier"] = float(np.sum(by_layer["multiplier"] * by_layer["played"]))
         padded = valid.size - int(valid.sum())
         self._padded += padded
         self._positions += valid.size
@@ -94,9 +108,14 @@ class RunLog:
         write_atomically(self._file, "\n".join(lines) + "\n")
         tqdm.write(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
 
+    def verdict(self, line: str) -> None:
+        """Which layers have settled."""
+        tqdm.write(line)
+
     def flush(self) -> None:
         """Let TensorBoard have all so far: a killed run replays what follows, and only that."""
         self._writer.flush()
+        self._curves.flush()
 
     def ending(self, programs: Compilations) -> None:
         """A line on what the run could have spared itself."""

@@ -15,10 +15,10 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.game import probes, steps
+from diffmask_jax.game import players, probes, steps
 from diffmask_jax.game.model import Model
 from diffmask_jax.game.objective import Game, mean_keep, mean_log_keep
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Players, Rates
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime import devices
@@ -69,36 +69,38 @@ def gold_labels(model: Classifier, examples: Examples) -> np.ndarray | None:
 def make_game(config: RunConfig, network: Model, width: int) -> Game:
     """The game that a run plays on a network whose states are `width` wide."""
     probe = probes.PROBES[config.gate](max(width // 4, 1))
-    return Game(network, probe, config.margin, SPARSITY[config.sparsity])
+    return Game(network, probe, config.margin, SPARSITY[config.sparsity], config.pull)
 
 
-def check_dealt(config: RunConfig, game: Game, shares: int) -> None:
-    """Raises: UserError if not every part of a batch has examples for every depth alike.
+def check_dealt(config: RunConfig, layers: int, shares: int) -> None:
+    """Raises: UserError if a part of a batch has no example for some depth.
 
-    shares: into how many parts devices and `--accumulate` cut a batch. Only where the program knows
-    which row plays which depth.
+    layers: the model's; shares: into how many parts devices and `--accumulate` cut a batch.
     """
-    layers, batch = len(game.model.layers), config.batch_size
-    draw = steps.draw_layer(game.probe, str(config.layers), layers)
-    rounds, over = divmod(batch, layers * shares)
-    if over and isinstance(draw(jax.random.key(0), layers), np.ndarray):
-        sizes = [n * layers * shares for n in (rounds, rounds + 1) if n]
+    if config.layers == "example" and config.batch_size < layers * shares:
         parts = f" in {shares} parts" if shares > 1 else ""
         raise UserError(
-            f"a batch of {batch} does not deal out over {layers} layers{parts}: take --batch-size "
-            f"{' or '.join(map(str, sizes))}, or --layers batch"
+            f"a batch of {config.batch_size}{parts} has no example for each of {layers} layers: "
+            f"take --batch-size {layers * shares} or more, or --layers batch"
         )
 
 
-def rates(config: RunConfig) -> Rates:
+def rates_of(config: RunConfig) -> Rates:
     """The learning rates of both players."""
     return Rates(config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup)
+
+
+def players_of(config: RunConfig) -> Players:
+    """Who plays a run's game."""
+    if config.setting == "authors":
+        return players.authors(rates_of(config))
+    return players.settling(config.margin, rates_of(config))
 
 
 def first_state(
     config: RunConfig, game: Game, model: Classifier, train: Sequence[Encoded]
 ) -> steps.TrainState:
-    """λ = 1, open gates, and baselines at the [MASK] embedding or the mean of each state."""
+    """Open gates, and baselines at the [MASK] embedding or the mean of each state."""
     widths = state_widths(model)
 
     def no_word() -> Float[Array, " D"]:
@@ -111,7 +113,7 @@ def first_state(
     states = tuple(jnp.zeros((1, 1, width)) for width in widths)
     baselines = game.probe.start(no_word, means)
     probe = probes.init(jax.random.key(config.seed), game.probe, states, baselines)
-    return steps.init(probe, len(widths), rates(config))
+    return steps.init(probe, len(widths), players_of(config))
 
 
 def state_widths(model: Classifier) -> list[int]:

@@ -48,8 +48,8 @@ def train(
     model, texts, passes = prepared or prepare(config, truncate=truncate)
     batches.check_fills(texts.train, config.batch_size)
     devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
-    game = setup.make_game(config, model.network, model.config.width)
-    setup.check_dealt(config, game, devices.data_mesh().size * config.accumulate)
+    layers = len(model.network.layers)
+    setup.check_dealt(config, layers, devices.data_mesh().size * config.accumulate)
     compute = cache_states and passes is None
     if compute:
         limit = model.config.positions

@@ -15,18 +15,17 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.game import probes
 from diffmask_jax.game.objective import Game
-from diffmask_jax.game.optimizers import Rates
-from diffmask_jax.game.probes import DrawLayer
-from diffmask_jax.game.steps import draw_layer
+from diffmask_jax.game.players import Players, Rates, authors
+from diffmask_jax.game.steps import LAYERS, DrawLayer
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import EncoderConfig
 from diffmask_jax.training.config import RunConfig, run_config
-from diffmask_jax.training.setup import make_game, rates, state_widths
+from diffmask_jax.training.setup import make_game, rates_of, state_widths
 
 
 class Setup(NamedTuple):
-    """A game before its first step, with the defaults of `diffmask train`.
+    """A game before its first step, between the authors' players, whom PyTorch can play, too.
 
     sizes: the model's; probe: the JAX parameters that every contender starts from
     padded: the length to which the authors pad all texts
@@ -44,7 +43,12 @@ class Setup(NamedTuple):
     @property
     def draw_layer(self) -> DrawLayer:
         """One layer an example for the input probe, one a batch for the hidden one."""
-        return draw_layer(self.game.probe, str(self.config.layers), len(self.game.model.layers))
+        return LAYERS[self.config.layers](len(self.game.model.layers))
+
+    @property
+    def players(self) -> Players:
+        """The authors' two."""
+        return authors(self.rates)
 
 
 class Chunk(NamedTuple):
@@ -83,6 +87,9 @@ def prepare(
         classifier.path,
         "sst",
         gate=gate,
+        setting="authors",
+        layers={"input": "example", "hidden": "batch"}[gate],
+        sparsity="count",
         batch_size=batch,
         steps_per_call=steps,
         precision=precision,
@@ -94,7 +101,7 @@ def prepare(
     baselines = [state[0, 0] for state in states[: game.probe.baselines(len(states))]]
     key = jax.random.key(config.seed)
     probe = probes.init(key, game.probe, states, baselines)
-    return Setup(classifier, sizes, config, game, rates(config), probe, key, padded)
+    return Setup(classifier, sizes, config, game, rates_of(config), probe, key, padded)
 
 
 def chunks(setup: Setup, texts: Sequence[Encoded]) -> Iterator[Chunk]:

@@ -56,8 +56,9 @@ def measure() -> dict[str, Any]:
     leaves = jax.tree.leaves(setup.probe)
     measured["examples_per_second"] = TIMED * STEPS * BATCH / seconds
     measured["gradient_bytes"] = sum(leaf.nbytes for leaf in leaves)
-    # Every λ's gradient and the means of every step; of a call, its notice and its last loss.
-    others = len(setup.game.model.layers) + len(Diagnostics._fields) + 2
+    # Of every step its loss, and of every layer λ's gradient and the other diagnostics; of a call,
+    # its notice and its last loss.
+    others = len(setup.game.model.layers) * len(Diagnostics._fields) + 3
     measured["other_bytes"] = 4 * others
     return measured
 

@@ -26,13 +26,13 @@ BATCH, LENGTH = 64, 24
 def run(model: str, folder: Path, rounds: int) -> None:
     """Time steps at every layer, interleaved, with the clean states given; writes the report."""
     setup = prepare(load_classifier(model), "hidden")
-    game, rates, layers = setup.game, setup.rates, setup.game.model.layers
+    game, layers = setup.game, setup.game.model.layers
     params = setup.classifier.params
     rng = np.random.default_rng(0)
     tokens = rng.integers(1000, setup.sizes.vocabulary, (BATCH, LENGTH)).astype(np.int32)
     inputs = TextInputs(tokens, np.zeros_like(tokens), np.ones_like(tokens, bool))
     clean = jax.jit(lambda params, inputs: clean_pass(game, params, inputs))(params, inputs)
-    state = steps.init(setup.probe, len(layers), rates)
+    state = steps.init(setup.probe, len(layers), setup.players)
 
     @jax.jit
     def step(state: steps.TrainState, params: Any, clean: Clean, layer: Any) -> Any:
@@ -43,7 +43,7 @@ def run(model: str, folder: Path, rounds: int) -> None:
             lambda clean: clean,
             lambda key, batch: layer,
             game=game,
-            rates=rates,
+            players=setup.players,
             model_params=params,
         )
 

@@ -67,7 +67,7 @@ def alone(source: Source, precision: str, batch: int) -> Callable[[], None]:
 
 
 def _fresh(setup: Setup, mesh: Mesh) -> steps.TrainState:
-    state = steps.init(setup.probe, len(setup.game.model.layers), setup.rates)
+    state = steps.init(setup.probe, len(setup.game.model.layers), setup.players)
     # Copies: the first call is given the memory of what it starts from.
     return devices.place(jax.tree.map(np.array, state), mesh, devices.WHOLE)
 

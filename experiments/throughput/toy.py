@@ -15,7 +15,7 @@ from jaxtyping import Array, Key
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.objective import Clean
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Rates
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.models import toy
 from diffmask_jax.runtime import markdown

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from diffmask_jax.analysis import ground_truth
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.objective import Clean
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Rates
 from experiments.common.command import told_in_one_line
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import make_folder

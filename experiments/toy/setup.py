@@ -20,7 +20,7 @@ from diffmask_jax.game.objective import (
     log_keep_everywhere,
     mean_log_keep,
 )
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Rates, authors
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY, ToyInputs
 from diffmask_jax.tasks.toy import ToyData, generate, in_query
@@ -107,7 +107,7 @@ def start(keys: Key[Array, " S"], data: Clean, *, layer: int, rates: Rates) -> s
     def one(key: Key[Array, ""], data: Clean) -> steps.TrainState:
         means = [statistics(state, data.inputs.valid).mean for state in data.states]
         probe = probes.init(jax.random.fold_in(key, layer), GAME.probe, data.states, means)
-        return steps.init(probe, len(TOY.layers), rates)
+        return steps.init(probe, len(TOY.layers), authors(rates))
 
     return jax.vmap(one)(keys, data)
 
@@ -122,7 +122,7 @@ def epoch(
     *,
     layer: int,
     rates: Rates,
-) -> tuple[steps.TrainState, Diagnostics]:
+) -> tuple[steps.TrainState, dict[str, Array]]:
     """One epoch of every seed on one state, and its mean diagnostics; the old state is consumed."""
 
     def one(state: steps.TrainState, key: Array, params: Any, data: Clean) -> Any:
@@ -136,10 +136,10 @@ def epoch(
             fetch,
             lambda key, examples: layer,
             game=GAME,
-            rates=rates,
+            players=authors(rates),
             model_params=params,
         )
-        return state, jax.tree.map(jnp.mean, diagnostics)
+        return state, _told(diagnostics, layer)
 
     return jax.vmap(one)(state, keys, params, data)
 
@@ -153,7 +153,13 @@ def train_probe(
         state, means = epoch(state, keys, params, data, number, layer=layer, rates=rates)
         curves.append(means)
     stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *jax.device_get(curves))
-    return state.probe.slow, stacked._asdict()
+    return state.probe.slow, stacked
+
+
+def _told(diagnostics: Diagnostics, layer: int) -> dict[str, Array]:
+    """What an epoch on one state tells, a mean a curve."""
+    of_layer = {name: values[..., layer] for name, values in diagnostics._asdict().items() if name not in ("loss", "played")}
+    return {name: jnp.mean(values) for name, values in {"loss": diagnostics.loss, **of_layer}.items()}
 
 
 @functools.partial(jax.jit, static_argnums=2)

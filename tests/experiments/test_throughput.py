@@ -102,13 +102,13 @@ def test_pytorch_plays_the_layers_that_training_draws(case, number):
     setup, chunk = case("hidden")
     count = len(setup.game.model.layers)
     step = number * setup.config.steps_per_call
-    state = steps.init(setup.probe, count, setup.rates)._replace(step=np.int32(step))
+    state = steps.init(setup.probe, count, setup.players)._replace(step=np.int32(step))
 
     @jax.jit
     def play(state, params, batches):
         return steps.steps(
             state, setup.key, batches, functools.partial(clean_pass, setup.game, params),
-            setup.draw_layer, game=setup.game, rates=setup.rates, model_params=params,
+            setup.draw_layer, game=setup.game, players=setup.players, model_params=params,
         )[0]  # fmt: skip
 
     after = play(state, setup.classifier.params, first_step(chunk).batch.inputs)

@@ -115,9 +115,10 @@ def test_the_loss_is_the_batch_mean_of_the_game(name):
     )(params, MULTIPLIERS)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert_trees_close(slopes, expected_slopes, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(diagnostics.divergence, divergence, rtol=1e-4)
+    np.testing.assert_allclose(diagnostics.divergence, [0, divergence], rtol=1e-4)
     assert divergence > 1e-3
-    assert diagnostics.multiplier == MULTIPLIERS[layer]
+    np.testing.assert_array_equal(diagnostics.played, [0, 1])
+    np.testing.assert_array_equal(diagnostics.multiplier, MULTIPLIERS)
     assert diagnostics.loss == loss
 
 
@@ -142,27 +143,75 @@ def test_a_traced_layer_plays_the_same_game(name, layer):
     assert_trees_close(traced, static, rtol=1e-4, atol=1e-6)
 
 
-def test_the_input_probe_may_play_one_layer_an_example():
-    params = probe_params("input")
-    (loss, diagnostics), (_, slopes) = play(
-        params, MULTIPLIERS, CLEAN, name="input", layer=jnp.array([1, 0, 1])
+def alone(name, params, row: int, depth: int):
+    """What one example plays at one depth: ((loss, diagnostics), gradients)."""
+    clean = jax.tree.map(lambda array: array[row : row + 1], CLEAN)
+    return jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
+        params, MULTIPLIERS, KEYS[row : row + 1], depth,
+        game=PULLED[name], model_params=MODEL_PARAMS, clean=clean,
+    )  # fmt: skip
+
+
+PULLED = {name: game._replace(pull=0.1) for name, game in GAMES.items()}
+DEPTHS = np.array([1, 0, 1])
+
+
+@both
+def test_examples_may_play_depths_of_their_own(name):
+    """Two examples at depth 1 and one at depth 0: each depth has half of the say."""
+    params = probe_params(name)
+    found = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
+        params, MULTIPLIERS, KEYS, DEPTHS,
+        game=PULLED[name], model_params=MODEL_PARAMS, clean=CLEAN,
+    )  # fmt: skip
+    parts = [alone(name, params, row, int(depth)) for row, depth in enumerate(DEPTHS)]
+    weights = (0.25, 0.5, 0.25)
+
+    def mean(*values):
+        return sum(weight * value for weight, value in zip(weights, values, strict=True))
+
+    (loss, seen), slopes = found
+    np.testing.assert_allclose(loss, mean(*(loss for (loss, _), _ in parts)), rtol=1e-5)
+    expected = jax.tree.map(mean, *(slopes for _, slopes in parts))
+    assert_trees_close(slopes, expected, rtol=1e-4, atol=1e-6)
+    assert all(map(np.any, jax.tree.leaves(slopes)))
+    told = [told for (_, told), _ in parts]
+    np.testing.assert_allclose(seen.played, [1 / 3, 2 / 3], rtol=1e-6)
+    for found, *each in zip(seen[2:5], *(told[2:5] for told in told), strict=True):
+        np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-4, atol=1e-6)
+
+
+@both
+def test_a_depth_that_nobody_plays_has_no_say(name):
+    params, ones = probe_params(name), np.ones(B, int)
+    found = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
+        params, MULTIPLIERS, KEYS, ones,
+        game=GAMES[name], model_params=MODEL_PARAMS, clean=CLEAN,
+    )  # fmt: skip
+    expected = play(params, MULTIPLIERS, CLEAN, name=name, static_layer=1)
+    assert_trees_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@both
+def test_the_pull_is_the_mean_square_of_the_votes_of_a_gate(name):
+    """Two votes for the input probe at depth 1, one for the hidden probe."""
+    params = probe_params(name)
+    (plain, _), _ = play(params, MULTIPLIERS, CLEAN, name=name, static_layer=1)
+    pulled, _ = objective(
+        params, MULTIPLIERS, KEYS, 1, game=PULLED[name], model_params=MODEL_PARAMS, clean=CLEAN
     )
-    votes = probes.vote_logits(GAMES["input"].probe, params, CLEAN.states)
-    logs = probes.log_keep_probabilities(GAMES["input"].probe, votes)
-    losses = [mean_log_keep(logs[layer], INPUTS.valid)[row] for row, layer in enumerate((1, 0, 1))]
-    assert loss == pytest.approx(np.mean(losses), rel=1e-5)
-    assert diagnostics.multiplier == pytest.approx((5 + 2 + 5) / 3)
-    # −(D − m) of each example goes to its own λ.
-    np.testing.assert_allclose(-slopes.sum(), diagnostics.divergence - MARGIN, rtol=1e-4)
-    assert jnp.all(slopes != 0)
+    votes = probes.vote_logits(GAMES[name].probe, params, CLEAN.states)
+    squares = [np.square(vote) for vote in {"input": votes, "hidden": votes[1:]}[name]]
+    rows = [sum(square[row, :n].mean() for square in squares) for row, n in enumerate((4, 3, 1))]
+    assert pulled - plain == pytest.approx(0.05 * np.mean(rows), rel=1e-4)
 
 
 @both
 def test_open_gates_change_nothing(name):
     params = probe_params(name, shift=50.0)
     (loss, seen), (_, slopes) = play(params, MULTIPLIERS, CLEAN, name=name, static_layer=1)
-    assert seen.divergence == pytest.approx(0, abs=1e-5)
-    assert seen.masked == 0 and seen.agreement == 1
+    np.testing.assert_allclose(seen.divergence, 0, atol=1e-5)
+    assert seen.masked.sum() == 0 and seen.agreement.tolist() == [0, 1]
     assert loss == pytest.approx(0, abs=1e-5)
     assert slopes[1] == pytest.approx(MARGIN, abs=1e-5)  # −(D − m): λ falls
 
@@ -174,10 +223,10 @@ def test_shut_gates_leave_the_baseline_alone(name):
     state = jnp.broadcast_to(params["baselines"][0], CLEAN.states[0].shape)
     logits = _rest(MODEL_PARAMS, INPUTS, state, 0)
     expected = CATEGORICAL.divergence(CLEAN.logits, logits).mean()
-    assert seen.masked == 1
-    np.testing.assert_allclose(seen.divergence, expected, rtol=1e-5)
+    assert seen.masked.tolist() == [1, 0]
+    np.testing.assert_allclose(seen.divergence, [expected, 0], rtol=1e-5)
     agreement = np.mean(np.argmax(logits, -1) == np.argmax(CLEAN.logits, -1))
-    assert seen.agreement == pytest.approx(agreement)
+    assert seen.agreement[0] == pytest.approx(agreement)
 
 
 @both
@@ -214,7 +263,7 @@ def test_no_gradient_reaches_the_frozen_model_or_its_clean_pass():
             params, MULTIPLIERS, KEYS, 1,
             game=GAMES["hidden"], model_params=MODEL_PARAMS, clean=CLEAN,
         )  # fmt: skip
-        return sum(jax.tree.leaves(seen))
+        return sum(map(jnp.sum, jax.tree.leaves(seen)))
 
     for slope in jax.tree.leaves(jax.jit(jax.grad(total))(probe_params("hidden"))):
         np.testing.assert_array_equal(slope, 0)
@@ -244,7 +293,7 @@ def test_the_share_of_masked_positions_is_of_exact_zeros():
     def masked(keys):
         return objective(
             params, MULTIPLIERS, keys, 1, game=GAMES[name], model_params=MODEL_PARAMS, clean=CLEAN
-        )[1].masked
+        )[1].masked[1]
 
     keep = hard_concrete.keep_probability(votes[1])
     expected = np.mean([1 - keep[row, :n].mean() for row, n in enumerate((4, 3, 1))])

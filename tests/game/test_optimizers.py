@@ -8,9 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from diffmask_jax.game import optimizers
+from diffmask_jax.game import multipliers as duals
+from diffmask_jax.game import players
 from diffmask_jax.game.lagrangian import lagrangian
-from diffmask_jax.game.optimizers import Rates, scale_by_standard_deviation
+from diffmask_jax.game.optimizers import averaged, scale_by_standard_deviation, standing_still
+from diffmask_jax.game.players import Rates
 
 RATES = Rates(probe=3e-4, baseline=1e-3, multiplier=0.3)
 STEPS = 20  # Lookahead averages after steps 6, 12 and 18
@@ -99,7 +101,7 @@ def test_the_references_of_this_file_are_pytorchs_too():
 
 def test_the_dual_is_lookahead_over_rmsprop():
     gradients, start = random_gradients(2), np.array([1, 2, 0, 100], np.float32)
-    found = trajectory(optimizers.dual(RATES), pair(jnp.asarray(start)), jnp.asarray(gradients))
+    found = trajectory(players.authors(RATES).dual, pair(jnp.asarray(start)), jnp.asarray(gradients))
     fast, slow = numpy_lookahead(start, numpy_rmsprop(gradients, 0.3, centered=False))
     np.testing.assert_allclose(found.fast, fast, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.slow, slow, rtol=1e-4, atol=1e-5)
@@ -110,7 +112,7 @@ def test_the_primal_is_lookahead_over_centered_rmsprop_at_two_rates():
     gates, baselines = random_gradients(3), random_gradients(4)
     start = np.array([0, 1, -1, 0.5], np.float32)
     gradients = {"gates": [jnp.asarray(gates)], "baselines": [jnp.asarray(baselines)]}
-    found = trajectory(optimizers.primal(RATES), pair(probe_params(start, start)), gradients)
+    found = trajectory(players.authors(RATES).primal, pair(probe_params(start, start)), gradients)
     for name, rate, seen in (("gates", 3e-4, gates), ("baselines", 1e-3, baselines)):
         fast, slow = numpy_lookahead(start, numpy_rmsprop(seen, rate, centered=True))
         np.testing.assert_allclose(found.fast[name][0], fast, atol=2e-6)
@@ -122,7 +124,7 @@ def test_the_probe_warms_up_linearly_and_then_keeps_its_rate():
     gradients = {"gates": [jnp.asarray(gradients)], "baselines": [jnp.asarray(gradients)]}
 
     def updates(warmup: int):
-        optimizer = optimizers.primal(RATES._replace(warmup=warmup))
+        optimizer = players.authors(RATES._replace(warmup=warmup)).primal
         seen = trajectory(optimizer, pair(probe_params(np.zeros(4), np.zeros(4))), gradients)
         return jax.tree.map(lambda x: np.diff(x, axis=0, prepend=0), seen.fast)
 
@@ -137,7 +139,7 @@ def test_the_probe_warms_up_linearly_and_then_keeps_its_rate():
 
 
 def test_ten_thousand_equal_gradients_never_turn_into_nan():
-    optimizer = optimizers.primal(RATES)
+    optimizer = players.authors(RATES).primal
     gradient = probe_params(np.array([1e-6, 0.3, 1.0, 37.7], np.float32), np.full(4, -0.1))
     start = pair(jax.tree.map(jnp.zeros_like, gradient))
 
@@ -164,9 +166,9 @@ def test_zero_gradients_move_nothing():
 
 
 def test_multipliers_start_at_one_and_are_projected_onto_their_interval():
-    np.testing.assert_array_equal(optimizers.initial_multipliers(3), [1, 1, 1])
+    assert players.authors(RATES).multiplier == 1
     outside = jnp.array([-3.0, 0.0, 0.7, 200.0, 201.0])
-    projected = optimizers.project(optax.LookaheadParams(fast=outside, slow=-outside))
+    projected = duals.project(optax.LookaheadParams(fast=outside, slow=-outside))
     np.testing.assert_allclose(projected.fast, [0, 0, 0.7, 200, 200])
     np.testing.assert_array_equal(projected.slow, [3, 0, 0, 0, 0])
 
@@ -174,16 +176,16 @@ def test_multipliers_start_at_one_and_are_projected_onto_their_interval():
 @functools.partial(jax.jit, static_argnames="rate")
 def play_dual(excess, rate: float):
     """λ after every one of 60 steps against a constant D − m, one game an entry."""
-    optimizer = optimizers.dual(Rates(multiplier=rate))
+    optimizer = players.authors(Rates(multiplier=rate)).dual
 
     def step(carry, _):
         multipliers, state = carry
         gradient = jax.grad(lambda m: lagrangian(jnp.zeros(2), excess, m).sum())(multipliers.fast)
         update, state = optimizer.update(gradient, state, multipliers)
-        multipliers = optimizers.project(optax.apply_updates(multipliers, update))
+        multipliers = duals.project(optax.apply_updates(multipliers, update))
         return (multipliers, state), multipliers
 
-    start = pair(optimizers.initial_multipliers(2))
+    start = pair(jnp.ones(2))
     return jax.lax.scan(step, (start, optimizer.init(start)), length=60)[1]
 
 
@@ -201,3 +203,115 @@ def test_a_multiplier_never_leaves_its_interval():
     for multipliers in seen:
         assert multipliers.min() == 0 and multipliers.max() <= 200
     assert seen.fast[-1, 0] > 100
+
+
+# --- what is not played stands still ----------------------------------------------------------
+
+
+def test_what_has_no_gradient_stands_still_and_so_do_its_moments():
+    """The steps taken are those of the same gradients without the zeros between them."""
+    gradients = random_gradients(5)
+    sparse = np.zeros((2 * STEPS, 4), np.float32)
+    sparse[::2] = gradients
+    for scale in (scale_by_standard_deviation(), optax.scale_by_rms(0.99, 1e-8)):
+        optimizer = optax.chain(standing_still(scale), optax.scale_by_learning_rate(0.1))
+        dense = trajectory(optimizer, jnp.zeros(4), jnp.asarray(gradients))
+        found = trajectory(optimizer, jnp.zeros(4), jnp.asarray(sparse))
+        np.testing.assert_array_equal(found[::2], found[1::2])
+        np.testing.assert_allclose(found[1::2], dense, rtol=1e-5)
+
+
+# --- the running average ----------------------------------------------------------------------
+
+
+def test_the_average_weighs_every_step_as_its_polynomial_says():
+    """After T steps, step t has the weight ∏ of what later steps left of it (η = 3: by hand)."""
+    gradients, eta = random_gradients(6), 3.0
+    optimizer = averaged(optax.sgd(0.1), eta)
+    found = trajectory(optimizer, pair(jnp.ones(4)), jnp.asarray(gradients))
+    fast = 1 - 0.1 * np.cumsum(np.float64(gradients), axis=0)
+    np.testing.assert_allclose(found.fast, fast, rtol=1e-4)
+    slow = np.ones(4)
+    for t, now in enumerate(fast):
+        slow = slow + (eta + 1) / (t + eta + 1) * (now - slow)
+        np.testing.assert_allclose(found.slow[t], slow, rtol=1e-3)
+
+
+def test_the_average_of_a_standstill_is_where_it_stands_and_the_first_step_has_no_memory():
+    optimizer = averaged(optax.sgd(1.0))
+    found = trajectory(optimizer, pair(jnp.zeros(2)), jnp.array([[1.0, 2.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(found.slow, [[-1, -2], [-1, -2]])
+
+
+# --- the controller ---------------------------------------------------------------------------
+
+
+def controlled(excess, margin=0.1, **settings):
+    """λ after every step against given D − m, (steps, L)."""
+    control = duals.control(margin, **settings)
+    start = pair(jnp.full(excess.shape[1], 2.0))
+    return trajectory(control, start, -jnp.asarray(excess)).fast
+
+
+def test_the_controller_is_its_formula():
+    excess = 0.2 * np.random.default_rng(7).normal(size=(50, 3))
+    settings = {"integral": 0.03, "proportional": 0.4, "memory": 0.8}
+    found = controlled(excess.astype(np.float32), **settings)
+    log, mean, weight = np.full(3, np.log(2.0)), np.zeros(3), 0.0
+    for now, seen in zip(excess, found, strict=True):
+        mean, weight = 0.8 * mean + 0.2 * now / 0.1, 0.8 * weight + 0.2
+        even = np.clip(mean / weight, -1, 1)
+        log = log + 0.03 * even
+        np.testing.assert_allclose(seen, np.exp(log + 0.4 * even), rtol=1e-4)
+
+
+def test_a_layer_that_is_not_played_keeps_its_multiplier():
+    excess = np.array([[0.3, 0.3], [0.0, 0.3], [0.0, 0.3]], np.float32)
+    found = controlled(excess)
+    np.testing.assert_array_equal(found[1:, 0], found[0, 0])
+    assert np.all(np.diff(found[:, 1]) > 0)
+
+
+def test_a_multiplier_stays_within_its_bounds_and_comes_back_from_them():
+    excess = np.concatenate([np.full((4000, 1), 5.0), np.full((9000, 1), -0.1)])
+    found = controlled(excess.astype(np.float32), integral=0.01)[:, 0]
+    assert found.max() <= duals.LARGEST * np.exp(0.5) and found.min() > 0
+    assert found[3999] > 100 > 0.1 > found[-1]
+
+
+@functools.partial(jax.jit, static_argnames=("dual", "steps"))
+def play_square(dual, steps: int = 3000):
+    """min over x, max over λ ≥ 0 of x² + λ·(1 − x − m): the least square that reaches 1 − m = ½.
+
+    Its saddle point is x = ½, λ = 2x = 1.
+    """
+    margin, primal = 0.5, optax.sgd(0.02)
+
+    def step(carry, _):
+        x, multipliers, states = carry
+        slope = jax.grad(lambda x: x**2 + multipliers.fast[0] * (1 - x))(x)
+        move, moments = primal.update(slope, states[0])
+        excess = jnp.array([1 - x - margin])
+        ascent, memory = dual.update(-excess, states[1], multipliers)
+        multipliers = duals.project(optax.apply_updates(multipliers, ascent))
+        x = optax.apply_updates(x, move)
+        return (x, multipliers, (moments, memory)), (x, multipliers.fast[0])
+
+    start = pair(jnp.array([5.0]))
+    first = jnp.zeros(()), start, (primal.init(jnp.zeros(())), dual.init(start))
+    return jax.lax.scan(step, first, length=steps)[1]
+
+
+def test_the_controller_finds_the_saddle_point_of_a_game_that_is_known():
+    x, multiplier = play_square(duals.control(0.5, 0.01))
+    assert x[-1] == pytest.approx(0.5, abs=1e-3)
+    assert multiplier[-1] == pytest.approx(1.0, abs=1e-2)
+
+
+def test_the_proportional_part_is_what_damps_it():
+    """The same game swings wider without it."""
+    swings = [
+        float(jnp.abs(play_square(duals.control(0.5, 0.03, part))[0][300:] - 0.5).max())
+        for part in (0.0, 1.0)
+    ]
+    assert swings[1] < swings[0] / 2

@@ -195,17 +195,22 @@ def test_gradients_reach_every_network_below_an_input_gate_and_its_own_for_a_hid
 
 
 @pytest.mark.parametrize("layer", range(LAYERS))
-def test_a_layer_is_the_same_as_an_int_traced_or_one_an_example(layer):
+def test_a_layer_is_the_same_as_an_int_and_traced(layer):
     expected = STATES[layer]
     np.testing.assert_array_equal(at_layer(STATES, layer), expected)
     np.testing.assert_array_equal(jax.jit(at_layer)(STATES, layer), expected)
-    np.testing.assert_array_equal(at_layer(STATES, jnp.full(B, layer)), expected)
 
 
-def test_each_example_may_have_a_layer_of_its_own():
-    layers = [2, 0, 1]
-    expected = np.stack([STATES[layer][row] for row, layer in enumerate(layers)])
-    np.testing.assert_array_equal(at_layer(STATES, jnp.array(layers)), expected)
+@both
+def test_examples_with_depths_of_their_own_draw_what_each_would_draw_at_its_depth(name):
+    params, keys = make(name), jax.random.split(jax.random.key(13), B)
+    depths = np.array([2, 0, 1])
+    found = probes.draw(PROBES[name], params, keys, STATES, depths)
+    for row, depth in enumerate(depths.tolist()):
+        alone = probes.draw(PROBES[name], params, keys, STATES, depth)
+        for ours, expected in zip(found, alone, strict=True):
+            np.testing.assert_allclose(ours[row], expected[row], rtol=1e-6, atol=1e-7)
+    assert np.ptp(found.log_keep) > 0
 
 
 def test_a_layer_as_an_int_may_be_of_any_shape():

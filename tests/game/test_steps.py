@@ -13,7 +13,7 @@ from diffmask_jax.game import probes, steps
 from diffmask_jax.game.divergences import BERNOULLI
 from diffmask_jax.game.model import Model
 from diffmask_jax.game.objective import Game, clean_pass, mean_log_keep
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Rates, authors
 from diffmask_jax.game.probes import hidden_probe
 
 B, T, D, CHUNK = 16, 6, 2, 10
@@ -39,7 +39,7 @@ MODEL = Model(
     family=BERNOULLI,
 )
 GAME = Game(MODEL, hidden_probe(8), 0.05, mean_log_keep)
-RATES = Rates(probe=2e-3)  # from which 32 of 32 seeds found the answer
+PLAYERS = authors(Rates(probe=2e-3))  # from which 32 of 32 seeds found the answer
 KEY = jax.random.key(2)
 
 
@@ -61,14 +61,14 @@ def one_of_two(key, examples):
 def start() -> steps.TrainState:
     states, baselines = (jnp.zeros((B, T, D)),) * 2, [jnp.zeros(D)] * 2
     params = jax.jit(probes.init, static_argnums=1)(KEY, GAME.probe, states, baselines)
-    return steps.init(params, 2, RATES)
+    return steps.init(params, 2, PLAYERS)
 
 
 @jax.jit
 def many(state, batches):
     return steps.steps(
         state, KEY, batches, functools.partial(clean_pass, GAME, None), one_of_two,
-        game=GAME, rates=RATES, model_params=None,
+        game=GAME, players=PLAYERS, model_params=None,
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def many(state, batches):
 def one(state, batch):
     return steps.step(
         state, KEY, batch, functools.partial(clean_pass, GAME, None), one_of_two,
-        game=GAME, rates=RATES, model_params=None,
+        game=GAME, players=PLAYERS, model_params=None,
     )  # fmt: skip
 
 
@@ -126,8 +126,8 @@ def test_every_step_draws_its_own_layer_and_gates():
     multipliers = optax.LookaheadParams(jnp.array([1.0, 2.0]), jnp.ones(2))
     state = half_open()._replace(multipliers=multipliers)
     seen = [one(state._replace(step=jnp.asarray(number)), batch)[1] for number in range(8)]
-    assert {float(s.multiplier) for s in seen} == {1.0, 2.0}
-    assert len({float(s.divergence) for s in seen}) == 8
+    assert {tuple(s.played.tolist()) for s in seen} == {(1.0, 0.0), (0.0, 1.0)}
+    assert len({float(s.divergence.sum()) for s in seen}) == 8
 
 
 def test_a_batch_worked_through_in_parts_makes_the_same_step():
@@ -137,7 +137,7 @@ def test_a_batch_worked_through_in_parts_makes_the_same_step():
     def play(state, batch, parts):
         return steps.step(
             state, KEY, batch, functools.partial(clean_pass, GAME, None), one_of_two,
-            game=GAME, rates=RATES, model_params=None, parts=parts,
+            game=GAME, players=PLAYERS, model_params=None, parts=parts,
         )  # fmt: skip
 
     whole, seen = play(half_open(), batch, 1)
@@ -162,7 +162,7 @@ def fetched_batches(parts: int) -> list[Array]:
     jax.eval_shape(
         lambda state: steps.step(
             state, KEY, batch, fetch, one_of_two,
-            game=GAME, rates=RATES, model_params=None, parts=parts,
+            game=GAME, players=PLAYERS, model_params=None, parts=parts,
         ),
         half_open(),
     )  # fmt: skip
@@ -195,7 +195,7 @@ def test_one_step_moves_both_players():
     assert not any(jax.tree.leaves(moved.probe.slow))  # Lookahead moves it at every sixth step
     # The λ of the layer drawn ascends D − m, the other one rests.
     ascent = np.sign(after.multipliers.fast - 1).tolist()
-    assert sorted(ascent) == sorted([0, np.sign(seen.divergence - 0.05)])
+    assert sorted(ascent) == sorted([0, np.sign(seen.divergence.sum() - 0.05)])
 
 
 def test_one_position_decides_and_the_probe_keeps_it_alone():
@@ -203,7 +203,7 @@ def test_one_position_decides_and_the_probe_keeps_it_alone():
     for chunk in range(1, 400):
         state, diagnostics = many(state, draw_chunk(chunk)[0])
         seen.append(diagnostics)
-    divergence = np.concatenate([s.divergence for s in seen])
+    divergence = np.concatenate([s.divergence.sum(axis=1) for s in seen])  # one layer a step
 
     unseen, decides = jax.tree.map(lambda a: a[0], draw_chunk(0))
     votes = probes.vote_logits(GAME.probe, state.probe.slow, (unseen.embedded,) * 2)
@@ -214,4 +214,4 @@ def test_one_position_decides_and_the_probe_keeps_it_alone():
     # And it was a game: the constraint was broken, λ rose, and now it is nearly kept.
     assert divergence.max() > 0.3 and max(s.multiplier.max() for s in seen) > 1.5
     assert divergence[-40:].mean() < 0.15
-    assert np.mean([s.agreement for s in seen[-4:]]) > 0.95
+    assert np.mean([s.agreement.sum(axis=1) for s in seen[-4:]]) > 0.95

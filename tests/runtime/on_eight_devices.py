@@ -24,12 +24,12 @@ from diffmask_jax.game import probes, steps
 from diffmask_jax.game.divergences import CATEGORICAL
 from diffmask_jax.game.model import Model
 from diffmask_jax.game.objective import Game, clean_pass, mean_keep
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Rates, settling
 from diffmask_jax.runtime import devices
 from diffmask_jax.training.clean_states import look_up
 
 B, T, D, LAYERS, TEXTS, STEPS = 16, 6, 8, 3, 40, 20
-RATES = Rates(probe=1e-3)
+PLAYERS = settling(0.05, Rates(probe=1e-3, multiplier=0.01))
 
 
 class Inputs(NamedTuple):
@@ -57,11 +57,11 @@ GAMES = {
     "staircase": Game(MODEL, probes.hidden_probe(8), 0.05, mean_keep),
 }
 DRAWS = {
-    "input": steps.draw_layer(GAMES["input"].probe, "example", LAYERS),
-    "hidden": steps.draw_layer(GAMES["hidden"].probe, "batch", LAYERS),
-    "staircase": steps.draw_layer(GAMES["staircase"].probe, "example", LAYERS),
+    "input": steps.one_layer_an_example(LAYERS),
+    "hidden": steps.one_layer_a_batch(LAYERS),
+    "staircase": steps.one_layer_an_example(LAYERS),
 }
-BATCHES = {"input": B, "hidden": B, "staircase": 8 * LAYERS}
+BATCHES = {"input": 8 * LAYERS, "hidden": B, "staircase": 8 * LAYERS}
 RNG = np.random.default_rng(0)
 PARAMS = np.asarray(RNG.normal(size=(D, D)), np.float32)
 DATA = Inputs(
@@ -76,7 +76,7 @@ def start(gate: str) -> steps.TrainState:
     states, count = (jnp.zeros((1, T, D)),) * LAYERS, GAMES[gate].probe.baselines(LAYERS)
     params = probes.init(jax.random.key(SEED), GAMES[gate].probe, states, [jnp.zeros(D)] * count)
     params["gates"] = [network | {"shift": jnp.zeros(())} for network in params["gates"]]
-    return steps.init(params, LAYERS, RATES)
+    return steps.init(params, LAYERS, PLAYERS)
 
 
 def advance(mesh: Mesh, gate: str, batch: int) -> tuple[Any, tuple[Any, ...]]:
@@ -96,7 +96,7 @@ def advance(mesh: Mesh, gate: str, batch: int) -> tuple[Any, tuple[Any, ...]]:
     def play(state: steps.TrainState, given: Any, entries: Any) -> Any:
         return steps.steps(
             state, jax.random.key(SEED), entries, lambda entry: fetch(given, entry), DRAWS[gate],
-            game=game, rates=RATES, model_params=PARAMS, axes=(devices.AXIS,),
+            game=game, players=PLAYERS, model_params=PARAMS, axes=(devices.AXIS,),
         )  # fmt: skip
 
     arguments = (

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import BertForSequenceClassification
 
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Rates
 from experiments.throughput.pytorch import players as torch_players
 from experiments.throughput.pytorch.bert_gates import Gating
 from experiments.throughput.pytorch.bert_steps import game

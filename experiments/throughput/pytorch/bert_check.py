@@ -106,26 +106,29 @@ def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> 
 def _ours(setup: Setup, case: Example) -> Callable[[Array], tuple[float, float, Weights]]:
     """layer -> (L₀, D, gradients)"""
 
-    @jax.jit
-    def run(probe: Any, multipliers: Array, params: Any, inputs: TextInputs, layer: Array) -> Any:
+    @functools.partial(jax.jit, static_argnums=4)
+    def run(
+        probe: Any, multipliers: Array, params: Any, inputs: TextInputs, layer: int | tuple[int, ...]
+    ) -> Any:
         clean = clean_pass(setup.game, params, inputs)
         return jax.grad(objective, argnums=(0, 1), has_aux=True)(
             probe,
             multipliers,
             _keys(case.key, len(clean.logits)),
-            layer,
+            layer if isinstance(layer, int) else np.array(layer),
             game=setup.game,
             model_params=params,
             clean=clean,
         )
 
     def at(layer: Array) -> tuple[float, float, Weights]:
+        played = tuple(layer.tolist()) if np.ndim(layer) else int(layer)
         (for_probe, for_multipliers), diagnostics = run(
-            case.probe, case.multipliers, setup.classifier.params, case.inputs, layer
+            case.probe, case.multipliers, setup.classifier.params, case.inputs, played
         )
         # Our λ descends −λ·(D − m), PyTorch's climbs λ·(D − m).
         expected = player_weights(for_probe, -for_multipliers)
-        return float(diagnostics.loss), float(diagnostics.divergence), expected
+        return float(diagnostics.loss), float(diagnostics.divergence.sum()), expected
 
     return at
 

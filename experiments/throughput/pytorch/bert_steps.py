@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Rates
 from experiments.throughput.pytorch import bert
 from experiments.throughput.pytorch import players as torch_players
 from experiments.throughput.pytorch.bert import Network

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid
 from torch.nn.utils.parametrizations import weight_norm
 
-from diffmask_jax.game.optimizers import LARGEST_MULTIPLIER, Rates
+from diffmask_jax.game.multipliers import LARGEST
+from diffmask_jax.game.players import Rates
 
 TEMPERATURE, LEFT, RIGHT = 0.2, -0.2, 1.0
 
@@ -163,7 +164,7 @@ def optimisers(playing: Players, rates: Rates) -> Optimisers:
 def end_step(playing: Players, moved: Optimisers) -> None:
     """What follows the moves of both players."""
     moved.warmup.step()
-    playing.multipliers.data.clamp_(0, LARGEST_MULTIPLIER)
+    playing.multipliers.data.clamp_(0, LARGEST)
 
 
 class Outcome(NamedTuple):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffmask_jax.game import probes, steps
 from diffmask_jax.game.objective import Clean, clean_pass, objective
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Rates
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY
 from experiments.throughput.pytorch import toy_steps
@@ -96,7 +96,7 @@ def _gradient_differences(case: Example, layer: int) -> dict[str, float]:
         theirs = gradients(play.players)
         differences[f"L₀, {name}"] = abs(outcome.sparsity.item() / float(diagnostics.loss) - 1)
         differences[f"D, {name}"] = abs(
-            outcome.divergence.item() / float(diagnostics.divergence) - 1
+            outcome.divergence.item() / float(diagnostics.divergence[layer]) - 1
         )
         differences[f"gradients, {name}"] = _largest(expected, theirs)
     return differences

@@ -16,7 +16,7 @@ from torch.nn.functional import linear, softplus
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
-from diffmask_jax.game.optimizers import Rates
+from diffmask_jax.game.players import Rates
 from diffmask_jax.models.toy import WIDTH, ToyInputs
 from experiments.throughput.pytorch import players as torch_players
 from experiments.throughput.pytorch.players import (

@@ -1,0 +1,74 @@
+"""The dual player: how λ follows the divergence, one λ a layer, always in [0, 200].
+
+Both ways are optax transformations of a pair of λs whose gradient is −(D − m), nats, and exactly 0
+where a batch did not play a layer: there λ and all that is remembered of it stand still.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from diffmask_jax.game.optimizers import lookahead, standing_still
+
+LARGEST = 200.0
+SMALLEST = 0.02  # of a controlled λ: its logarithm must be able to come back
+
+
+def project(multipliers: optax.LookaheadParams) -> optax.LookaheadParams:
+    """The nearest multipliers in [0, 200]."""
+    return jax.tree.map(lambda m: jnp.clip(m, 0.0, LARGEST), multipliers)
+
+
+def ascend(rate: float) -> optax.GradientTransformation:
+    """The authors' way: Lookahead(k = 6, α = ½) over RMSprop, λ += rate·(D − m)/√(running mean of
+    its square)."""
+    scale = standing_still(optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False))
+    return lookahead(optax.chain(scale, optax.scale_by_learning_rate(rate), optax.identity()))
+
+
+class Control(NamedTuple):
+    """log λ̄, the running mean of the excess, and the weight that it has gathered."""
+
+    log: Float[Array, " L"]
+    excess: Float[Array, " L"]
+    weight: Float[Array, " L"]
+
+
+def control(
+    margin: float, integral: float = 0.015, proportional: float = 0.5, memory: float = 0.9
+) -> optax.GradientTransformation:
+    """A PI controller in log λ (Stooke et al. 2020; Sohrabi et al. 2024), one a layer.
+
+    e = (D − m)/m, ê its running mean clipped to [−1, 1];
+    log λ̄ += integral·ê  and  λ = λ̄·exp(proportional·ê).
+
+    Without the proportional part it is gradient ascent in log λ. That part damps: λ answers an
+    excess before its integral has grown, and falls back as soon as the excess is gone. λ's scale
+    does not matter to it, nor does the scale of single divergences, by which RMSprop divides.
+    """
+
+    def init(multipliers: optax.LookaheadParams) -> Control:
+        none = jnp.zeros_like(multipliers.fast)  # and a copy, for a state that can be donated
+        return Control(jnp.log(multipliers.fast), none, jnp.copy(none))
+
+    def update(
+        gradient: Float[Array, " L"], state: Control, multipliers: optax.LookaheadParams | None
+    ) -> tuple[optax.LookaheadParams, Control]:
+        played = gradient != 0
+
+        def followed(mean: Array, value: Array | float) -> Array:
+            return jnp.where(played, memory * mean + (1 - memory) * value, mean)
+
+        excess = followed(state.excess, -gradient / margin)
+        weight = followed(state.weight, 1.0)
+        error = jnp.clip(excess / jnp.maximum(weight, 1e-6), -1.0, 1.0)
+        log = state.log + jnp.where(played, integral * error, 0.0)
+        log = jnp.clip(log, np.log(SMALLEST), np.log(LARGEST))
+        wanted = jnp.exp(log + proportional * error)
+        return jax.tree.map(lambda now: wanted - now, multipliers), Control(log, excess, weight)
+
+    return optax.GradientTransformation(init, update)

@@ -1,0 +1,66 @@
+"""The two players' optimisers, put together: the authors' and ours."""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from diffmask_jax.game.multipliers import ascend, control
+from diffmask_jax.game.optimizers import (
+    averaged,
+    lookahead,
+    scale_by_standard_deviation,
+    standing_still,
+)
+
+
+class Rates(NamedTuple):
+    """Learning rates of φ, of b and of the multipliers, and the steps of linear warm-up of φ and b.
+
+    The multipliers' is that of λ for the authors' players, of log λ for ours.
+    """
+
+    probe: float = 3e-4
+    baseline: float = 1e-3
+    multiplier: float = 0.3
+    warmup: int = 0
+
+
+class Players(NamedTuple):
+    """Who moves the probe, who moves λ, and where λ starts.
+
+    primal: of a pair of probes, {"gates", "baselines"} each; dual: of a pair of λs, one a layer,
+    whose gradient is −(D − m)
+    """
+
+    primal: optax.GradientTransformation
+    dual: optax.GradientTransformation
+    multiplier: float
+
+
+def authors(rates: Rates) -> Players:
+    """Centered RMSprop in Lookahead against RMSprop in Lookahead, λ from 1; the moments of what a
+    batch does not play stand still."""
+    scale = standing_still(scale_by_standard_deviation())
+    return Players(lookahead(_descent(scale, rates)), ascend(rates.multiplier), multiplier=1.0)
+
+
+def settling(margin: float, rates: Rates) -> Players:
+    """Centered RMSprop, its running average judged, against a controller of λ."""
+    probe = averaged(_descent(scale_by_standard_deviation(), rates))
+    return Players(probe, control(margin, rates.multiplier), multiplier=5.0)
+
+
+def _descent(scale: optax.GradientTransformation, rates: Rates) -> optax.GradientTransformation:
+    """Steps against scaled gradients, at one rate for φ and one for b."""
+
+    def at(peak: float) -> optax.GradientTransformation:
+        rate = optax.linear_schedule(0.0, peak, rates.warmup) if rates.warmup else peak
+        return optax.chain(scale, optax.scale_by_learning_rate(rate))
+
+    def labels(params: Any) -> Any:
+        return {
+            name: jax.tree.map(lambda _, name=name: name, part) for name, part in params.items()
+        }
+
+    return optax.partition({"gates": at(rates.probe), "baselines": at(rates.baseline)}, labels)

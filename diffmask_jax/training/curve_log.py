@@ -1,0 +1,68 @@
+"""The curves of a run, a line a call in `curves.jsonl`: what every layer did, for people and verdicts."""
+
+import json
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.training.settled import Curves
+
+FILE = "curves.jsonl"
+
+
+class CurveLog:
+    """All lines so far; what a killed run wrote after its last checkpoint, step `done`, is dropped."""
+
+    def __init__(self, folder: Path, done: int, writes: bool) -> None:
+        file = folder / FILE
+        self._lines = [line for line in _read(file) if line["step"] <= done]
+        self._opened: IO[str] | None = None
+        if writes:
+            write_atomically(file, "".join(map(_written, self._lines)))
+            self._opened = file.open("a", encoding="utf-8")
+
+    def add(self, step: int, means: dict[str, list[float]]) -> None:
+        """The line of a call that led to `step`."""
+        line = {"step": step} | {
+            name: [float(f"{value:.6g}") for value in means[name]] for name in Curves._fields
+        }
+        self._lines.append(line)
+        if self._opened:
+            self._opened.write(_written(line))
+
+    def curves(self) -> Curves:
+        """All of them so far, arrays (calls, L)."""
+        return Curves(*(np.array([line[name] for line in self._lines]) for name in Curves._fields))
+
+    def flush(self) -> None:
+        """Let the file have all so far."""
+        if self._opened:
+            self._opened.flush()
+
+    def close(self) -> None:
+        """Nothing is added any more."""
+        if self._opened:
+            self._opened.close()
+
+
+def read_curves(folder: Path) -> tuple[np.ndarray, Curves]:
+    """The steps and curves of the run in a folder. Raises: UserError if their file is damaged."""
+    lines = _read(folder / FILE)
+    fields = (np.array([line[name] for line in lines]) for name in Curves._fields)
+    return np.array([line["step"] for line in lines]), Curves(*fields)
+
+
+def _written(line: dict[str, Any]) -> str:
+    return json.dumps(line) + "\n"
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    """All whole lines; the last one of a killed run may be cut off."""
+    try:
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error}): delete its broken lines") from error

@@ -1,0 +1,102 @@
+"""Has a game settled? Per layer: masked share, divergence and λ, over the last half of a run.
+
+Windows are shares of the run, its third quarter and its last one, so that the question is the same
+at any length: would going on for a quarter of what has been done change anything?
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+MOVED_MASKED = 0.01  # share of positions
+MOVED_MULTIPLIER = 0.1  # of λ
+OFF_MARGIN = 0.1  # of m
+IDLE = 0.01  # λ·m: what the margin adds to the loss of a layer that does not feel it
+FEWEST = 16  # calls, below which four windows say nothing
+
+
+class Curves(NamedTuple):
+    """What every call told of every layer: `Diagnostics`, means over its steps."""
+
+    played: Float[np.ndarray, "N L"]
+    divergence: Float[np.ndarray, "N L"]
+    masked: Float[np.ndarray, "N L"]
+    agreement: Float[np.ndarray, "N L"]
+    multiplier: Float[np.ndarray, "N L"]
+
+
+class Verdict(NamedTuple):
+    """The last quarter's means of every layer, and which of them have stopped moving.
+
+    masked, divergence (nats), multiplier: (L,); still: masked share and λ differ from the third
+    quarter's by at most 1 point and 10%; on_margin: D within 10% of m, or below it at λ·m ≤ 0.01
+    """
+
+    masked: Float[np.ndarray, " L"]
+    divergence: Float[np.ndarray, " L"]
+    multiplier: Float[np.ndarray, " L"]
+    still: Bool[np.ndarray, " L"]
+    on_margin: Bool[np.ndarray, " L"]
+
+    @property
+    def settled(self) -> Bool[np.ndarray, " L"]:
+        """Which layers neither move nor are off their margin."""
+        return self.still & self.on_margin
+
+
+def judge(curves: Curves, margin: float) -> Verdict:
+    """What the curves of a run say so far."""
+    count = len(curves.played)
+    before = _means(curves, slice(count // 2, 3 * count // 4))
+    masked, divergence, multiplier = _means(curves, slice(3 * count // 4, count))
+    change = np.abs(np.log(np.maximum(multiplier, 1e-9) / np.maximum(before[2], 1e-9)))
+    idle = multiplier * margin <= IDLE
+    still = (np.abs(masked - before[0]) <= MOVED_MASKED) & ((change <= MOVED_MULTIPLIER) | idle)
+    at_margin = np.abs(divergence / margin - 1) <= OFF_MARGIN
+    on_margin = at_margin | (idle & (divergence <= margin))
+    enough = count >= FEWEST
+    return Verdict(masked, divergence, multiplier, still & enough, on_margin & enough)
+
+
+def _means(curves: Curves, window: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masked share, divergence and λ of a window, over the examples that played each layer."""
+    played = np.maximum(curves.played[window].sum(axis=0), 1e-9)
+    masked, divergence = (
+        getattr(curves, name)[window].sum(axis=0) / played for name in ("masked", "divergence")
+    )
+    multiplier = curves.multiplier[window]
+    return masked, divergence, multiplier.mean(axis=0) if len(multiplier) else multiplier.sum(axis=0)
+
+
+def as_rows(verdict: Verdict, layers: Sequence[str]) -> list[dict[str, Any]]:
+    """One row a layer, for a file and for people."""
+    return [
+        {
+            "layer": layer,
+            "masked": float(verdict.masked[n]),
+            "divergence": float(verdict.divergence[n]),
+            "multiplier": float(verdict.multiplier[n]),
+            "still": bool(verdict.still[n]),
+            "on_margin": bool(verdict.on_margin[n]),
+        }
+        for n, layer in enumerate(layers)
+    ]
+
+
+def told(verdict: Verdict, layers: Sequence[str], margin: float) -> str:
+    """A line: which layers have not settled, and why; or that all have."""
+    off = [
+        f"{layer} ({_why(verdict, n, margin)})"
+        for n, layer in enumerate(layers)
+        if not verdict.settled[n]
+    ]
+    return f"not settled: {', '.join(off)}" if off else "settled at every layer"
+
+
+def _why(verdict: Verdict, n: int, margin: float) -> str:
+    reasons = [] if verdict.still[n] else ["moving"]
+    if not verdict.on_margin[n]:
+        reasons.append(f"D {verdict.divergence[n] / margin:.2f} m")
+    return ", ".join(reasons)
