@@ -301,11 +301,11 @@ def test_a_batch_larger_than_the_data(train):
 
 
 def test_depths_by_example_for_hidden_states(train):
-    dealt = ("--gate", "hidden", "--layers", "example")
-    told = train(*dealt, "--batch-size", 6)
-    assert "6 does not deal out over 4 layers: take --batch-size 4 or 8" in told
-    told = train(*dealt, "--batch-size", 8, "--accumulate", 4)
-    assert "over 4 layers in 4 parts: take --batch-size 16, or --layers batch" in told
+    told = train("--batch-size", 3)
+    assert "a batch of 3 has no example for each of 4 layers: take --batch-size 4 or more" in told
+    told = train("--batch-size", 8, "--accumulate", 4)
+    assert "a batch of 8 in 4 parts has no example for each of 4 layers" in told
+    assert "take --batch-size 16 or more, or --layers batch" in told
 
 
 def test_training_texts_that_cannot_be_used(train, tmp_path):

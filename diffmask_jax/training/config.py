@@ -11,6 +11,7 @@ from diffmask_jax.runtime.settings import count, not_negative, positive, positiv
 from diffmask_jax.tasks.tasks import TASKS
 
 AUTHORS = {
+    "batch_size": 64,
     "layers": "batch",
     "sparsity": "log",
     "pull": 0.0,
@@ -49,8 +50,8 @@ class RunConfig:
         f"defaults: {' '.join(f'{settings.option(k)} {v}' for k, v in AUTHORS.items())}",
         choices=WAYS,
     )
-    steps: int = settings.setting(1600, "optimiser steps", check=positive_int)
-    batch_size: int = settings.setting(64, "texts a step", check=positive_int)
+    steps: int = settings.setting(8000, "optimiser steps, at most", check=positive_int)
+    batch_size: int = settings.setting(32, "texts a step", check=positive_int)
     steps_per_call: int = settings.setting(4, "steps in one call of the device", check=positive_int)
     seed: int = settings.setting(0, "of initialisation, gates and data order", check=seed)
     margin: float = settings.setting(0.1, "divergence allowed, in nats", check=positive)
@@ -59,15 +60,15 @@ class RunConfig:
     )
     layers: str = settings.setting("example", "what a depth is drawn for", choices=LAYERS)
     pull: float = settings.setting(
-        0.005, "how strongly votes are held where they can still move", check=not_negative
+        0.003, "how strongly votes are held where they can still move", check=not_negative
     )
-    probe_rate: float = settings.setting(1e-3, "learning rate of the probe", check=positive)
+    probe_rate: float = settings.setting(1.5e-3, "learning rate of the probe", check=positive)
     baseline_rate: float = settings.setting(3e-3, "learning rate of the baseline", check=positive)
     multiplier_rate: float = settings.setting(
-        0.004, "learning rate of log λ; authors: of λ", check=positive
+        0.001, "learning rate of log λ; authors: of λ", check=positive
     )
-    warmup: int = settings.setting(200, "steps of linear warm-up", check=count)
-    validate_every: int = settings.setting(200, "steps between validations", check=positive_int)
+    warmup: int = settings.setting(100, "steps of linear warm-up", check=count)
+    validate_every: int = settings.setting(500, "steps between validations", check=positive_int)
     validation_texts: int = settings.setting(256, "texts of a validation", check=positive_int)
     tolerance: float = settings.setting(
         1.2,

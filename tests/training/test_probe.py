@@ -20,8 +20,10 @@ from diffmask_jax import cli
 from diffmask_jax.game import steps
 from diffmask_jax.runtime import compilations, preemption
 from diffmask_jax.runtime.checkpoints import Checkpoints
-from diffmask_jax.training import clean_states, probe, run_folder
+from diffmask_jax.training import clean_states, probe, run_folder, settled
+from diffmask_jax.training.curve_log import read_curves
 from diffmask_jax.training.run_log import RunLog
+from diffmask_jax.training.settled import judge
 
 STEPS, EVERY = 12, 4
 # Gates that open and shut within these few steps, and no probe too bad to be kept.
@@ -30,6 +32,7 @@ SETTINGS = (
     "--probe-rate 0.1 --baseline-rate 1e-3 --margin 0.1 --sparsity log "
     "--tolerance 1e4 --min-agreement 1e-9"
 ).split()
+AUTHORS = ("--setting", "authors", "--layers", "batch", "--pull", "0", "--multiplier-rate", "0.3")
 
 
 def command(model: Path, texts: Path, out: Path, gate: str = "input", *more: str) -> list[str]:
@@ -52,7 +55,7 @@ def validations(folder: Path) -> list[dict[str, float]]:
 
 
 def assert_same_run(folder: Path, other: Path) -> None:
-    for name in ("probe.safetensors", "validation.jsonl"):
+    for name in ("probe.safetensors", "validation.jsonl", "curves.jsonl", "layers.json"):
         assert (folder / name).read_bytes() == (other / name).read_bytes()
     states, others = arrays_of(folder, STEPS), arrays_of(other, STEPS)
     assert len(states) == len(others) > 50
@@ -65,14 +68,50 @@ def assert_same_run(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("gate", ["input", "hidden"])
-def test_a_run_trains_validates_and_keeps_the_probe_that_masks_most(whole, gate):
+def test_a_run_trains_validates_and_keeps_its_last_probe(whole, gate):
     found = validations(whole[gate])
     assert [scores["step"] for scores in found] == [4, 8, 12]
-    assert len({scores["masked"] for scores in found}) > 1
-    best = max(found, key=lambda scores: scores["masked"])
     params, kept = run_folder.load_probe(whole[gate])
-    assert kept == best
+    assert kept == found[-1]
     assert len(params["gates"]) == 4 and len(params["baselines"]) == {"input": 1, "hidden": 4}[gate]
+
+
+def test_the_authors_keep_the_probe_that_masks_most(tiny_bert, texts_file, tmp_path):
+    assert cli.main(command(tiny_bert, texts_file, tmp_path, "hidden", *AUTHORS)) == 0
+    found = validations(tmp_path)
+    assert len({scores["masked"] for scores in found}) > 1
+    assert run_folder.load_probe(tmp_path)[1] == max(found, key=lambda scores: scores["masked"])
+    assert not (tmp_path / "layers.json").exists()
+
+
+def test_a_run_says_of_every_layer_whether_it_has_settled(whole):
+    told = json.loads((whole["input"] / "layers.json").read_text())
+    assert told["step"] == STEPS and not told["settled"]
+    assert [row["layer"] for row in told["layers"]] == ["W", "E", "1", "2"]
+    steps_of, curves = read_curves(whole["input"])
+    assert steps_of.tolist() == list(range(2, STEPS + 1, 2))
+    assert curves.masked.shape == (STEPS // 2, 4)
+    np.testing.assert_allclose(curves.played, 0.25)
+    assert told["layers"][0]["multiplier"] == pytest.approx(curves.multiplier[-2:, 0].mean(), 1e-4)
+
+
+def test_a_run_ends_by_itself_once_all_layers_have_settled(
+    tiny_bert, texts_file, tmp_path, monkeypatch, capsys
+):
+    def at_once(curves, margin):
+        verdict = judge(curves, margin)
+        return verdict._replace(still=verdict.still | True, on_margin=verdict.on_margin | True)
+
+    monkeypatch.setattr(settled, "judge", at_once)
+    arguments = command(tiny_bert, texts_file, tmp_path)
+    assert cli.main(arguments) == 0
+    assert [scores["step"] for scores in validations(tmp_path)] == [EVERY]
+    told = capsys.readouterr().out
+    assert "settled at every layer" in told and f"kept the probe of step {EVERY}" in told
+    before = (tmp_path / "probe.safetensors").read_bytes()
+    assert cli.main(arguments) == 0  # it is finished, and left as it is
+    assert "is finished" in capsys.readouterr().out
+    assert (tmp_path / "probe.safetensors").read_bytes() == before
 
 
 def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
@@ -87,7 +126,7 @@ def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
 
 
 def test_an_infeasible_probe_is_not_kept(tiny_bert, texts_file, tmp_path, capsys):
-    too_strict = ["--tolerance", "1e-9"]
+    too_strict = [*AUTHORS, "--tolerance", "1e-9"]
     assert cli.main(command(tiny_bert, texts_file, tmp_path, "input", *too_strict)) == 2
     assert "no validation found a probe with divergence ≤ 1e-09 margins" in capsys.readouterr().err
     assert not (tmp_path / "probe.safetensors").exists()
