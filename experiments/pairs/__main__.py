@@ -44,7 +44,7 @@ def main() -> None:
     add("--train-pairs", type=int, default=12000, help="pairs to train on (default: 12000)")
     add("--dev-pairs", type=int, default=2000, help="pairs to measure on (default: 2000)")
     add("--epochs", type=int, default=2, help="of fine-tuning (default: 2)")
-    add("--steps", type=int, default=1000, help="of the probe (default: 1000)")
+    add("--steps", type=int, default=4000, help="of the probe, at most (default: 4000)")
     options = parser.parse_args()
     keep_compiled_programs()
     with told_in_one_line("pairs"):
