@@ -331,7 +331,7 @@ def test_a_run_with_another_configuration(refused, run, tiny_bert, texts_file):
     places = ["--train", texts_file, "--dev", texts_file, "--batch-size", 4, "--seed", 5]
     line = refused("train", "texts", "--model", tiny_bert, "--out", run, *places)
     assert f"{run} holds a run with another configuration" in line
-    assert "seed 0 → 5" in line and "batch_size 64 → 4" in line and "margin" not in line
+    assert "seed 0 → 5" in line and "batch_size 32 → 4" in line and "margin" not in line
 
 
 def test_a_broken_tree(refused, tiny_bert, tmp_path):

@@ -377,7 +377,7 @@ def test_a_warm_run_compiles_nothing(tiny_bert, tmp_path, monkeypatch, capsys):
         compiled[-1] += event == compilations.COMPILED
 
     monkeypatch.setattr(preemption, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(probe, "_keep_if_best", lambda *_: compiled.append(0))
+    monkeypatch.setattr(probe, "_keep", lambda *_: compiled.append(0))
     small = "--steps 24 --steps-per-call 1 --validate-every 8 --batch-size 2 --profile"
     jax.monitoring.register_event_duration_secs_listener(hear)
     try:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.training import run_folder, setup
-from diffmask_jax.training.config import RunConfig, run_config
+from diffmask_jax.training.config import AUTHORS, RunConfig, run_config
 
 
 def config(**changes) -> RunConfig:
@@ -52,11 +52,12 @@ def test_a_configuration_that_cannot_be_run_is_refused(changes, words):
     assert_refused(lambda: config(**changes), *words)
 
 
-@pytest.mark.parametrize(("gate", "layers"), [("input", "example"), ("hidden", "batch")])
-def test_depths_are_drawn_in_the_usual_way_of_the_gate(gate, layers):
-    assert config(gate=gate).layers == config(gate=gate, layers=None).layers == layers
-    for way in ("batch", "example"):
-        assert config(gate=gate, layers=way).layers == way
+def test_the_authors_setting_has_the_authors_defaults_and_leaves_what_is_asked():
+    assert config().layers == "example" and config().pull > 0
+    theirs = config(setting="authors")
+    assert {name: getattr(theirs, name) for name in AUTHORS} == AUTHORS
+    assert config(setting="authors", layers="example", warmup=7).layers == "example"
+    assert config(setting="authors", warmup=7).warmup == 7
 
 
 @pytest.mark.parametrize("gate", ["input", "hidden"])
