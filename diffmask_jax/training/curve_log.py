@@ -1,4 +1,4 @@
-"""The curves of a run, a line a call in `curves.jsonl`: what every layer did, for people and verdicts."""
+"""The curves of a run, a line a call in `curves.jsonl`: what every layer did."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ class CurveLog:
 
     def curves(self) -> Curves:
         """All of them so far, arrays (calls, L)."""
-        return Curves(*(np.array([line[name] for line in self._lines]) for name in Curves._fields))
+        return _stacked(self._lines)
 
     def flush(self) -> None:
         """Let the file have all so far."""
@@ -51,8 +51,11 @@ class CurveLog:
 def read_curves(folder: Path) -> tuple[np.ndarray, Curves]:
     """The steps and curves of the run in a folder. Raises: UserError if their file is damaged."""
     lines = _read(folder / FILE)
-    fields = (np.array([line[name] for line in lines]) for name in Curves._fields)
-    return np.array([line["step"] for line in lines]), Curves(*fields)
+    return np.array([line["step"] for line in lines]), _stacked(lines)
+
+
+def _stacked(lines: list[dict[str, Any]]) -> Curves:
+    return Curves(*(np.array([line[name] for line in lines]) for name in Curves._fields))
 
 
 def _written(line: dict[str, Any]) -> str:

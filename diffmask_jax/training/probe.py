@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from diffmask_jax.runtime.compilations import Compilations
 from diffmask_jax.runtime.preemption import Notice, Stopped, Watch
 from diffmask_jax.runtime.prefetch import prefetched
 from diffmask_jax.runtime.profiling import Trace
-from diffmask_jax.training import run_folder, settled, setup
+from diffmask_jax.training import keeping, run_folder, setup
 from diffmask_jax.training.calls import Caller, Chunk, agreed, is_due, play
 from diffmask_jax.training.clean_states import CleanStates, look_up
 from diffmask_jax.training.config import RunConfig
@@ -61,7 +61,8 @@ def fit(
     passes: the clean states of the training texts, to be looked up instead of computed at every
     step. profile: trace a few calls into the folder (`profiling.Trace`).
     Gives the validation scores of the probe kept in `folder`: the last one; in the authors' game
-    the feasible one that masks most, None if none ever was. A finished run is left as it is. All processes call it alike, and the first one writes.
+    the feasible one that masks most, None if none ever was. A finished run is left as it is. All
+    processes call it alike, and the first one writes.
 
     Raises: UserError if the devices do not divide a batch, the numbers stop being finite, no
     checkpoint is whole any more, or the folder cannot be written.
@@ -69,7 +70,7 @@ def fit(
     mesh = devices.data_mesh()
     devices.check_divides(config.batch_size, mesh, config.accumulate)
     if is_finished(config, folder, steps_done(folder)):
-        return distributed.by_first(lambda: _kept_scores(folder))
+        return distributed.by_first(lambda: keeping.kept_scores(folder))
     game = setup.make_game(config, model.network, model.config.width)
     params = devices.place(model.params, mesh, devices.WHOLE)
     feed, fetch = source(game, params, passes)
@@ -91,21 +92,12 @@ def fit(
         programs = opened.enter_context(Compilations())
         trace = opened.enter_context(Trace(folder if profile and distributed.is_first() else None))
         ahead = opened.enter_context(contextlib.closing(prefetched(stream, AHEAD)))
-
-        def judge(state: TrainState) -> None:
-            with programs.of("validation"):
-                scores = validate(state)
-            # In this order: a step whose scores are written is not judged again.
-            if distributed.is_first():
-                _keep(config, folder, state, scores)
-                if config.setting == "settling":
-                    log.verdict(_judge_layers(config, folder, game, state, log))
-            log.validation(int(state.step), scores)
-
+        judge = functools.partial(_judge, config, folder, game.model.layers, validate, log, programs)
         if is_due(config, done) and not _is_validated(folder, done):  # stopped in between
             judge(start)
         call = Caller(advance, ahead, mesh, watch, programs, trace)
-        for state, notice in () if is_finished(config, folder, done) else play(config, start, call, log):
+        calls = () if is_finished(config, folder, done) else play(config, start, call, log)
+        for state, notice in calls:
             check_finite(int(state.step), state)
             log.flush()
             with programs.of("checkpoint"):
@@ -120,7 +112,7 @@ def fit(
         distributed.say(trace.told())
     if notice == Notice.STOP:
         raise Stopped(int(state.step))
-    return distributed.by_first(lambda: _kept_scores(folder))
+    return distributed.by_first(lambda: keeping.kept_scores(folder))
 
 
 def steps_done(folder: Path) -> int:
@@ -134,14 +126,24 @@ def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
     return (done >= config.steps or settled) and _is_validated(folder, done)
 
 
-def _judge_layers(
-    config: RunConfig, folder: Path, game: Game, state: TrainState, log: RunLog
-) -> str:
-    """Keep the verdict on every layer; gives it as a line."""
-    verdict, layers = settled.judge(log.curves, config.margin), game.model.layers
-    rows = settled.as_rows(verdict, layers)
-    run_folder.save_layers(folder, int(state.step), bool(verdict.settled.all()), rows)
-    return settled.told(verdict, layers, config.margin)
+def _judge(
+    config: RunConfig,
+    folder: Path,
+    layers: Sequence[str],
+    validate: Callable[[TrainState], dict[str, float]],
+    log: RunLog,
+    programs: Compilations,
+    state: TrainState,
+) -> None:
+    """Validate, keep what is to be kept, and say so."""
+    with programs.of("validation"):
+        scores = validate(state)
+    # In this order: a step whose scores are written is not judged again.
+    if distributed.is_first():
+        keeping.keep(config, folder, state, scores)
+        if config.setting == "settling":
+            log.say(keeping.keep_verdict(config, folder, layers, int(state.step), log.curves))
+    log.validation(int(state.step), scores)
 
 
 def _is_validated(folder: Path, step: int) -> bool:
@@ -234,20 +236,3 @@ def _validator(
         return faithfulness.table(outcome)[-1]
 
     return validate
-
-
-def _keep(config: RunConfig, folder: Path, state: TrainState, scores: dict[str, float]) -> None:
-    """Keep the probe; the authors' only if it is feasible and masks more than the one kept so far."""
-    settling = config.setting == "settling"
-    feasible = (
-        scores["divergence"] <= config.tolerance * config.margin
-        and scores["agreement"] >= config.min_agreement
-    )
-    best = _kept_scores(folder)
-    if settling or feasible and (best is None or scores["masked"] > best["masked"]):
-        params = jax.device_get(state.probe.slow)
-        run_folder.save_probe(folder, params, {**scores, "step": int(state.step)})
-
-
-def _kept_scores(folder: Path) -> dict[str, float] | None:
-    return run_folder.load_probe(folder)[1] if (folder / "probe.safetensors").exists() else None

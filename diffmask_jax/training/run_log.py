@@ -108,8 +108,8 @@ class RunLog:
         write_atomically(self._file, "\n".join(lines) + "\n")
         tqdm.write(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
 
-    def verdict(self, line: str) -> None:
-        """Which layers have settled."""
+    def say(self, line: str) -> None:
+        """A line above the bar."""
         tqdm.write(line)
 
     def flush(self) -> None:

@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
         return self.still & self.on_margin
 
 
-def judge(curves: Curves, margin: float) -> Verdict:
+def verdict_on(curves: Curves, margin: float) -> Verdict:
     """What the curves of a run say so far."""
     count = len(curves.played)
     before = _means(curves, slice(count // 2, 3 * count // 4))

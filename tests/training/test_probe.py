@@ -20,10 +20,10 @@ from diffmask_jax import cli
 from diffmask_jax.game import steps
 from diffmask_jax.runtime import compilations, preemption
 from diffmask_jax.runtime.checkpoints import Checkpoints
-from diffmask_jax.training import clean_states, probe, run_folder, settled
+from diffmask_jax.training import clean_states, keeping, probe, run_folder, settled
 from diffmask_jax.training.curve_log import read_curves
 from diffmask_jax.training.run_log import RunLog
-from diffmask_jax.training.settled import judge
+from diffmask_jax.training.settled import verdict_on
 
 STEPS, EVERY = 12, 4
 # Gates that open and shut within these few steps, and no probe too bad to be kept.
@@ -99,10 +99,10 @@ def test_a_run_ends_by_itself_once_all_layers_have_settled(
     tiny_bert, texts_file, tmp_path, monkeypatch, capsys
 ):
     def at_once(curves, margin):
-        verdict = judge(curves, margin)
+        verdict = verdict_on(curves, margin)
         return verdict._replace(still=verdict.still | True, on_margin=verdict.on_margin | True)
 
-    monkeypatch.setattr(settled, "judge", at_once)
+    monkeypatch.setattr(settled, "verdict_on", at_once)
     arguments = command(tiny_bert, texts_file, tmp_path)
     assert cli.main(arguments) == 0
     assert [scores["step"] for scores in validations(tmp_path)] == [EVERY]
@@ -110,7 +110,7 @@ def test_a_run_ends_by_itself_once_all_layers_have_settled(
     assert "settled at every layer" in told and f"kept the probe of step {EVERY}" in told
     before = (tmp_path / "probe.safetensors").read_bytes()
     assert cli.main(arguments) == 0  # it is finished, and left as it is
-    assert "is finished" in capsys.readouterr().out
+    assert "is finished" in capsys.readouterr().err
     assert (tmp_path / "probe.safetensors").read_bytes() == before
 
 
@@ -377,8 +377,8 @@ def test_a_warm_run_compiles_nothing(tiny_bert, tmp_path, monkeypatch, capsys):
         compiled[-1] += event == compilations.COMPILED
 
     monkeypatch.setattr(preemption, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(probe, "_keep", lambda *_: compiled.append(0))
-    small = "--steps 24 --steps-per-call 1 --validate-every 8 --batch-size 2 --profile"
+    monkeypatch.setattr(keeping, "keep", lambda *_: compiled.append(0))
+    small = "--steps 24 --steps-per-call 1 --validate-every 8 --batch-size 2 --layers batch --profile"
     jax.monitoring.register_event_duration_secs_listener(hear)
     try:
         cli.main([*command(tiny_bert, texts, tmp_path / "run"), *small.split()])

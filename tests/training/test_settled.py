@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffmask_jax.training import settled
-from diffmask_jax.training.settled import Curves, judge
+from diffmask_jax.training.settled import Curves, verdict_on
 
 CALLS, MARGIN = 400, 0.1
 T = np.linspace(0, 1, CALLS)
@@ -23,7 +23,7 @@ def curves(masked=0.5, divergence=MARGIN, multiplier=3.0, played=1 / 8) -> Curve
 
 
 def test_what_rests_on_its_margin_has_settled():
-    verdict = judge(curves(), MARGIN)
+    verdict = verdict_on(curves(), MARGIN)
     assert verdict.settled.all()
     np.testing.assert_allclose(verdict.masked, 0.5)
     np.testing.assert_allclose(verdict.divergence, MARGIN)
@@ -43,7 +43,7 @@ def test_what_rests_on_its_margin_has_settled():
     ],
 )
 def test_what_moves_or_is_off_its_margin_has_not_and_the_other_layer_has(what, why):
-    verdict = judge(curves(**what), MARGIN)
+    verdict = verdict_on(curves(**what), MARGIN)
     assert verdict.settled.tolist() == [False, True]
     assert settled.told(verdict, ("W", "E"), MARGIN) == f"not settled: W ({why})"
 
@@ -51,14 +51,14 @@ def test_what_moves_or_is_off_its_margin_has_not_and_the_other_layer_has(what, w
 def test_a_layer_that_does_not_feel_its_margin_may_lie_below_it():
     """λ ≈ 0, where its ratio says nothing."""
     falling = 0.05 * np.exp(-3 * T)
-    assert judge(curves(divergence=0.4 * MARGIN, multiplier=falling), MARGIN).settled.all()
+    assert verdict_on(curves(divergence=0.4 * MARGIN, multiplier=falling), MARGIN).settled.all()
 
 
 def test_a_slow_drift_settles_once_the_run_is_long_beside_it():
     """Masked share growing with the logarithm of the steps, 1 or 8 points a doubling."""
     steps = np.arange(1, CALLS + 1)
     for points, expected in ((0.01, True), (0.08, False)):
-        assert judge(curves(masked=0.3 + points * np.log2(steps)), MARGIN).settled[0] == expected
+        assert verdict_on(curves(masked=0.3 + points * np.log2(steps)), MARGIN).settled[0] == expected
 
 
 def test_noise_of_single_calls_does_not_matter():
@@ -68,13 +68,13 @@ def test_noise_of_single_calls_does_not_matter():
         divergence=MARGIN * rng.gamma(1.0, 1.0, CALLS).clip(0, 6),
         multiplier=3 * np.exp(0.1 * rng.normal(size=CALLS)),
     )
-    assert judge(noisy, 1.0 * MARGIN).still.all()
+    assert verdict_on(noisy, 1.0 * MARGIN).still.all()
 
 
 def test_what_starts_wild_is_forgotten():
     wild = np.where(T < 0.4, 30.0, 3.0)
-    assert judge(curves(multiplier=wild, divergence=wild / 30), MARGIN).on_margin[1]
-    assert judge(curves(multiplier=wild), MARGIN).settled.all()
+    assert verdict_on(curves(multiplier=wild, divergence=wild / 30), MARGIN).on_margin[1]
+    assert verdict_on(curves(multiplier=wild), MARGIN).settled.all()
 
 
 def test_calls_that_played_a_layer_more_count_more():
@@ -82,10 +82,10 @@ def test_calls_that_played_a_layer_more_count_more():
     played = given.played.copy()
     played[1::2] *= 3  # the calls with 0.2
     weighted = given._replace(played=played, masked=given.masked * played / given.played)
-    np.testing.assert_allclose(judge(weighted, MARGIN).masked[0], 0.35)
+    np.testing.assert_allclose(verdict_on(weighted, MARGIN).masked[0], 0.35)
 
 
 def test_a_run_that_has_just_begun_has_not_settled():
     few = Curves(*(values[: settled.FEWEST - 1] for values in curves()))
-    assert not judge(few, MARGIN).settled.any()
-    assert not judge(Curves(*(values[:1] for values in few)), MARGIN).settled.any()
+    assert not verdict_on(few, MARGIN).settled.any()
+    assert not verdict_on(Curves(*(values[:1] for values in few)), MARGIN).settled.any()

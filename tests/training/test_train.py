@@ -164,7 +164,7 @@ def test_pairs_and_single_texts_are_not_mixed(config, tmp_path):
 
 
 def test_no_feasible_probe_is_an_error_with_the_run_kept(config, tmp_path):
-    strict = config(tolerance=1e-9)
+    strict = config(setting="authors", tolerance=1e-9)
     with pytest.raises(UserError, match="no validation found a probe with divergence ≤ 1e-09"):
         train(strict, tmp_path / "run")
     assert probe.steps_done(tmp_path / "run") == 4
