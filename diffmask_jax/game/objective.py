@@ -1,13 +1,12 @@
 """The amortised loss: what one batch says to both players (paper, section 2)."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from diffmask_jax.game import probes
 from diffmask_jax.game.divergences import Logits
@@ -89,7 +88,12 @@ def keep_probabilities(
 
 
 def masked_logits(
-    game: Game, model_params: Any, probe_params: Any, clean: Clean, gate: Array, layer: Layer | Depths
+    game: Game,
+    model_params: Any,
+    probe_params: Any,
+    clean: Clean,
+    gate: Array,
+    layer: Layer | Depths,
 ) -> Logits:
     """The model's output with the gated state in place of the original one."""
     target = game.probe.target(layer)
@@ -153,6 +157,12 @@ def objective(
     loss = jnp.mean(losses / (plays @ played)) / jnp.sum(played > 0)
     agreement = family.agreement(family.prediction(clean.logits), family.prediction(logits))
     masked = mean_over_valid((drawn.gate == 0).astype(jnp.float32), valid)
-    seen = (divergence, masked, agreement)
-    diagnostics = Diagnostics(loss, played, *(v @ plays / len(v) for v in seen), multipliers)
+    diagnostics = Diagnostics(
+        loss=loss,
+        played=played,
+        divergence=divergence @ plays / len(valid),
+        masked=masked @ plays / len(valid),
+        agreement=agreement @ plays / len(valid),
+        multiplier=multipliers,
+    )
     return loss, jax.lax.stop_gradient(diagnostics)

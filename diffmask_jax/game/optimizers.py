@@ -1,7 +1,7 @@
 """Parts of the players' optimisers that optax lacks.
 
-They move pairs of parameters, `optax.LookaheadParams`: gradients are taken at the fast ones, and the
-slow ones are evaluated and saved. `players` puts the parts together.
+They move pairs of parameters, `optax.LookaheadParams`: gradients are taken at the fast ones, and
+the slow ones are evaluated and saved. `players` puts the parts together.
 """
 
 from typing import Any, NamedTuple

@@ -227,7 +227,7 @@ def _draw_by_row(
         rows = np.flatnonzero([layer in probe.votes(depth) for depth in depths])
         if rows.size:
             features = (feature[rows] for feature in probe.features(states, layer))
-            vote = network.apply({"params": own}, *features)
+            vote: Any = network.apply({"params": own}, *features)
             drawn = jax.vmap(hard_concrete.sample)(keys[rows, layer], vote)
             gate = gate.at[rows].multiply(drawn, unique_indices=True)
             log_keep = log_keep.at[rows].add(hard_concrete.log_keep_probability(vote))

@@ -14,7 +14,7 @@ FILE = "curves.jsonl"
 
 
 class CurveLog:
-    """All lines so far; what a killed run wrote after its last checkpoint, step `done`, is dropped."""
+    """All lines so far; what a killed run wrote after its last checkpoint, `done`, is dropped."""
 
     def __init__(self, folder: Path, done: int, writes: bool) -> None:
         file = folder / FILE

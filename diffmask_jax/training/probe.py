@@ -92,7 +92,10 @@ def fit(
         programs = opened.enter_context(Compilations())
         trace = opened.enter_context(Trace(folder if profile and distributed.is_first() else None))
         ahead = opened.enter_context(contextlib.closing(prefetched(stream, AHEAD)))
-        judge = functools.partial(_judge, config, folder, game.model.layers, validate, log, programs)
+        judge = functools.partial(
+            _judge, config, folder, game.model.layers, validate, log, programs
+        )
+
         if is_due(config, done) and not _is_validated(folder, done):  # stopped in between
             judge(start)
         call = Caller(advance, ahead, mesh, watch, programs, trace)

@@ -67,7 +67,7 @@ def _means(curves: Curves, window: slice) -> tuple[np.ndarray, np.ndarray, np.nd
         getattr(curves, name)[window].sum(axis=0) / played for name in ("masked", "divergence")
     )
     multiplier = curves.multiplier[window]
-    return masked, divergence, multiplier.mean(axis=0) if len(multiplier) else multiplier.sum(axis=0)
+    return masked, divergence, multiplier.sum(axis=0) / max(len(multiplier), 1)
 
 
 def as_rows(verdict: Verdict, layers: Sequence[str]) -> list[dict[str, Any]]:

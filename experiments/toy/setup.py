@@ -158,8 +158,10 @@ def train_probe(
 
 def _told(diagnostics: Diagnostics, layer: int) -> dict[str, Array]:
     """What an epoch on one state tells, a mean a curve."""
-    of_layer = {name: values[..., layer] for name, values in diagnostics._asdict().items() if name not in ("loss", "played")}
-    return {name: jnp.mean(values) for name, values in {"loss": diagnostics.loss, **of_layer}.items()}
+    told = {"loss": jnp.mean(diagnostics.loss)}
+    for name in ("divergence", "masked", "agreement", "multiplier"):
+        told[name] = jnp.mean(getattr(diagnostics, name)[..., layer])
+    return told
 
 
 @functools.partial(jax.jit, static_argnums=2)

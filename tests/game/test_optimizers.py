@@ -101,7 +101,8 @@ def test_the_references_of_this_file_are_pytorchs_too():
 
 def test_the_dual_is_lookahead_over_rmsprop():
     gradients, start = random_gradients(2), np.array([1, 2, 0, 100], np.float32)
-    found = trajectory(players.authors(RATES).dual, pair(jnp.asarray(start)), jnp.asarray(gradients))
+    dual = players.authors(RATES).dual
+    found = trajectory(dual, pair(jnp.asarray(start)), jnp.asarray(gradients))
     fast, slow = numpy_lookahead(start, numpy_rmsprop(gradients, 0.3, centered=False))
     np.testing.assert_allclose(found.fast, fast, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.slow, slow, rtol=1e-4, atol=1e-5)

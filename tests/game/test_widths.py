@@ -124,7 +124,7 @@ def test_they_play_the_same_game_and_move_the_same_baselines(name):
         return slope(probe_params(name), jnp.ones(3), keys[row : row + 1], depth, clean=one)
 
     found = slope(probe_params(name), jnp.ones(3), keys, ROWS, clean=CLEAN)
-    weights = [1 / (3 * np.sum(ROWS == depth)) for depth in ROWS]  # a third for every depth
+    weights = [1 / (3 * np.sum(depth == ROWS)) for depth in ROWS]  # a third for every depth
     expected = jax.tree.map(
         lambda *rows: sum(w * row for w, row in zip(weights, rows, strict=True)),
         *(of_row(row)[0] for row in range(B)),

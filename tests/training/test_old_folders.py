@@ -36,7 +36,16 @@ ASKED = [
     "1000000",
     "--min-agreement",
     "0.0001",
-    *"--setting authors --sparsity count --probe-rate 1e-3 --baseline-rate 3e-3".split(),
+    *[
+        "--setting",
+        "authors",
+        "--sparsity",
+        "count",
+        "--probe-rate",
+        "1e-3",
+        "--baseline-rate",
+        "3e-3",
+    ],
 ]
 LAYERS = {"input": "example", "hidden": "batch"}  # as was the default then
 GATES = ("input", "hidden")

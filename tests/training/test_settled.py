@@ -1,4 +1,4 @@
-"""The verdict on synthetic curves: what moves, what is off its margin, and what has come to rest."""
+"""The verdict on synthetic curves: what moves, what is off its margin, what has come to rest."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,8 @@ def test_a_slow_drift_settles_once_the_run_is_long_beside_it():
     """Masked share growing with the logarithm of the steps, 1 or 8 points a doubling."""
     steps = np.arange(1, CALLS + 1)
     for points, expected in ((0.01, True), (0.08, False)):
-        assert verdict_on(curves(masked=0.3 + points * np.log2(steps)), MARGIN).settled[0] == expected
+        verdict = verdict_on(curves(masked=0.3 + points * np.log2(steps)), MARGIN)
+        assert verdict.settled[0] == expected
 
 
 def test_noise_of_single_calls_does_not_matter():

@@ -108,7 +108,11 @@ def _ours(setup: Setup, case: Example) -> Callable[[Array], tuple[float, float, 
 
     @functools.partial(jax.jit, static_argnums=4)
     def run(
-        probe: Any, multipliers: Array, params: Any, inputs: TextInputs, layer: int | tuple[int, ...]
+        probe: Any,
+        multipliers: Array,
+        params: Any,
+        inputs: TextInputs,
+        layer: int | tuple[int, ...],
     ) -> Any:
         clean = clean_pass(setup.game, params, inputs)
         return jax.grad(objective, argnums=(0, 1), has_aux=True)(

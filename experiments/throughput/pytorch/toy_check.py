@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffmask_jax.game import probes, steps
 from diffmask_jax.game.objective import Clean, clean_pass, objective
-from diffmask_jax.game.players import Rates
+from diffmask_jax.game.players import Rates, authors
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY
 from experiments.throughput.pytorch import toy_steps
@@ -122,11 +122,11 @@ def _step_difference(case: Example, layer: int) -> float:
             lambda clean: clean,
             lambda key, examples: layer,
             game=GAME,
-            rates=RATES,
+            players=authors(RATES),
             model_params=case.params,
         )[0]
 
-    state = steps.init(case.probe, len(TOY.layers), RATES)
+    state = steps.init(case.probe, len(TOY.layers), authors(RATES))
     before = player_weights(state.probe.fast, state.multipliers.fast)
     gate_keys = (jax.random.split(jax.random.fold_in(key, n))[1] for n in range(STEPS))
     ones = jnp.ones(len(TOY.layers))
