@@ -1,0 +1,106 @@
+"""A way to play the game, as plain values, and the players that it means."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from diffmask_jax.game.multipliers import ascend, control
+from diffmask_jax.game.optimizers import averaged, lookahead, scale_by_standard_deviation
+from diffmask_jax.game.players import Players
+
+
+class Recipe(NamedTuple):
+    """One way to play; what it does not name is as `diffmask train` has it.
+
+    batch: examples a step; layers: what a depth is drawn for (`steps.LAYERS`)
+    optimizer: of φ and b, "rmsprop" (centered) or "adam"; rate, baseline_rate, warmup: its steps
+    falls: whether both rates fall to 0 along half a cosine, over the whole trial
+    slow: what is judged, the "average" of the fast probe, its "lookahead", or the "fast" one itself
+    dual: "control", by integral and proportional, or "ascend", by multiplier_rate
+    multiplier: λ at the start
+    pull: ε of `objective`; opening: c of a fresh gate network, the logit that votes start from
+    deeper: what is added to it in all layers but the first
+    baselines: what the hidden probe's start from, the "means" of states or those of a [MASK] text
+    draws: of the gates, an example
+    """
+
+    batch: int = 32
+    layers: str = "example"
+    optimizer: str = "rmsprop"
+    rate: float = 1.5e-3
+    baseline_rate: float = 3e-3
+    warmup: int = 100
+    falls: bool = False
+    slow: str = "average"
+    dual: str = "control"
+    integral: float = 0.001
+    proportional: float = 0.3
+    multiplier_rate: float = 0.3
+    multiplier: float = 5.0
+    pull: float = 0.003
+    opening: float = 5.0
+    deeper: float = 0.0
+    baselines: str = "means"
+    draws: int = 1
+
+
+RECIPES = {
+    "recipe": Recipe(),
+    "one layer a batch": Recipe(layers="batch"),
+    "ascent of λ": Recipe(dual="ascend", multiplier=1.0),
+    "integral only": Recipe(proportional=0.0),
+    "faster λ": Recipe(integral=0.002),
+    "much faster λ": Recipe(integral=0.004),
+    "λ from 1": Recipe(multiplier=1.0),
+    "λ from 10": Recipe(multiplier=10.0),
+    "no pull": Recipe(pull=0.0),
+    "lookahead": Recipe(slow="lookahead"),
+    "no average": Recipe(slow="fast"),
+    "adam": Recipe(optimizer="adam"),
+    "lower rates": Recipe(rate=5e-4, baseline_rate=1e-3),
+    "falling rates": Recipe(falls=True),
+    "deep votes wider open": Recipe(deeper=2.0),
+    "gates from 2": Recipe(opening=2.0),
+    "smaller batches": Recipe(batch=16),
+    "larger batches": Recipe(batch=64),
+    "two draws": Recipe(batch=16, draws=2),
+    "baselines of a [MASK] text": Recipe(baselines="mask"),
+}
+"""The recipe, and what is changed in it, one thing at a time."""
+
+
+def players(recipe: Recipe, margin: float, steps: int) -> Players:
+    """Who plays a recipe for so many steps."""
+    primal = {
+        "average": averaged,
+        "lookahead": lookahead,
+        "fast": lambda fast: optax.lookahead(fast, sync_period=1, slow_step_size=1.0),
+    }[recipe.slow](_descent(recipe, steps))
+    if recipe.dual == "ascend":
+        return Players(primal, ascend(recipe.multiplier_rate), recipe.multiplier)
+    dual = control(margin, recipe.integral, recipe.proportional)
+    return Players(primal, dual, recipe.multiplier)
+
+
+def _descent(recipe: Recipe, steps: int) -> optax.GradientTransformation:
+    def at(peak: float) -> optax.GradientTransformation:
+        def rate(step: Any) -> Any:
+            warm = jnp.minimum(1.0, step / max(recipe.warmup, 1))
+            fall = (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) / 2
+            return peak * warm * (fall if recipe.falls else 1.0)
+
+        scale = optax.scale_by_adam(b2=0.99)
+        if recipe.optimizer == "rmsprop":
+            scale = scale_by_standard_deviation()
+        return optax.chain(scale, optax.scale_by_learning_rate(rate))
+
+    def labels(params: Any) -> Any:
+        return {
+            name: jax.tree.map(lambda _, name=name: name, part) for name, part in params.items()
+        }
+
+    return optax.partition(
+        {"gates": at(recipe.rate), "baselines": at(recipe.baseline_rate)}, labels
+    )

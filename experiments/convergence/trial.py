@@ -1,0 +1,187 @@
+"""One trial: a recipe played for so many examples, looked at on the way; stopped, it goes on.
+
+At marks, spaced evenly in the logarithm of the examples seen, it keeps what the judged probe says of
+every development token and how faithful its gates are there. Nothing depends on where it was stopped.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffmask_jax.analysis import faithfulness
+from diffmask_jax.data import batches
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.game import probes, steps
+from diffmask_jax.game.objective import Game, keep_probabilities
+from diffmask_jax.game.steps import TrainState
+from diffmask_jax.runtime.checkpoints import Checkpoints
+from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.training import setup
+from diffmask_jax.training.clean_states import look_up
+from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.train import Prepared
+from experiments.convergence.recipe import Recipe, players
+
+CALL = 4  # steps in one call of the device
+SAVE_EVERY = 1000  # steps
+MARKS = 12
+FIRST_MARK = 10_000  # examples
+JUDGED = 32
+
+
+class Mark(NamedTuple):
+    """The judged probe after so many examples; arrays a layer, means over the development texts."""
+
+    examples: int
+    seconds: float
+    masked: list[float]
+    divergence: list[float]
+    agreement: list[float]
+    multiplier: list[float]
+
+
+def marks_of(total: int, batch: int) -> list[int]:
+    """The steps, whole calls, at which a trial of `total` examples is looked at."""
+    wanted = np.geomspace(min(FIRST_MARK, total), total, MARKS) / (batch * CALL)
+    return sorted({max(1, round(call)) * CALL for call in wanted})
+
+
+def run(
+    recipe: Recipe, config: RunConfig, prepared: Prepared, examples: int, folder: Path
+) -> list[Mark]:
+    """Play, or go on; the marks, whose keep probabilities lie in `folder` as `keep-EXAMPLES.npy`.
+
+    prepared: with its clean passes.
+    """
+    model, texts, passes = prepared
+    assert passes is not None
+    due = marks_of(examples, recipe.batch)
+    marks = _read(folder)
+    if marks and marks[-1].examples == due[-1] * recipe.batch:
+        return marks
+    game = setup.make_game(config, model.network, model.config.width)._replace(pull=recipe.pull)
+    advance = _program(recipe, game, config.margin, due[-1])
+    look = _looking(game, prepared)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        state = start(recipe, config, game, prepared, due[-1])
+        if (latest := checkpoints.latest()) is not None:
+            state = checkpoints.restore(latest, state)
+        done = int(state.step)
+        marks = [mark for mark in marks if mark.examples <= done * recipe.batch]
+        spent = _seconds(folder, done)
+        stream = batches.shuffled(
+            texts.train,
+            recipe.batch // recipe.draws,
+            CALL,
+            config.seed,
+            start=done // CALL,
+            limit=model.config.positions,
+        )
+        began = time.monotonic()
+        while done < due[-1]:
+            stored, rows = passes.of(next(stream))
+            rows = np.repeat(rows, recipe.draws, axis=-1)
+            state, told = advance(state, jax.random.key(config.seed), stored, rows, model.params)
+            done += CALL
+            if done in due or done % SAVE_EVERY == 0:
+                jax.block_until_ready(state)
+                spent += time.monotonic() - began
+                if done in due:
+                    multiplier = np.asarray(told.multiplier).mean(axis=0)
+                    mark, keep = look(state, done * recipe.batch, spent, multiplier)
+                    np.save(folder / f"keep-{mark.examples}.npy", keep)
+                    marks.append(mark)
+                    _write(folder, marks)
+                checkpoints.save(done, state)
+                write_atomically(folder / f"seconds-{done}.json", json.dumps(spent))
+                began = time.monotonic()
+    return marks
+
+
+def start(
+    recipe: Recipe, config: RunConfig, game: Game, prepared: Prepared, total: int
+) -> TrainState:
+    """As `setup.first_state`, with the votes and the baselines that a recipe starts from."""
+    state = setup.first_state(config, game, prepared.model, prepared.texts.train)
+    probe = state.probe.slow
+    for layer, gate in enumerate(probe["gates"]):
+        shift = recipe.opening + (recipe.deeper if layer else 0.0)
+        gate["shift"] = jnp.full_like(gate["shift"], shift)
+    if recipe.baselines == "mask" and len(probe["baselines"]) > 1:
+        probe["baselines"] = _mask_text_states(prepared)
+    return steps.init(probe, len(game.model.layers), players(recipe, config.margin, total))
+
+
+def _mask_text_states(prepared: Prepared) -> list[Float[Array, " _"]]:
+    """The mean states of the [MASK]s of a text of nothing else."""
+    tokenizer, network = prepared.model.tokenizer, prepared.model.network
+    ids = [tokenizer.cls_token_id, *[tokenizer.mask_token_id] * 20, tokenizer.sep_token_id]
+    tokens = np.array([ids], np.int32)
+    inputs = TextInputs(tokens, np.zeros_like(tokens), np.ones_like(tokens, bool))
+    _, states = jax.jit(network.states)(prepared.model.params, inputs)
+    return [state[0, 1:-1].mean(axis=0) for state in states]
+
+
+def _program(recipe: Recipe, game: Game, margin: float, total: int) -> Callable[..., Any]:
+    """(state, key, stored passes, rows a step, the model's parameters) -> state, diagnostics."""
+    team = players(recipe, margin, total)
+    draw_layer = steps.LAYERS[recipe.layers](len(game.model.layers))
+
+    def advance(state: TrainState, key: Array, stored: Any, rows: Array, params: Any) -> Any:
+        fetch = functools.partial(look_up, stored)
+        return steps.steps(
+            state, key, rows, fetch, draw_layer, game=game, players=team, model_params=params
+        )
+
+    return jax.jit(advance, donate_argnums=0)
+
+
+def _looking(game: Game, prepared: Prepared) -> Callable[..., tuple[Mark, np.ndarray]]:
+    """(state, examples, seconds, λ) -> its mark, and P(z ≠ 0) of all development tokens (L, N)."""
+    model, texts = prepared.model, prepared.texts.dev
+    in_order = list(batches.in_order(texts, JUDGED, model.config.positions))
+    keep_of = jax.jit(functools.partial(keep_probabilities, game))
+    outcome_of = jax.jit(functools.partial(faithfulness.outcome_of, game, faithfulness.sampled))
+
+    def look(
+        state: TrainState, examples: int, seconds: float, multiplier: np.ndarray
+    ) -> tuple[Mark, np.ndarray]:
+        probe = state.probe.slow
+        keep = []
+        for batch in in_order:
+            _, found = keep_of(model.params, probe, batch.inputs)
+            count = len(batch.indices)
+            keep.append(np.asarray(found)[:, :count][:, batch.inputs.valid[:count]])
+        outcome = faithfulness.measure(
+            functools.partial(outcome_of, model.params, probe), in_order, jax.random.key(0)
+        )
+        rows = faithfulness.table(outcome)[:-1]
+        told = {name: [row[name] for row in rows] for name in ("masked", "divergence", "agreement")}
+        mark = Mark(examples, seconds, **told, multiplier=multiplier.tolist())
+        return mark, np.concatenate(keep, axis=1).astype(np.float16)
+
+    return look
+
+
+def _read(folder: Path) -> list[Mark]:
+    file = folder / "marks.json"
+    return [Mark(**mark) for mark in json.loads(file.read_text())] if file.exists() else []
+
+
+def _write(folder: Path, marks: list[Mark]) -> None:
+    text = json.dumps([mark._asdict() for mark in marks], indent=1)
+    write_atomically(folder / "marks.json", text)
+
+
+def _seconds(folder: Path, step: int) -> float:
+    """How long it took to come to a step."""
+    file = folder / f"seconds-{step}.json"
+    return float(json.loads(file.read_text())) if file.exists() else 0.0
