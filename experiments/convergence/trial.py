@@ -1,7 +1,8 @@
 """One trial: a recipe played for so many examples, looked at on the way; stopped, it goes on.
 
-At marks, spaced evenly in the logarithm of the examples seen, it keeps what the judged probe says of
-every development token and how faithful its gates are there. Nothing depends on where it was stopped.
+At marks, spaced evenly in the logarithm of the examples seen, it keeps what the judged probe says
+of every development token and how faithful its gates are there. Nothing depends on where it was
+stopped.
 """
 
 import functools
@@ -19,7 +20,7 @@ from jaxtyping import Array, Float
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
-from diffmask_jax.game import probes, steps
+from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Game, keep_probabilities
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.runtime.checkpoints import Checkpoints
