@@ -218,8 +218,8 @@ def draw(
 def _draw_by_row(
     probe: Probe, params: Any, keys: Key[Array, " B"], states: States, depths: Depths
 ) -> Drawn:
-    """The same where every example plays a depth of its own, known to the program: each has only the
-    votes that it needs, where a traced depth has to have them all."""
+    """The same where every example plays a depth of its own, known to the program: each has only
+    the votes that it needs, where a traced depth has to have them all."""
     layers, network = len(states), GateNetwork(probe.hidden)
     keys = jax.vmap(lambda key: jax.random.split(key, layers))(keys)
     zeros = jnp.zeros(states[0].shape[:2])
