@@ -424,7 +424,7 @@ def test_a_fine_tuned_model_can_be_trained_on_and_explained(tiny_bert, treebank,
     labels = json.loads((model / "config.json").read_text())["id2label"]
     assert labels["0"] == "very negative" and labels["4"] == "very positive"
     train = ["train", "sst", "--model", model, *treebank, "--out", tmp_path / "run"]
-    few = ["--steps", 2, "--steps-per-call", 1, "--batch-size", 2, "--validate-every", 2]
+    few = ["--steps", 2, "--steps-per-call", 1, "--batch-size", 4, "--validate-every", 2]
     loose = ["--tolerance", 1e4, "--min-agreement", 1e-9]
     assert cli.main([*map(str, [*train, *few, *loose])]) == 0
     assert cli.main(["explain", str(tmp_path / "run"), "the film"]) == 0

@@ -146,7 +146,7 @@ def objective(
     """
     valid, family = clean.inputs.valid, game.model.family
     drawn = probes.draw(game.probe, probe_params, keys, clean.states, layer)
-    logits = masked_logits(game, model_params, probe_params, clean, drawn.gate, layer)
+    logits = masked_logits(game, model_params, probe_params, clean, drawn.gates, layer)
 
     divergence = family.divergence(clean.logits, logits)
     sparsity = game.sparsity(drawn.log_keep, valid)
@@ -156,7 +156,7 @@ def objective(
     losses += game.pull / 2 * mean_over_valid(drawn.squares, valid)
     loss = jnp.mean(losses / (plays @ played)) / jnp.sum(played > 0)
     agreement = family.agreement(family.prediction(clean.logits), family.prediction(logits))
-    masked = mean_over_valid((drawn.gate == 0).astype(jnp.float32), valid)
+    masked = mean_over_valid((drawn.gates == 0).astype(jnp.float32), valid)
     diagnostics = Diagnostics(
         loss=loss,
         played=played,

@@ -194,7 +194,7 @@ class Drawn(NamedTuple):
     log_keep: log P(z ≠ 0), nats; squares: Σ a² over the votes of a gate
     """
 
-    gate: Float[Array, "B T"]
+    gates: Float[Array, "B T"]
     log_keep: Float[Array, "B T"]
     squares: Float[Array, "B T"]
 

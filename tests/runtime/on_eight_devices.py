@@ -1,6 +1,8 @@
 """What eight devices find beside what one finds: run by test_devices.py in a process of its own.
 
-The number of simulated devices must be set before JAX starts.
+The number of simulated devices must be set before JAX starts. Trainings are compared in float64:
+the optimiser divides small gradients by their own deviation, which lets the rounding of float32
+grow without end.
 
     python on_eight_devices.py RUN TEXTS OUT.npz
 """
@@ -63,9 +65,9 @@ DRAWS = {
 }
 BATCHES = {"input": 8 * LAYERS, "hidden": B, "staircase": 8 * LAYERS}
 RNG = np.random.default_rng(0)
-PARAMS = np.asarray(RNG.normal(size=(D, D)), np.float32)
+PARAMS = RNG.normal(size=(D, D))
 DATA = Inputs(
-    np.asarray(RNG.normal(size=(TEXTS, T, D)), np.float32),
+    RNG.normal(size=(TEXTS, T, D)),
     np.arange(T) < RNG.integers(1, T + 1, (TEXTS, 1)),
 )
 SEED = 4
@@ -76,7 +78,10 @@ def start(gate: str) -> steps.TrainState:
     states, count = (jnp.zeros((1, T, D)),) * LAYERS, GAMES[gate].probe.baselines(LAYERS)
     params = probes.init(jax.random.key(SEED), GAMES[gate].probe, states, [jnp.zeros(D)] * count)
     params["gates"] = [network | {"shift": jnp.zeros(())} for network in params["gates"]]
-    return steps.init(params, LAYERS, PLAYERS)
+    state = steps.init(params, LAYERS, PLAYERS)
+    return jax.tree.map(
+        lambda leaf: leaf.astype(float) if leaf.dtype == jnp.float32 else leaf, state
+    )
 
 
 def advance(mesh: Mesh, gate: str, batch: int) -> tuple[Any, tuple[Any, ...]]:
@@ -114,10 +119,21 @@ def exchanged(program: str) -> dict[str, int]:
     kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
     for shapes, kind in re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", program):
         sizes = [np.prod([int(n) for n in shape.split(",") if n]) for shape in
-                 re.findall(r"f32\[([\d,]*)\]", shapes)]  # fmt: skip
-        assert "f32" in shapes and "bf16" not in shapes
-        found[kind] = found.get(kind, 0) + 4 * int(sum(sizes))
+                 re.findall(r"f64\[([\d,]*)\]", shapes)]  # fmt: skip
+        assert "f64" in shapes and not re.search("f32|f16", shapes)
+        found[kind] = found.get(kind, 0) + 8 * int(sum(sizes))
     return found
+
+
+def trained(mesh: Mesh, gate: str) -> dict[str, Any]:
+    """Every number that a training ends with, and what its devices exchange."""
+    compiled, arguments = advance(mesh, gate, BATCHES[gate])
+    state, seen = compiled(*arguments)
+    leaves = jax.tree.leaves((state, seen))
+    return {f"{gate} {mesh.size} {n:03}": np.asarray(leaf) for n, leaf in enumerate(leaves)} | {
+        f"bytes {gate}": exchanged(compiled.as_text()),
+        f"probe {gate}": sum(leaf.nbytes for leaf in jax.tree.leaves(state.probe.slow)),
+    }
 
 
 def attribute(params: Array, key: Array, inputs: Inputs) -> Array:
@@ -143,24 +159,19 @@ def main(run: str, texts: str, out: str) -> None:
     outcome_of = functools.partial(
         faithfulness.outcome_of, GAMES["hidden"], faithfulness.sampled, PARAMS
     )
-    for count in (1, 8):
-        mesh = Mesh(np.array(jax.devices()[:count]), (devices.AXIS,))
-        for gate in GAMES:
-            compiled, arguments = advance(mesh, gate, BATCHES[gate])
-            state, seen = compiled(*arguments)
-            for number, leaf in enumerate(jax.tree.leaves((state, seen))):
-                found[f"{gate} {count} {number:03}"] = np.asarray(leaf)
-            if count == 8:
-                found[f"bytes {gate}"] = exchanged(compiled.as_text())
-                found[f"probe {gate}"] = sum(
-                    leaf.nbytes for leaf in jax.tree.leaves(state.probe.slow)
-                )
+    meshes = [Mesh(np.array(jax.devices()[:count]), (devices.AXIS,)) for count in (1, 8)]
+    with jax.enable_x64(True):
+        for mesh in meshes:
+            for gate in GAMES:
+                found |= trained(mesh, gate)
+        larger, _ = advance(meshes[-1], "input", 2 * BATCHES["input"])
+        found["bytes of a batch twice as large"] = exchanged(larger.as_text())
+    for mesh in meshes:
+        count = mesh.size
         found[f"per example {count}"] = devices.spread(attribute, mesh)(PARAMS, key, few)
         outcome = devices.spread(outcome_of, mesh)(probe, key, few)
         for name, array in zip(faithfulness.Outcome._fields, outcome, strict=True):
             found[f"outcome {count} {name}"] = np.asarray(array)
-    larger, _ = advance(devices.data_mesh(), "input", 2 * B)
-    found["bytes of a batch twice as large"] = exchanged(larger.as_text())
     explainer = Explainer.from_pretrained(run)
     lines = Path(texts).read_text(encoding="utf-8").splitlines()
     for number, explanation in enumerate([*explainer(lines), explainer(lines[0])]):

@@ -22,7 +22,7 @@ from diffmask_jax.runtime.distributed import Launch, launcher
 STEPS, EVERY, DEATH = 20, 10, 14
 SETTINGS = (
     f"--gate hidden --steps {STEPS} --steps-per-call 2 --validate-every {EVERY} --batch-size 8 "
-    "--probe-rate 2e-3 --warmup 3 --tolerance 1e4 --min-agreement 1e-9"
+    "--probe-rate 2e-4 --warmup 3 --tolerance 1e4 --min-agreement 1e-9"
 ).split()
 
 # --- who started us --------------------------------------------------------------------------
