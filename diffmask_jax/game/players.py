@@ -42,20 +42,24 @@ def authors(rates: Rates) -> Players:
     """Centered RMSprop in Lookahead against RMSprop in Lookahead, λ from 1; the moments of what a
     batch does not play stand still."""
     scale = standing_still(scale_by_standard_deviation())
-    return Players(lookahead(_descent(scale, rates)), ascend(rates.multiplier), multiplier=1.0)
+    probe = lookahead(descent(scale, *_warmed_up(rates)))
+    return Players(probe, ascend(rates.multiplier), multiplier=1.0)
 
 
 def settling(margin: float, rates: Rates) -> Players:
     """Centered RMSprop, its running average judged, against a controller of λ."""
-    probe = averaged(_descent(scale_by_standard_deviation(), rates))
+    probe = averaged(descent(scale_by_standard_deviation(), *_warmed_up(rates)))
     return Players(probe, control(margin, rates.multiplier), multiplier=5.0)
 
 
-def _descent(scale: optax.GradientTransformation, rates: Rates) -> optax.GradientTransformation:
+def descent(
+    scale: optax.GradientTransformation,
+    probe: optax.ScalarOrSchedule,
+    baseline: optax.ScalarOrSchedule,
+) -> optax.GradientTransformation:
     """Steps against scaled gradients, at one rate for φ and one for b."""
 
-    def at(peak: float) -> optax.GradientTransformation:
-        rate = optax.linear_schedule(0.0, peak, rates.warmup) if rates.warmup else peak
+    def at(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
         return optax.chain(scale, optax.scale_by_learning_rate(rate))
 
     def labels(params: Any) -> Any:
@@ -63,4 +67,11 @@ def _descent(scale: optax.GradientTransformation, rates: Rates) -> optax.Gradien
             name: jax.tree.map(lambda _, name=name: name, part) for name, part in params.items()
         }
 
-    return optax.partition({"gates": at(rates.probe), "baselines": at(rates.baseline)}, labels)
+    return optax.partition({"gates": at(probe), "baselines": at(baseline)}, labels)
+
+
+def _warmed_up(rates: Rates) -> list[optax.ScalarOrSchedule]:
+    peaks = rates.probe, rates.baseline
+    if not rates.warmup:
+        return list(peaks)
+    return [optax.linear_schedule(0.0, peak, rates.warmup) for peak in peaks]

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from diffmask_jax.training.calls import Caller, Chunk, agreed, is_due, play
 from diffmask_jax.training.clean_states import CleanStates, look_up
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.run_log import RunLog, check_finite, is_validated
+from diffmask_jax.training.settled import Curves
 
 VALIDATION_BATCH = 32
 AHEAD = 2  # chunks of batches that are made and placed while the device works
@@ -92,9 +93,8 @@ def fit(
         programs = opened.enter_context(Compilations())
         trace = opened.enter_context(Trace(folder if profile and distributed.is_first() else None))
         ahead = opened.enter_context(contextlib.closing(prefetched(stream, AHEAD)))
-        judge = functools.partial(
-            _judge, config, folder, game.model.layers, validate, log, programs
-        )
+        keep = functools.partial(keeping.keep, config, folder, game.model.layers)
+        judge = functools.partial(_judge, validate, keep, log, programs)
 
         if is_due(config, done) and not _is_validated(folder, done):  # stopped in between
             judge(start)
@@ -130,10 +130,8 @@ def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
 
 
 def _judge(
-    config: RunConfig,
-    folder: Path,
-    layers: Sequence[str],
     validate: Callable[[TrainState], dict[str, float]],
+    keep: Callable[[TrainState, dict[str, float], Curves], str | None],
     log: RunLog,
     programs: Compilations,
     state: TrainState,
@@ -142,10 +140,8 @@ def _judge(
     with programs.of("validation"):
         scores = validate(state)
     # In this order: a step whose scores are written is not judged again.
-    if distributed.is_first():
-        keeping.keep(config, folder, state, scores)
-        if config.setting == "settling":
-            log.say(keeping.keep_verdict(config, folder, layers, int(state.step), log.curves))
+    if distributed.is_first() and (verdict := keep(state, scores, log.curves)):
+        log.say(verdict)
     log.validation(int(state.step), scores)
 
 

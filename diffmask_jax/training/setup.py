@@ -100,6 +100,14 @@ def players_of(config: RunConfig) -> Players:
 def first_state(
     config: RunConfig, game: Game, model: Classifier, train: Sequence[Encoded]
 ) -> steps.TrainState:
+    """Before the first step: `first_probe`, and its players as they start."""
+    probe = first_probe(config, game, model, train)
+    return steps.init(probe, len(game.model.layers), players_of(config))
+
+
+def first_probe(
+    config: RunConfig, game: Game, model: Classifier, train: Sequence[Encoded]
+) -> dict[str, Any]:
     """Open gates, and baselines at the [MASK] embedding or the mean of each state."""
     widths = state_widths(model)
 
@@ -112,8 +120,7 @@ def first_state(
 
     states = tuple(jnp.zeros((1, 1, width)) for width in widths)
     baselines = game.probe.start(no_word, means)
-    probe = probes.init(jax.random.key(config.seed), game.probe, states, baselines)
-    return steps.init(probe, len(widths), players_of(config))
+    return probes.init(jax.random.key(config.seed), game.probe, states, baselines)
 
 
 def state_widths(model: Classifier) -> list[int]:
