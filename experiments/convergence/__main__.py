@@ -5,12 +5,14 @@
 
 References are the recipe played far past anyone's patience, two seeds; every recipe of `recipe.py`
 is played for the same budget, by three seeds, and compared with the first reference's keep
-probabilities on the development set. Stopped and started again, it goes on where it was. Cost,
-small BERT above: two hours a reference of the hidden probe and four of the input one on one core,
-and a tenth of that a trial.
+probabilities on the development set, as far as that has come. Stopped and started again, it goes on
+where it was. Cost, small BERT above: two hours a reference of the hidden probe and four of the
+input one on one core, and a twentieth of that a trial; `--references 0` plays trials alone, beside
+another process that plays `--recipes` of none.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +21,27 @@ from diffmask_jax.commands.arguments import Parser
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.training import clean_states
-from diffmask_jax.training.config import run_config
+from diffmask_jax.training.config import RunConfig, run_config
 from diffmask_jax.training.train import Prepared, prepare
 from experiments.common.command import told_in_one_line
+from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import make_folder
-from experiments.convergence import distance, trial
-from experiments.convergence.recipe import RECIPES, Recipe
-from experiments.convergence.trial import Mark
+from experiments.convergence import figures, report, trial
+from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe
+from experiments.convergence.report import Trial
 
 MARGINS = {"input": 0.1, "hidden": 0.05}
 
 
 def main() -> None:
-    """Play the references, then the recipes."""
+    """Play the references, then the recipes, and report."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", required=True, help="folder or hub id of a classifier of SST-5")
     add("--raw-dir", help="folder of SST's trees")
     add("--data-dir", help="where TensorFlow Datasets keeps what it made of them")
     add("--gate", choices=tuple(GATES), default="hidden", help="which probe (default: hidden)")
-    add("--examples", type=int, default=102_400, help="budget of a trial (default: 102400)")
+    add("--examples", type=int, default=51_200, help="budget of a trial (default: 51200)")
     add("--reference-examples", type=int, default=1_024_000, help="(default: 1024000)")
     add("--references", type=int, default=2, help="seeds of the reference (default: 2)")
     add("--seeds", type=int, default=3, help="of every recipe (default: 3)")
@@ -50,21 +53,90 @@ def main() -> None:
         study(options)
 
 
-def study(options: argparse.Namespace) -> None:
-    """References first; a trial that is done is not repeated."""
-    prepared = _prepared(options)
+def study(options: argparse.Namespace) -> list[Claim]:
+    """References first; a trial that is done is not repeated. Gives the report's claims."""
+    prepared, timer = _prepared(options), Timer()
     folder = options.out / options.gate
-    for seed in range(options.references):
-        where = folder / "references" / str(seed)
-        _play(options, prepared, Recipe(), seed, options.reference_examples, where)
-    truth = folder / "references" / "0" / f"keep-{_last(options.reference_examples, Recipe())}.npy"
-    for name in options.recipes or RECIPES:
-        for seed in range(options.seeds):
-            where = folder / name.replace(" ", "-") / str(seed)
-            marks = _play(options, prepared, RECIPES[name], seed, options.examples, where)
-            if truth.exists():
-                found = np.load(where / f"keep-{marks[-1].examples}.npy")
-                print(f"{name}, seed {seed}: distance {distance.mean(found, np.load(truth)):.4f}")
+    recipes = list(RECIPES) if options.recipes is None else options.recipes
+    with timer.part("references"):
+        for seed in range(options.references):
+            budget = options.reference_examples
+            _play(options, prepared, Recipe(), seed, budget, folder / "references" / str(seed))
+    with timer.part("trials"):
+        for name in recipes:
+            for seed in range(options.seeds):
+                where = _folder_of(folder, name, seed)
+                _play(options, prepared, RECIPES[name], seed, options.examples, where)
+    claims = _report(options, prepared.model.network.layers, timer)
+    print_claims(claims)
+    print(f"report in {folder}/report.md")
+    return claims
+
+
+def _folder_of(folder: Path, name: str, seed: int) -> Path:
+    return folder / name.replace(",", "").replace(" ", "-") / str(seed)
+
+
+def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) -> list[Claim]:
+    """Of everything that has been played so far, by whichever process."""
+    folder, margin = options.out / options.gate, MARGINS[options.gate]
+    references = _found(sorted(folder.glob("references/*")), None)
+    truth = None
+    if references:
+        newest = references[0].marks[-1]
+        truth = np.load(folder / "references" / "0" / f"keep-{newest.examples}.npy")
+    references = _found(sorted(folder.glob("references/*")), truth)
+    by_name = {
+        name: _found([_folder_of(folder, name, seed) for seed in range(options.seeds)], truth)
+        for name in RECIPES
+    }
+    trials = {name: seeds for name, seeds in by_name.items() if seeds}
+    parts, claims = [], []
+    for number, reference in enumerate(references):
+        end = reference.marks[-1]
+        parts += [
+            f"## Reference {number}: {end.examples:,} examples, {end.seconds:.0f} s",
+            report.layers_table(layers, end, margin),
+            f"![](reference{number}.png)",
+        ]
+        title = f"Reference {number} of the {options.gate} probe"
+        place = folder / f"reference{number}.png"
+        figures.layers_figure(place, title, layers, reference.marks, margin)
+    if len(references) > 1:
+        parts.append(f"The distance between the two references: {references[1].distances[-1]:.4f}.")
+    if trials:
+        claims = report.claims(options.gate, trials, PLAYED_BEFORE[options.gate])
+        title = f"Distance to the reference, {options.gate} probe"
+        figures.recipes_figure(folder / "recipes.png", title, trials)
+        courses = {name: trials[name][0] for name in report.sorted_by_distance(trials)[:9]}
+        if references:
+            courses["reference 0"] = references[0]
+        title = f"On the way, {options.gate} probe: the nearest recipes, one seed each"
+        figures.courses_figure(folder / "courses.png", title, courses, margin)
+        parts += [
+            "## Recipes, one thing changed in each",
+            report.recipes_table(trials, margin),
+            "![](recipes.png)",
+            "![](courses.png)",
+        ]
+    write_report(
+        folder,
+        f"Convergence of the {options.gate} probe",
+        claims,
+        timer.seconds,
+        body="\n\n".join(parts),
+        raw={
+            "references": report.as_raw({"all": references})["all"],
+            "trials": report.as_raw(trials),
+        },
+    )
+    return claims
+
+
+def _found(folders: Sequence[Path], truth: np.ndarray | None) -> list[Trial]:
+    """The trials of folders that have come to a mark."""
+    found = ((folder, trial.marks_in(folder)) for folder in folders)
+    return [report.trial_of(marks, folder, truth) for folder, marks in found if marks]
 
 
 def _prepared(options: argparse.Namespace) -> Prepared:
@@ -76,14 +148,10 @@ def _prepared(options: argparse.Namespace) -> Prepared:
     return prepared._replace(passes=passes)
 
 
-def _config(options: argparse.Namespace, seed: int):  # type: ignore[no-untyped-def]
+def _config(options: argparse.Namespace, seed: int) -> RunConfig:
     places = {"raw_dir": options.raw_dir, "data_dir": options.data_dir}
     game = {"gate": options.gate, "margin": MARGINS[options.gate], "seed": seed}
     return run_config(options.model, "sst", **places, **game)
-
-
-def _last(examples: int, recipe: Recipe) -> int:
-    return trial.marks_of(examples, recipe.batch)[-1] * recipe.batch
 
 
 def _play(
@@ -93,9 +161,10 @@ def _play(
     seed: int,
     examples: int,
     folder: Path,
-) -> list[Mark]:
+) -> None:
     make_folder(folder)
-    return trial.run(recipe, _config(options, seed), prepared, examples, folder)
+    end = trial.run(recipe, _config(options, seed), prepared, examples, folder)[-1]
+    print(f"{folder}: {np.mean(end.masked):.1%} masked after {end.seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

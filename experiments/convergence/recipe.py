@@ -2,13 +2,12 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from diffmask_jax.game.multipliers import ascend, control
 from diffmask_jax.game.optimizers import averaged, lookahead, scale_by_standard_deviation
-from diffmask_jax.game.players import Players
+from diffmask_jax.game.players import Players, descent
 
 
 class Recipe(NamedTuple):
@@ -18,7 +17,8 @@ class Recipe(NamedTuple):
     optimizer: of φ and b, "rmsprop" (centered) or "adam"; rate, baseline_rate, warmup: its steps
     falls: whether both rates fall to 0 along half a cosine, over the whole trial
     slow: what is judged, the "average" of the fast probe, its "lookahead", or the "fast" one itself
-    dual: "control", by integral and proportional, or "ascend", by multiplier_rate
+    dual: "control", by integral and proportional; "ascend", by multiplier_rate; "rmsprop", the
+        same where what a batch did not play enters the moments as a zero
     multiplier: λ at the start
     pull: ε of `objective`; opening: c of a fresh gate network, the logit that votes start from
     deeper: what is added to it in all layers but the first
@@ -46,6 +46,16 @@ class Recipe(NamedTuple):
     draws: int = 1
 
 
+BEFORE = Recipe(
+    batch=64,
+    rate=1e-3,
+    warmup=200,
+    slow="lookahead",
+    dual="rmsprop",
+    multiplier=1.0,
+    pull=0.0,
+)
+
 RECIPES = {
     "recipe": Recipe(),
     "one layer a batch": Recipe(layers="batch"),
@@ -65,42 +75,41 @@ RECIPES = {
     "gates from 2": Recipe(opening=2.0),
     "smaller batches": Recipe(batch=16),
     "larger batches": Recipe(batch=64),
-    "two draws": Recipe(batch=16, draws=2),
+    "two draws": Recipe(draws=2),
     "baselines of a [MASK] text": Recipe(baselines="mask"),
+    "before, a depth an example": BEFORE,
+    "before, a depth a batch": BEFORE._replace(layers="batch"),
 }
-"""The recipe, and what is changed in it, one thing at a time."""
+"""The recipe, what is changed in it, one thing at a time, and what `diffmask train` played before.
+
+Of the last two the first was played for the input probe, the second for the hidden one.
+"""
+
+PLAYED_BEFORE = {"input": "before, a depth an example", "hidden": "before, a depth a batch"}
 
 
 def players(recipe: Recipe, margin: float, steps: int) -> Players:
     """Who plays a recipe for so many steps."""
-    primal = {
-        "average": averaged,
-        "lookahead": lookahead,
-        "fast": lambda fast: optax.lookahead(fast, sync_period=1, slow_step_size=1.0),
-    }[recipe.slow](_descent(recipe, steps))
-    if recipe.dual == "ascend":
-        return Players(primal, ascend(recipe.multiplier_rate), recipe.multiplier)
-    dual = control(margin, recipe.integral, recipe.proportional)
-    return Players(primal, dual, recipe.multiplier)
+    scale = {"rmsprop": scale_by_standard_deviation(), "adam": optax.scale_by_adam(b2=0.99)}
+    rates = (_rate(recipe, peak, steps) for peak in (recipe.rate, recipe.baseline_rate))
+    slow = {"average": averaged, "lookahead": lookahead, "fast": _itself}[recipe.slow]
+    dual = {
+        "control": control(margin, recipe.integral, recipe.proportional),
+        "ascend": ascend(recipe.multiplier_rate),
+        "rmsprop": lookahead(optax.rmsprop(recipe.multiplier_rate, 0.99, eps_in_sqrt=False)),
+    }
+    primal = slow(descent(scale[recipe.optimizer], *rates))
+    return Players(primal, dual[recipe.dual], recipe.multiplier)
 
 
-def _descent(recipe: Recipe, steps: int) -> optax.GradientTransformation:
-    def at(peak: float) -> optax.GradientTransformation:
-        def rate(step: Any) -> Any:
-            warm = jnp.minimum(1.0, step / max(recipe.warmup, 1))
-            fall = (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) / 2
-            return peak * warm * (fall if recipe.falls else 1.0)
+def _itself(fast: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optax.lookahead(fast, sync_period=1, slow_step_size=1.0)
 
-        scale = optax.scale_by_adam(b2=0.99)
-        if recipe.optimizer == "rmsprop":
-            scale = scale_by_standard_deviation()
-        return optax.chain(scale, optax.scale_by_learning_rate(rate))
 
-    def labels(params: Any) -> Any:
-        return {
-            name: jax.tree.map(lambda _, name=name: name, part) for name, part in params.items()
-        }
+def _rate(recipe: Recipe, peak: float, steps: int) -> optax.Schedule:
+    def rate(step: Any) -> Any:
+        warm = jnp.minimum(1.0, step / max(recipe.warmup, 1))
+        fall = (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) / 2
+        return peak * warm * (fall if recipe.falls else 1.0)
 
-    return optax.partition(
-        {"gates": at(recipe.rate), "baselines": at(recipe.baseline_rate)}, labels
-    )
+    return rate

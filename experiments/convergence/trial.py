@@ -33,19 +33,23 @@ from experiments.convergence.recipe import Recipe, players
 
 CALL = 4  # steps in one call of the device
 SAVE_EVERY = 1000  # steps
-MARKS = 12
+MARKS = 8
 FIRST_MARK = 10_000  # examples
-JUDGED = 32
+BATCH = 32
+EVERY = 4  # of the batches of development texts, one is masked at every layer
 
 
 class Mark(NamedTuple):
-    """The judged probe after so many examples; arrays a layer, means over the development texts."""
+    """The judged probe after so many examples: means over development texts.
+
+    seconds: of training alone; masked, divergence (nats), multiplier: one a layer
+    """
 
     examples: int
     seconds: float
     masked: list[float]
     divergence: list[float]
-    agreement: list[float]
+    agreement: float
     multiplier: list[float]
 
 
@@ -65,19 +69,19 @@ def run(
     model, texts, passes = prepared
     assert passes is not None
     due = marks_of(examples, recipe.batch)
-    marks = _read(folder)
+    marks = marks_in(folder)
     if marks and marks[-1].examples == due[-1] * recipe.batch:
         return marks
     game = setup.make_game(config, model.network, model.config.width)._replace(pull=recipe.pull)
     advance = _program(recipe, game, config.margin, due[-1])
     look = _looking(game, prepared)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state = start(recipe, config, game, prepared, due[-1])
+        state, spent = start(recipe, config, game, prepared, due[-1]), 0.0
         if (latest := checkpoints.latest()) is not None:
-            state = checkpoints.restore(latest, state)
+            state, so_far = checkpoints.restore(latest, (state, np.zeros(1)))
+            spent = so_far.item()
         done = int(state.step)
         marks = [mark for mark in marks if mark.examples <= done * recipe.batch]
-        spent = _seconds(folder, done)
         stream = batches.shuffled(
             texts.train,
             recipe.batch // recipe.draws,
@@ -89,7 +93,7 @@ def run(
         began = time.monotonic()
         while done < due[-1]:
             stored, rows = passes.of(next(stream))
-            rows = np.repeat(rows, recipe.draws, axis=-1)
+            rows = np.tile(rows, (1, recipe.draws))
             state, told = advance(state, jax.random.key(config.seed), stored, rows, model.params)
             done += CALL
             if done in due or done % SAVE_EVERY == 0:
@@ -101,8 +105,7 @@ def run(
                     np.save(folder / f"keep-{mark.examples}.npy", keep)
                     marks.append(mark)
                     _write(folder, marks)
-                checkpoints.save(done, state)
-                write_atomically(folder / f"seconds-{done}.json", json.dumps(spent))
+                checkpoints.save(done, (state, np.array([spent])))
                 began = time.monotonic()
     return marks
 
@@ -111,8 +114,7 @@ def start(
     recipe: Recipe, config: RunConfig, game: Game, prepared: Prepared, total: int
 ) -> TrainState:
     """As `setup.first_state`, with the votes and the baselines that a recipe starts from."""
-    state = setup.first_state(config, game, prepared.model, prepared.texts.train)
-    probe = state.probe.slow
+    probe = setup.first_probe(config, game, prepared.model, prepared.texts.train)
     for layer, gate in enumerate(probe["gates"]):
         shift = recipe.opening + (recipe.deeper if layer else 0.0)
         gate["shift"] = jnp.full_like(gate["shift"], shift)
@@ -148,7 +150,7 @@ def _program(recipe: Recipe, game: Game, margin: float, total: int) -> Callable[
 def _looking(game: Game, prepared: Prepared) -> Callable[..., tuple[Mark, np.ndarray]]:
     """(state, examples, seconds, λ) -> its mark, and P(z ≠ 0) of all development tokens (L, N)."""
     model, texts = prepared.model, prepared.texts.dev
-    in_order = list(batches.in_order(texts, JUDGED, model.config.positions))
+    in_order = list(batches.in_order(texts, BATCH, model.config.positions))
     keep_of = jax.jit(functools.partial(keep_probabilities, game))
     outcome_of = jax.jit(functools.partial(faithfulness.outcome_of, game, faithfulness.sampled))
 
@@ -156,23 +158,31 @@ def _looking(game: Game, prepared: Prepared) -> Callable[..., tuple[Mark, np.nda
         state: TrainState, examples: int, seconds: float, multiplier: np.ndarray
     ) -> tuple[Mark, np.ndarray]:
         probe = state.probe.slow
-        keep = []
+        keep = {}
         for batch in in_order:
             _, found = keep_of(model.params, probe, batch.inputs)
-            count = len(batch.indices)
-            keep.append(np.asarray(found)[:, :count][:, batch.inputs.valid[:count]])
+            for row, text in enumerate(batch.indices):
+                keep[text] = np.asarray(found)[:, row, : len(texts[text].tokens)]
         outcome = faithfulness.measure(
-            functools.partial(outcome_of, model.params, probe), in_order, jax.random.key(0)
+            functools.partial(outcome_of, model.params, probe), in_order[::EVERY], jax.random.key(0)
         )
-        rows = faithfulness.table(outcome)[:-1]
-        told = {name: [row[name] for row in rows] for name in ("masked", "divergence", "agreement")}
-        mark = Mark(examples, seconds, **told, multiplier=multiplier.tolist())
-        return mark, np.concatenate(keep, axis=1).astype(np.float16)
+        *rows, mean = faithfulness.table(outcome)
+        mark = Mark(
+            examples,
+            seconds,
+            [row["masked"] for row in rows],
+            [row["divergence"] for row in rows],
+            mean["agreement"],
+            multiplier.tolist(),
+        )
+        joined = np.concatenate([keep[text] for text in range(len(texts))], axis=1)
+        return mark, joined.astype(np.float16)
 
     return look
 
 
-def _read(folder: Path) -> list[Mark]:
+def marks_in(folder: Path) -> list[Mark]:
+    """The marks that a trial has come to."""
     file = folder / "marks.json"
     return [Mark(**mark) for mark in json.loads(file.read_text())] if file.exists() else []
 
@@ -180,9 +190,3 @@ def _read(folder: Path) -> list[Mark]:
 def _write(folder: Path, marks: list[Mark]) -> None:
     text = json.dumps([mark._asdict() for mark in marks], indent=1)
     write_atomically(folder / "marks.json", text)
-
-
-def _seconds(folder: Path, step: int) -> float:
-    """How long it took to come to a step."""
-    file = folder / f"seconds-{step}.json"
-    return float(json.loads(file.read_text())) if file.exists() else 0.0

@@ -1,0 +1,133 @@
+"""How recipes come to the reference, and what every layer does on the way."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from diffmask_jax.render.picture import QUIET, save
+from experiments.convergence.report import BEST, Trial, sorted_by_distance
+from experiments.convergence.trial import Mark
+
+INK, OTHER, LINE = "#353aa6", "#c2410c", "#e2e4ea"
+COLUMNS = 5
+
+
+def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]) -> None:
+    """Distance to the reference against examples seen: a panel a recipe, beside the recipe.
+
+    The nearest first; a line a seed.
+    """
+    names = [name for name in sorted_by_distance(trials) if name != BEST]
+    rows = max(1, math.ceil(len(names) / COLUMNS))
+    figure = Figure(figsize=(2.5 * COLUMNS, 2.1 * rows + 0.9), layout="constrained")
+    figure.suptitle(title, fontsize=12, fontweight="bold")
+    figure.supxlabel(
+        "examples seen; blue: the recipe, orange: what the panel names", fontsize=9, color=QUIET
+    )
+    panels = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
+    for axes, name in zip(panels.flat, names, strict=False):
+        for color, seeds in ((INK, trials.get(BEST, ())), (OTHER, trials[name])):
+            for trial in seeds:
+                seen = [mark.examples for mark in trial.marks]
+                axes.plot(seen, trial.distances, color=color, linewidth=1.2)
+        axes.set_title(name, fontsize=9, loc="left")
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        _clear(axes)
+    for axes in panels.flat[len(names) :]:
+        axes.set_visible(False)
+    save(figure, path)
+
+
+def courses_figure(path: Path, title: str, trials: Mapping[str, Trial], margin: float) -> None:
+    """Distance, masked share, KL, agreement and λ, means over the layers, of a few trials."""
+    parts: dict[str, Callable[[Mark], float]] = {
+        "masked share": lambda mark: float(np.mean(mark.masked)),
+        "KL / margin": lambda mark: float(np.mean(mark.divergence)) / margin,
+        "agreement": lambda mark: mark.agreement,
+        "λ, mean": lambda mark: float(np.mean(mark.multiplier)),
+    }
+    figure = Figure(figsize=(15, 6.2), layout="constrained")
+    figure.suptitle(title, fontsize=12, fontweight="bold")
+    colors = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for row, (label, of) in zip(
+        figure.subplots(2, 5, sharey="col"),
+        (
+            ("examples seen", lambda mark: mark.examples),
+            ("seconds of one core", lambda mark: mark.seconds),
+        ),
+        strict=True,
+    ):
+        for axes, part in zip(row, ["distance to the reference", *parts], strict=True):
+            for color, (name, trial) in zip(colors, trials.items(), strict=False):
+                places = [of(mark) for mark in trial.marks]
+                values = (
+                    [parts[part](mark) for mark in trial.marks]
+                    if part in parts
+                    else trial.distances
+                )
+                axes.plot(places, values, color=color, linewidth=1.4, label=name)
+            axes.set_title(part, fontsize=10, loc="left")
+            axes.set_xlabel(label, fontsize=9)
+            axes.set_xscale("log")
+            if part in ("masked share", "agreement"):
+                axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            if part.startswith("λ"):
+                axes.set_yscale("log")
+            _clear(axes)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=6,
+        frameon=False,
+        fontsize=9,
+    )
+    save(figure, path)
+
+
+def layers_figure(
+    path: Path, title: str, layers: Sequence[str], marks: Sequence[Mark], margin: float
+) -> None:
+    """Masked share, KL against its margin and λ of every layer, against examples seen."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure.suptitle(title, fontsize=12, fontweight="bold")
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.92, 0.05, len(layers)))
+    seen = [mark.examples for mark in marks]
+    parts: dict[str, Callable[[Mark], list[float]]] = {
+        "masked share": lambda mark: mark.masked,
+        "KL / margin": lambda mark: [value / margin for value in mark.divergence],
+        "λ": lambda mark: mark.multiplier,
+    }
+    for axes, (name, of) in zip(figure.subplots(1, 3), parts.items(), strict=True):
+        for number, layer in enumerate(layers):
+            values = [of(mark)[number] for mark in marks]
+            axes.plot(seen, values, color=shades[number], linewidth=1.6, label=layer)
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.set_xlabel("examples seen", fontsize=9)
+        axes.set_xscale("log")
+        _clear(axes)
+    first, second, third = figure.axes
+    first.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    second.axhline(1, color="black", linewidth=1, linestyle=(0, (4, 3)))
+    third.set_yscale("log")
+    figure.legend(
+        *first.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(layers),
+        frameon=False,
+        fontsize=9,
+    )
+    save(figure, path)
+
+
+def _clear(axes: Axes) -> None:
+    axes.grid(color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[:].set_visible(False)

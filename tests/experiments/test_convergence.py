@@ -1,0 +1,136 @@
+"""The yardstick of convergence on a tiny BERT: trials that go on where they were, and a report."""
+
+import dataclasses
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments.convergence import __main__ as convergence
+from experiments.convergence import distance, report, trial
+from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe, players
+from experiments.convergence.report import Trial
+from experiments.convergence.trial import Mark
+
+EXAMPLES = 128
+
+
+@pytest.fixture
+def study(save_bert, treebank, tmp_path, monkeypatch):
+    """(*recipes, **options): a study of a few steps."""
+    pytest.importorskip("tensorflow_datasets")
+    from tests.conftest import CONFIG
+
+    model = save_bert(tmp_path / "model", dataclasses.replace(CONFIG, classes=5))
+    monkeypatch.setattr(trial, "FIRST_MARK", 64)
+    monkeypatch.setattr(trial, "MARKS", 2)
+    monkeypatch.setattr(trial, "BATCH", 4)
+    small = {name: recipe._replace(batch=8) for name, recipe in RECIPES.items()}
+    monkeypatch.setattr(convergence, "RECIPES", small)
+    monkeypatch.setattr(convergence, "Recipe", lambda: Recipe(batch=8))
+
+    def run(*recipes, **changed) -> None:
+        options = {
+            "--model": model, "--raw-dir": treebank, "--data-dir": tmp_path / "data",
+            "--out": tmp_path / "report", "--examples": EXAMPLES, "--seeds": 1,
+            "--reference-examples": EXAMPLES, "--references": 1,
+        }  # fmt: skip
+        options |= {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+        arguments = [str(part) for option in options.items() for part in option]
+        monkeypatch.setattr(
+            sys, "argv", ["convergence", *arguments, "--recipes", *(recipes or PLAYED)]
+        )
+        convergence.main()
+
+    return run
+
+
+PLAYED = ("recipe", "two draws", PLAYED_BEFORE["hidden"])
+
+
+def test_it_reports_what_was_played_and_does_not_play_it_again(study, tmp_path, capsys):
+    study()
+    out = tmp_path / "report" / "hidden"
+    found = json.loads((out / "report.json").read_text())
+    assert [claim["id"] for claim in found["claims"]] == ["convergence.hidden.distance"]
+    assert set(found["raw"]["trials"]) == set(PLAYED)
+    reference, recipe = found["raw"]["references"][0], found["raw"]["trials"]["recipe"][0]
+    assert [mark["examples"] for mark in recipe] == [64, EXAMPLES]
+    # The same seed, recipe and length: the same probe.
+    assert reference[-1]["distance"] == 0 == recipe[-1]["distance"]
+    assert found["raw"]["trials"]["two draws"][0][-1]["distance"] > 0
+    for picture in ("recipes", "courses", "reference0"):
+        assert (out / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+
+    kept = {file: file.stat().st_mtime_ns for file in out.rglob("keep-*.npy")}
+    study()
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("keep-*.npy")} == kept
+
+
+def test_a_trial_that_was_stopped_ends_as_one_that_was_not(study, tmp_path, monkeypatch):
+    study("recipe", references=0)
+    whole = np.load(tmp_path / "report" / "hidden" / "recipe" / "0" / f"keep-{EXAMPLES}.npy")
+    original, marks = trial._looking, []
+
+    def stopping(*arguments):
+        look = original(*arguments)
+
+        def once(*given):
+            if marks:
+                raise KeyboardInterrupt
+            marks.append(given[1])
+            return look(*given)
+
+        return once
+
+    monkeypatch.setattr(trial, "_looking", stopping)
+    with pytest.raises(SystemExit):
+        study("recipe", references=0, out=tmp_path / "again")
+    monkeypatch.setattr(trial, "_looking", original)
+    study("recipe", references=0, out=tmp_path / "again")
+    again = np.load(tmp_path / "again" / "hidden" / "recipe" / "0" / f"keep-{EXAMPLES}.npy")
+    np.testing.assert_array_equal(again, whole)
+
+
+def test_the_distance_is_the_mean_change_of_a_keep_probability():
+    one = np.array([[0.0, 1.0, 0.5, 0.5], [1.0, 1.0, 1.0, 1.0]])
+    other = np.array([[1.0, 1.0, 0.5, 0.0], [1.0, 1.0, 1.0, 0.0]])
+    np.testing.assert_allclose(distance.by_layer(one, other), [0.375, 0.25])
+    assert distance.mean(one, other) == distance.mean(other, one) == 0.3125
+
+
+def test_a_claim_holds_where_the_recipe_is_half_as_far_away():
+    def ended_at(far: float) -> Trial:
+        return Trial([Mark(10, 1.0, [0.5], [0.1], 0.9, [1.0])], [far])
+
+    before = PLAYED_BEFORE["input"]
+    for far, holds in ((0.05, True), (0.06, False)):
+        trials = {"recipe": [ended_at(far)], before: [ended_at(0.1), ended_at(0.12)]}
+        (claim,) = report.claims("input", trials, before)
+        assert claim.ours == pytest.approx(far / 0.11) and claim.holds == holds
+    assert report.claims("input", {"recipe": [ended_at(0.1)]}, before) == []
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_moves_its_players(name):
+    """Both, and φ and b alike; with rates that fall, no longer after the last step."""
+    recipe = RECIPES[name]
+    team = players(recipe, 0.1, steps=3)
+    value = {"gates": [{"c": jnp.ones(2)}], "baselines": [jnp.ones(3)]}
+    pair = optax.LookaheadParams(value, jax.tree.map(jnp.copy, value))
+    state = team.primal.init(pair)
+    moves = []
+    for _ in range(4):
+        gradient = jax.tree.map(jnp.ones_like, value)
+        update, state = team.primal.update(gradient, state, pair)
+        pair = optax.apply_updates(pair, update)
+        moves.append(max(float(abs(leaf).max()) for leaf in jax.tree.leaves(update.fast)))
+    assert moves[1] > 0 and (moves[3] == 0) == recipe.falls
+    multipliers = jnp.full(4, recipe.multiplier)
+    multipliers = optax.LookaheadParams(multipliers, jnp.copy(multipliers))
+    ascent, _ = team.dual.update(-jnp.ones(4), team.dual.init(multipliers), multipliers)
+    assert (ascent.fast > 0).all()
