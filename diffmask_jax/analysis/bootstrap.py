@@ -1,0 +1,88 @@
+"""How much of a change of F1 or accuracy is chance: the paired bootstrap over examples."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+RESAMPLES = 2000
+
+
+class Change(NamedTuple):
+    """A score before masking and after, the change, and the interval that holds it at 95%.
+
+    All in [0, 1] or differences of such; low, high: the 2.5th and 97.5th percentile of the change
+    over resampled data sets.
+    """
+
+    before: float
+    after: float
+    change: float
+    low: float
+    high: float
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether chance alone may have made the change."""
+        return self.low <= 0 <= self.high
+
+
+Confusions = Float[np.ndarray, "R C C"]
+"""How often each class (gold, then predicted) was found, in so many data sets."""
+
+
+def macro_f1(confusions: Confusions) -> Float[np.ndarray, " R"]:
+    """Mean over all classes of 2·TP / (2·TP + FP + FN); 0 for a class that gold labels lack."""
+    right = np.einsum("rcc->rc", confusions)
+    gold, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
+    f1 = 2 * right / np.maximum(gold + predicted, 1)
+    return np.where(gold > 0, f1, 0.0).mean(axis=1)
+
+
+def accuracy(confusions: Confusions) -> Float[np.ndarray, " R"]:
+    """Share of examples that are right."""
+    right = np.einsum("rcc->r", confusions)
+    return right / confusions.sum(axis=(1, 2))
+
+
+def change(
+    score: Callable[[Confusions], Float[np.ndarray, " R"]],
+    original: Int[np.ndarray, " N"],
+    masked: Int[np.ndarray, "K N"],
+    gold: Int[np.ndarray, " N"],
+    classes: int,
+    groups: Sequence[Int[np.ndarray, " _"]] | None = None,
+    seed: int = 0,
+) -> Change:
+    """The change of a score of confusions, a mean over K ways to mask, and its interval.
+
+    The same examples are drawn for all K and for the unmasked predictions: what the K have in
+    common stays in the interval. groups: examples whose score is taken, and which are drawn, by
+    themselves, the mean over the groups being the score; all of them together by default.
+    """
+    rng, befores, afters = np.random.default_rng(seed), [], []
+    for members in groups or [np.arange(len(gold))]:
+        drawn = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), RESAMPLES)
+        weights = np.concatenate([np.ones((1, len(members))), drawn]).astype(np.float32)
+        before, *after = (
+            score(_confusions(weights, gold[members], row[members], classes))
+            for row in (original, *masked)
+        )
+        befores.append(before)
+        afters.append(np.mean(after, axis=0))
+    before, after = np.mean(befores, axis=0), np.mean(afters, axis=0)
+    low, high = np.quantile(after[1:] - before[1:], [0.025, 0.975])
+    return Change(
+        float(before[0]), float(after[0]), float(after[0] - before[0]), float(low), float(high)
+    )
+
+
+def _confusions(
+    weights: Float[np.ndarray, "R N"],
+    gold: Int[np.ndarray, " N"],
+    predicted: Int[np.ndarray, " N"],
+    classes: int,
+) -> Confusions:
+    cells = np.eye(classes**2, dtype=np.float32)[gold * classes + predicted]
+    return (weights @ cells).reshape(-1, classes, classes)

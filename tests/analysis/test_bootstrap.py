@@ -1,0 +1,52 @@
+"""Changes of F1 and accuracy, and their intervals, against whole scores, counts by hand, and scipy."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from diffmask_jax.analysis import bootstrap
+from diffmask_jax.models import scores
+
+C, N = 5, 400
+RNG = np.random.default_rng(0)
+GOLD = RNG.integers(0, C, N)
+ORIGINAL = np.where(RNG.random(N) < 0.5, GOLD, RNG.integers(0, C, N))
+MASKED = np.where(RNG.random((3, N)) < 0.8, ORIGINAL, RNG.integers(0, C, (3, N)))
+
+
+def test_the_scores_are_those_of_the_whole_set():
+    f1 = bootstrap.change(bootstrap.macro_f1, ORIGINAL, MASKED, GOLD, C)
+    assert f1.before == pytest.approx(scores.macro_f1(ORIGINAL, GOLD))
+    assert f1.after == pytest.approx(np.mean([scores.macro_f1(row, GOLD) for row in MASKED]))
+    right = bootstrap.change(bootstrap.accuracy, ORIGINAL, MASKED, GOLD, C)
+    assert right.before == pytest.approx(scores.accuracy(ORIGINAL, GOLD))
+    assert right.change == pytest.approx(np.mean(MASKED == GOLD) - right.before)
+
+
+def test_a_class_that_gold_labels_lack_counts_as_0():
+    """By hand: class 0 has TP 1, FN 1, class 1 has FP 1 only, of three classes."""
+    confusion = np.array([[[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]])
+    assert bootstrap.macro_f1(confusion).item() == pytest.approx((2 / 3 + 0 + 1) / 3)
+
+
+def test_groups_are_scored_by_themselves_and_averaged():
+    groups = np.split(np.arange(N), [100, 250])
+    found = bootstrap.change(bootstrap.macro_f1, ORIGINAL, MASKED, GOLD, C, groups)
+    each = [scores.macro_f1(ORIGINAL[group], GOLD[group]) for group in groups]
+    assert found.before == pytest.approx(np.mean(each))
+
+
+def test_the_interval_is_scipy_s():
+    """The same percentiles of the change of accuracy, up to the noise of 2000 resamples."""
+    found = bootstrap.change(bootstrap.accuracy, ORIGINAL, MASKED[:1], GOLD, C)
+    difference = (MASKED[0] == GOLD).astype(float) - (ORIGINAL == GOLD)
+    theirs = stats.bootstrap(
+        (difference,), np.mean, n_resamples=5000, method="percentile", random_state=1
+    ).confidence_interval
+    np.testing.assert_allclose([found.low, found.high], theirs, atol=0.006)
+    assert not found.holds_zero
+
+
+def test_nothing_changed_is_an_interval_of_nothing():
+    same = bootstrap.change(bootstrap.macro_f1, ORIGINAL, np.stack([ORIGINAL] * 2), GOLD, C)
+    assert same.change == same.low == same.high == 0 and same.holds_zero
