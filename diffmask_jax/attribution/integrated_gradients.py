@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 Score = Callable[[Float[Array, "B T D"]], Float[Array, " B"]]
 
@@ -18,7 +18,10 @@ class IntegratedGradients(NamedTuple):
 
 
 def integrated_gradients(
-    score: Score, state: Float[Array, "B T D"], valid: Bool[Array, "B T"], steps: int
+    score: Score,
+    state: Float[Array, "B T D"],
+    valid: Bool[Array, "B T"],
+    steps: int | Int[Array, ""],
 ) -> IntegratedGradients:
     """Σ_d h_d · ∫₀¹ ∂score(α·h)/∂h_d dα from the zero baseline, by the midpoint rule.
 
@@ -28,11 +31,37 @@ def integrated_gradients(
     state = jnp.where(valid[..., None], state, 0.0)
     gradient = jax.grad(lambda h: jnp.sum(score(h)))
 
-    def add(total: Array, alpha: Array) -> tuple[Array, None]:
-        return total + gradient(alpha * state), None
+    def add(step: Int[Array, ""], total: Array) -> Array:
+        return total + gradient((step + 0.5) / steps * state)
 
-    alphas = (jnp.arange(steps) + 0.5) / steps
-    total, _ = jax.lax.scan(add, jnp.zeros_like(state), alphas)
+    total = jax.lax.fori_loop(0, steps, add, jnp.zeros_like(state))
     contribution = jnp.sum(state * total / steps, axis=-1)
     change = score(state) - score(jnp.zeros_like(state))
     return IntegratedGradients(contribution, jnp.abs(jnp.sum(contribution, axis=-1) - change))
+
+
+def completed(
+    score: Score,
+    state: Float[Array, "B T D"],
+    valid: Bool[Array, "B T"],
+    tolerance: float = 0.01,
+    first: int = 50,
+    most: int = 3200,
+) -> IntegratedGradients:
+    """`integrated_gradients` with as many steps as completeness asks for: `first`, then twice as
+    many, until gap ≤ tolerance · Σ_t |contribution_t| for every text of the batch, or `most`."""
+
+    def misses(found: IntegratedGradients) -> Bool[Array, ""]:
+        return jnp.any(found.gap > tolerance * jnp.sum(jnp.abs(found.contribution), axis=-1))
+
+    def more(tried: tuple[Array, IntegratedGradients]) -> tuple[Array, IntegratedGradients]:
+        steps = 2 * tried[0]
+        return steps, integrated_gradients(score, state, valid, steps)
+
+    def wanted(tried: tuple[Array, IntegratedGradients]) -> Bool[Array, ""]:
+        return (tried[0] < most) & misses(tried[1])
+
+    nothing = jnp.zeros(valid.shape, state.dtype)
+    unknown = IntegratedGradients(nothing, jnp.full(len(state), jnp.inf, state.dtype))
+    _, found = jax.lax.while_loop(wanted, more, (jnp.asarray(first // 2), unknown))
+    return found

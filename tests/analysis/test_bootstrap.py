@@ -1,4 +1,4 @@
-"""Changes of F1 and accuracy, and their intervals, against whole scores, counts by hand, and scipy."""
+"""Changes of F1 and accuracy, and their intervals: whole scores, counts by hand, and scipy."""
 
 import numpy as np
 import pytest

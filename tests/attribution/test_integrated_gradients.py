@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffmask_jax.attribution.integrated_gradients import integrated_gradients
+from diffmask_jax.attribution.integrated_gradients import completed, integrated_gradients
 
 B, T, D = 3, 5, 4
 STATE = jax.random.normal(jax.random.key(0), (B, T, D))
@@ -92,3 +92,24 @@ def test_examples_do_not_affect_each_other():
 
     whole, part = jax.jit(explain)(STATE, VALID), jax.jit(explain)(STATE[order], VALID[order])
     np.testing.assert_allclose(part, whole[order], rtol=1e-5, atol=1e-6)
+
+
+def test_steps_are_doubled_until_the_contributions_are_complete():
+    """And not once more: the steps asked for are 2, 4, 8, … for a score that needs several."""
+    asked = [2**n for n in range(1, 9)]
+    gaps = [explain(curved, steps) for steps in asked]
+    enough = [
+        bool((found.gap <= 0.001 * jnp.abs(found.contribution).sum(-1)).all()) for found in gaps
+    ]
+    first = enough.index(True)
+    assert first > 0
+    found = jax.jit(functools.partial(completed, curved, tolerance=0.001, first=2))(STATE, VALID)
+    np.testing.assert_allclose(found.contribution, gaps[first].contribution, rtol=1e-5, atol=1e-6)
+
+
+def test_a_score_that_is_never_complete_ends_at_the_most_steps():
+    def jumps(state):
+        return jnp.where(jnp.sum(keep_valid(state) ** 2, axis=(1, 2)) > 1e-9, 1.0, 0.0)
+
+    found = completed(jumps, STATE, VALID, first=2, most=4)
+    np.testing.assert_allclose(found.gap, 1)
