@@ -111,6 +111,12 @@ def save_layers(folder: Path, step: int, settled: bool, rows: list[dict[str, Any
     settings.write(folder / "layers.json", {"step": step, "settled": settled, "layers": rows})
 
 
+def load_layers(folder: Path) -> list[dict[str, Any]]:
+    """What the last validation found of every layer; none in a run of the authors' game."""
+    rows: list[dict[str, Any]] = (settings.read(folder / "layers.json") or {}).get("layers", [])
+    return rows
+
+
 def settled_at(folder: Path) -> int | None:
     """The step at which the run in a folder settled; None if it has not."""
     kept = settings.read(folder / "layers.json") or {}

@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     out, seeds = options.out, options.seeds
     places = places_of(SST, options)
     model = load_classifier(options.model)
-    study = stages.open_study(model, places, out)
+    study, test = (stages.open_study(model, places, split, out) for split in ("dev", "test"))
     tagged = _tags(options, study)
     configs = configurations(study.model.path, asdict(places), seeds, out)
     timer = Timer()
@@ -107,18 +107,21 @@ def run(options: argparse.Namespace) -> list[Claim]:
         stages.train_all(configs, study.model)
     with timer.part("measure the probes"):
         by_gate = {
-            gate: stages.measure(study, [run_folder(out, gate, seed) for seed in range(seeds)])
+            gate: stages.measure(study, test, [run_folder(out, gate, n) for n in range(seeds)])
             for gate in GATES
         }
         explainer, folder = by_gate["input"].explainers[0], by_gate["input"].folders[0]
         probabilities = stages.probabilities(study, out / "measured" / "model.npz")
     with timer.part("Schulz et al."):
         noise, place = comparing.noise_of(folder, explainer), out / "measured"
+        labels = {"predicted": probabilities.argmax(axis=1), "gold": study.labels}
+        some = study.sample(options.schulz_sentences)
         schulz = {
-            "last layer": stages.schulz_last(study, explainer, noise, place / "schulz.npz"),
-            "all states": stages.schulz(
-                study.sample(options.schulz_sentences), explainer, noise, place / "schulz"
-            ),
+            "last layer": {
+                of: stages.schulz_last(study, explainer, noise, told, place / f"schulz_{of}.npz")
+                for of, told in labels.items()
+            },
+            "all states": {"predicted": stages.schulz(some, explainer, noise, place / "schulz")},
         }
     with timer.part("draw the figures"):
         groups = draw_groups(study, by_gate, tagged)
@@ -131,12 +134,21 @@ def run(options: argparse.Namespace) -> list[Claim]:
                 SETTINGS[gate]["margin"],
             )
 
-    numbers = sst_numbers.numbers(study, by_gate, schulz, probabilities)
+    numbers = sst_numbers.numbers(study, test, by_gate, schulz, probabilities)
     claims = report.make_claims(numbers, seeds)
     raw = {
         "settings": {folder.name: as_dict(c) for folder, c in configs.items()},
         **numbers._asdict(),
         "polar": {gate: difference._asdict() for gate, difference in numbers.polar.items()},
+        "changes": {
+            gate: {
+                split: {name: change._asdict() for name, change in scores.items()}
+                for split, scores in splits.items()
+            }
+            for gate, splits in numbers.changes.items()
+        },
+        "gold": {"dev": _written(study), "test": _written(test)},
+        "settled": {gate: measured.settled() for gate, measured in by_gate.items()},
         "flips": {gate: [row._asdict() for row in rows] for gate, rows in numbers.flips.items()},
         **groups,
         "validation": {gate: measured.curves() for gate, measured in by_gate.items()},
@@ -146,6 +158,11 @@ def run(options: argparse.Namespace) -> list[Claim]:
     print_claims(claims)
     print(f"report in {out}/report.md")
     return claims
+
+
+def _written(study: Study) -> str:
+    """Gold labels as predictions are written, a digit a sentence."""
+    return "".join(map(str, study.labels))
 
 
 def _tags(options: argparse.Namespace, study: Study) -> Tags | None:

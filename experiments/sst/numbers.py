@@ -1,13 +1,15 @@
 """The numbers of the paper's section 3.2, from the attributions of several runs."""
 
 import itertools
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from diffmask_jax.analysis import faithfulness, token_groups
+from diffmask_jax.analysis import bootstrap, faithfulness, token_groups
+from diffmask_jax.analysis.bootstrap import Change
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.token_groups import Difference, Group
 from diffmask_jax.tasks.trees import LABELS
@@ -15,6 +17,7 @@ from experiments.sst.stages import Measured, PerText, Study
 
 POLAR, NEUTRAL = {LABELS[0], LABELS[4]}, {LABELS[2]}
 SPECIAL = ("[CLS]", "[SEP]")
+AUTHORS_BATCH = 64
 
 
 class Flips(NamedTuple):
@@ -29,22 +32,36 @@ class Numbers(NamedTuple):
     """Everything that the report says, by gate ("input", "hidden").
 
     sampled, thresholded: the table of `faithfulness.table`, one a run
-    cls_largest: among all states and in the last layer, of every run and of Schulz et al., the
-        latter among all states for some of the sentences only
+    changes: by split ("dev", "test") and score, what masking with sampled gates changes, all runs
+        and layers taken together
+    predictions: by split, what is predicted after masking, of every run, layer and sentence
+    on_margin: of every run, the layers whose divergence is within 10% of the margin, or below it
+        at λ ≈ 0, and of how many
+    unread: of every run of the hidden probe, the mean keep probability of the last layer's states
+        other than [CLS]
+    forming: of every run of the input probe, the masked share at the last layer minus that at E
+    cls_largest: among all states and in the last layer, of every run and of Schulz et al. by whose
+        labels they are given, the latter among all states for some of the sentences only
     """
 
     sampled: dict[str, list[list[dict[str, float]]]]
     thresholded: dict[str, list[list[dict[str, float]]]]
+    changes: dict[str, dict[str, dict[str, Change]]]
+    predictions: dict[str, dict[str, list[list[str]]]]
     flips: dict[str, list[Flips]]
+    on_margin: dict[str, list[float]]
+    unread: list[float]
+    forming: list[float]
     stability: dict[str, float]
     polar: dict[str, Difference]
-    cls_largest: dict[str, tuple[list[float], float]]
+    cls_largest: dict[str, tuple[list[float], dict[str, float]]]
 
 
 def numbers(
     study: Study,
+    test: Study,
     by_gate: dict[str, Measured],
-    schulz: dict[str, PerText],
+    schulz: dict[str, dict[str, PerText]],
     probabilities: Float[np.ndarray, "N C"],
 ) -> Numbers:
     """Everything that the report says."""
@@ -57,17 +74,62 @@ def numbers(
     return Numbers(
         sampled={g: tables(m.sampled) for g, m in by_gate.items()},
         thresholded={g: tables(m.thresholded) for g, m in by_gate.items()},
+        changes={
+            g: {"dev": changes(study.labels, m.sampled), "test": changes(test.labels, m.test)}
+            for g, m in by_gate.items()
+        },
+        predictions={
+            g: {"dev": written(m.sampled), "test": written(m.test)} for g, m in by_gate.items()
+        },
         flips={g: flips(probabilities, m.sampled) for g, m in by_gate.items()},
+        on_margin={g: [on_margin(rows) for rows in m.settled()] for g, m in by_gate.items()},
+        unread=[kept_of_unread(run) for run in by_gate["hidden"].log_keep],
+        forming=[forming(study, outcome) for outcome in by_gate["input"].sampled],
         stability={g: stability(m.log_keep) for g, m in by_gate.items()},
         polar={g: polar_minus_neutral(study, m.layers_kept()) for g, m in by_gate.items()},
         cls_largest={
             name: (
                 [cls_largest(run, where) for run in by_gate["hidden"].log_keep],
-                cls_largest(schulz[name], slice(None)),
+                {labels: cls_largest(texts, slice(None)) for labels, texts in schulz[name].items()},
             )
             for name, where in places.items()
         },
     )
+
+
+def changes(labels: np.ndarray, outcomes: Sequence[Outcome]) -> dict[str, Change]:
+    """Macro-F1 over the split and as the authors take it, within batches of 64 in the order of the
+    file; and accuracy. The runs and layers are averaged, sentences resampled."""
+    masked = np.concatenate([outcome.prediction for outcome in outcomes])
+    given = outcomes[0].original, masked, labels, len(LABELS)
+    batches = np.split(np.arange(len(labels)), range(AUTHORS_BATCH, len(labels), AUTHORS_BATCH))
+    return {
+        "macro_f1": bootstrap.change(bootstrap.macro_f1, *given),
+        "macro_f1_per_batch": bootstrap.change(bootstrap.macro_f1, *given, batches),
+        "accuracy": bootstrap.change(bootstrap.accuracy, *given),
+    }
+
+
+def written(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """Predictions as text, a digit a sentence: of every run and layer."""
+    return [["".join(map(str, layer)) for layer in outcome.prediction] for outcome in outcomes]
+
+
+def on_margin(rows: Sequence[dict[str, Any]]) -> float:
+    """Share of the layers of a run that end on their margin; NaN where a run does not say."""
+    return float(np.mean([row["on_margin"] for row in rows])) if rows else math.nan
+
+
+def kept_of_unread(log_keep: PerText) -> float:
+    """Mean P(z ≠ 0) of the last layer's states but [CLS]'s, which alone is read."""
+    return float(np.exp(np.concatenate([text[-1, 1:] for text in log_keep])).mean())
+
+
+def forming(study: Study, outcome: Outcome) -> float:
+    """How much more of the input is masked at the last layer than at the embedding."""
+    masked = dict(zip(study.model.network.layers, outcome.masked.mean(axis=1), strict=True))
+    *_, last = masked.values()
+    return float(last - masked["E"])
 
 
 def stability(log_keep: Sequence[PerText]) -> float:

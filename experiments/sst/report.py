@@ -4,63 +4,75 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from diffmask_jax.analysis.bootstrap import Change
 from diffmask_jax.analysis.token_groups import Difference
 from diffmask_jax.runtime import markdown
 from experiments.common.report import Claim, claim
 from experiments.sst.numbers import Flips, Numbers
 
-# F1 in points, masked as a share: the paper's BERT-base, and the bar for a small model.
+# F1 in points, masked as a share: the paper's BERT-base. Its F1 is very probably the mean over
+# batches of 64 that the authors' code computes, and is compared with that.
 PAPER_F1 = 37.9
 PAPER_MASKED_F1 = {"input": 38.3, "hidden": 38.9}
 PAPER_MASKED = {"input": 0.463, "hidden": 0.676}
-LEAST_MASKED = {"input": 0.463, "hidden": 0.60}
 PAPER_STABILITY = {"input": 0.05, "hidden": 0.03}
 PAPER_CLS = {"diffmask": 0.99, "schulz": 0.71}
+LARGEST_LOSS = 0.5  # of F1, in points
+LARGEST_UNREAD = 0.05
 SIGNIFICANT = 0.01
 
 
-def faithfulness_claims(gate: str, rows: Sequence[dict[str, float]]) -> list[Claim]:
-    """Macro-F1 before and after masking; rows: the mean over layers, one a run."""
-    original, masked = (
-        [100 * row[key] for row in rows] for key in ("macro_f1_original", "macro_f1_masked")
-    )
+def faithfulness_claims(
+    gate: str, rows: Sequence[dict[str, float]], changes: dict[str, dict[str, Change]]
+) -> list[Claim]:
+    """F1 before and after masking, and how much was masked; rows: means over layers, one a run."""
     share = [row["masked"] for row in rows]
-    change = np.subtract(masked, original).tolist()
-    paper = PAPER_MASKED_F1[gate]
-    return [
-        claim(
-            f"sst.{gate}.f1_original",
-            "macro-F1 of the model, nothing masked",
-            original[:1],
-            paper=PAPER_F1,
-            unit="points",
-            holds=original[0] >= PAPER_F1,
-        ),
-        claim(
-            f"sst.{gate}.f1_masked",
-            f"macro-F1 with {gate} masking, gates sampled",
-            masked,
-            paper=paper,
-            unit="points",
-            holds=bool(np.mean(masked) >= original[0]),
-        ),
-        claim(
-            f"sst.{gate}.f1_change",
-            "change of macro-F1, to be no lower than 0",
-            change,
-            paper=paper - PAPER_F1,
-            unit="points",
-            holds=bool(np.mean(change) >= 0),
-        ),
+    unharmed = all(_is_unharmed(changes[split]["macro_f1"]) for split in ("dev", "test"))
+    enough = bool(np.mean(share) >= PAPER_MASKED[gate]) and unharmed
+    claims = [
         claim(
             f"sst.{gate}.masked",
-            f"share masked, at least {LEAST_MASKED[gate]}",
+            f"share masked, at least {PAPER_MASKED[gate]}, while macro-F1 changes by no less than "
+            f"−{LARGEST_LOSS} points and by an interval that holds 0, dev and test",
             share,
             paper=PAPER_MASKED[gate],
             unit="",
-            holds=bool(np.mean(share) >= LEAST_MASKED[gate]),
-        ),
+            holds=enough,
+        )
     ]
+    for split, scores in changes.items():
+        for name, change in scores.items():
+            claims.append(_change_claim(gate, split, name, change, len(rows)))
+    return claims
+
+
+def _change_claim(gate: str, split: str, name: str, change: Change, runs: int) -> Claim:
+    like_the_paper = (split, name) == ("dev", "macro_f1_per_batch")
+    says = (
+        f"change of {NAMES[name]} by {gate} masking, {split}: {100 * change.before:.1f} → "
+        f"{100 * change.after:.1f}, 95% of resampled sentences {100 * change.low:+.1f} to "
+        f"{100 * change.high:+.1f}; no less than −{LARGEST_LOSS}, and the interval holds 0"
+    )
+    one = claim(
+        f"sst.{gate}.{name}.{split}",
+        says,
+        [100 * change.change],
+        paper=PAPER_MASKED_F1[gate] - PAPER_F1 if like_the_paper else None,
+        unit="points",
+        holds=_is_unharmed(change),
+    )
+    return one._replace(runs=runs)
+
+
+NAMES = {
+    "macro_f1": "macro-F1",
+    "macro_f1_per_batch": "macro-F1 within batches of 64, averaged (the authors' way)",
+    "accuracy": "accuracy",
+}
+
+
+def _is_unharmed(change: Change) -> bool:
+    return 100 * change.change >= -LARGEST_LOSS and change.holds_zero
 
 
 def stability_claim(gate: str, value: float, runs: int) -> Claim:
@@ -71,26 +83,66 @@ def stability_claim(gate: str, value: float, runs: int) -> Claim:
     return one._replace(runs=runs)
 
 
-def cls_claims(place: str, suffix: str, diffmask: Sequence[float], schulz: float) -> list[Claim]:
+def settled_claims(numbers: Numbers) -> list[Claim]:
+    """Whether the games ended where they must, and show a decision forming."""
+    return [
+        *(
+            claim(
+                f"sst.{gate}.on_margin",
+                f"share of the layers of a {gate} run whose divergence is within 10% of the "
+                "margin, or below it at λ ≈ 0: all",
+                shares,
+                paper=None,
+                unit="",
+                holds=bool(np.min(shares) == 1),
+            )
+            for gate, shares in numbers.on_margin.items()
+        ),
+        claim(
+            "sst.hidden.unread",
+            "mean keep probability of the last layer's states other than [CLS], which alone is "
+            f"read, at most {LARGEST_UNREAD}",
+            numbers.unread,
+            paper=None,
+            unit="",
+            holds=bool(np.mean(numbers.unread) <= LARGEST_UNREAD),
+        ),
+        claim(
+            "sst.input.forming",
+            "share of the input masked at the last layer minus that at E, more than none",
+            numbers.forming,
+            paper=None,
+            unit="",
+            holds=bool(np.min(numbers.forming) > 0),
+        ),
+    ]
+
+
+def cls_claims(
+    place: str, suffix: str, diffmask: Sequence[float], schulz: dict[str, float]
+) -> list[Claim]:
     """Whether [CLS]'s last state has the largest hidden attribution of a sentence."""
     mean = float(np.mean(diffmask))
     says = f"share of sentences in which [CLS]'s last state has the largest attribution of {place}"
     return [
         claim(
             f"sst.cls_last.diffmask{suffix}",
-            f"{says}, at least 0.95 and above Schulz et al.",
+            f"{says}, at least {PAPER_CLS['diffmask']}",
             diffmask,
             paper=PAPER_CLS["diffmask"],
             unit="",
-            holds=mean >= 0.95 and mean > schulz,
+            holds=mean >= PAPER_CLS["diffmask"],
         ),
-        claim(
-            f"sst.cls_last.schulz{suffix}",
-            f"{says}, Schulz et al., below DiffMask",
-            [schulz],
-            paper=PAPER_CLS["schulz"],
-            unit="",
-            holds=schulz < mean,
+        *(
+            claim(
+                f"sst.cls_last.schulz{suffix}.{labels}",
+                f"{says}, Schulz et al. of the {labels} labels, below DiffMask",
+                [share],
+                paper=PAPER_CLS["schulz"] if labels == "gold" else None,
+                unit="",
+                holds=share < mean,
+            )
+            for labels, share in schulz.items()
         ),
     ]
 
@@ -118,6 +170,24 @@ def layer_table(layers: Sequence[str], tables: Sequence[list[dict[str, float]]])
     return markdown.table(head, rows)
 
 
+def change_table(changes: dict[str, dict[str, Change]]) -> str:
+    """Scores before and after masking with sampled gates, and the interval of the change."""
+    head = ("split", "score", "before", "after", "change", "95% of resampled sentences")
+    rows = [
+        [
+            split,
+            NAMES[name],
+            f"{100 * change.before:.1f}",
+            f"{100 * change.after:.1f}",
+            f"{100 * change.change:+.2f}",
+            f"{100 * change.low:+.2f} to {100 * change.high:+.2f}",
+        ]
+        for split, scores in changes.items()
+        for name, change in scores.items()
+    ]
+    return markdown.table(head, rows)
+
+
 def mean_row(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     """The average of a layer's rows over runs."""
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
@@ -136,8 +206,10 @@ def make_claims(numbers: Numbers, runs: int) -> list[Claim]:
     """Every claim of the experiment."""
     claims: list[Claim] = []
     for gate, tables in numbers.sampled.items():
-        claims += faithfulness_claims(gate, [table[-1] for table in tables])
+        rows = [table[-1] for table in tables]
+        claims += faithfulness_claims(gate, rows, numbers.changes[gate])
     claims += [stability_claim(gate, value, runs) for gate, value in numbers.stability.items()]
+    claims += settled_claims(numbers)
     claims += cls_claims("its layer", "", *numbers.cls_largest["last layer"])
     claims += cls_claims("all states", ".of_all_states", *numbers.cls_largest["all states"])
     claims.append(polar_claim("", "input", numbers.polar["input"], runs))
@@ -149,11 +221,9 @@ def body(numbers: Numbers, layers: Sequence[str], tagged: bool) -> str:
     """What the report says between its title and its claims."""
     parts = ["Times are those of the last call; what an earlier one had finished was not repeated."]
     for gate in numbers.sampled:
-        mean = mean_row([table[-1] for table in numbers.sampled[gate]])
-        before, after = 100 * mean["accuracy_original"], 100 * mean["accuracy_masked"]
         for name, tables in (("sampled", numbers.sampled), ("thresholded", numbers.thresholded)):
             parts += [f"### {gate} masking, {name} gates", layer_table(layers, tables[gate])]
-        parts.append(f"Accuracy with sampled gates: {before:.1f} → {after:.1f} points.")
+        parts.append(change_table(numbers.changes[gate]))
         parts.append(f"![validation](training_{gate}.png)")
     parts += ["### Which predictions turn (sampled gates)", flip_table(numbers.flips)]
     parts.append("### [CLS]'s last state the largest hidden attribution")
@@ -164,7 +234,8 @@ def body(numbers: Numbers, layers: Sequence[str], tagged: bool) -> str:
     )
     for place, (ours, schulz) in numbers.cls_largest.items():
         each = ", ".join(f"{share:.1%}" for share in ours)
-        parts.append(f"Among {place}: DiffMask {each}; Schulz et al. {schulz:.1%}.")
+        theirs = ", ".join(f"{share:.1%} ({of} labels)" for of, share in schulz.items())
+        parts.append(f"Among {place}: DiffMask {each}; Schulz et al. {theirs}.")
     parts += ["### Figures", "![Figure 4](figure4.png)"]
     parts.append("![Figure 5](figure5.png)" if tagged else "Figure 5 needs tags: give --tags FILE.")
     parts.append("![Figure 6](figure6.png) (as a page: [figure6.html](figure6.html))")

@@ -33,11 +33,12 @@ from experiments.common.resume import load_or_make
 
 BATCH = 32
 SCHULZ_BATCH = 32
+SCHULZ_STEPS = 50
 PerText = list[np.ndarray]
 
 
 class Study(NamedTuple):
-    """What is studied, and where its results lie."""
+    """What is studied, sentences in the order of their file, and where its results lie."""
 
     model: Classifier
     sentences: list[Sentence]
@@ -46,7 +47,7 @@ class Study(NamedTuple):
 
     @property
     def labels(self) -> np.ndarray:
-        """The gold label of every development sentence."""
+        """The gold label of every sentence."""
         return np.array([sentence.label for sentence in self.sentences])
 
     def sample(self, count: int) -> "Study":
@@ -57,14 +58,14 @@ class Study(NamedTuple):
         )
 
     def batches(self, size: int) -> list[batches.Batch]:
-        """The development sentences."""
+        """All sentences."""
         return list(batches.in_order(self.encoded, size, self.model.config.positions))
 
 
-def open_study(model: Classifier, places: Any, out: Path) -> Study:
-    """The development set as a model reads it. Raises: UserError if they do not fit together."""
+def open_study(model: Classifier, places: Any, split: str, out: Path) -> Study:
+    """A split as a model reads it. Raises: UserError if they do not fit together."""
     folders = (places.raw_dir, places.data_dir)
-    sentences = load_sst("dev", *(Path(folder) if folder else None for folder in folders))
+    sentences = load_sst(split, *(Path(folder) if folder else None for folder in folders))
     if len(model.labels) != 5:
         raise UserError(
             f"{model.path} has {len(model.labels)} classes and SST has 5: "
@@ -75,13 +76,17 @@ def open_study(model: Classifier, places: Any, out: Path) -> Study:
 
 
 class Measured(NamedTuple):
-    """What the runs of one gate say of every development sentence, a list entry a run."""
+    """What the runs of one gate say of every sentence, a list entry a run.
+
+    Of the development set, but `test`: what masking does to the test set, gates sampled.
+    """
 
     folders: list[Path]
     explainers: list[Explainer]
     log_keep: list[PerText]
     sampled: list[Outcome]
     thresholded: list[Outcome]
+    test: list[Outcome]
 
     def layers_kept(self) -> PerText:
         """The expected number of layers that keep each token, averaged over the runs."""
@@ -93,8 +98,12 @@ class Measured(NamedTuple):
         lines = {f.name: (f / "validation.jsonl").read_text().splitlines() for f in self.folders}
         return {name: [json.loads(line) for line in written] for name, written in lines.items()}
 
+    def settled(self) -> list[list[dict[str, Any]]]:
+        """What every run says of its layers: which have settled, which are on their margin."""
+        return [runs.load_layers(folder) for folder in self.folders]
 
-def measure(study: Study, folders: Sequence[Path]) -> Measured:
+
+def measure(study: Study, test: Study, folders: Sequence[Path]) -> Measured:
     """Keep probabilities, and faithfulness with sampled and with thresholded gates.
 
     The runs play the same game, so that one compiled program serves all of them.
@@ -113,13 +122,14 @@ def measure(study: Study, folders: Sequence[Path]) -> Measured:
         jax.jit(functools.partial(faithfulness.outcome_of, game, gates))
         for gates in (faithfulness.sampled, faithfulness.thresholded)
     )
-    measured = Measured(list(folders), explainers, [], [], [])
+    measured = Measured(list(folders), explainers, [], [], [], [])
     pairs = zip(folders, explainers, strict=True)
     for folder, explainer in tqdm(pairs, "measure", len(folders), unit="run", disable=None):
         place, params = study.folder / "measured" / folder.name, explainer.params
         measured.log_keep.append(log_keep(study, find, params, place / "log_keep.npz"))
         measured.sampled.append(outcome(study, sampled, params, place / "sampled.npz"))
         measured.thresholded.append(outcome(study, thresholded, params, place / "thresholded.npz"))
+        measured.test.append(outcome(test, sampled, params, place / "test.npz"))
     return measured
 
 
@@ -142,7 +152,7 @@ def train_all(configs: dict[Path, RunConfig], model: Classifier) -> None:
 
 
 def outcome(study: Study, of_batch: Callable[..., Any], params: Any, file: Path) -> Outcome:
-    """What masking with a run's gates does to every development sentence at every layer.
+    """What masking with a run's gates does to every sentence of a study at every layer.
 
     of_batch: a jitted `faithfulness.outcome_of` of a game and a kind of gates; params: the model's
     and the probe's.
@@ -168,25 +178,37 @@ def log_keep(study: Study, find: Callable[..., Array], params: Any, file: Path) 
     return _split(study, load_or_make(file, make)["log_keep"])
 
 
-def schulz_last(study: Study, explainer: Explainer, noise: Statistics, file: Path) -> PerText:
-    """Schulz et al.'s attributions to the last state, (1, T) for every development sentence."""
+def schulz_last(
+    study: Study, explainer: Explainer, noise: Statistics, labels: np.ndarray, file: Path
+) -> PerText:
+    """Schulz et al.'s attributions of labels to the last state, (1, T) for every sentence.
+
+    labels: a class for every sentence, which the bottleneck is to let through
+    """
     game, top = explainer.game, len(study.model.network.layers) - 1
     here = jax.tree.map(lambda a: a[top], noise)
 
     @jax.jit
-    def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "1 B T"]:
+    def attribute(params: Any, key: Array, inputs: Any, labels: Array) -> Float[Array, "1 B T"]:
         clean = clean_pass(game, params, inputs)
         state = methods.explained(game.model, params, clean, here, top)
-        return methods.ON_TEXT["schulz"].attribute(key, state)[None]
+        return methods.schulz_of(key, state, labels, steps=SCHULZ_STEPS)[None]
 
     def make() -> dict[str, np.ndarray]:
         stream = study.batches(SCHULZ_BATCH)
         keys = jax.random.split(jax.random.key(0), len(stream))
-        pairs = zip(keys, stream, strict=True)
-        attributions = [attribute(explainer.params[0], key, batch.inputs) for key, batch in pairs]
+        attributions = [
+            attribute(explainer.params[0], key, batch.inputs, _filled(labels[batch.indices]))
+            for key, batch in zip(keys, stream, strict=True)
+        ]
         return {"found": _joined(study, stream, attributions)}
 
     return _split(study, load_or_make(file, make)["found"])
+
+
+def _filled(labels: np.ndarray) -> np.ndarray:
+    """As the rows of a batch that its last texts do not fill."""
+    return np.concatenate([labels, np.repeat(labels[:1], SCHULZ_BATCH - len(labels))])
 
 
 def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) -> PerText:

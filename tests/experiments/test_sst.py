@@ -16,11 +16,14 @@ pytest.importorskip("tensorflow_datasets")
 LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
 SHORT = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "warmup": 1, "validate_every": 2}
 CLAIMS = {
-    *(f"sst.{gate}.{name}" for gate in ("input", "hidden")
-      for name in ("f1_original", "f1_masked", "f1_change", "masked")),
+    *(f"sst.{gate}.{name}" for gate in ("input", "hidden") for name in ("masked", "on_margin")),
+    *(f"sst.{gate}.{name}.{split}" for gate in ("input", "hidden") for split in ("dev", "test")
+      for name in ("macro_f1", "macro_f1_per_batch", "accuracy")),
+    "sst.hidden.unread", "sst.input.forming",
     "sst.stability.input", "sst.stability.hidden",
-    *(f"sst.cls_last.{method}{of}" for method in ("diffmask", "schulz")
-      for of in ("", ".of_all_states")),
+    "sst.cls_last.diffmask", "sst.cls_last.diffmask.of_all_states",
+    "sst.cls_last.schulz.predicted", "sst.cls_last.schulz.gold",
+    "sst.cls_last.schulz.of_all_states.predicted",
     "sst.fig4.polar_minus_neutral", "sst.fig4.polar_minus_neutral.hidden",
 }  # fmt: skip
 
@@ -65,7 +68,7 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
         assert (out / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
     assert set(first["raw"]["figure4"]) == {"input tokens", "hidden states"}
     kept = sorted(out.rglob("*.npz"))
-    assert len(kept) == 2 * 2 * 3 + 3  # runs × measurements, the model, Schulz et al. twice
+    assert len(kept) == 2 * 2 * 4 + 4  # runs × measurements, the model, Schulz et al. three times
 
     times = [file.stat().st_mtime_ns for file in kept]
     kept[0].unlink()  # as if it had been stopped before
@@ -107,6 +110,22 @@ def test_stability_is_the_deviation_over_runs():
     one, other = [np.log(np.full((2, 3), 0.2))], [np.log(np.full((2, 3), 0.6))]
     expected = np.std([0.2, 0.6], ddof=1)
     np.testing.assert_allclose(numbers.stability([one, other]), expected)
+
+
+def test_what_nobody_reads_is_all_of_the_last_layer_but_its_first_state():
+    keep = np.full((2, 3), 0.9)
+    keep[-1] = [1.0, 0.1, 0.3]
+    assert numbers.kept_of_unread([np.log(keep)]) == pytest.approx(0.2)
+
+
+def test_changes_are_taken_over_the_split_and_within_batches_of_64():
+    """Of perfect predictions, per batch, only the classes that a batch has can count."""
+    labels = np.repeat([0, 1, 2, 3, 4], [64, 64, 64, 32, 32])
+    outcome = Outcome(*[np.zeros((1, len(labels)))] * 3, prediction=labels[None], original=labels)
+    found = numbers.changes(labels, [outcome])
+    assert found["macro_f1"].before == found["accuracy"].before == 1
+    assert found["macro_f1_per_batch"].before == pytest.approx(np.mean([1, 1, 1, 2]) / 5)
+    assert numbers.written([outcome]) == [["".join(map(str, labels))]]
 
 
 def test_flips_are_counted_by_the_models_certainty():
