@@ -24,9 +24,23 @@ def overlap_with_first(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K
 
 
 def overlap_with_nearest(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K T"]) -> Overlap:
-    """Against the optimum of the largest F1; of equals, the first."""
-    found = _overlaps(kept, optima)
-    return Overlap(*found[found[:, 2].argmax()].tolist())
+    """Against the nearest of the optima."""
+    return overlap_with_first(kept, nearest(kept, optima)[None])
+
+
+def both_classes(kept: Bool[np.ndarray, " T"], optimum: Bool[np.ndarray, " T"]) -> Overlap:
+    """The mean of two overlaps: of what is kept, and of what is dropped, with the optimum's.
+
+    As a scorer has it that averages over classes, which the paper's F1, below its precision and
+    its recall, looks like.
+    """
+    pairs = _overlaps(kept, optimum[None]), _overlaps(~kept, ~optimum[None])
+    return Overlap(*np.mean(pairs, axis=0)[0].tolist())
+
+
+def nearest(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K T"]) -> np.ndarray:
+    """The optimum of the largest F1; of equals, the first."""
+    return optima[_overlaps(kept, optima)[:, 2].argmax()]
 
 
 def is_feasible(

@@ -13,7 +13,10 @@ from jaxtyping import Array, Bool, Float, Key
 from tqdm import tqdm
 
 from diffmask_jax.analysis.subsets import (
+    Overlap,
+    both_classes,
     is_feasible,
+    nearest,
     overlap_with_first,
     overlap_with_nearest,
     smallest_feasible,
@@ -97,12 +100,18 @@ def score(sets: Sets, optima: Sequence[Optima], margin: float) -> Columns:
     best = np.array([optimum.size for optimum in optima])
     feasible = is_feasible(size, length, sets.divergence, margin)
     pairs = list(zip(sets.kept, optima, strict=True))
-    nearest = np.array([overlap_with_nearest(kept, optimum.kept) for kept, optimum in pairs])
-    first = np.array([overlap_with_first(kept, optimum.kept) for kept, optimum in pairs])
-    names = ("precision", "recall", "f1")
+    overlaps = {
+        "": [overlap_with_nearest(kept, optimum.kept) for kept, optimum in pairs],
+        "first.": [overlap_with_first(kept, optimum.kept) for kept, optimum in pairs],
+        "both.": [both_classes(kept, nearest(kept, optimum.kept)) for kept, optimum in pairs],
+        "both.first.": [both_classes(kept, optimum.kept[0]) for kept, optimum in pairs],
+    }
     return {
-        **dict(zip(names, nearest.T, strict=True)),
-        **{f"first.{name}": column for name, column in zip(names, first.T, strict=True)},
+        **{
+            f"{against}{name}": column
+            for against, found in overlaps.items()
+            for name, column in zip(Overlap._fields, np.array(found).T, strict=True)
+        },
         "optimality": feasible & (size == best),
         "kept": size / length,
         "feasible": feasible,
