@@ -15,7 +15,8 @@ class Recipe(NamedTuple):
 
     batch: examples a step; layers: what a depth is drawn for (`steps.LAYERS`)
     optimizer: of φ and b, "rmsprop" (centered) or "adam"; rate, baseline_rate, warmup: its steps
-    falls: whether both rates fall to 0 along half a cosine, over the whole trial
+    fall: how both rates fall, not at all, as half a "cosine" over the whole trial, or as the
+        inverse "root" of the steps, 1/√(1 + t/1000)
     slow: what is judged, the "average" of the fast probe, its "lookahead", or the "fast" one itself
     dual: "control", by integral and proportional; "ascend", by multiplier_rate; "rmsprop", the
         same where what a batch did not play enters the moments as a zero
@@ -32,7 +33,7 @@ class Recipe(NamedTuple):
     rate: float = 1.5e-3
     baseline_rate: float = 3e-3
     warmup: int = 100
-    falls: bool = False
+    fall: str = "none"
     slow: str = "average"
     dual: str = "control"
     integral: float = 0.001
@@ -72,7 +73,8 @@ RECIPES = {
     "adam": Recipe(optimizer="adam"),
     "lower rates": Recipe(rate=5e-4, baseline_rate=1e-3),
     "higher rates": Recipe(rate=3e-3, baseline_rate=6e-3),
-    "falling rates": Recipe(falls=True),
+    "falling rates": Recipe(fall="cosine"),
+    "higher rates that fall": Recipe(rate=3e-3, baseline_rate=6e-3, fall="root"),
     "deep votes wider open": Recipe(deeper=2.0),
     "gates from 2": Recipe(opening=2.0),
     "smaller batches": Recipe(batch=16),
@@ -111,7 +113,11 @@ def _itself(fast: optax.GradientTransformation) -> optax.GradientTransformation:
 def _rate(recipe: Recipe, peak: float, steps: int) -> optax.Schedule:
     def rate(step: Any) -> Any:
         warm = jnp.minimum(1.0, step / max(recipe.warmup, 1))
-        fall = (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) / 2
-        return peak * warm * (fall if recipe.falls else 1.0)
+        fall = {
+            "none": 1.0,
+            "cosine": (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) / 2,
+            "root": 1 / jnp.sqrt(1 + step / 1000),
+        }
+        return peak * warm * fall[recipe.fall]
 
     return rate

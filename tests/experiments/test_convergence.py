@@ -129,7 +129,7 @@ def test_every_recipe_moves_its_players(name):
         update, state = team.primal.update(gradient, state, pair)
         pair = optax.apply_updates(pair, update)
         moves.append(max(float(abs(leaf).max()) for leaf in jax.tree.leaves(update.fast)))
-    assert moves[1] > 0 and (moves[3] == 0) == recipe.falls
+    assert moves[1] > 0 and (moves[3] == 0) == (recipe.fall == "cosine")
     multipliers = jnp.full(4, recipe.multiplier)
     multipliers = optax.LookaheadParams(multipliers, jnp.copy(multipliers))
     ascent, _ = team.dual.update(-jnp.ones(4), team.dual.init(multipliers), multipliers)
