@@ -113,7 +113,7 @@ def _itself(fast: optax.GradientTransformation) -> optax.GradientTransformation:
 def _rate(recipe: Recipe, peak: float, steps: int) -> optax.Schedule:
     def rate(step: Any) -> Any:
         warm = jnp.minimum(1.0, step / max(recipe.warmup, 1))
-        fall = {
+        fall: dict[str, Any] = {
             "none": 1.0,
             "cosine": (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) / 2,
             "root": 1 / jnp.sqrt(1 + step / 1000),
