@@ -28,16 +28,7 @@ def integrated_gradients(
     The attribution of a position is the contribution's absolute value. gap is
     |Σ_t contribution_t − (score(h) − score(0))|; completeness says that it vanishes with `steps`.
     """
-    state = jnp.where(valid[..., None], state, 0.0)
-    gradient = jax.grad(lambda h: jnp.sum(score(h)))
-
-    def add(step: Int[Array, ""], total: Array) -> Array:
-        return total + gradient((step + 0.5) / steps * state)
-
-    total = jax.lax.fori_loop(0, steps, add, jnp.zeros_like(state))
-    contribution = jnp.sum(state * total / steps, axis=-1)
-    change = score(state) - score(jnp.zeros_like(state))
-    return IntegratedGradients(contribution, jnp.abs(jnp.sum(contribution, axis=-1) - change))
+    return _along_the_path(score, state, valid, steps, power=1)
 
 
 def completed(
@@ -46,17 +37,21 @@ def completed(
     valid: Bool[Array, "B T"],
     tolerance: float = 0.01,
     first: int = 50,
-    most: int = 3200,
+    most: int = 1600,
 ) -> IntegratedGradients:
-    """`integrated_gradients` with as many steps as completeness asks for: `first`, then twice as
-    many, until gap ≤ tolerance · Σ_t |contribution_t| for every text of the batch, or `most`."""
+    """The same integral with as many steps as completeness asks for: `first`, then twice as many,
+    until gap ≤ tolerance · Σ_t |contribution_t| for every text of the batch, or `most`.
+
+    By the midpoint rule in u, α = u²: the gradients of a network with layer norms are large near
+    the start of the path, where these steps are small.
+    """
 
     def misses(found: IntegratedGradients) -> Bool[Array, ""]:
         return jnp.any(found.gap > tolerance * jnp.sum(jnp.abs(found.contribution), axis=-1))
 
     def more(tried: tuple[Array, IntegratedGradients]) -> tuple[Array, IntegratedGradients]:
         steps = 2 * tried[0]
-        return steps, integrated_gradients(score, state, valid, steps)
+        return steps, _along_the_path(score, state, valid, steps, power=2)
 
     def wanted(tried: tuple[Array, IntegratedGradients]) -> Bool[Array, ""]:
         return (tried[0] < most) & misses(tried[1])
@@ -65,3 +60,24 @@ def completed(
     unknown = IntegratedGradients(nothing, jnp.full(len(state), jnp.inf, state.dtype))
     _, found = jax.lax.while_loop(wanted, more, (jnp.asarray(first // 2), unknown))
     return found
+
+
+def _along_the_path(
+    score: Score,
+    state: Float[Array, "B T D"],
+    valid: Bool[Array, "B T"],
+    steps: int | Int[Array, ""],
+    power: int,
+) -> IntegratedGradients:
+    """By the midpoint rule in u, α = u^power."""
+    state = jnp.where(valid[..., None], state, 0.0)
+    gradient = jax.grad(lambda h: jnp.sum(score(h)))
+
+    def add(step: Int[Array, ""], total: Array) -> Array:
+        u = (step + 0.5) / steps
+        return total + power * u ** (power - 1) / steps * gradient(u**power * state)
+
+    total = jax.lax.fori_loop(0, steps, add, jnp.zeros_like(state))
+    contribution = jnp.sum(state * total, axis=-1)
+    change = score(state) - score(jnp.zeros_like(state))
+    return IntegratedGradients(contribution, jnp.abs(jnp.sum(contribution, axis=-1) - change))

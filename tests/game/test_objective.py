@@ -146,25 +146,34 @@ def test_a_traced_layer_plays_the_same_game(name, layer):
 def alone(name, params, row: int, depth: int):
     """What one example plays at one depth: ((loss, diagnostics), gradients)."""
     clean = jax.tree.map(lambda array: array[row : row + 1], CLEAN)
-    return jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
-        params, MULTIPLIERS, KEYS[row : row + 1], depth,
-        game=PULLED[name], model_params=MODEL_PARAMS, clean=clean,
-    )  # fmt: skip
+    return pulled(name, (depth,))(params, MULTIPLIERS, KEYS[row : row + 1], clean)
+
+
+@functools.cache
+def pulled(name, depths: tuple[int, ...]):
+    """(parameters, multipliers, keys, clean) -> ((loss, diagnostics), gradients), each example at
+    a depth of its own, one alone at an int."""
+    layer = np.array(depths) if len(depths) > 1 else depths[0]
+
+    def play(params, multipliers, keys, clean):
+        return objective(
+            params, multipliers, keys, layer,
+            game=PULLED[name], model_params=MODEL_PARAMS, clean=clean,
+        )  # fmt: skip
+
+    return jax.jit(jax.value_and_grad(play, argnums=(0, 1), has_aux=True))
 
 
 PULLED = {name: game._replace(pull=0.1) for name, game in GAMES.items()}
-DEPTHS = np.array([1, 0, 1])
+DEPTHS = (1, 0, 1)
 
 
 @both
 def test_examples_may_play_depths_of_their_own(name):
     """Two examples at depth 1 and one at depth 0: each depth has half of the say."""
     params = probe_params(name)
-    found = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
-        params, MULTIPLIERS, KEYS, DEPTHS,
-        game=PULLED[name], model_params=MODEL_PARAMS, clean=CLEAN,
-    )  # fmt: skip
-    parts = [alone(name, params, row, int(depth)) for row, depth in enumerate(DEPTHS)]
+    found = pulled(name, DEPTHS)(params, MULTIPLIERS, KEYS, CLEAN)
+    parts = [alone(name, params, row, depth) for row, depth in enumerate(DEPTHS)]
     weights = (0.25, 0.5, 0.25)
 
     def mean(*values):
@@ -184,10 +193,16 @@ def test_examples_may_play_depths_of_their_own(name):
 @both
 def test_a_depth_that_nobody_plays_has_no_say(name):
     params, ones = probe_params(name), np.ones(B, int)
-    found = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)(
-        params, MULTIPLIERS, KEYS, ones,
-        game=GAMES[name], model_params=MODEL_PARAMS, clean=CLEAN,
-    )  # fmt: skip
+    found = jax.jit(
+        jax.value_and_grad(
+            lambda params, multipliers: objective(
+                params, multipliers, KEYS, ones,
+                game=GAMES[name], model_params=MODEL_PARAMS, clean=CLEAN,
+            ),
+            argnums=(0, 1),
+            has_aux=True,
+        )
+    )(params, MULTIPLIERS)  # fmt: skip
     expected = play(params, MULTIPLIERS, CLEAN, name=name, static_layer=1)
     assert_trees_close(found, expected, rtol=1e-4, atol=1e-6)
 

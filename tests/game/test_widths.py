@@ -92,10 +92,9 @@ def test_the_objective_and_its_gradients_are_the_same_by_an_int_and_traced(name,
 def test_a_step_moves_a_probe_over_them(name):
     state = steps.init(probe_params(name), len(WIDTHS), PLAYERS)
     draw = steps.one_layer_a_batch(len(WIDTHS))
-    moved, seen = steps.step(
-        state, jax.random.key(2), INPUTS, functools.partial(clean_pass, GAMES[name], PARAMS), draw,
-        game=GAMES[name], players=PLAYERS, model_params=PARAMS,
-    )  # fmt: skip
+    fetch = functools.partial(clean_pass, GAMES[name], PARAMS)
+    step = functools.partial(steps.step, game=GAMES[name], players=PLAYERS, model_params=PARAMS)
+    moved, seen = jax.jit(lambda state: step(state, jax.random.key(2), INPUTS, fetch, draw))(state)
     assert np.isfinite(seen.loss) and moved.step == 1
     assert any(map(np.any, jax.tree.leaves(jax.tree.map(jnp.not_equal, moved.probe, state.probe))))
 
@@ -114,16 +113,21 @@ def test_rows_masked_at_depths_of_their_own_give_what_each_gives_alone(name):
 @both
 def test_they_play_the_same_game_and_move_the_same_baselines(name):
     keys = jax.random.split(jax.random.key(1), B)
-    slope = jax.grad(
-        functools.partial(objective, game=GAMES[name], model_params=PARAMS), (0, 1), True
-    )
+
+    def slope(keys, layer, clean):
+        def play(params, multipliers):
+            return objective(
+                params, multipliers, keys, layer,
+                game=GAMES[name], model_params=PARAMS, clean=clean,
+            )  # fmt: skip
+
+        return jax.jit(jax.grad(play, (0, 1), True))(probe_params(name), jnp.ones(3))
 
     def of_row(row: int):
         one = jax.tree.map(lambda array: array[row : row + 1], CLEAN)
-        depth = int(ROWS[row])
-        return slope(probe_params(name), jnp.ones(3), keys[row : row + 1], depth, clean=one)
+        return slope(keys[row : row + 1], int(ROWS[row]), one)
 
-    found = slope(probe_params(name), jnp.ones(3), keys, ROWS, clean=CLEAN)
+    found = slope(keys, ROWS, CLEAN)
     weights = [1 / (3 * np.sum(depth == ROWS)) for depth in ROWS]  # a third for every depth
     expected = jax.tree.map(
         lambda *rows: sum(w * row for w, row in zip(weights, rows, strict=True)),
