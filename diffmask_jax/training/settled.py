@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-MOVED_MASKED = 0.01  # share of positions
-MOVED_MULTIPLIER = 0.1  # of λ
+MOVED_MASKED = 0.02  # share of positions
+MOVED_MULTIPLIER = 0.25  # of λ, in logarithms
 OFF_MARGIN = 0.1  # of m
 IDLE = 0.01  # λ·m: what the margin adds to the loss of a layer that does not feel it
 FEWEST = 16  # calls, below which four windows say nothing
@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
     """The last quarter's means of every layer, and which of them have stopped moving.
 
     masked, divergence (nats), multiplier: (L,); still: masked share and λ differ from the third
-    quarter's by at most 1 point and 10%; on_margin: D within 10% of m, or below it at λ·m ≤ 0.01
+    quarter's by at most 2 points and a quarter; on_margin: D within 10% of m, or below it at λ·m ≤ 0.01
     """
 
     masked: Float[np.ndarray, " L"]

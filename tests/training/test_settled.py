@@ -35,7 +35,7 @@ def test_what_rests_on_its_margin_has_settled():
     ("what", "why"),
     [
         ({"masked": 0.3 + 0.2 * T}, "moving"),
-        ({"multiplier": 2 + 2 * T}, "moving"),
+        ({"multiplier": 0.5 + 5 * T}, "moving"),
         ({"multiplier": 3 + np.sin(4 * np.pi * T)}, "moving"),  # half a swing a window
         ({"divergence": 1.2 * MARGIN}, "D 1.20 m"),
         ({"divergence": 0.8 * MARGIN}, "D 0.80 m"),
