@@ -30,8 +30,9 @@ class Curves(NamedTuple):
 class Verdict(NamedTuple):
     """The last quarter's means of every layer, and which of them have stopped moving.
 
-    masked, divergence (nats), multiplier: (L,); still: masked share and λ differ from the third
-    quarter's by at most 2 points and a quarter; on_margin: D within 10% of m, or below it at λ·m ≤ 0.01
+    masked, divergence (nats), multiplier: (L,)
+    still: masked share and λ differ from the third quarter's by at most 2 points and a quarter
+    on_margin: D within 10% of m, or below it at λ·m ≤ 0.01
     """
 
     masked: Float[np.ndarray, " L"]

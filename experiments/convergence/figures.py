@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from diffmask_jax.render.picture import QUIET, save
 from experiments.convergence.report import BEST, Trial, sorted_by_distance
@@ -111,11 +111,11 @@ def layers_figure(
         axes.set_title(name, fontsize=10, loc="left")
         axes.set_xlabel("examples seen", fontsize=9)
         axes.set_xscale("log")
+        axes.set_yscale("log" if name == "λ" else "linear")
         _clear(axes)
-    first, second, third = figure.axes
+    first, second, _ = figure.axes
     first.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     second.axhline(1, color="black", linewidth=1, linestyle=(0, (4, 3)))
-    third.set_yscale("log")
     figure.legend(
         *first.get_legend_handles_labels(),
         loc="outside lower center",
@@ -127,6 +127,11 @@ def layers_figure(
 
 
 def _clear(axes: Axes) -> None:
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(EngFormatter(sep=""))
+            axis.set_minor_formatter(NullFormatter())
     axes.grid(color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=8)

@@ -35,6 +35,7 @@ def recipes_table(trials: Mapping[str, Sequence[Trial]], margin: float) -> str:
     head = (
         "recipe",
         "seeds",
+        "examples",
         "distance to the reference",
         "masked",
         "KL / margin",
@@ -62,6 +63,7 @@ def _row(name: str, seeds: Sequence[Trial], margin: float) -> list[str]:
     return [
         name,
         str(len(seeds)),
+        f"{min(end.examples for end in ends):,}",
         _spread([trial.distances[-1] for trial in seeds], "{:.3f}"),
         _spread([float(np.mean(end.masked)) for end in ends], "{:.1%}"),
         f"{divergence.mean():.2f}",
@@ -90,6 +92,8 @@ def claims(gate: str, trials: Mapping[str, Sequence[Trial]], before: str) -> lis
     """How much nearer to the reference a recipe comes than what was played before."""
     if not {BEST, before} <= trials.keys():
         return []
+    if len({trial.marks[-1].examples for name in (BEST, before) for trial in trials[name]}) > 1:
+        return []  # one of them is still being played
     now, then = (_last_distances(trials[name]) for name in (BEST, before))
     ratio = float(np.mean(now) / np.mean(then))
     one = claim(
