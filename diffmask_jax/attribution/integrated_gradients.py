@@ -18,10 +18,7 @@ class IntegratedGradients(NamedTuple):
 
 
 def integrated_gradients(
-    score: Score,
-    state: Float[Array, "B T D"],
-    valid: Bool[Array, "B T"],
-    steps: int | Int[Array, ""],
+    score: Score, state: Float[Array, "B T D"], valid: Bool[Array, "B T"], steps: int
 ) -> IntegratedGradients:
     """Σ_d h_d · ∫₀¹ ∂score(α·h)/∂h_d dα from the zero baseline, by the midpoint rule.
 

@@ -139,7 +139,9 @@ class Named(NamedTuple):
     attribute: Method
 
 
-# The authors' settings on SST, but for the steps of integrated gradients: 50 are too few.
+STEPS = 50  # the authors', on SST
+
+# Their settings on SST, but for the steps of integrated gradients: 50 are too few.
 ON_TEXT: dict[str, Named] = {
     "gradient": Named(
         "Gradient × input", "|first-order effect| on the score of the prediction", gradient
@@ -152,12 +154,12 @@ ON_TEXT: dict[str, Named] = {
     "schulz": Named(
         "Schulz et al. (2020)",
         "share of the state that an information bottleneck passes",
-        functools.partial(schulz, steps=50),
+        functools.partial(schulz, steps=STEPS),
     ),
     "guan": Named(
         "Guan et al. (2019)",
         "1/σ of the noise that the logits tolerate",
-        functools.partial(guan, steps=50, weight=0.1),
+        functools.partial(guan, steps=STEPS, weight=0.1),
     ),
 }
 IN_THE_PAPER = ("integrated_gradients", "schulz", "guan")

@@ -80,11 +80,9 @@ def _folder_of(folder: Path, name: str, seed: int) -> Path:
 def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) -> list[Claim]:
     """Of everything that has been played so far, by whichever process."""
     folder, margin = options.out / options.gate, MARGINS[options.gate]
-    references = _found(sorted(folder.glob("references/*")), None)
-    truth = None
-    if references:
-        newest = references[0].marks[-1]
-        truth = np.load(folder / "references" / "0" / f"keep-{newest.examples}.npy")
+    first, truth = folder / "references" / "0", None
+    if marks := trial.marks_in(first):
+        truth = np.load(first / f"keep-{marks[-1].examples}.npy")
     references = _found(sorted(folder.glob("references/*")), truth)
     by_name = {
         name: _found([_folder_of(folder, name, seed) for seed in range(options.seeds)], truth)

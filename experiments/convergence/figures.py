@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from diffmask_jax.render.picture import QUIET, save
+from experiments.common.figures import clear
 from experiments.convergence.report import BEST, Trial, sorted_by_distance
 from experiments.convergence.trial import Mark
 
@@ -133,6 +134,4 @@ def _clear(axes: Axes) -> None:
             axis.set_major_formatter(EngFormatter(sep=""))
             axis.set_minor_formatter(NullFormatter())
     axes.grid(color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=8)
-    axes.spines[:].set_visible(False)
+    clear(axes, labels=8)

@@ -29,6 +29,7 @@ from diffmask_jax.training import setup
 from diffmask_jax.training.clean_states import look_up
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.train import Prepared
+from experiments.common.tokens import joined
 from experiments.convergence.recipe import Recipe, players
 
 CALL = 4  # steps in one call of the device
@@ -158,11 +159,7 @@ def _looking(game: Game, prepared: Prepared) -> Callable[..., tuple[Mark, np.nda
         state: TrainState, examples: int, seconds: float, multiplier: np.ndarray
     ) -> tuple[Mark, np.ndarray]:
         probe = state.probe.slow
-        keep = {}
-        for batch in in_order:
-            _, found = keep_of(model.params, probe, batch.inputs)
-            for row, text in enumerate(batch.indices):
-                keep[text] = np.asarray(found)[:, row, : len(texts[text].tokens)]
+        keep = [keep_of(model.params, probe, batch.inputs)[1] for batch in in_order]
         outcome = faithfulness.measure(
             functools.partial(outcome_of, model.params, probe), in_order[::EVERY], jax.random.key(0)
         )
@@ -175,8 +172,7 @@ def _looking(game: Game, prepared: Prepared) -> Callable[..., tuple[Mark, np.nda
             mean["agreement"],
             multiplier.tolist(),
         )
-        joined = np.concatenate([keep[text] for text in range(len(texts))], axis=1)
-        return mark, joined.astype(np.float16)
+        return mark, joined(texts, in_order, keep).astype(np.float16)
 
     return look
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from diffmask_jax.render.picture import QUIET, save
+from experiments.common.figures import clear
 
 OPTIMUM, METHODS = "#17181c", ("#353aa6", "#c2410c")
 LINE = "#e2e4ea"
@@ -73,6 +74,4 @@ def _clear(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=9)
-    axes.spines[:].set_visible(False)
+    clear(axes)

@@ -147,7 +147,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
             }
             for gate, splits in numbers.changes.items()
         },
-        "gold": {"dev": _written(study), "test": _written(test)},
+        "gold": {s: sst_numbers.digits(of.labels) for s, of in (("dev", study), ("test", test))},
         "settled": {gate: measured.settled() for gate, measured in by_gate.items()},
         "flips": {gate: [row._asdict() for row in rows] for gate, rows in numbers.flips.items()},
         **groups,
@@ -158,11 +158,6 @@ def run(options: argparse.Namespace) -> list[Claim]:
     print_claims(claims)
     print(f"report in {out}/report.md")
     return claims
-
-
-def _written(study: Study) -> str:
-    """Gold labels as predictions are written, a digit a sentence."""
-    return "".join(map(str, study.labels))
 
 
 def _tags(options: argparse.Namespace, study: Study) -> Tags | None:

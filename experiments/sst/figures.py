@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from diffmask_jax.analysis.token_groups import Group
 from diffmask_jax.render.picture import QUIET, save
+from experiments.common.figures import clear
 
 INK, BAND, LINE = "#353aa6", "#dfe2f2", "#e2e4ea"
 RUNS = ("#353aa6", "#c2410c", "#0f766e", "#a21caf", "#a16207", "#475569")
@@ -68,7 +69,7 @@ def training_figure(
             axes.axhline(margin, color="black", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
             axes.set_title(f"{label}, margin {margin:g} dashed", fontsize=10, loc="left")
         axes.grid(color=LINE, linewidth=0.8)
-        _clear(axes)
+        clear(axes)
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(),
         loc="outside lower center",
@@ -113,11 +114,4 @@ def _draw_groups(axes: Axes, groups: list[Group], layers: int) -> None:
     axes.set_xlim(0, layers)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.grid(axis="x", color=LINE, linewidth=0.8)
-    _clear(axes)
-
-
-def _clear(axes: Axes) -> None:
-    """No frame, no ticks, and the grid behind the data."""
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=9)
-    axes.spines[:].set_visible(False)
+    clear(axes)

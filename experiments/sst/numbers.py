@@ -35,8 +35,8 @@ class Numbers(NamedTuple):
     changes: by split ("dev", "test") and score, what masking with sampled gates changes, all runs
         and layers taken together
     predictions: by split, what is predicted after masking, of every run, layer and sentence
-    on_margin: of every run, the layers whose divergence is within 10% of the margin, or below it
-        at λ ≈ 0, and of how many
+    on_margin: of every run, the share of the layers whose divergence is within 10% of the margin,
+        or below it at λ ≈ 0
     unread: of every run of the hidden probe, the mean keep probability of the last layer's states
         other than [CLS]
     forming: of every run of the input probe, the masked share at the last layer minus that at E
@@ -111,8 +111,13 @@ def changes(labels: np.ndarray, outcomes: Sequence[Outcome]) -> dict[str, Change
 
 
 def written(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """Predictions as text, a digit a sentence: of every run and layer."""
-    return [["".join(map(str, layer)) for layer in outcome.prediction] for outcome in outcomes]
+    """Predictions as text: of every run and layer."""
+    return [[digits(layer) for layer in outcome.prediction] for outcome in outcomes]
+
+
+def digits(classes: np.ndarray) -> str:
+    """The class of every sentence, a digit each."""
+    return "".join(map(str, classes))
 
 
 def on_margin(rows: Sequence[dict[str, Any]]) -> float:

@@ -30,10 +30,10 @@ from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.setup import outputs_of
 from diffmask_jax.training.train import prepare, train
 from experiments.common.resume import load_or_make
+from experiments.common.tokens import joined
 
 BATCH = 32
 SCHULZ_BATCH = 32
-SCHULZ_STEPS = 50
 PerText = list[np.ndarray]
 
 
@@ -173,7 +173,9 @@ def log_keep(study: Study, find: Callable[..., Array], params: Any, file: Path) 
 
     def make() -> dict[str, np.ndarray]:
         stream = study.batches(BATCH)
-        return {"log_keep": _joined(study, stream, [find(*params, b.inputs) for b in stream])}
+        return {
+            "log_keep": joined(study.encoded, stream, [find(*params, b.inputs) for b in stream])
+        }
 
     return _split(study, load_or_make(file, make)["log_keep"])
 
@@ -192,7 +194,7 @@ def schulz_last(
     def attribute(params: Any, key: Array, inputs: Any, labels: Array) -> Float[Array, "1 B T"]:
         clean = clean_pass(game, params, inputs)
         state = methods.explained(game.model, params, clean, here, top)
-        return methods.schulz_of(key, state, labels, steps=SCHULZ_STEPS)[None]
+        return methods.schulz_of(key, state, labels, steps=methods.STEPS)[None]
 
     def make() -> dict[str, np.ndarray]:
         stream = study.batches(SCHULZ_BATCH)
@@ -201,7 +203,7 @@ def schulz_last(
             attribute(explainer.params[0], key, batch.inputs, _filled(labels[batch.indices]))
             for key, batch in zip(keys, stream, strict=True)
         ]
-        return {"found": _joined(study, stream, attributions)}
+        return {"found": joined(study.encoded, stream, attributions)}
 
     return _split(study, load_or_make(file, make)["found"])
 
@@ -233,22 +235,13 @@ def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) 
             return {"found": np.asarray(attribute(explainer.params[0], key, batch.inputs))}
 
         attributions.append(load_or_make(folder / f"{number:03}.npz", make)["found"])
-    return _split(study, _joined(study, stream, attributions))
+    return _split(study, joined(study.encoded, stream, attributions))
 
 
 def probabilities(study: Study, file: Path) -> np.ndarray:
     """The model's class probabilities for every development sentence, unmasked."""
     make = functools.partial(outputs_of, study.model, study.encoded)
     return load_or_make(file, lambda: {"probabilities": make()})["probabilities"]
-
-
-def _joined(study: Study, stream: Sequence[batches.Batch], arrays: Sequence[Any]) -> np.ndarray:
-    """Batches of (L, B, T) -> (L, all tokens), the sentences in their order and unpadded."""
-    texts: dict[int, np.ndarray] = {}
-    for batch, array in zip(stream, arrays, strict=True):
-        for row, index in enumerate(batch.indices):
-            texts[index] = np.asarray(array)[:, row, : len(study.encoded[index].tokens)]
-    return np.concatenate([texts[index] for index in range(len(texts))], axis=1)
 
 
 def _split(study: Study, joined: np.ndarray) -> PerText:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from diffmask_jax.render.picture import save
+from experiments.common.figures import clear
 
 COLORS, LINE = ("#353aa6", "#c2410c"), "#e2e4ea"
 
@@ -47,6 +48,4 @@ def _draw(axes: Axes, name: str, at: list[int], speeds: dict[str, list[float]]) 
     lowest = min(min(values) for values in speeds.values())
     axes.set_ylim(lowest / 1.6, highest * 1.6)
     axes.grid(color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=9, which="both")
-    axes.spines[:].set_visible(False)
+    clear(axes)
