@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffmask_jax.game import gates, hard_concrete
 from diffmask_jax.game.gates import Gate
@@ -98,8 +98,6 @@ class Probe(NamedTuple):
     combine: the votes of all layers, and that operation -> the gates of all depths
     target: depth -> the state that its gate multiplies
     baselines: number of states -> number of baselines
-    start: (() -> the embedding that stands for no word, () -> the mean of each state) -> the
-        baselines that training starts from
     hidden: width of the gate networks' hidden layer
     """
 
@@ -109,7 +107,6 @@ class Probe(NamedTuple):
     combine: Callable[[PerLayer, Callable[[Array, Array], Array]], PerLayer]
     target: Callable[[Any], Any]
     baselines: Callable[[int], int]
-    start: Callable[[Callable[[], Array], Callable[[], Sequence[Array]]], list[Array]]
     hidden: int
 
 
@@ -122,7 +119,6 @@ def input_probe(hidden: int) -> Probe:
         combine=lambda votes, operation: tuple(itertools.accumulate(votes, operation)),
         target=lambda depth: 0,
         baselines=lambda layers: 1,
-        start=lambda no_word, means: [no_word()],
         hidden=hidden,
     )
 
@@ -136,7 +132,6 @@ def hidden_probe(hidden: int) -> Probe:
         combine=lambda votes, operation: tuple(votes),
         target=lambda depth: depth,
         baselines=lambda layers: layers,
-        start=lambda no_word, means: list(means()),
         hidden=hidden,
     )
 
@@ -163,6 +158,41 @@ def init(
         ],
         "baselines": [jnp.asarray(b, jnp.float32) for b in baselines],
     }
+
+
+SPREAD = 1.0, 0.05
+"""Standard deviations, over positions, of what the two tanhs of a calibrated network are given."""
+
+
+def calibrated(
+    probe: Probe, params: dict[str, Any], states: States, valid: Bool[Array | np.ndarray, "B T"]
+) -> dict[str, Any]:
+    """The same probe, its gate networks set to the scale of the states that they will read.
+
+    Data-dependent initialisation (Salimans & Kingma 2016, section 3): t = W·x/‖W‖ has mean μ and
+    deviation σ over the valid positions; then scale = s/σ and bias = −s·μ/σ, `SPREAD` being s. So
+    no network, however small or large its states, is one that hardly tells tokens apart or one
+    whose tanhs are shut, and all votes start near c, whatever the seed.
+    """
+
+    def at_layer(layer: int, gate: Any) -> Any:
+        x = jnp.concatenate(probe.features(states, layer), axis=-1).astype(jnp.float32)
+        new = dict(gate)
+        for name, spread in zip(("first", "second"), SPREAD, strict=True):
+            kernel = gate[name]["kernel"]
+            t = x @ (kernel / jnp.linalg.norm(kernel, axis=0))
+            mean = jnp.mean(t, axis=(0, 1), where=valid[..., None])
+            scale = spread / jnp.maximum(jnp.std(t, axis=(0, 1), where=valid[..., None]), TINY)
+            new[name] = gate[name] | {"bias": -scale * mean}
+            new[f"{name}_norm"] = {f"{name}/kernel/scale": scale}
+            x = jnp.tanh(scale * (t - mean))
+        return new
+
+    gates = [at_layer(layer, gate) for layer, gate in enumerate(params["gates"])]
+    return params | {"gates": gates}
+
+
+TINY = 1e-3  # below this deviation a state says the same everywhere, and is not blown up
 
 
 def vote_logits(probe: Probe, params: Any, states: States) -> Votes:

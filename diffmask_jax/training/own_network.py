@@ -14,7 +14,7 @@ from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.errors import UserError
 from diffmask_jax.game import players, probes, steps
 from diffmask_jax.game.gates import GATES
-from diffmask_jax.game.model import Layer, Model, Params
+from diffmask_jax.game.model import Layer, Model, Params, States
 from diffmask_jax.game.objective import (
     Clean,
     Diagnostics,
@@ -111,12 +111,12 @@ def fit_probe(
     means = [statistics(state, first.valid).mean for state in states]
     width = max(state.shape[-1] for state in states)
     probe = probes.PROBES[gate](hidden or max(width // 4, 1))
-    starts = probe.start(lambda: means[0], lambda: means) if baselines is None else list(baselines)
+    starts = means[: probe.baselines(len(means))] if baselines is None else list(baselines)
     traced = _with_traced_layers(model, [s.shape[-1] for s in states])
     game = Game(traced, probe, margin, mean_keep, PULL)
     key, data_key = jax.random.split(jax.random.key(seed))
     team = players.settling(margin, rates)
-    state = _start(game, probes.init(key, probe, states, starts), team)
+    state = _start(game, probes.init(key, probe, states, starts), states, first.valid, team)
     advance = _program(game, team, count, batch_size)
     params, inputs = jax.device_put((params, inputs))
     curves = []
@@ -131,8 +131,12 @@ def fit_probe(
     return Fitted(game, params, state.probe.slow, curve)
 
 
-def _start(game: Game, probe_params: Any, players: Players) -> steps.TrainState:
-    return steps.init(probe_params, len(game.model.layers), players)
+def _start(
+    game: Game, fresh: Any, states: States, valid: Array, players: Players
+) -> steps.TrainState:
+    """Before the first step: a fresh probe, calibrated to the states of some examples."""
+    probe = jax.jit(functools.partial(probes.calibrated, game.probe))(fresh, states, valid)
+    return steps.init(probe, len(game.model.layers), players)
 
 
 def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:

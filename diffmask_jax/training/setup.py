@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffmask_jax.analysis.state_statistics import state_statistics
+from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
@@ -28,8 +28,8 @@ from diffmask_jax.tasks.tasks import TASKS
 from diffmask_jax.training.config import RunConfig
 
 SPARSITY = {"count": mean_keep, "log": mean_log_keep}
-SAMPLE = 256  # texts whose mean states are the hidden probe's first baselines
 BATCH = 32
+SAMPLE = 32  # texts whose states a fresh probe is set to
 
 
 def load_model(config: RunConfig, moved: str | Path | None = None) -> Classifier:
@@ -100,64 +100,80 @@ def players_of(config: RunConfig) -> Players:
 def first_state(
     config: RunConfig, game: Game, model: Classifier, train: Sequence[Encoded]
 ) -> steps.TrainState:
-    """Before the first step: `first_probe`, and its players as they start."""
-    probe = first_probe(config, game, model, train)
+    """Before the first step: a fresh probe, calibrated but for the authors' game, and its players
+    as they start."""
+    probe = fresh_probe(config, game, model, train)
+    if config.setting != "authors":
+        probe = calibrated_probe(game, model, train, probe)
     return steps.init(probe, len(game.model.layers), players_of(config))
 
 
-def first_probe(
+def fresh_probe(
     config: RunConfig, game: Game, model: Classifier, train: Sequence[Encoded]
 ) -> dict[str, Any]:
-    """Open gates, and baselines at the [MASK] embedding or the mean of each state."""
-    widths = state_widths(model)
-
-    def no_word() -> Float[Array, " D"]:
-        return _mask_embedding(model)
-
-    def means() -> list[Float[Array, " _"]]:
-        mean = _mean_states(model, train[:SAMPLE])
-        return [mean[layer, :width] for layer, width in enumerate(widths)]
-
-    states = tuple(jnp.zeros((1, 1, width)) for width in widths)
-    baselines = game.probe.start(no_word, means)
+    """Open gates, and baselines at what the model makes of no word (`no_word_states`)."""
+    no_word = no_word_states(model, train[:SAMPLE])
+    states = tuple(jnp.zeros((1, 1, len(state))) for state in no_word)
+    baselines = no_word[: game.probe.baselines(len(states))]
     return probes.init(jax.random.key(config.seed), game.probe, states, baselines)
+
+
+def calibrated_probe(
+    game: Game, model: Classifier, train: Sequence[Encoded], probe: dict[str, Any]
+) -> dict[str, Any]:
+    """A probe set to the model's states of some texts (`probes.calibrated`)."""
+
+    @jax.jit
+    def calibrated(probe: Any, params: Any, inputs: TextInputs) -> Any:
+        _, states = model.network.states(params, inputs)
+        return probes.calibrated(game.probe, probe, states, inputs.valid)
+
+    return calibrated(probe, model.params, _together(train[:SAMPLE]))
+
+
+def no_word_states(model: Classifier, texts: Sequence[Encoded]) -> list[Float[Array, " _"]]:
+    """What the model makes of no word: each state's mean over texts that say nothing but [MASK].
+
+    They are the given ones with every word piece replaced, special tokens and segments kept. The
+    first state is the embedding of [MASK] itself.
+
+    Raises: UserError if the tokenizer has no token that can stand for no word.
+    """
+    mask = _no_word(model)
+
+    @jax.jit
+    def means(params: Any, inputs: TextInputs) -> list[Float[Array, " _"]]:
+        _, states = model.network.states(params, inputs)
+        words = inputs.valid & (inputs.tokens == mask)
+        return [statistics(state, words).mean for state in states]
+
+    silent = [text._replace(ids=np.where(text.parts >= 0, mask, text.ids)) for text in texts]
+    return means(model.params, _together(silent))
+
+
+def _together(texts: Sequence[Encoded]) -> TextInputs:
+    """As one batch."""
+    return batches.pad(texts, max(len(text.ids) for text in texts))
+
+
+def _no_word(model: Classifier) -> int:
+    """The mask token, or what stands for it where there is none, as in a decoder."""
+    tokenizer = model.tokenizer
+    for token in (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return token
+    raise UserError(
+        f"the tokenizer of {model.path} has no mask token, from which a probe's baselines start: "
+        "give it one (mask_token in tokenizer_config.json)"
+    )
 
 
 def state_widths(model: Classifier) -> list[int]:
     """The width of every state of a model."""
-    _, states = jax.eval_shape(model.network.states, model.params, _inputs_of(0))
+    tokens = np.zeros((1, 1), np.int32)
+    inputs = TextInputs(tokens, tokens, np.ones_like(tokens, bool))
+    _, states = jax.eval_shape(model.network.states, model.params, inputs)
     return [state.shape[-1] for state in states]
-
-
-def _inputs_of(token: int) -> TextInputs:
-    tokens = np.full((1, 1), token, np.int32)
-    return TextInputs(tokens, np.zeros_like(tokens), np.ones_like(tokens, bool))
-
-
-def _mask_embedding(model: Classifier) -> Float[Array, " D"]:
-    """Raises: UserError if the tokenizer has no mask token."""
-    mask = model.tokenizer.mask_token_id
-    if mask is None:
-        mask = _stand_in(model)
-    embed = jax.jit(lambda params, inputs: model.network.states(params, inputs)[1][0][0, 0])
-    return embed(model.params, _inputs_of(mask))
-
-
-def _stand_in(model: Classifier) -> int:
-    """What stands for no word where there is no mask token, as in a decoder: its unknown one."""
-    for token in (model.tokenizer.unk_token_id, model.tokenizer.eos_token_id):
-        if token is not None:
-            return token
-    raise UserError(
-        f"the tokenizer of {model.path} has no mask token, from whose embedding the input probe's "
-        "baseline starts: use --gate hidden"
-    )
-
-
-def _mean_states(model: Classifier, texts: Sequence[Encoded]) -> Float[Array, "L D"]:
-    """Over all word pieces of some texts, a batch's states in memory at a time."""
-    stream = batches.in_order(texts, min(BATCH, len(texts)), model.config.positions)
-    return state_statistics(model.network, model.params, stream).mean
 
 
 def outputs_of(model: Classifier, texts: Sequence[Encoded]) -> Float[np.ndarray, "N C"]:

@@ -23,7 +23,8 @@ class Recipe(NamedTuple):
     multiplier: λ at the start
     pull: ε of `objective`; opening: c of a fresh gate network, the logit that votes start from
     deeper: what is added to it in all layers but the first
-    baselines: what the hidden probe's start from, the "means" of states or those of a [MASK] text
+    baselines: where they start, at what the model makes of "no word" or at the "means" of states
+    networks: how they start, "calibrated" to the states or as "drawn"
     draws: of the gates, an example
     """
 
@@ -43,7 +44,8 @@ class Recipe(NamedTuple):
     pull: float = 0.003
     opening: float = 5.0
     deeper: float = 0.0
-    baselines: str = "means"
+    baselines: str = "no word"
+    networks: str = "calibrated"
     draws: int = 1
 
 
@@ -55,6 +57,8 @@ BEFORE = Recipe(
     dual="rmsprop",
     multiplier=1.0,
     pull=0.0,
+    baselines="means",
+    networks="drawn",
 )
 
 RECIPES = {
@@ -80,7 +84,8 @@ RECIPES = {
     "smaller batches": Recipe(batch=16),
     "larger batches": Recipe(batch=64),
     "two draws": Recipe(draws=2),
-    "baselines of a [MASK] text": Recipe(baselines="mask"),
+    "networks as drawn": Recipe(networks="drawn"),
+    "baselines at mean states": Recipe(baselines="means"),
     "before, a depth an example": BEFORE,
     "before, a depth a batch": BEFORE._replace(layers="batch"),
 }

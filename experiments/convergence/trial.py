@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffmask_jax.analysis import faithfulness
+from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.data import batches
-from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Game, keep_probabilities
 from diffmask_jax.game.steps import TrainState
@@ -37,6 +37,7 @@ SAVE_EVERY = 1000  # steps
 MARKS = 8
 FIRST_MARK = 10_000  # examples
 BATCH = 32
+SAMPLE = 256  # texts whose mean states baselines may start from
 EVERY = 4  # of the batches of development texts, one is masked at every layer
 
 
@@ -115,23 +116,24 @@ def start(
     recipe: Recipe, config: RunConfig, game: Game, prepared: Prepared, total: int
 ) -> TrainState:
     """As `setup.first_state`, with the votes and the baselines that a recipe starts from."""
-    probe = setup.first_probe(config, game, prepared.model, prepared.texts.train)
+    model, train = prepared.model, prepared.texts.train
+    probe = setup.fresh_probe(config, game, model, train)
+    if recipe.networks == "calibrated":
+        probe = setup.calibrated_probe(game, model, train, probe)
     for layer, gate in enumerate(probe["gates"]):
         shift = recipe.opening + (recipe.deeper if layer else 0.0)
         gate["shift"] = jnp.full_like(gate["shift"], shift)
-    if recipe.baselines == "mask" and len(probe["baselines"]) > 1:
-        probe["baselines"] = _mask_text_states(prepared)
+    if recipe.baselines == "means":
+        probe["baselines"] = _mean_states(prepared)[: len(probe["baselines"])]
     return steps.init(probe, len(game.model.layers), players(recipe, config.margin, total))
 
 
-def _mask_text_states(prepared: Prepared) -> list[Float[Array, " _"]]:
-    """The mean states of the [MASK]s of a text of nothing else."""
-    tokenizer, network = prepared.model.tokenizer, prepared.model.network
-    ids = [tokenizer.cls_token_id, *[tokenizer.mask_token_id] * 20, tokenizer.sep_token_id]
-    tokens = np.array([ids], np.int32)
-    inputs = TextInputs(tokens, np.zeros_like(tokens), np.ones_like(tokens, bool))
-    _, states = jax.jit(network.states)(prepared.model.params, inputs)
-    return [state[0, 1:-1].mean(axis=0) for state in states]
+def _mean_states(prepared: Prepared) -> list[Float[Array, " _"]]:
+    """Over all word pieces of some training texts."""
+    model = prepared.model
+    stream = batches.in_order(prepared.texts.train[:SAMPLE], BATCH, model.config.positions)
+    means = state_statistics(model.network, model.params, stream).mean
+    return [mean[:width] for mean, width in zip(means, setup.state_widths(model), strict=True)]
 
 
 def _program(recipe: Recipe, game: Game, margin: float, total: int) -> Callable[..., Any]:

@@ -91,6 +91,51 @@ def test_gates_start_open(name):
         np.testing.assert_allclose(vote.mean(), 5, atol=0.5)
 
 
+def calibrate(name, states, valid):
+    return probes.calibrated(PROBES[name], make(name), states, valid)
+
+
+@both
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 300.0])
+def test_calibrated_gates_start_open_and_alike_whatever_the_size_of_states(name, scale):
+    """Of states that are large, small or far from zero, the votes are those of plain ones."""
+    valid = np.ones((B, T), bool)
+    votes = vote_logits(PROBES[name], calibrate(name, STATES, valid), STATES)
+    moved = tuple(scale * (state + 0.5) for state in STATES)
+    for vote, other in zip(
+        votes, vote_logits(PROBES[name], calibrate(name, moved, valid), moved), strict=True
+    ):
+        np.testing.assert_allclose(other, vote, atol=2e-3)
+        np.testing.assert_allclose(vote.mean(), 5, atol=0.02)
+        np.testing.assert_allclose(vote.std(), 0.5, rtol=0.02)
+
+
+@both
+def test_calibration_gives_the_first_layer_mean_0_and_deviation_1_and_reads_no_padding(name):
+    valid = np.arange(T) < np.arange(2, B + 2)[:, None]
+    params = calibrate(name, STATES, valid)
+    first = params["gates"][1]["first"]
+    x = np.concatenate(PROBES[name].features(STATES, 1), axis=-1)[valid]
+    kernel = first["kernel"] / np.linalg.norm(first["kernel"], axis=0)
+    t = x @ kernel * params["gates"][1]["first_norm"]["first/kernel/scale"] + first["bias"]
+    np.testing.assert_allclose(t.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(t.std(axis=0), 1, rtol=1e-4)
+    spoiled = tuple(jnp.where(valid[..., None], state, 99.0) for state in STATES)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+        calibrate(name, spoiled, valid),
+        params,
+    )
+
+
+def test_a_state_that_says_the_same_everywhere_is_not_blown_up():
+    states = tuple(jnp.ones_like(state) for state in STATES)
+    params = calibrate("hidden", states, np.ones((B, T), bool))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    votes = vote_logits(PROBES["hidden"], params, states)
+    np.testing.assert_allclose(votes, 5 * np.ones_like(votes), atol=0.1)
+
+
 # --- votes and gates -------------------------------------------------------------------------
 
 
