@@ -1,4 +1,4 @@
-"""Where a run starts: baselines at what the model makes of no word, and calibrated gate networks."""
+"""Where a run starts: baselines at what the model makes of no word, calibrated gate networks."""
 
 import types
 
