@@ -39,7 +39,7 @@ class Control(NamedTuple):
 
 
 def control(
-    margin: float, integral: float = 0.001, proportional: float = 0.3, memory: float = 0.9
+    margin: float, integral: float = 0.001, proportional: float = 1.0, memory: float = 0.9
 ) -> optax.GradientTransformation:
     """A PI controller in log λ (Stooke et al. 2020; Sohrabi et al. 2024), one a layer.
 

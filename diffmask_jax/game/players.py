@@ -1,9 +1,12 @@
 """The two players' optimisers, put together: the authors' and ours."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int
 
 from diffmask_jax.game.multipliers import ascend, control
 from diffmask_jax.game.optimizers import (
@@ -47,9 +50,19 @@ def authors(rates: Rates) -> Players:
 
 
 def settling(margin: float, rates: Rates) -> Players:
-    """Centered RMSprop, its running average judged, against a controller of λ."""
-    probe = averaged(descent(scale_by_standard_deviation(), *_warmed_up(rates)))
+    """Centered RMSprop at falling rates, its running average judged, against a controller of λ."""
+    peaks = rates.probe, rates.baseline
+    falling = (functools.partial(_falling, peak, rates.warmup) for peak in peaks)
+    probe = averaged(descent(scale_by_standard_deviation(), *falling))
     return Players(probe, control(margin, rates.multiplier), multiplier=5.0)
+
+
+FALL = 1000  # steps after which a falling rate is down by √2
+
+
+def _falling(peak: float, warmup: int, step: Int[Array, ""]) -> Float[Array, ""]:
+    """η·min(1, t/warm-up)/√(1 + t/1000): what noise leaves vanishes, at no horizon."""
+    return peak * jnp.minimum(1.0, step / max(warmup, 1)) / jnp.sqrt(1 + step / FALL)
 
 
 def descent(

@@ -104,7 +104,8 @@ def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) ->
         parts.append(f"The distance between the two references: {references[1].distances[-1]:.4f}.")
     if trials:
         claims = report.claims(options.gate, trials, PLAYED_BEFORE[options.gate])
-        title = f"Distance to the reference, {options.gate} probe"
+        to = "to the reference" if references else "between seeds"
+        title = f"Distance {to}, {options.gate} probe"
         figures.recipes_figure(folder / "recipes.png", title, trials)
         courses = {name: trials[name][0] for name in report.sorted_by_distance(trials)[:9]}
         if references:
@@ -133,8 +134,8 @@ def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) ->
 
 def _found(folders: Sequence[Path], truth: np.ndarray | None) -> list[Trial]:
     """The trials of folders that have come to a mark."""
-    found = ((folder, trial.marks_in(folder)) for folder in folders)
-    return [report.trial_of(marks, folder, truth) for folder, marks in found if marks]
+    found = {folder: trial.marks_in(folder) for folder in folders}
+    return report.trials_of({folder: marks for folder, marks in found.items() if marks}, truth)
 
 
 def _prepared(options: argparse.Namespace) -> Prepared:

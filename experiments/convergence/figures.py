@@ -20,7 +20,7 @@ COLUMNS = 5
 
 
 def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]) -> None:
-    """Distance to the reference against examples seen: a panel a recipe, beside the recipe.
+    """Distances (`Trial.far`) against examples seen: a panel a recipe, beside the recipe.
 
     The nearest first; a line a seed.
     """
@@ -36,7 +36,7 @@ def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]
         for color, seeds in ((INK, trials.get(BEST, ())), (OTHER, trials[name])):
             for trial in seeds:
                 seen = [mark.examples for mark in trial.marks]
-                axes.plot(seen, trial.distances, color=color, linewidth=1.2)
+                axes.plot(seen, trial.far, color=color, linewidth=1.2)
         axes.set_title(name, fontsize=9, loc="left")
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
@@ -65,14 +65,10 @@ def courses_figure(path: Path, title: str, trials: Mapping[str, Trial], margin: 
         ),
         strict=True,
     ):
-        for axes, part in zip(row, ["distance to the reference", *parts], strict=True):
+        for axes, part in zip(row, ["distance", *parts], strict=True):
             for color, (name, trial) in zip(colors, trials.items(), strict=False):
                 places = [of(mark) for mark in trial.marks]
-                values = (
-                    [parts[part](mark) for mark in trial.marks]
-                    if part in parts
-                    else trial.distances
-                )
+                values = [parts[part](mark) for mark in trial.marks] if part in parts else trial.far
                 axes.plot(places, values, color=color, linewidth=1.4, label=name)
             axes.set_title(part, fontsize=10, loc="left")
             axes.set_xlabel(label, fontsize=9)

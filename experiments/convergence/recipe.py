@@ -15,8 +15,8 @@ class Recipe(NamedTuple):
 
     batch: examples a step; layers: what a depth is drawn for (`steps.LAYERS`)
     optimizer: of φ and b, "rmsprop" (centered) or "adam"; rate, baseline_rate, warmup: its steps
-    fall: how both rates fall, not at all, as half a "cosine" over the whole trial, or as the
-        inverse "root" of the steps, 1/√(1 + t/1000)
+    fall: how both rates fall, as the inverse "root" of the steps, 1/√(1 + t/1000), as half a
+        "cosine" over the whole trial, or not at all, "none"
     slow: what is judged, the "average" of the fast probe, its "lookahead", or the "fast" one itself
     dual: "control", by integral and proportional; "ascend", by multiplier_rate; "rmsprop", the
         same where what a batch did not play enters the moments as a zero
@@ -34,11 +34,11 @@ class Recipe(NamedTuple):
     rate: float = 1.5e-3
     baseline_rate: float = 3e-3
     warmup: int = 100
-    fall: str = "none"
+    fall: str = "root"
     slow: str = "average"
     dual: str = "control"
     integral: float = 0.001
-    proportional: float = 0.3
+    proportional: float = 1.0
     multiplier_rate: float = 0.3
     multiplier: float = 5.0
     pull: float = 0.003
@@ -53,6 +53,7 @@ BEFORE = Recipe(
     batch=64,
     rate=1e-3,
     warmup=200,
+    fall="none",
     slow="lookahead",
     dual="rmsprop",
     multiplier=1.0,
@@ -66,7 +67,7 @@ RECIPES = {
     "one layer a batch": Recipe(layers="batch"),
     "ascent of λ": Recipe(dual="ascend", multiplier=1.0),
     "integral only": Recipe(proportional=0.0),
-    "more proportional": Recipe(proportional=1.0),
+    "less proportional": Recipe(proportional=0.3),
     "faster λ": Recipe(integral=0.002),
     "much faster λ": Recipe(integral=0.004),
     "λ from 1": Recipe(multiplier=1.0),
@@ -77,8 +78,8 @@ RECIPES = {
     "adam": Recipe(optimizer="adam"),
     "lower rates": Recipe(rate=5e-4, baseline_rate=1e-3),
     "higher rates": Recipe(rate=3e-3, baseline_rate=6e-3),
-    "falling rates": Recipe(fall="cosine"),
-    "higher rates that fall": Recipe(rate=3e-3, baseline_rate=6e-3, fall="root"),
+    "constant rates": Recipe(fall="none"),
+    "rates that fall to 0": Recipe(fall="cosine"),
     "deep votes wider open": Recipe(deeper=2.0),
     "gates from 2": Recipe(opening=2.0),
     "smaller batches": Recipe(batch=16),

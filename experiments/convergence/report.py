@@ -16,18 +16,42 @@ CLOSER = 0.5
 
 
 class Trial(NamedTuple):
-    """One seed of a recipe: its marks, and at each the distance to the reference."""
+    """One seed of a recipe: its marks, and at each the distance to the reference and the mean
+    distance to the recipe's other seeds; NaN where there is nothing to compare with."""
 
     marks: list[Mark]
     distances: list[float]
+    apart: list[float]
+
+    @property
+    def far(self) -> list[float]:
+        """What ranks it: the distance to the reference; where there is none, to other seeds."""
+        return self.apart if np.isnan(self.distances).any() else self.distances
 
 
-def trial_of(marks: Sequence[Mark], folder: Path, truth: np.ndarray | None) -> Trial:
-    """The marks of a folder; distances are NaN where there is nothing to compare with."""
-    if truth is None:
-        return Trial(list(marks), [np.nan] * len(marks))
-    kept = (np.load(folder / f"keep-{mark.examples}.npy") for mark in marks)
-    return Trial(list(marks), [distance.mean(keep, truth) for keep in kept])
+def trials_of(folders: Mapping[Path, list[Mark]], truth: np.ndarray | None) -> list[Trial]:
+    """The seeds of a recipe, by the folders that their marks lie in."""
+    kept = [
+        {mark.examples: np.load(folder / f"keep-{mark.examples}.npy") for mark in marks}
+        for folder, marks in folders.items()
+    ]
+
+    def apart(own: Mapping[int, np.ndarray], examples: int) -> float:
+        others = [other[examples] for other in kept if other is not own and examples in other]
+        return _mean([distance.mean(own[examples], other) for other in others])
+
+    return [
+        Trial(
+            marks,
+            [np.nan if truth is None else distance.mean(keep, truth) for keep in own.values()],
+            [apart(own, examples) for examples in own],
+        )
+        for marks, own in zip(folders.values(), kept, strict=True)
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else np.nan
 
 
 def recipes_table(trials: Mapping[str, Sequence[Trial]], margin: float) -> str:
@@ -37,6 +61,7 @@ def recipes_table(trials: Mapping[str, Sequence[Trial]], margin: float) -> str:
         "seeds",
         "examples",
         "distance to the reference",
+        "between seeds",
         "masked",
         "KL / margin",
         "its range over layers",
@@ -48,8 +73,8 @@ def recipes_table(trials: Mapping[str, Sequence[Trial]], margin: float) -> str:
 
 
 def sorted_by_distance(trials: Mapping[str, Sequence[Trial]]) -> list[str]:
-    """The recipes, the nearest to the reference at the end first."""
-    return sorted(trials, key=lambda name: float(np.mean(_last_distances(trials[name]))))
+    """The recipes, the nearest at the end first (`Trial.far`)."""
+    return sorted(trials, key=lambda name: _mean([trial.far[-1] for trial in trials[name]]))
 
 
 def _last_distances(seeds: Sequence[Trial]) -> list[float]:
@@ -64,7 +89,8 @@ def _row(name: str, seeds: Sequence[Trial], margin: float) -> list[str]:
         name,
         str(len(seeds)),
         f"{min(end.examples for end in ends):,}",
-        _spread([trial.distances[-1] for trial in seeds], "{:.3f}"),
+        _spread(_last_distances(seeds), "{:.3f}"),
+        f"{_mean([trial.apart[-1] for trial in seeds]):.3f}",
         _spread([float(np.mean(end.masked)) for end in ends], "{:.1%}"),
         f"{divergence.mean():.2f}",
         f"{divergence.min():.2f}–{divergence.max():.2f}",
@@ -113,8 +139,8 @@ def as_raw(trials: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:
     return {
         name: [
             [
-                mark._asdict() | {"distance": far}
-                for mark, far in zip(trial.marks, trial.distances, strict=True)
+                mark._asdict() | {"distance": far, "between_seeds": apart}
+                for mark, far, apart in zip(trial.marks, trial.distances, trial.apart, strict=True)
             ]
             for trial in seeds
         ]

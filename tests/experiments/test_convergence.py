@@ -105,7 +105,7 @@ def test_the_distance_is_the_mean_change_of_a_keep_probability():
 
 def test_a_claim_holds_where_the_recipe_is_half_as_far_away():
     def ended_at(far: float) -> Trial:
-        return Trial([Mark(10, 1.0, [0.5], [0.1], 0.9, [1.0])], [far])
+        return Trial([Mark(10, 1.0, [0.5], [0.1], 0.9, [1.0])], [far], [np.nan])
 
     before = PLAYED_BEFORE["input"]
     for far, holds in ((0.05, True), (0.06, False)):
@@ -113,6 +113,22 @@ def test_a_claim_holds_where_the_recipe_is_half_as_far_away():
         (claim,) = report.claims("input", trials, before)
         assert claim.ours == pytest.approx(far / 0.11) and claim.holds == holds
     assert report.claims("input", {"recipe": [ended_at(0.1)]}, before) == []
+
+
+def test_seeds_are_compared_with_each_other_where_they_saw_as_many_examples(tmp_path):
+    folders = {}
+    for name, keep, seen in (("a", 0.0, (10, 20)), ("b", 0.5, (10, 20)), ("c", 1.0, (10,))):
+        folders[tmp_path / name] = [Mark(n, 1.0, [0.5], [0.1], 0.9, [1.0]) for n in seen]
+        (tmp_path / name).mkdir()
+        for n in seen:
+            np.save(tmp_path / name / f"keep-{n}.npy", np.full((1, 4), keep))
+    first, second, third = report.trials_of(folders, None)
+    assert first.far == first.apart == [0.75, 0.5]
+    assert second.apart == [0.5, 0.5] and third.apart == [0.75]
+    truth = np.full((1, 4), 0.25)
+    assert [seed.far[0] for seed in report.trials_of(folders, truth)] == [0.25, 0.25, 0.75]
+    (alone,) = report.trials_of({tmp_path / "a": folders[tmp_path / "a"]}, truth)
+    assert alone.far == [0.25, 0.25] and np.isnan(alone.apart).all()
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

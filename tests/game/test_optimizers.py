@@ -136,6 +136,27 @@ def test_the_probe_warms_up_linearly_and_then_keeps_its_rate():
         np.testing.assert_allclose(share, expected, atol=2e-3)
 
 
+def test_settling_players_rates_warm_up_and_fall_with_the_root_of_the_steps(monkeypatch):
+    monkeypatch.setattr(players, "FALL", 2)
+    gradients = np.ones((6, 4), np.float32) * [[1], [-2], [3], [1], [2], [1]]
+    gradients = {"gates": [jnp.asarray(gradients)], "baselines": [jnp.asarray(gradients)]}
+    start = pair(probe_params(np.zeros(4), np.zeros(4)))
+
+    def fast_moves(optimizer):
+        fast = trajectory(optimizer, start, gradients).fast
+        return jax.tree.map(lambda x: np.diff(x, axis=0, prepend=0), fast)
+
+    found = fast_moves(players.settling(0.1, RATES._replace(warmup=3)).primal)
+    flat = fast_moves(
+        averaged(players.descent(scale_by_standard_deviation(), RATES.probe, RATES.baseline))
+    )
+    t = np.arange(6)[:, None]
+    for name in ("gates", "baselines"):
+        share = found[name][0] / flat[name][0]
+        expected = np.broadcast_to(np.minimum(1, t / 3) / np.sqrt(1 + t / 2), (6, 4))
+        np.testing.assert_allclose(share, expected, atol=2e-3)
+
+
 # --- what the game asks of them --------------------------------------------------------------
 
 
@@ -276,7 +297,7 @@ def test_a_layer_that_is_not_played_keeps_its_multiplier():
 def test_a_multiplier_stays_within_its_bounds_and_comes_back_from_them():
     excess = np.concatenate([np.full((4000, 1), 5.0), np.full((9000, 1), -0.1)])
     found = controlled(excess.astype(np.float32), integral=0.01)[:, 0]
-    assert found.max() <= duals.LARGEST * np.exp(0.5) and found.min() > 0
+    assert found.max() <= duals.LARGEST * np.exp(1.0) and found.min() > 0
     assert found[3999] > 100 > 0.1 > found[-1]
 
 
