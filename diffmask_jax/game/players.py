@@ -20,8 +20,7 @@ from diffmask_jax.game.optimizers import (
 class Rates(NamedTuple):
     """Learning rates of φ, of b and of the multipliers, and the steps of linear warm-up of φ and b.
 
-    For the authors' players those of b and λ themselves; for ours that of b relative to its size
-    (root mean square), for states differ in size, and that of log λ.
+    The multipliers' is that of λ for the authors' players, of log λ for ours.
     """
 
     probe: float = 3e-4
@@ -46,50 +45,42 @@ def authors(rates: Rates) -> Players:
     """Centered RMSprop in Lookahead against RMSprop in Lookahead, λ from 1; the moments of what a
     batch does not play stand still."""
     scale = standing_still(scale_by_standard_deviation())
-    gates, baselines = (_steps(scale, rate) for rate in _warmed_up(rates))
-    probe = lookahead(descent(gates, baselines))
+    probe = lookahead(descent(scale, *_warmed_up(rates)))
     return Players(probe, ascend(rates.multiplier), multiplier=1.0)
 
 
 def settling(margin: float, rates: Rates) -> Players:
     """Centered RMSprop at falling rates, its running average judged, against a controller of λ."""
-    scale = scale_by_standard_deviation()
     peaks = rates.probe, rates.baseline
-    gates, baselines = (functools.partial(falling, peak, rates.warmup) for peak in peaks)
-    probe = averaged(descent(_steps(scale, gates), _steps(relative(scale), baselines)))
+    falling = (functools.partial(_falling, peak, rates.warmup) for peak in peaks)
+    probe = averaged(descent(scale_by_standard_deviation(), *falling))
     return Players(probe, control(margin, rates.multiplier), multiplier=5.0)
 
 
 FALL = 1000  # steps after which a falling rate is down by √2
 
 
-def falling(peak: float, warmup: int, step: Int[Array, ""]) -> Float[Array, ""]:
+def _falling(peak: float, warmup: int, step: Int[Array, ""]) -> Float[Array, ""]:
     """η·min(1, t/warm-up)/√(1 + t/1000): what noise leaves vanishes, at no horizon."""
     return peak * jnp.minimum(1.0, step / max(warmup, 1)) / jnp.sqrt(1 + step / FALL)
 
 
-def relative(scale: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same scaling in units of a parameter's own size, its root mean square, at least 0.01."""
-    return optax.chain(scale, optax.scale_by_param_block_rms(min_scale=0.01))
-
-
 def descent(
-    gates: optax.GradientTransformation, baselines: optax.GradientTransformation
+    scale: optax.GradientTransformation,
+    probe: optax.ScalarOrSchedule,
+    baseline: optax.ScalarOrSchedule,
 ) -> optax.GradientTransformation:
-    """One optimiser for φ and one for b."""
+    """Steps against scaled gradients, at one rate for φ and one for b."""
+
+    def at(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+        return optax.chain(scale, optax.scale_by_learning_rate(rate))
 
     def labels(params: Any) -> Any:
         return {
             name: jax.tree.map(lambda _, name=name: name, part) for name, part in params.items()
         }
 
-    return optax.partition({"gates": gates, "baselines": baselines}, labels)
-
-
-def _steps(
-    scale: optax.GradientTransformation, rate: optax.ScalarOrSchedule
-) -> optax.GradientTransformation:
-    return optax.chain(scale, optax.scale_by_learning_rate(rate))
+    return optax.partition({"gates": at(probe), "baselines": at(baseline)}, labels)
 
 
 def _warmed_up(rates: Rates) -> list[optax.ScalarOrSchedule]:

@@ -63,11 +63,7 @@ class RunConfig:
         0.003, "how strongly votes are held where they can still move", check=not_negative
     )
     probe_rate: float = settings.setting(1.5e-3, "learning rate of the probe", check=positive)
-    baseline_rate: float = settings.setting(
-        6e-3,
-        "learning rate of the baseline, relative to its size; authors: of itself",
-        check=positive,
-    )
+    baseline_rate: float = settings.setting(3e-3, "learning rate of the baseline", check=positive)
     multiplier_rate: float = settings.setting(
         0.001, "learning rate of log λ; authors: of λ", check=positive
     )

@@ -26,7 +26,7 @@ from diffmask_jax.game.objective import (
 from diffmask_jax.game.players import Players, Rates
 from diffmask_jax.runtime.settings import positive, positive_int
 
-RATES = Rates(probe=1.5e-3, baseline=6e-3, multiplier=0.001, warmup=100)
+RATES = Rates(probe=1.5e-3, baseline=3e-3, multiplier=0.001, warmup=100)
 PULL = 0.003
 SAMPLE = 256  # examples whose mean states are the first baselines
 PER_CALL = 10  # steps in one call of the device

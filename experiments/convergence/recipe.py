@@ -7,7 +7,7 @@ import optax
 
 from diffmask_jax.game.multipliers import ascend, control
 from diffmask_jax.game.optimizers import averaged, lookahead, scale_by_standard_deviation
-from diffmask_jax.game.players import Players, descent, falling, relative
+from diffmask_jax.game.players import Players, descent
 
 
 class Recipe(NamedTuple):
@@ -15,7 +15,6 @@ class Recipe(NamedTuple):
 
     batch: examples a step; layers: what a depth is drawn for (`steps.LAYERS`)
     optimizer: of φ and b, "rmsprop" (centered) or "adam"; rate, baseline_rate, warmup: its steps
-    baseline_steps: whether those of b are "relative" to its size or "absolute"
     fall: how both rates fall, as the inverse "root" of the steps, 1/√(1 + t/1000), as half a
         "cosine" over the whole trial, or not at all, "none"
     slow: what is judged, the "average" of the fast probe, its "lookahead", or the "fast" one itself
@@ -33,8 +32,7 @@ class Recipe(NamedTuple):
     layers: str = "example"
     optimizer: str = "rmsprop"
     rate: float = 1.5e-3
-    baseline_rate: float = 6e-3
-    baseline_steps: str = "relative"
+    baseline_rate: float = 3e-3
     warmup: int = 100
     fall: str = "root"
     slow: str = "average"
@@ -54,8 +52,6 @@ class Recipe(NamedTuple):
 BEFORE = Recipe(
     batch=64,
     rate=1e-3,
-    baseline_rate=3e-3,
-    baseline_steps="absolute",
     warmup=200,
     fall="none",
     slow="lookahead",
@@ -80,8 +76,8 @@ RECIPES = {
     "lookahead": Recipe(slow="lookahead"),
     "no average": Recipe(slow="fast"),
     "adam": Recipe(optimizer="adam"),
-    "lower rates": Recipe(rate=5e-4, baseline_rate=2e-3),
-    "higher rates": Recipe(rate=3e-3, baseline_rate=1.2e-2),
+    "lower rates": Recipe(rate=5e-4, baseline_rate=1e-3),
+    "higher rates": Recipe(rate=3e-3, baseline_rate=6e-3),
     "constant rates": Recipe(fall="none"),
     "rates that fall to 0": Recipe(fall="cosine"),
     "deep votes wider open": Recipe(deeper=2.0),
@@ -89,7 +85,6 @@ RECIPES = {
     "smaller batches": Recipe(batch=16),
     "larger batches": Recipe(batch=64),
     "two draws": Recipe(draws=2),
-    "baselines at a rate of their own": Recipe(baseline_rate=3e-3, baseline_steps="absolute"),
     "networks as drawn": Recipe(networks="drawn"),
     "baselines at mean states": Recipe(baselines="means"),
     "before, a depth an example": BEFORE,
@@ -106,21 +101,14 @@ PLAYED_BEFORE = {"input": "before, a depth an example", "hidden": "before, a dep
 def players(recipe: Recipe, margin: float, steps: int) -> Players:
     """Who plays a recipe for so many steps."""
     scale = {"rmsprop": scale_by_standard_deviation(), "adam": optax.scale_by_adam(b2=0.99)}
-    own = scale[recipe.optimizer]
-    of_baselines = {"relative": relative(own), "absolute": own}[recipe.baseline_steps]
+    rates = (_rate(recipe, peak, steps) for peak in (recipe.rate, recipe.baseline_rate))
     slow = {"average": averaged, "lookahead": lookahead, "fast": _itself}[recipe.slow]
     dual = {
         "control": control(margin, recipe.integral, recipe.proportional),
         "ascend": ascend(recipe.multiplier_rate),
         "rmsprop": lookahead(optax.rmsprop(recipe.multiplier_rate, 0.99, eps_in_sqrt=False)),
     }
-
-    def moved(scale: optax.GradientTransformation, peak: float) -> optax.GradientTransformation:
-        rate = optax.scale_by_learning_rate(_rate(recipe, peak, steps))
-        return optax.chain(scale, rate)
-
-    gates, baselines = moved(own, recipe.rate), moved(of_baselines, recipe.baseline_rate)
-    primal = slow(descent(gates, baselines))
+    primal = slow(descent(scale[recipe.optimizer], *rates))
     return Players(primal, dual[recipe.dual], recipe.multiplier)
 
 
@@ -132,10 +120,10 @@ def _rate(recipe: Recipe, peak: float, steps: int) -> optax.Schedule:
     def rate(step: Any) -> Any:
         warm = jnp.minimum(1.0, step / max(recipe.warmup, 1))
         fall: dict[str, Any] = {
-            "none": peak * warm,
-            "cosine": peak * warm * (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) / 2,
-            "root": falling(peak, recipe.warmup, step),
+            "none": 1.0,
+            "cosine": (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) / 2,
+            "root": 1 / jnp.sqrt(1 + step / 1000),
         }
-        return fall[recipe.fall]
+        return peak * warm * fall[recipe.fall]
 
     return rate
