@@ -56,8 +56,7 @@ def _answers(given: Any, passage: str, where: str) -> tuple[Answer, ...]:
         if not isinstance(starts, list) or len(starts) != len(texts):
             raise UserError(f'{where}: "answers" need an "answer_start" for every "text"')
         given = [
-            {"text": text, "answer_start": start}
-            for text, start in zip(texts, starts, strict=True)
+            {"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)
         ]
     if given is None:
         return ()

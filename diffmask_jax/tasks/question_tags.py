@@ -68,8 +68,9 @@ def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[
 def piece_tags(encoded: Encoded, tags: QuestionTags) -> tuple[str, ...]:
     """The tag of each piece of a question and its passage (T), for Figure 14.
 
-    It is that of the first tagged word that shares a character with it; of a special token, its
-    own text, such as `[CLS]`; `UNTAGGED` where there is no such word.
+    It is that of the first tagged word that shares a character with it, or of the word after it,
+    if it is a piece of blanks; `UNTAGGED` where there is no such word. A special token has its own
+    text instead, such as `[CLS]`.
     """
     return tuple(
         token if span is None else _tag(tags[part], span)
@@ -85,7 +86,9 @@ def words_in(words: Sequence[TaggedWord], start: int, stop: int) -> list[TaggedW
 
 
 def _tag(words: Sequence[TaggedWord], span: tuple[int, int]) -> str:
-    return next((word.tag for word in words_in(words, *span)), UNTAGGED)
+    start, stop = span
+    stop = max(stop, start + 1)  # of a piece of blanks, the place of what comes next
+    return next((word.tag for word in words_in(words, start, stop)), UNTAGGED)
 
 
 def _words(spans: Any, text: str, where: str) -> tuple[TaggedWord, ...]:
