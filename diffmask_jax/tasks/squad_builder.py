@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from diffmask_jax.errors import UserError
@@ -62,7 +63,7 @@ class SquadQuestions(tfds.core.GeneratorBasedBuilder):
                     "question": text,
                     "passage": text,
                     "texts": tfds.features.Sequence(text),
-                    "starts": tfds.features.Sequence(tfds.features.Scalar("int32")),
+                    "starts": tfds.features.Sequence(tfds.features.Scalar(np.int32)),
                 }
             ),
             disable_shuffling=True,
