@@ -3,7 +3,7 @@
 Imported by squad.load_squad only when data is asked for, so that the package works without TFDS.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,7 +80,9 @@ class SquadQuestions(tfds.core.GeneratorBasedBuilder):
 
         return {split: self._generate_examples(split, read) for split in SPLITS}
 
-    def _generate_examples(self, split: str, read) -> Iterator[tuple[int, dict]]:  # type: ignore[no-untyped-def]
+    def _generate_examples(
+        self, split: str, read: Callable[[str], list[Question]]
+    ) -> Iterator[tuple[int, dict]]:
         for number, question in enumerate(read(split)):
             yield (
                 number,
