@@ -59,16 +59,11 @@ def piece_span(encoded: Encoded, start: int, stop: int) -> PieceSpan | None:
 
     None if no piece does.
     """
-    touching = [
-        piece
-        for piece, span in zip(
-            np.flatnonzero(encoded.parts == PASSAGE).tolist(),
-            _passage_spans(encoded),
-            strict=True,
-        )
-        if span[0] < stop and span[1] > start and span[0] < span[1]
-    ]
-    return (touching[0], touching[-1]) if touching else None
+    places = np.flatnonzero(encoded.parts == PASSAGE)
+    begins, ends = np.array(_passage_spans(encoded), int).reshape(-1, 2).T
+    shared = np.minimum(ends, stop) - np.maximum(begins, start)
+    touching = places[shared > 0]
+    return (int(touching[0]), int(touching[-1])) if len(touching) else None
 
 
 def characters(encoded: Encoded, span: PieceSpan) -> tuple[int, int]:

@@ -33,9 +33,9 @@ def read_question_lines(path: str | Path) -> list[Question]:
 
 
 def _question(line: dict[str, Any], row: str, where: str) -> Question:
+    question = _text(line.get("question"), "question", where)
     passage = line.get("passage")
     passage = _text(line.get("context") if passage is None else passage, "passage", where)
-    question = _text(line.get("question"), "question", where)
     name = row if is_empty(line.get("id")) else str(line["id"])
     # First without answers, so that an empty passage is told before what is not in it.
     bare = check(Question(name, question, passage, ()), where)

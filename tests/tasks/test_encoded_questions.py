@@ -12,7 +12,7 @@ from diffmask_jax.tasks.questions import Answer, Question
 from diffmask_jax.tasks.squad_json import read_squad
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
-BERT = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizers.word_piece())
+BERT = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizers.of_pieces("film", "is", "fun"))
 
 
 def asked(name, question, passage, *answers):

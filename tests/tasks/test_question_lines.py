@@ -15,7 +15,7 @@ PASSAGE = "Ann met Bob. Bob met Ann's bobcat."
 def read(tmp_path):
     def read(*lines):
         file = tmp_path / "questions.jsonl"
-        texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+        texts = [one if isinstance(one, str) else json.dumps(one) for one in lines]
         file.write_text("\n".join(texts), encoding="utf-8")
         return read_question_lines(file)
 
