@@ -61,15 +61,26 @@ def test_nothing_to_tell():
 
 
 @pytest.mark.long
-def test_the_real_files():
-    model, data = SHARED / "models" / "squad-minilm", SHARED / "data" / "squad"
-    if not (model.is_dir() and data.is_dir()):
+@pytest.mark.parametrize(
+    ("name", "limit", "fit", "too_long"),
+    [("dev-v1.1.json", 384, 10_387, 183), ("train-v1.1.first44.json", 256, 10_669, 1208)],
+)
+def test_the_real_files(name, limit, fit, too_long):
+    model, file = SHARED / "models" / "squad-minilm", SHARED / "data" / "squad" / name
+    if not (model.is_dir() and file.is_file()):
         pytest.skip("needs ../shared/models/squad-minilm and ../shared/data/squad")
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    dev = encode_questions(tokenizer, read_squad(data / "dev-v1.1.json"))
-    assert len(dev.questions) == 10_387
-    assert dev.counts == Counts(too_long=183, split=61)
-    del dev  # half a GB
-    train = read_squad(data / "train-v1.1.first44.json")
-    found = encode_questions(tokenizer, train, limit=256)
-    assert len(found.questions) == 10_669 and found.counts == Counts(too_long=1208, split=77)
+    tokenizer, questions = AutoTokenizer.from_pretrained(model), read_squad(file)
+    pairs = [(question.question, question.passage) for question in questions]
+    pieces = tokenizer(*map(list, zip(*pairs, strict=True)), truncation=False, verbose=False)
+    lengths = list(map(len, pieces.input_ids))
+    assert sum(length <= limit for length in lengths) == fit
+    long = [one for one, length in zip(questions, lengths, strict=True) if length > limit]
+    assert len(long) == too_long
+    # A few of them, for the tests' type checks make a minute of a thousand.
+    assert encode_questions(tokenizer, long[:20], limit).counts == Counts(too_long=20)
+    cut = encode_questions(tokenizer, long[:20], limit, cut=True)
+    assert cut.counts.cut == 20 and {len(encoded.ids) for encoded in cut.encoded} == {limit}
+    assert all(
+        spans or question.answers[-1].stop > encoded.offsets[-2][1]
+        for question, encoded, spans in zip(cut.questions, cut.encoded, cut.spans, strict=True)
+    )
