@@ -86,18 +86,15 @@ def encode_questions(
 
 
 def told(counts: Counts, limit: int = LONGEST) -> list[str]:
-    """What was left out, cut or moved, a line each, for people; nothing where nothing was."""
+    """What was left out, cut or widened, a line each, for people; nothing where nothing was."""
     lines = (
-        (counts.too_long, f"questions left out: with their passages over {limit} word pieces"),
-        (counts.cut, f"passages cut to {limit} word pieces with their questions, which stay whole"),
-        (
-            counts.split,
-            "gold answers that begin or end inside a word piece: the whole piece counts",
-        ),
-        (counts.lost, "gold answers cut away, or for which the tokenizer has no piece"),
+        (counts.too_long, f"questions left out, over {limit} word pieces with their passages"),
+        (counts.cut, f"passages cut, to {limit} word pieces with their questions, which are whole"),
+        (counts.split, "gold answers widened, as they begin or end inside a word piece"),
+        (counts.lost, "gold answers cut away, or without any word piece"),
         (counts.without_span, "questions left without a gold answer"),
     )
-    return [f"{count} {what}" for count, what in lines if count]
+    return [f"{what}: {count}" for count, what in lines if count]
 
 
 def _pieces(

@@ -44,15 +44,15 @@ def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[
         table.column(name) if name in table.names else [None] * len(table.rows)
         for name in ("context", "spans", "questions")
     )
-    lines: dict[str, int] = {}
+    asked: dict[str, tuple[int, Any]] = {}  # of each question, its line and its spans
     for line, entries in enumerate(tagged):
         if not isinstance(entries, dict) or not isinstance(passages[line], str):
             raise UserError(f'{path}:{table.rows[line]}: "context" and "questions" are due')
-        lines.update(dict.fromkeys(entries, line))
+        asked.update({name: (line, own) for name, own in entries.items()})
     words: dict[int, tuple[TaggedWord, ...]] = {}  # of the passages, which many questions share
     tags = []
     for question in questions:
-        line = lines.get(question.id, -1)
+        line, own = asked.get(question.id, (-1, None))
         if line < 0:
             raise UserError(f"{path} has no tags of the question {question.id}")
         where = f"{path}:{table.rows[line]}"
@@ -60,8 +60,8 @@ def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[
             raise UserError(f"{where}: the question {question.id} has another passage")
         if line not in words:
             words[line] = _words(spans[line], question.passage, where)
-        own = _words(tagged[line][question.id], question.question, f"{where}: {question.id}")
-        tags.append(QuestionTags(own, words[line]))
+        in_question = _words(own, question.question, f"{where}: {question.id}")
+        tags.append(QuestionTags(in_question, words[line]))
     return tags
 
 
