@@ -50,28 +50,36 @@ def encode(tokenizer: "PreTrainedTokenizerFast", text: Text) -> Encoded:
 
 
 def batch_encode(
-    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text], limit: int | None = None
+    tokenizer: "PreTrainedTokenizerFast",
+    texts: Sequence[Text],
+    limit: int | None = None,
+    *,
+    only_second: bool = False,
 ) -> list[Encoded]:
     """The word pieces of each text or pair, unpadded, by one call of the tokenizer.
 
     limit: cut to so many pieces by the tokenizer's own rule, which keeps all special tokens and
       takes the pieces of a pair from the longer of its texts.
+    only_second: take them from the second text of a pair alone, as from a question's passage.
 
     Raises:
       UserError: a text is empty, blank or not valid Unicode; some are texts and some are pairs;
-        the limit leaves no room beside the special tokens.
+        the limit leaves no room beside the special tokens, or beside a first text that is whole.
     """
     if not texts:
         return []
     are_pairs = _check(texts)
     if limit is not None:
         _check_room(tokenizer, limit, are_pairs)
+        if only_second and are_pairs:
+            _check_room_for_second(tokenizer, texts, limit)
+    rule = "only_second" if only_second and are_pairs else "longest_first"
     try:
         # Both switches, because a published tokenizer.json may ask for either by itself.
         batch = tokenizer(
             *map(list, zip(*texts, strict=True) if are_pairs else [texts]),
             padding=False,
-            truncation=False if limit is None else "longest_first",
+            truncation=False if limit is None else rule,
             max_length=limit,
             verbose=False,
         )
@@ -90,15 +98,22 @@ def batch_encode(
 
 
 def encode_within(
-    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text], limit: int, cut: bool
+    tokenizer: "PreTrainedTokenizerFast",
+    texts: Sequence[Text],
+    limit: int,
+    cut: bool,
+    *,
+    only_second: bool = False,
 ) -> list[Encoded]:
     """The word pieces of each text or pair, at most `limit`; longer ones are cut, or refused.
+
+    only_second: cut the second text of a pair alone.
 
     Raises:
       UserError: as of `batch_encode`; or, unless `cut`, one is too long.
     """
     if cut:
-        return batch_encode(tokenizer, texts, limit)
+        return batch_encode(tokenizer, texts, limit, only_second=only_second)
     encoded = batch_encode(tokenizer, texts)
     for number, text in enumerate(encoded, start=1):
         try:
@@ -203,6 +218,22 @@ def _check_room(tokenizer: "PreTrainedTokenizerFast", limit: int, are_pairs: boo
             f"a limit of {limit} word pieces leaves no room beside the {special} special tokens of "
             f"a {'pair' if are_pairs else 'text'}"
         )
+
+
+def _check_room_for_second(
+    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text], limit: int
+) -> None:
+    special = tokenizer.backend_tokenizer.num_special_tokens_to_add(True)
+    firsts = [text[0] for text in texts]
+    batch = tokenizer(
+        firsts, add_special_tokens=False, padding=False, truncation=False, verbose=False
+    )
+    for number, pieces in enumerate(batch.encodings, start=1):
+        if special + len(pieces) >= limit:
+            raise UserError(
+                f"{_place(number, texts)}the first text of the pair has {len(pieces)} word pieces, "
+                f"which leaves no room for the second within {limit}: shorten it"
+            )
 
 
 def _place(number: int, texts: Sequence[Text]) -> str:

@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.tasks.questions import Question, answerable
+from diffmask_jax.tasks.squad_json import read_squad
 from experiments.common.resume import make_folder
 
 LABELS = ("elsewhere", "answers")
@@ -24,39 +24,32 @@ def write_pairs(squad: Path, out: Path, most: int, seed: int = 0) -> None:
 
     Raises: UserError if the file cannot be read or is no SQuAD.
     """
-    try:
-        articles = json.loads(squad.read_text(encoding="utf-8"))["data"]
-        pairs = [pair for article in articles for pair in _pairs(article, seed)]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{squad} cannot be read as SQuAD ({error})") from error
+    questions = answerable(read_squad(squad)).questions
+    pairs = [pair for question in questions for pair in _pairs(question, seed)]
     chosen = np.random.default_rng(seed).permutation(len(pairs))[:most]
     lines = (json.dumps(pairs[index], ensure_ascii=False) + "\n" for index in chosen)
     make_folder(out.parent)
     write_atomically(out, "".join(lines))
 
 
-def _pairs(article: dict[str, Any], seed: int) -> Iterator[dict[str, str]]:
-    for paragraph in article["paragraphs"]:
-        spans = sentences(paragraph["context"])
-        for question in paragraph["qas"]:
-            answer = question["answers"][0]
-            start = answer["answer_start"]
-            stop = start + len(answer["text"])
-            holds = [begin <= start and stop <= end for begin, end in spans]
-            others = [
-                paragraph["context"][begin:end]
-                for (begin, end), right in zip(spans, holds, strict=True)
-                if not right and answer["text"] not in paragraph["context"][begin:end]
-            ]
-            if not any(holds) or not others:
-                continue
-            begin, end = spans[holds.index(True)]
-            number = int.from_bytes(question["id"].encode()[-4:]) + seed
-            texts = paragraph["context"][begin:end], others[number % len(others)]
-            for label, sentence in zip(reversed(LABELS), texts, strict=True):
-                name = f"{question['id']}-{label}"
-                asked = question["question"].strip()
-                yield {"id": name, "question": asked, "sentence": sentence, "label": label}
+def _pairs(question: Question, seed: int) -> Iterator[dict[str, str]]:
+    passage, answer = question.passage, question.answers[0]
+    spans = sentences(passage)
+    holds = [begin <= answer.start and answer.stop <= end for begin, end in spans]
+    others = [
+        passage[begin:end]
+        for (begin, end), right in zip(spans, holds, strict=True)
+        if not right and answer.text not in passage[begin:end]
+    ]
+    if not any(holds) or not others:
+        return
+    begin, end = spans[holds.index(True)]
+    number = int.from_bytes(question.id.encode()[-4:]) + seed
+    texts = passage[begin:end], others[number % len(others)]
+    for label, sentence in zip(reversed(LABELS), texts, strict=True):
+        name = f"{question.id}-{label}"
+        asked = question.question.strip()
+        yield {"id": name, "question": asked, "sentence": sentence, "label": label}
 
 
 def sentences(passage: str) -> list[tuple[int, int]]:

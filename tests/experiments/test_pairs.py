@@ -53,6 +53,6 @@ def test_no_more_pairs_than_asked(squad, tmp_path):
 
 def test_what_is_no_squad_is_told_and_leaves_nothing(tmp_path):
     (tmp_path / "other.json").write_text('{"rows": []}')
-    with pytest.raises(UserError, match=r"other\.json cannot be read as SQuAD"):
+    with pytest.raises(UserError, match=r"other\.json: the field 'data' is missing"):
         write_pairs(tmp_path / "other.json", tmp_path / "pairs.jsonl", most=3)
     assert not (tmp_path / "pairs.jsonl").exists()

@@ -1,6 +1,13 @@
 """Tiny tokenizers of each kind, trained here in moments, and texts in many scripts for them."""
 
-from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    BertWordPieceTokenizer,
+    Tokenizer,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from tokenizers.models import BPE, Unigram, WordPiece
 
 TEXTS = [
@@ -27,6 +34,13 @@ def word_piece(lowercase: bool = True, special=("[PAD]", "[UNK]", "[CLS]", "[SEP
     tokenizer.train_from_iterator(TEXTS, trainer)
     tokenizer.post_processor = _template(tokenizer, special[2], special[3], twice=False)
     return tokenizer
+
+
+def of_pieces(*pieces: str):
+    """As BERT splits texts, with exactly these word pieces, for what is worked out by hand."""
+    vocabulary = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces)
+    bert = BertWordPieceTokenizer({piece: number for number, piece in enumerate(vocabulary)})
+    return Tokenizer.from_str(bert.to_str())
 
 
 def byte_level(

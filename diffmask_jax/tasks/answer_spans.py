@@ -1,0 +1,89 @@
+"""Answers as word pieces: which pieces of a question and its passage an answer is, and back."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.tasks.questions import Answer
+
+PASSAGE = 1  # which text of the pair
+
+PieceSpan = tuple[int, int]
+"""The first and the last piece of a stretch of a pair, counted from its first special token."""
+
+
+class GoldSpans(NamedTuple):
+    """What has become of the answers of one question.
+
+    Attributes:
+      spans: their spans of pieces, each once, in the order in which they come first.
+      split: how many different answers begin or end inside a piece, so that their span of pieces
+        has more characters than they.
+      lost: how many different answers have no span: the passage was cut before their end, or the
+        tokenizer has no piece for them.
+    """
+
+    spans: tuple[PieceSpan, ...]
+    split: int
+    lost: int
+
+
+def gold_spans(encoded: Encoded, answers: Sequence[Answer], is_cut: bool = False) -> GoldSpans:
+    """The spans of pieces of the answers of all annotators.
+
+    Args:
+      encoded: a question and its passage.
+      answers: stretches of that passage.
+      is_cut: whether the passage goes on beyond its pieces.
+    """
+    ends = [span[1] for span in _passage_spans(encoded)]
+    visible = max(ends, default=0)
+    spans: list[PieceSpan] = []
+    split = lost = 0
+    for answer in dict.fromkeys(answers):
+        text = answer.text.rstrip()
+        pieces = piece_span(encoded, answer.start, answer.start + len(text))
+        if pieces is None or (is_cut and answer.start + len(text) > visible):
+            lost += 1
+            continue
+        start, stop = characters(encoded, pieces)
+        split += start < answer.start or stop > answer.stop
+        spans.append(pieces)
+    return GoldSpans(tuple(dict.fromkeys(spans)), split, lost)
+
+
+def piece_span(encoded: Encoded, start: int, stop: int) -> PieceSpan | None:
+    """The first and the last piece that share a character with passage[start:stop].
+
+    None if no piece does.
+    """
+    places = np.flatnonzero(encoded.parts == PASSAGE)
+    begins, ends = np.array(_passage_spans(encoded), int).reshape(-1, 2).T
+    shared = np.minimum(ends, stop) - np.maximum(begins, start)
+    touching = places[shared > 0]
+    return (int(touching[0]), int(touching[-1])) if len(touching) else None
+
+
+def characters(encoded: Encoded, span: PieceSpan) -> tuple[int, int]:
+    """Where in the passage a span of pieces begins and ends; (0, 0) if it is no stretch of it.
+
+    It is none if it ends before it begins, or either piece is not of the passage.
+    """
+    first, last = span
+    if first > last or not (encoded.parts[first] == encoded.parts[last] == PASSAGE):
+        return 0, 0
+    begin, end = encoded.offsets[first], encoded.offsets[last]
+    assert begin is not None and end is not None  # as they are pieces of a text
+    return begin[0], end[1]
+
+
+def span_text(encoded: Encoded, passage: str, span: PieceSpan) -> str:
+    """A span of pieces as the passage writes it, to be scored; "" if it is no stretch of it."""
+    return passage[slice(*characters(encoded, span))]
+
+
+def _passage_spans(encoded: Encoded) -> list[tuple[int, int]]:
+    places = np.flatnonzero(encoded.parts == PASSAGE).tolist()
+    return [span for place in places if (span := encoded.offsets[place]) is not None]

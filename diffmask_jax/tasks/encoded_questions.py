@@ -1,0 +1,114 @@
+"""Many questions as word pieces with their gold spans, and what was left out of them or cut."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from diffmask_jax.data.wordpieces import Encoded, batch_encode
+from diffmask_jax.tasks.answer_spans import PASSAGE, PieceSpan, gold_spans
+from diffmask_jax.tasks.questions import Question
+
+if TYPE_CHECKING:  # importing transformers takes half a second
+    from transformers import PreTrainedTokenizerFast
+
+LONGEST = 384
+"""Word pieces, special tokens included, of a question and its passage in the paper."""
+
+_AT_ONCE = 1000  # questions: what the tokenizer says of them takes more memory than their pieces
+
+
+class Counts(NamedTuple):
+    """What happened to the questions and their different answers.
+
+    Attributes:
+      too_long: questions left out, for having more pieces than the limit; where passages may be
+        cut, those whose question alone leaves no room for a passage.
+      cut: questions whose passage was cut.
+      split: answers that begin or end inside a piece, kept with the whole piece.
+      lost: answers cut away with the passage's end, or for which the tokenizer has no piece.
+      without_span: questions left without any span, though they have answers; they are kept.
+    """
+
+    too_long: int = 0
+    cut: int = 0
+    split: int = 0
+    lost: int = 0
+    without_span: int = 0
+
+
+class EncodedQuestions(NamedTuple):
+    """N questions, each with its passage as one pair.
+
+    Attributes:
+      questions: those that were not left out, in their order.
+      encoded: their pieces.
+      spans: the spans of pieces of their gold answers, each once; none where they have none.
+      counts: what was left out or cut.
+    """
+
+    questions: list[Question]
+    encoded: list[Encoded]
+    spans: list[tuple[PieceSpan, ...]]
+    counts: Counts
+
+
+def encode_questions(
+    tokenizer: "PreTrainedTokenizerFast",
+    questions: Sequence[Question],
+    limit: int = LONGEST,
+    cut: bool = False,
+) -> EncodedQuestions:
+    """Questions and passages as pairs of at most `limit` word pieces, with their gold spans.
+
+    cut: cut the passage of what is longer, and never the question, instead of leaving it out.
+
+    Raises: UserError as of `batch_encode`.
+    """
+    kept: list[Question] = []
+    encoded: list[Encoded] = []
+    spans: list[tuple[PieceSpan, ...]] = []
+    totals = [0] * len(Counts._fields)
+    for question, pieces, is_cut in _pieces(tokenizer, questions, limit, cut):
+        if len(pieces.ids) > limit:
+            counts = Counts(too_long=1)
+        else:
+            gold = gold_spans(pieces, question.answers, is_cut)
+            counts = Counts(
+                cut=is_cut,
+                split=gold.split,
+                lost=gold.lost,
+                without_span=bool(question.answers) and not gold.spans,
+            )
+            kept.append(question)
+            encoded.append(pieces)
+            spans.append(gold.spans)
+        totals = [total + more for total, more in zip(totals, counts, strict=True)]
+    return EncodedQuestions(kept, encoded, spans, Counts(*totals))
+
+
+def told(counts: Counts, limit: int = LONGEST) -> list[str]:
+    """What was left out, cut or widened, a line each, for people; nothing where nothing was."""
+    lines = (
+        (counts.too_long, f"questions left out, over {limit} word pieces with their passages"),
+        (counts.cut, f"passages cut, to {limit} word pieces with their questions, which are whole"),
+        (counts.split, "gold answers widened, as they begin or end inside a word piece"),
+        (counts.lost, "gold answers cut away, or without any word piece"),
+        (counts.without_span, "questions left without a gold answer"),
+    )
+    return [f"{what}: {count}" for count, what in lines if count]
+
+
+def _pieces(
+    tokenizer: "PreTrainedTokenizerFast", questions: Sequence[Question], limit: int, cut: bool
+) -> Iterator[tuple[Question, Encoded, bool]]:
+    """Each question, its pieces and whether its passage was cut; too many pieces if it may not."""
+    for start in range(0, len(questions), _AT_ONCE):
+        chunk = questions[start : start + _AT_ONCE]
+        whole = batch_encode(tokenizer, [(one.question, one.passage) for one in chunk])
+        for question, pieces in zip(chunk, whole, strict=True):
+            rest = int((pieces.parts != PASSAGE).sum())
+            if cut and len(pieces.ids) > limit > rest:
+                pair = (question.question, question.passage)
+                (shorter,) = batch_encode(tokenizer, [pair], limit, only_second=True)
+                yield question, shorter, True
+            else:
+                yield question, pieces, False

@@ -1,0 +1,143 @@
+"""What data sets that TFDS prepares share: files fetched, a copy made once, and read again.
+
+Imported only by the TFDS side of a data set, so that the package works without TFDS.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import io
+import logging
+import urllib.request
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from google.protobuf import json_format
+
+from diffmask_jax.errors import UserError
+
+TIMEOUT = 30.0  # seconds without an answer
+OFFICIAL = "official"
+"""The config whose files are downloaded; any other name stands for files in a folder."""
+
+
+def config_name(files: Iterable[Path] | None) -> str:
+    """OFFICIAL where no files are given, else a name made of their content.
+
+    So that changed files are never read from an old copy.
+
+    Raises: UserError if one cannot be read.
+    """
+    if files is None:
+        return OFFICIAL
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except FileNotFoundError as error:
+            raise UserError(f"{path.parent} lacks {path.name}") from error
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return f"files_{digest.hexdigest()[:16]}"
+
+
+def read_examples(
+    builder: type[tfds.core.GeneratorBasedBuilder],
+    name: str,
+    split: str,
+    raw_dir: Path | None,
+    data_dir: Path | None,
+    data: str,
+) -> list[dict]:
+    """All examples of a split, prepared first where no finished copy exists.
+
+    Args:
+      builder: the class of the data set.
+      name: of its config.
+      split: a name of one of its splits.
+      raw_dir: the folder of its files, unless they are downloaded.
+      data_dir: where the copy lies; TFDS's own place if None.
+      data: what messages call the data.
+
+    Raises:
+      UserError: as the builder says; data_dir cannot be written, or the copy in it is damaged.
+    """
+    try:
+        with _quiet():
+            prepared = _prepared(builder, name, raw_dir, data_dir, data)
+            source = prepared.as_data_source(split)
+            return source.__getitems__(range(len(source)))
+    except (OSError, RuntimeError, json_format.ParseError) as error:
+        raise UserError(
+            f"the prepared copy {Path(data_dir or tfds.core.constants.DATA_DIR)}/"
+            f"{builder.name}/{name} is damaged: delete that folder and run again"
+        ) from error
+
+
+def download(url: str, sha256: str, files: str) -> bytes:
+    """The content of a file on the network, in memory.
+
+    files: what a folder passed as --raw-dir must hold instead, for messages.
+
+    Raises: UserError if it cannot be had, or is another file than it was.
+    """
+    # Not through TFDS: it retries a missing network for minutes, and unpacks with TensorFlow.
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            content = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(
+            f"cannot download {url} ({getattr(error, 'reason', error)}): fetch it elsewhere and "
+            f"pass --raw-dir with the folder of {files}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(
+            f"{url} is not the file it was (its SHA-256 differs): "
+            f"pass --raw-dir with a folder of {files} that you trust"
+        )
+    return content
+
+
+def _prepared(
+    builder: type[tfds.core.GeneratorBasedBuilder],
+    name: str,
+    raw_dir: Path | None,
+    data_dir: Path | None,
+    data: str,
+) -> tfds.core.GeneratorBasedBuilder:
+    """A builder with finished files: TFDS writes into a temporary folder and renames it."""
+    config = tfds.core.BuilderConfig(name=name)
+    made = builder(config=config, data_dir=data_dir)
+    try:
+        made.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=raw_dir, try_download_gcs=False
+            ),
+            file_format="array_record",  # the only one that TFDS reads well without TensorFlow
+        )
+    except (OSError, RuntimeError) as error:  # array_record reports a full disk as RuntimeError
+        # Another process may have put the same folder in place meanwhile: then that one will do.
+        if not made.data_path.exists():
+            raise UserError(
+                f"cannot write the prepared {data} data: {error}: choose another --data-dir"
+            ) from error
+        made = builder(config=config, data_dir=data_dir)
+    return made
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences TFDS: a notice on stdout, progress bars, absl's warning of an unlisted config.
+
+    Not by redirecting stderr: absl would bind the root log handler to the redirection for good.
+    """
+    absl = logging.getLogger("absl")
+    level = absl.level
+    absl.setLevel(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl.setLevel(level)

@@ -1,0 +1,85 @@
+"""Anyone's questions: a JSON object a line, with a question, a passage and perhaps answers."""
+
+from pathlib import Path
+from typing import Any
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.tasks.formats.jsonl import read_jsonl
+from diffmask_jax.tasks.gold import is_empty
+from diffmask_jax.tasks.questions import Answer, Question, check, excerpt, places_of
+
+
+def read_question_lines(path: str | Path) -> list[Question]:
+    """The questions of a .jsonl file, in its order.
+
+    A line is `{"question": …, "passage": …, "answers": […], "id": …}`; `context` will do for
+    `passage`. Answers and id may be missing: a question is then called by its line. An answer is
+    `{"text": …, "answer_start": …}`, or a string, which stands for every place of the passage where
+    it stands (`places_of`); {"text": […], "answer_start": […]}, as `datasets` has it, is read, too.
+
+    Raises:
+      UserError: the file cannot be read, holds no question, or a line has no question or passage,
+        an answer of another kind, or one that is not in the passage: named with its line.
+    """
+    path = Path(path).expanduser()
+    table = read_jsonl(path)
+    if not table.rows:
+        raise UserError(f"{path} holds no question")
+    columns = {name: table.column(name) for name in table.names}
+    return [
+        _question({name: cells[place] for name, cells in columns.items()}, row, f"{path}:{row}")
+        for place, row in enumerate(table.rows)
+    ]
+
+
+def _question(line: dict[str, Any], row: str, where: str) -> Question:
+    question = _text(line.get("question"), "question", where)
+    passage = line.get("passage")
+    passage = _text(line.get("context") if passage is None else passage, "passage", where)
+    name = row if is_empty(line.get("id")) else str(line["id"])
+    # First without answers, so that an empty passage is told before what is not in it.
+    bare = check(Question(name, question, passage, ()), where)
+    return check(bare._replace(answers=_answers(line.get("answers"), passage, where)), where)
+
+
+def _text(value: Any, what: str, where: str) -> str:
+    if value is None:
+        raise UserError(f"{where}: the {what} is missing")
+    if not isinstance(value, str):
+        raise UserError(f"{where}: the {what} is no text but {type(value).__name__}")
+    return value
+
+
+def _answers(given: Any, passage: str, where: str) -> tuple[Answer, ...]:
+    if isinstance(given, dict) and isinstance(given.get("text"), list):
+        texts, starts = given["text"], given.get("answer_start")
+        if not isinstance(starts, list) or len(starts) != len(texts):
+            raise UserError(f'{where}: "answers" need an "answer_start" for every "text"')
+        given = [
+            {"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)
+        ]
+    if given is None:
+        return ()
+    if not isinstance(given, list):
+        raise UserError(f'{where}: "answers" must be a list, not {type(given).__name__}')
+    return tuple(answer for item in given for answer in _places(item, passage, where))
+
+
+def _places(item: Any, passage: str, where: str) -> tuple[Answer, ...]:
+    if isinstance(item, dict):
+        text, start = item.get("text"), item.get("answer_start")
+        if isinstance(text, str) and type(start) is int:
+            return (Answer(text, start),)
+        if isinstance(text, str) and start is None:
+            item = text
+    if not isinstance(item, str):
+        raise UserError(
+            f'{where}: an answer is a string, or an object of a "text" and a whole number, '
+            f'"answer_start", not {excerpt(str(item))}'
+        )
+    if not item.strip():
+        raise UserError(f"{where}: an answer is empty")
+    places = places_of(item, passage)
+    if not places:
+        raise UserError(f"{where}: the answer {excerpt(item)} is not in the passage")
+    return places

@@ -1,0 +1,106 @@
+"""Part-of-speech tags of questions and passages, from a file of character spans."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.tasks.formats.jsonl import read_jsonl
+from diffmask_jax.tasks.questions import Question
+
+UNTAGGED = "X"
+"""Universal POS's tag for what is none of the others: of a piece of no tagged word."""
+
+
+class TaggedWord(NamedTuple):
+    """text[start:stop], a word, and its Universal POS tag."""
+
+    start: int
+    stop: int
+    tag: str
+
+
+class QuestionTags(NamedTuple):
+    """The tagged words of a question and of its passage, each in the order of its text."""
+
+    question: tuple[TaggedWord, ...]
+    passage: tuple[TaggedWord, ...]
+
+
+def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[QuestionTags]:
+    """The tags of every question, from a file of one JSON object a passage.
+
+    A line is `{"context": passage, "spans": [[start, stop, tag], …], "questions": {id: spans}}`.
+    Passages and questions that are not asked for may stand in it, too.
+
+    Raises:
+      UserError: the file cannot be read, a line is no such object, a word lies outside its text or
+        before the one before it, or a question is not in the file, or there with another passage.
+    """
+    table = read_jsonl(Path(path).expanduser())
+    passages, spans, tagged = (
+        table.column(name) if name in table.names else [None] * len(table.rows)
+        for name in ("context", "spans", "questions")
+    )
+    asked: dict[str, tuple[int, Any]] = {}  # of each question, its line and its spans
+    for line, entries in enumerate(tagged):
+        if not isinstance(entries, dict) or not isinstance(passages[line], str):
+            raise UserError(f'{path}:{table.rows[line]}: "context" and "questions" are due')
+        asked.update({name: (line, own) for name, own in entries.items()})
+    words: dict[int, tuple[TaggedWord, ...]] = {}  # of the passages, which many questions share
+    tags = []
+    for question in questions:
+        line, own = asked.get(question.id, (-1, None))
+        if line < 0:
+            raise UserError(f"{path} has no tags of the question {question.id}")
+        where = f"{path}:{table.rows[line]}"
+        if passages[line] != question.passage:
+            raise UserError(f"{where}: the question {question.id} has another passage")
+        if line not in words:
+            words[line] = _words(spans[line], question.passage, where)
+        in_question = _words(own, question.question, f"{where}: {question.id}")
+        tags.append(QuestionTags(in_question, words[line]))
+    return tags
+
+
+def piece_tags(encoded: Encoded, tags: QuestionTags) -> tuple[str, ...]:
+    """The tag of each piece of a question and its passage (T), for Figure 14.
+
+    It is that of the first tagged word that shares a character with it, or of the word after it,
+    if it is a piece of blanks; `UNTAGGED` where there is no such word. A special token has its own
+    text instead, such as `[CLS]`.
+    """
+    return tuple(
+        token if span is None else _tag(tags[part], span)
+        for token, span, part in zip(
+            encoded.tokens, encoded.offsets, encoded.parts.tolist(), strict=True
+        )
+    )
+
+
+def words_in(words: Sequence[TaggedWord], start: int, stop: int) -> list[TaggedWord]:
+    """The words that share at least one character with text[start:stop]."""
+    return [word for word in words if word.start < stop and word.stop > start]
+
+
+def _tag(words: Sequence[TaggedWord], span: tuple[int, int]) -> str:
+    start, stop = span
+    stop = max(stop, start + 1)  # of a piece of blanks, the place of what comes next
+    return next((word.tag for word in words_in(words, start, stop)), UNTAGGED)
+
+
+def _words(spans: Any, text: str, where: str) -> tuple[TaggedWord, ...]:
+    try:
+        words = tuple(TaggedWord(int(start), int(stop), str(tag)) for start, stop, tag in spans)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: tags must be a list of [start, stop, tag]") from error
+    end = 0
+    for word in words:
+        if not end <= word.start < word.stop <= len(text):
+            raise UserError(
+                f"{where}: the word {json.dumps(word)} does not lie in its text after {end}"
+            )
+        end = word.stop
+    return words

@@ -1,0 +1,108 @@
+"""The Stanford Question Answering Dataset (Rajpurkar et al. 2016): a task, and its questions."""
+
+import dataclasses
+from pathlib import Path
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.settings import setting
+from diffmask_jax.tasks.files import as_cells
+from diffmask_jax.tasks.questions import Answer, Question, answerable
+from diffmask_jax.tasks.task import Examples, Task
+
+SPLITS = ("train", "dev")
+
+
+def load_squad(
+    split: str, raw_dir: Path | None = None, data_dir: Path | None = None
+) -> list[Question]:
+    """Questions of one split in the order of its file, prepared by TFDS on the first call.
+
+    v2.0's questions that the passage does not answer have no answers: `answerable` leaves them out.
+
+    Args:
+      split: train or dev (87 599 and 10 570 questions in the official files of v1.1).
+      raw_dir: a folder of train-v1.1.json and dev-v1.1.json, or of parts of them, such as
+        train-v1.1.first44.json, or of v2.0; without it the official files of v1.1 are downloaded.
+        Changed files are prepared anew.
+      data_dir: where the prepared copy lives; TFDS's own place (~/tensorflow_datasets) if None.
+
+    Raises:
+      UserError: no such split; raw_dir or one of its files is missing or broken (named, with the
+        article and the question); no network; TFDS is not installed; data_dir cannot be written.
+    """
+    if split not in SPLITS:
+        raise UserError(f"no SQuAD split is called {split!r}: choose train or dev")
+    try:
+        # Here, not above: as for SST, the package must import where TFDS is not installed.
+        from diffmask_jax.tasks.squad_builder import read_examples
+
+        examples = read_examples(split, raw_dir, data_dir)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the SQuAD data needs TFDS, which cannot be loaded ({error}): "
+            "run `pip install tensorflow-datasets importlib_resources`"
+        ) from error
+    passages: dict[bytes, str] = {}  # each once: about five questions share one
+    return [_question(example, passages) for example in examples]
+
+
+def _question(example: dict, passages: dict[bytes, str]) -> Question:
+    passage = example["passage"]
+    answers = zip(example["texts"], example["starts"], strict=True)
+    return Question(
+        id=example["id"].decode(),
+        question=example["question"].decode(),
+        passage=passages.setdefault(passage, passage.decode()),
+        answers=tuple(Answer(text.decode(), int(start)) for text, start in answers),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SquadPlaces:
+    """Where the questions come from, and where their prepared copy lies."""
+
+    raw_dir: str | None = setting(
+        None,
+        "folder of train-v1.1.json and dev-v1.1.json, or of parts of them",
+        told="downloaded",
+        is_path=True,
+    )
+    data_dir: str | None = setting(
+        None, "folder of the prepared copy", told="~/tensorflow_datasets", is_path=True
+    )
+
+
+def read_questions(places: SquadPlaces, split: str) -> list[Question]:
+    """The questions of one split, those without an answer included.
+
+    Raises: UserError as of `load_squad`.
+    """
+    folders = (places.raw_dir, places.data_dir)
+    return load_squad(split, *(Path(folder) if folder else None for folder in folders))
+
+
+def read(places: SquadPlaces, split: str) -> Examples:
+    """Pairs of a question and its passage, as of `as_examples`, without those of no answer.
+
+    Raises: UserError as of `load_squad`.
+    """
+    return as_examples(answerable(read_questions(places, split)).questions)
+
+
+def as_examples(questions: list[Question]) -> Examples:
+    """Questions as pairs with their passages; gold: a tuple of `Answer` each; rows: their ids."""
+    return Examples(
+        first=[question.question for question in questions],
+        second=[question.passage for question in questions],
+        gold=as_cells([question.answers for question in questions]),
+        rows=[question.id for question in questions],
+    )
+
+
+SQUAD = Task(
+    name="squad",
+    help="the Stanford Question Answering Dataset, questions about passages that hold the answer",
+    places=SquadPlaces,
+    splits=SPLITS,
+    read=read,
+)

@@ -1,0 +1,74 @@
+"""The official files of SQuAD (Rajpurkar et al. 2016, 2018): articles, paragraphs, questions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.tasks.formats.table import read_text
+from diffmask_jax.tasks.questions import Answer, Question, check
+
+
+def read_squad(path: Path) -> list[Question]:
+    """All questions of a file of v1.1 or v2.0, in its order.
+
+    Those that v2.0 calls impossible come without answers: `answerable` leaves them out. An answer
+    must stand where the file says: all 22 447 questions of v1.1 that we had are so.
+
+    Raises:
+      UserError: the file cannot be read, or as of `parse_squad`.
+    """
+    return parse_squad(read_text(path), str(path))
+
+
+def parse_squad(text: str, name: str) -> list[Question]:
+    """The questions in the text of such a file.
+
+    name: what the file is called in messages.
+
+    Raises:
+      UserError: it is not JSON, holds no question, or a field is missing or of the wrong kind, or
+        as of `check`: named with the file, the article, the paragraph and the question.
+    """
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}: not JSON ({error})") from error
+    questions = []
+    for number, article in enumerate(_field(whole, "data", list, name), start=1):
+        title = article.get("title") if isinstance(article, dict) else None
+        place = f"{name}, article {number}" + f" ({title!r})" * isinstance(title, str)
+        for count, paragraph in enumerate(_field(article, "paragraphs", list, place), start=1):
+            where = f"{place}, paragraph {count}"
+            passage = _field(paragraph, "context", str, where)
+            for place_in, entry in enumerate(_field(paragraph, "qas", list, where), start=1):
+                questions.append(_question(entry, passage, f"{where}, question {place_in}"))
+    if not questions:
+        raise UserError(f"{name} holds no question")
+    return questions
+
+
+def _question(entry: Any, passage: str, where: str) -> Question:
+    name = _field(entry, "id", str, where)
+    where = f"{where} ({name})"
+    answers = tuple(
+        Answer(_field(answer, "text", str, there), _field(answer, "answer_start", int, there))
+        for number, answer in enumerate(_field(entry, "answers", list, where), start=1)
+        for there in [f"{where}, answer {number}"]
+    )
+    if entry.get("is_impossible") is True:
+        answers = ()
+    return check(Question(name, _field(entry, "question", str, where), passage, answers), where)
+
+
+def _field(entry: Any, name: str, kind: type, where: str) -> Any:
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: a JSON object is due, not {type(entry).__name__}")
+    if name not in entry:
+        raise UserError(f"{where}: the field {name!r} is missing")
+    value = entry[name]
+    if type(value) is not kind:
+        raise UserError(
+            f"{where}: the field {name!r} must be {kind.__name__}, not {type(value).__name__}"
+        )
+    return value
