@@ -120,7 +120,7 @@ class Explainer:
             keep=np.asarray(replies.keep)[:, row, : len(encoded.tokens)],
             labels=self.model.labels,
             outputs=outputs,
-            answer=self.model.head.answer(self.model.labels, outputs),
+            answer=self.model.head.answer(self.model.labels, outputs, text, encoded),
             problem_type=self.model.head.problem_type,
             gate=self.config.gate,
         )
