@@ -29,7 +29,7 @@ BATCH = 32
 class Replies(NamedTuple):
     """One batch's answers: what the model says, and keep probabilities at every layer."""
 
-    outputs: Float[Array | np.ndarray, "B C"]
+    outputs: Float[Array | np.ndarray, "B ..."]
     keep: Float[Array | np.ndarray, "L B T"]
 
 

@@ -219,13 +219,14 @@ def test_divergence_prediction_and_loss_are_pytorchs(twin):
     masked = network.logits_from(twin.ours.params, twin.inputs, jnp.asarray(new), 1)
     found = SPAN.divergence(twin.logits, masked)
     losses = twin.ours.head.loss(twin.logits, gold)
+    assert found.max() > 0.1
     config = twin.ours.config
     a, _ = pytorch_pass(twin.theirs, twin.inputs, config)
     b, _ = pytorch_pass(twin.theirs, twin.inputs, config, 1, new)
     for row, length in enumerate(LENGTHS):
         p, q = (torch.tensor(x[row, :length]) for x in (a, b))
         kl = functional.kl_div(q.log_softmax(0), p.log_softmax(0), reduction="sum", log_target=True)
-        assert found[row] == pytest.approx(float(kl), abs=1e-4) and kl > 0.01
+        assert found[row] == pytest.approx(float(kl), rel=1e-3, abs=1e-5)
         np.testing.assert_array_equal(SPAN.prediction(twin.logits)[row], p.argmax(0))
         loss = functional.cross_entropy(p.T, torch.tensor(np.asarray(gold[row]), dtype=torch.long))
         assert losses[row] == pytest.approx(float(loss), abs=1e-4)
@@ -300,7 +301,7 @@ def test_a_published_checkpoint_in_half_precision_gives_pytorchs_logits():
 # --- the laws of a model ---------------------------------------------------------------------
 
 
-@different
+@plain
 def test_resuming_anywhere_gives_the_clean_logits(twin):
     """With an int layer; and with a traced one, where all states are as wide as the widest."""
     network, params, widest = twin.ours.network, twin.ours.params, twin.ours.config.width
@@ -332,7 +333,7 @@ def test_rows_join_at_states_of_their_own(twin):
             np.testing.assert_allclose(found[one], alone, atol=1e-5)
 
 
-@different
+@plain
 def test_padding_changes_nothing_and_gets_no_gradient(twin):
     network, params, valid = twin.ours.network, twin.ours.params, np.asarray(twin.inputs.valid)
     layer = len(twin.states) - 2  # the last block and the head read what is put there
