@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tokenizers
-from bert_folder import assert_same
-from bert_folder import save_rest as save_small_rest
-from bert_folder import save_safetensors as save_small_weights
+from bert_folder import WEIGHTS, assert_same, save_rest, save_safetensors
 
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
@@ -428,19 +426,13 @@ def test_any_encoder_is_taken_whole_under_a_fresh_span_head(model_type, kind, tm
 # --- what is refused -------------------------------------------------------------------------
 
 
-def weights(names: dict[str, tuple[int, ...]], dtype=np.float32) -> dict[str, np.ndarray]:
-    return {name: np.ones(shape, dtype) for name, shape in names.items()}
-
-
 def small(folder: Path, dtype=np.float32, **changes) -> Path:
     """The smallest BERT of all, as one that answers questions."""
-    from bert_folder import WEIGHTS
-
     encoder = {k: v.astype(dtype) for k, v in WEIGHTS.items() if k.startswith("bert.")}
-    head = {"qa_outputs.weight": (2, 8), "qa_outputs.bias": (2,)}
-    save_small_weights(folder, encoder | weights(head, dtype))
+    head = {"qa_outputs.weight": np.ones((2, 8), dtype), "qa_outputs.bias": np.ones(2, dtype)}
+    save_safetensors(folder, encoder | head)
     usual = {"architectures": ["BertForQuestionAnswering"], "id2label": None}
-    save_small_rest(folder, **(usual | changes))
+    save_rest(folder, **(usual | changes))
     return folder
 
 
@@ -465,8 +457,8 @@ def test_where_a_classifier_is_wanted_it_is_refused(tmp_path, architectures):
 
 @pytest.mark.parametrize("architectures", [["BertForSequenceClassification"], None])
 def test_a_classifier_is_refused_where_questions_are_asked(tmp_path, architectures):
-    save_small_weights(tmp_path)
-    save_small_rest(tmp_path, architectures=architectures, id2label={"0": "a", "1": "b"})
+    save_safetensors(tmp_path)
+    save_rest(tmp_path, architectures=architectures, id2label={"0": "a", "1": "b"})
     with pytest.raises(UserError) as refusal:
         load_answerer(tmp_path)
     told = "not a BertForQuestionAnswering" if architectures else "no question answering head"
