@@ -29,7 +29,7 @@ BATCH = 32
 class Replies(NamedTuple):
     """One batch's answers: what the model says, and keep probabilities at every layer."""
 
-    outputs: Float[Array | np.ndarray, "B C"]
+    outputs: Float[Array | np.ndarray, "B ..."]
     keep: Float[Array | np.ndarray, "L B T"]
 
 
@@ -120,7 +120,7 @@ class Explainer:
             keep=np.asarray(replies.keep)[:, row, : len(encoded.tokens)],
             labels=self.model.labels,
             outputs=outputs,
-            answer=self.model.head.answer(self.model.labels, outputs),
+            answer=self.model.head.answer(self.model.labels, outputs, text, encoded),
             problem_type=self.model.head.problem_type,
             gate=self.config.gate,
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import log_softmax, sigmoid, softmax, softplus
 from jaxtyping import Array, Bool, Float, Int
 
@@ -17,16 +18,21 @@ Logits = Any
 Prediction = Any
 """What is decided from logits: a pytree of arrays, each with the batch as its first axis."""
 
+CLOSED = -1e9
+"""The logit of a position that is padding: so low that its probability is exactly 0."""
+
 
 class Family(NamedTuple):
     """A family of output distributions, parameterised by a network's logits.
 
     divergence: (original logits, masked logits) -> (B,) nats
     prediction: logits -> what is decided, (B, …)
-    agreement: (prediction, prediction) -> (B,) in [0, 1]: 1 where two decisions are the same
+    agreement: (prediction, prediction) -> (B,) in [0, 1]: 1 where two decisions are the same; the
+        share of its parts that are, where a family says so
     score: (logits, prediction) -> (B,), what attributions explain: how strongly it is decided so
     surprisal: (logits, prediction) -> (B,) −log probability of what is decided, in nats
-    outputs: logits -> (B, C), what people are shown: probabilities, or a regression's values
+    outputs: logits -> (B, C), what people are shown: probabilities, or a regression's values; of
+        spans the probabilities of every position, (B, T, 2)
     """
 
     divergence: Callable[[Logits, Logits], Array]
@@ -58,13 +64,25 @@ def multi_label_divergence(
     return jnp.sum(bernoulli_divergence(original, masked), axis=-1)
 
 
+def close_padding(
+    logits: Float[Array, "B T 2"], valid: Bool[Array | np.ndarray, "B T"]
+) -> Float[Array, "B T 2"]:
+    """Start and end logits that are CLOSED at padding, whatever stood there: what SPAN reads.
+
+    Finite, so that a row of nothing but padding gives numbers and not nan.
+    """
+    return jnp.where(valid[..., None], logits, CLOSED)
+
+
 def span_divergence(
-    original: Float[Array, "B T 2"], masked: Float[Array, "B T 2"], valid: Bool[Array, "B T"]
+    original: Float[Array, "B T 2"], masked: Float[Array, "B T 2"]
 ) -> Float[Array, " B"]:
-    """KL of the start positions plus KL of the end positions, over valid positions, in nats."""
-    closed = jnp.where(valid[..., None], 0.0, -1e9)
-    log_p = log_softmax(original + closed, axis=1)
-    log_q = log_softmax(masked + closed, axis=1)
+    """KL of the start positions plus KL of the end positions, in nats (paper, section 3.3).
+
+    Σ_s Σ_t p_ts·(log p_ts − log q_ts), where s is start or end, p and q are softmax over the
+    positions t, and padding is closed (`close_padding`).
+    """
+    log_p, log_q = log_softmax(original, axis=1), log_softmax(masked, axis=1)
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=(1, 2))
 
 
@@ -101,6 +119,24 @@ def _categorical_surprisal(
     return -_categorical_score(log_softmax(logits), prediction)
 
 
+def _span_prediction(logits: Float[Array, "B T 2"]) -> Int[Array, "B 2"]:
+    return jnp.argmax(logits, axis=1).astype(jnp.int32)
+
+
+def _span_agreement(a: Int[Array, "B 2"], b: Int[Array, "B 2"]) -> Float[Array, " B"]:
+    return jnp.mean((a == b).astype(jnp.float32), axis=-1)
+
+
+def _span_score(logits: Float[Array, "B T 2"], prediction: Int[Array, "B 2"]) -> Float[Array, " B"]:
+    return jnp.sum(jnp.take_along_axis(logits, prediction[:, None], axis=1), axis=(1, 2))
+
+
+def _span_surprisal(
+    logits: Float[Array, "B T 2"], prediction: Int[Array, "B 2"]
+) -> Float[Array, " B"]:
+    return -_span_score(log_softmax(logits, axis=1), prediction)
+
+
 BERNOULLI = Family(
     divergence=bernoulli_divergence,
     prediction=_bernoulli_prediction,
@@ -130,6 +166,21 @@ MULTI_LABEL = Family(
     outputs=sigmoid,
 )
 """Any of C labels, each a yes or no of its own: logits (B, C); the prediction is their set."""
+
+SPAN = Family(
+    divergence=span_divergence,
+    prediction=_span_prediction,
+    agreement=_span_agreement,
+    score=_span_score,
+    surprisal=_span_surprisal,
+    outputs=lambda logits: softmax(logits, axis=1),
+)
+"""A span of T positions by its start and its end: logits (B, T, 2), closed at padding.
+
+The prediction is both argmaxes as they come, (B, 2), so that an end may lie before its start.
+Agreement is the share of the two positions that stay, the paper's "predictions kept"; whether
+whole spans stay is told by `same`. Score: start logit plus end logit.
+"""
 
 
 def gaussian(variance: float) -> Family:

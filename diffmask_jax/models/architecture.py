@@ -1,9 +1,10 @@
-"""What must be known of a kind of network, and a classifier of any kind."""
+"""What must be known of a kind of network, and a network of any kind with its head."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -18,8 +19,9 @@ from diffmask_jax.models import transformer
 from diffmask_jax.models.config import NO_DROPOUT, Dropout, EncoderConfig
 from diffmask_jax.models.heads import Head
 from diffmask_jax.models.huggingface.description import Description
-from diffmask_jax.models.huggingface.weights import Name
+from diffmask_jax.models.huggingface.weights import Name, leaf_name
 from diffmask_jax.models.recipe import Recipe
+from diffmask_jax.models.span_head import SpanHead
 from diffmask_jax.models.transformer import Parts, TrainingLogits
 
 USUAL_RECIPE = Recipe()
@@ -30,7 +32,7 @@ class Architecture(NamedTuple):
 
     Attributes:
         model_type: what config.json calls it.
-        class_name: PyTorch's class of it with a classification head.
+        class_name: PyTorch's class of it with this head.
         read_config: (folder, its config.json, number of outputs) -> its sizes. Raises: UserError.
         describe: its sizes -> what config.json says of them; what else it says is taken over.
         model: (sizes, family, dtype, remat) -> the network in evaluation mode.
@@ -44,6 +46,8 @@ class Architecture(NamedTuple):
             TokenizersBackend goes by tokenizer.json alone, whatever they name.
         recipe: how to fine-tune it.
         frozen: top-level parts of its parameters that fine-tuning leaves as they are.
+        head_name: what its head is called: classification, or question answering.
+        spans: the same network under a span head; None where there is none.
     """
 
     model_type: str
@@ -60,6 +64,8 @@ class Architecture(NamedTuple):
     tokenizer: str = "BertTokenizer"
     recipe: Recipe = USUAL_RECIPE
     frozen: tuple[str, ...] = ()
+    head_name: str = "classification"
+    spans: "Architecture | None" = None
 
 
 def of_parts(
@@ -74,8 +80,52 @@ def of_parts(
     outside: tuple[str, ...] = (),
     tokenizer: str = "BertTokenizer",
     recipe: Recipe = USUAL_RECIPE,
+    span_head: Callable[[Any, DTypeLike, Dropout], nn.Module] = SpanHead,
+    span_tensors: str = "qa_outputs",
 ) -> Architecture:
-    """An encoder's architecture; parts: (sizes, dtype, dropout) -> its linen modules."""
+    """An encoder's architecture, with a classification head and, as its `spans`, with a span head.
+
+    parts: (sizes, dtype, dropout) -> its linen modules, with the classification head.
+    span_head: (sizes, dtype, dropout) -> the span head, which ends in `span_logits`.
+    span_tensors: PyTorch's module of the layer that `span_logits` is; it calls the rest alike.
+    """
+
+    def span_parts(config: Any, dtype: DTypeLike, dropout: Dropout) -> Parts:
+        head = span_head(config, dtype, dropout)
+        return parts(config, dtype, dropout)._replace(head=head, reads=None)
+
+    def span_name(config: Any) -> Name:
+        usual = name(config)
+
+        def tensor(place: str) -> str:
+            module, _, leaf = place.rpartition("/")
+            return leaf_name(span_tensors, leaf) if module == "head/spans" else usual(place)
+
+        return tensor
+
+    classifier = Architecture(
+        model_type=model_type,
+        class_name=class_name,
+        read_config=read_config,
+        describe=describe,
+        name=name,
+        base=base,
+        outside=outside,
+        tokenizer=tokenizer,
+        recipe=recipe,
+        **_functions(parts),
+    )
+    spans = classifier._replace(
+        class_name=class_name.replace("SequenceClassification", "QuestionAnswering"),
+        name=span_name,
+        head_name="question answering",
+        **_functions(span_parts),
+    )
+    return classifier._replace(spans=spans)
+
+
+def _functions(parts: Callable[[Any, DTypeLike, Dropout], Parts]) -> dict[str, Any]:
+    """What an `Architecture` is asked for, of an encoder's parts."""
 
     def model(config: EncoderConfig, family: Family, dtype: DTypeLike, remat: bool) -> Model:
         made = parts(config, dtype, NO_DROPOUT)
@@ -92,21 +142,8 @@ def of_parts(
         made = parts(config, jnp.float32, NO_DROPOUT)
         return {"head": transformer.init_head(key, made, config)}
 
-    return Architecture(
-        model_type=model_type,
-        class_name=class_name,
-        read_config=read_config,
-        describe=describe,
-        model=model,
-        training_logits=training_logits,
-        init=init,
-        init_head=init_head,
-        name=name,
-        base=base,
-        outside=outside,
-        tokenizer=tokenizer,
-        recipe=recipe,
-    )
+    functions = (model, training_logits, init, init_head)
+    return {function.__name__: function for function in functions}
 
 
 class Classifier(NamedTuple):
@@ -136,8 +173,11 @@ class Classifier(NamedTuple):
         """Word pieces of each text or pair, none longer than the network reads.
 
         Raises: UserError for an empty text, one too long where `truncate` is false, or a pair that
-            the model cannot tell apart as its tokenizer does.
+            the model cannot tell apart as its tokenizer does; or, where the head answers questions,
+            for what is no pair of a question and a passage.
         """
+        if self.head.spans and any(isinstance(text, str) for text in texts):
+            raise UserError(f"{self.path} answers questions: give each with its passage, as a pair")
         encoded = encode_within(self.tokenizer, texts, self.config.positions, truncate)
         known = self.config.segments
         told_apart = max((int(text.segments.max()) for text in encoded), default=0) + 1

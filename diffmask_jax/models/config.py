@@ -36,7 +36,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 class Dropout(NamedTuple):
     """The shares that training drops at random: of hidden values, of attention, of the pooled.
 
-    embedding, pooler: of state 1 and of what a pooler reads, in encoders that have rates for them.
+    embedding, pooler, spans: of state 1, of what a pooler reads and of what a span head reads, in
+    encoders that have rates for them.
     """
 
     hidden: float
@@ -44,6 +45,7 @@ class Dropout(NamedTuple):
     classifier: float
     embedding: float = 0.0
     pooler: float = 0.0
+    spans: float = 0.0
 
 
 NO_DROPOUT = Dropout(0.0, 0.0, 0.0)
@@ -52,12 +54,12 @@ USUAL_DROPOUT = Dropout(0.1, 0.1, 0.1)
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """The sizes of an encoder with a classification head, and the dropout to train it with.
+    """The sizes of an encoder with a head, and the dropout to train it with.
 
     Attributes:
         positions: word pieces of the longest text that it reads.
         segments: kinds of segments that it tells apart, 0 if none.
-        classes: outputs of its head.
+        classes: outputs of its head; of a span head two, at every position.
         embedding: width of the word embeddings, that of the other states if None.
 
     Raises: UserError if `width` is not a multiple of `heads`, the activation is unknown, or a

@@ -69,6 +69,7 @@ def read_config(folder: Path, description: Description, classes: int) -> Encoder
             rate(folder, description, "dropout", 0.1),
             rate(folder, description, "attention_dropout", 0.1),
             rate(folder, description, "seq_classif_dropout", 0.2),
+            spans=rate(folder, description, "qa_dropout", 0.1),
         ),
     )
 
@@ -81,6 +82,7 @@ def describe(config: EncoderConfig) -> Description:
         "dropout": config.dropout.hidden,
         "attention_dropout": config.dropout.attention,
         "seq_classif_dropout": config.dropout.classifier,
+        "qa_dropout": config.dropout.spans,
     }
 
 

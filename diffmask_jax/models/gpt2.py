@@ -26,6 +26,7 @@ from diffmask_jax.models.layers import (
     padding_bias,
     split_heads,
 )
+from diffmask_jax.models.span_head import span_logits
 from diffmask_jax.models.transformer import Parts
 
 # Our name of a size -> its key in config.json.
@@ -158,6 +159,20 @@ class Head(nn.Module):
         return linear(self.config.classes, jnp.float32, "score", use_bias=False)(x)
 
 
+class SpanHead(nn.Module):
+    """The last state -> start and end logits of every position, always float32: spans(norm(h))."""
+
+    config: GPT2Config
+    dtype: DTypeLike
+    dropout: Dropout = NO_DROPOUT
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], valid: Bool[Array, "B T"]
+    ) -> Float[Array, "B T 2"]:
+        return span_logits(norm(self.config.epsilon, self.dtype, "norm")(x), valid)
+
+
 def context(inputs: TextInputs) -> Float[Array, "B 1 T T"]:
     """What keeps every query from attending to padding and to what comes after it."""
     places = jnp.arange(inputs.valid.shape[1])
@@ -227,5 +242,6 @@ GPT2 = of_parts(
     describe=describe,
     name=name,
     base="transformer.",
+    span_head=SpanHead,
     tokenizer="GPT2Tokenizer",
 )

@@ -1,6 +1,7 @@
-"""What a network's outputs mean: one class, any of several labels, or real numbers.
+"""What a network's outputs mean: one class, any of several labels, real numbers, or a span.
 
-As transformers reads a checkpoint: `problem_type`, and without it the number of outputs.
+As transformers reads a checkpoint: of a sequence classifier `problem_type`, and without it the
+number of outputs; `SPANS` is for its classes that answer questions.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,18 +12,22 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from diffmask_jax.data.texts import Text
+from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.divergences import CATEGORICAL, MULTI_LABEL, Family, gaussian
+from diffmask_jax.game.divergences import CATEGORICAL, MULTI_LABEL, SPAN, Family, gaussian
 from diffmask_jax.models import scores
+from diffmask_jax.models.spans import best_span
 
 Gold = np.ndarray
-"""Gold labels: (N,) class numbers, (N, C) zeros and ones, or (N, C) real numbers."""
+"""Gold labels: (N,) class numbers, (N, C) zeros and ones, or (N, C) real numbers; of spans (N, 2),
+the first and the last position of each, or (N, A, 2) of A annotators, -1 where there are fewer."""
 
 
 class Answer(NamedTuple):
     """What a network says of one text, for people and files.
 
-    decision: a class name, the names of all labels that are set, or numbers
+    decision: a class name, the names of all labels that are set, numbers, or the answer's text
     line: the same in words, with its probability
     """
 
@@ -47,35 +52,40 @@ MACRO_F1 = Score("macro_f1", "macro-F1", True)
 MICRO_F1 = Score("micro_f1", "micro-F1", True)
 PEARSON = Score("pearson", "Pearson's r", False)
 ERROR = Score("error", "root mean square error", False)
+EXACT_MATCH = Score("exact_match", "exact match of pieces", True)
+OVERLAP = Score("f1", "F1 of pieces", True)
 
 
 class Head(NamedTuple):
     """What a network's outputs mean.
 
     Attributes:
-        problem_type: what transformers calls it.
+        problem_type: what transformers calls it; a name of ours for spans, where it has none.
         fewest: outputs that it needs at least.
         family: scale -> its family of distributions; a regression's scale is the variance s² of
             its outputs over a data set, the others have none.
         scale: outputs (N, C) over a data set -> that number; None where there is none.
-        answer: (labels, one row of `Family.outputs`) -> what it says.
+        answer: (labels, one row of `Family.outputs`, the text or pair, its word pieces) -> what it
+            says. Padding behind the pieces is not looked at.
         loss: (logits, gold) -> (B,) nats, what fine-tuning minimises.
         scores: what is measured against gold labels.
         measure: (prediction, gold) -> name -> each of these, in [0, 1] or in the outputs' units.
         best: which of the scores fine-tuning keeps its best epoch by.
         check_gold: (gold, number of outputs) -> None. Raises: UserError if they do not fit.
+        spans: whether it reads a question and a passage, and has logits at every position.
     """
 
     problem_type: str
     fewest: int
     family: Callable[[float], Family]
     scale: Callable[[Float[np.ndarray, "N C"]], float] | None
-    answer: Callable[[Sequence[str], Float[np.ndarray, " C"]], Answer]
+    answer: Callable[[Sequence[str], Float[np.ndarray, "..."], Text, Encoded], Answer]
     loss: Callable[[Any, Array], Array]
     scores: tuple[Score, ...]
     measure: Callable[[Any, Gold], dict[str, float]]
     best: str
     check_gold: Callable[[Gold, int], None]
+    spans: bool = False
 
 
 def head_of(problem_type: Any, outputs: int) -> Head:
@@ -94,12 +104,16 @@ def head_of(problem_type: Any, outputs: int) -> Head:
     return head
 
 
-def _class(labels: Sequence[str], probabilities: Float[np.ndarray, " C"]) -> Answer:
+def _class(
+    labels: Sequence[str], probabilities: Float[np.ndarray, " C"], text: Text, encoded: Encoded
+) -> Answer:
     best = int(np.argmax(probabilities))
     return Answer(labels[best], f"“{labels[best]}” with probability {probabilities[best]:.2f}")
 
 
-def _set(labels: Sequence[str], probabilities: Float[np.ndarray, " C"]) -> Answer:
+def _set(
+    labels: Sequence[str], probabilities: Float[np.ndarray, " C"], text: Text, encoded: Encoded
+) -> Answer:
     chosen = tuple(label for label, p in zip(labels, probabilities, strict=True) if p > 0.5)
     named = [
         f"“{label}” ({p:.2f})" for label, p in zip(labels, probabilities, strict=True) if p > 0.5
@@ -107,12 +121,29 @@ def _set(labels: Sequence[str], probabilities: Float[np.ndarray, " C"]) -> Answe
     return Answer(chosen, ", ".join(named) or f"no label (the likeliest {max(probabilities):.2f})")
 
 
-def _numbers(labels: Sequence[str], outputs: Float[np.ndarray, " C"]) -> Answer:
+def _numbers(
+    labels: Sequence[str], outputs: Float[np.ndarray, " C"], text: Text, encoded: Encoded
+) -> Answer:
     values = tuple(float(value) for value in outputs)
     if len(values) == 1:
         return Answer(values[0], f"{values[0]:.3f}")
     named = ", ".join(f"{name} {value:.3f}" for name, value in zip(labels, values, strict=True))
     return Answer(values, named)
+
+
+def _span(
+    labels: Sequence[str], probabilities: Float[np.ndarray, "T 2"], text: Text, encoded: Encoded
+) -> Answer:
+    """The best legal span; its probability is the product of its start's and its end's."""
+    if isinstance(text, str):
+        raise UserError("a question is answered from a passage: give both, as a pair")
+    with np.errstate(divide="ignore"):
+        scores = np.log(probabilities[: len(encoded.tokens)])
+    places = best_span(scores, encoded.parts == 1)
+    first, last = (encoded.offsets[place] for place in places)
+    answer = text[1][first[0] : last[1]] if first and last else ""
+    probability = np.prod(probabilities[places, [0, 1]])
+    return Answer(answer, f"“{answer}” with probability {probability:.2f}")
 
 
 def _check_classes(gold: Gold, outputs: int) -> None:
@@ -128,6 +159,14 @@ def _check_shape(gold: Gold, outputs: int) -> None:
         raise UserError(
             f"the data has {gold.shape[1] if gold.ndim == 2 else 1} labels a text, but the model "
             f"has {outputs} outputs"
+        )
+
+
+def _check_spans(gold: Gold, outputs: int) -> None:
+    if gold.ndim not in (2, 3) or gold.shape[-1] != 2 or (gold[..., 0] > gold[..., 1]).any():
+        raise UserError(
+            "the data has answers that are no first and last word piece: they are not for a model "
+            "that answers questions"
         )
 
 
@@ -190,4 +229,22 @@ REGRESSION = Head(
     check_gold=_check_shape,
 )
 
+SPANS = Head(
+    problem_type="question_answering",
+    fewest=2,
+    family=lambda scale: SPAN,
+    scale=None,
+    answer=_span,
+    loss=lambda logits, gold: SPAN.surprisal(logits, gold) / 2,
+    scores=(EXACT_MATCH, OVERLAP),
+    measure=lambda prediction, gold: {
+        "exact_match": scores.exact_match(prediction, gold),
+        "f1": scores.overlap_f1(prediction, gold),
+    },
+    best="f1",
+    check_gold=_check_spans,
+    spans=True,
+)
+
 HEADS = {head.problem_type: head for head in (SINGLE_LABEL, MULTI_LABEL_HEAD, REGRESSION)}
+"""Those of sequence classifiers, by what config.json calls them."""

@@ -1,4 +1,4 @@
-"""The classifier that somebody names, and an encoder under a fresh head, of any architecture."""
+"""The network that somebody names, and an encoder under a fresh head, of any architecture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,9 @@ from diffmask_jax.models.distilbert import DISTILBERT
 from diffmask_jax.models.electra import ELECTRA
 from diffmask_jax.models.gpt2 import GPT2
 from diffmask_jax.models.gru_classifier import GRU_CLASSIFIER
-from diffmask_jax.models.heads import SINGLE_LABEL, Head, head_of
+from diffmask_jax.models.heads import SINGLE_LABEL, SPANS, Head, head_of
 from diffmask_jax.models.huggingface.description import (
+    Description,
     check_class,
     check_class_names,
     output_names,
@@ -75,9 +76,39 @@ def load_classifier(
     check_class(description, architecture.class_name)
     labels = output_names(description)
     head = head_of(description.get("problem_type"), len(labels))
-    config = architecture.read_config(folder, description, len(labels))
-    params = classifier_params(read_weights(folder), architecture, config)
-    return _classifier(folder, architecture, config, params, labels, head, dtype, remat)
+    return _load(folder, description, architecture, labels, head, dtype, remat)
+
+
+def load_answerer(
+    name_or_path: str | Path, dtype: DTypeLike = jnp.float32, remat: bool = False
+) -> Classifier:
+    """The network that answers questions in a Hugging Face folder or under a hub id: `SPANS`.
+
+    One of transformers' …ForQuestionAnswering classes, found and read as by `load_classifier`.
+
+    Raises: UserError as `load_classifier` does, and if the model is none that answers questions.
+    """
+    folder = find_folder(name_or_path)
+    description = read_description(folder, list(ARCHITECTURES))
+    architecture = architecture_under(SPANS, description)
+    check_class(description, architecture.class_name, "questions with answers")
+    labels = output_names(description)
+    if len(labels) != SPANS.fewest:
+        raise UserError(
+            f"answers have a start and an end, two outputs, and the checkpoint has {len(labels)}: "
+            "it does not answer questions"
+        )
+    return _load(folder, description, architecture, labels, SPANS, dtype, remat)
+
+
+def architecture_under(head: Head, description: Description) -> Architecture:
+    """The architecture of a config.json, under a head. Raises: UserError if it has no such one."""
+    architecture = ARCHITECTURES[description["model_type"]]
+    if not head.spans:
+        return architecture
+    if architecture.spans is None:
+        raise UserError(f"a {architecture.model_type} cannot answer questions: take an encoder")
+    return architecture.spans
 
 
 def load_encoder(
@@ -87,7 +118,8 @@ def load_encoder(
 
     Found and read as by `load_classifier`, but from any model with such an encoder in it: a bare
     one, one for pretraining, another classifier, whose own head is thrown away. What belongs to
-    the encoder, such as BERT's pooler, is kept; what is new is drawn from the seed.
+    the encoder, such as BERT's pooler, is kept; what is new is drawn from the seed. To learn to
+    answer questions: `load_encoder(name, ("start", "end"), seed, SPANS)`.
 
     Raises: UserError as `load_classifier` does, except over the checkpoint's own head; or if the
         labels are not enough different names for the head.
@@ -95,11 +127,25 @@ def load_encoder(
     check_class_names(labels, head.fewest)
     folder = find_folder(name_or_path)
     description = read_description(folder, list(ARCHITECTURES))
-    architecture = ARCHITECTURES[description["model_type"]]
+    architecture = architecture_under(head, description)
     config = architecture.read_config(folder, description, len(labels))
     weights = with_fresh_head(read_weights(folder), architecture, config, seed)
     params = classifier_params(weights, architecture, config)
     return _classifier(folder, architecture, config, params, tuple(labels), head)
+
+
+def _load(
+    folder: Path,
+    description: Description,
+    architecture: Architecture,
+    labels: tuple[str, ...],
+    head: Head,
+    dtype: DTypeLike,
+    remat: bool,
+) -> Classifier:
+    config = architecture.read_config(folder, description, len(labels))
+    params = classifier_params(read_weights(folder), architecture, config)
+    return _classifier(folder, architecture, config, params, labels, head, dtype, remat)
 
 
 def _classifier(
@@ -122,15 +168,15 @@ def classifier_params(weights: Weights, architecture: Architecture, config: obje
     """Float32 parameters of a network; tensors that it has no use for are ignored.
 
     Raises: UserError naming the tensor that is missing, of the wrong shape or not of floats, or
-        if there is no classification head.
+        if there is no head of the architecture's.
     """
     name = architecture.name(config)
     shapes = param_shapes(architecture, config)
     heads = [tensor for tensor in tensor_names(shapes, name) if not belongs(architecture, tensor)]
     if not any(tensor in weights for tensor in heads):
         raise UserError(
-            f"the checkpoint has no classification head (no tensor {heads[-1]}): "
-            "fine-tune it on a classification task first"
+            f"the checkpoint has no {architecture.head_name} head (no tensor {heads[-1]}): "
+            f"fine-tune it on a {architecture.head_name} task first"
         )
     return to_params(weights, shapes, name)
 

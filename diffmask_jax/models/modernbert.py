@@ -15,6 +15,7 @@ from diffmask_jax.models.huggingface.description import Description, rate, size
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.modernbert_block import Block, ModernBertConfig, context
+from diffmask_jax.models.span_head import span_logits
 from diffmask_jax.models.transformer import Parts
 
 # Our name of a size -> its key in config.json.
@@ -77,11 +78,36 @@ class Head(nn.Module):
         config, dtype = self.config, self.dtype
         x = norm(config.epsilon, dtype, "final_norm", config.norm_bias)(x)
         pooled = x[:, 0] if config.pooling == "cls" else x.mean(axis=1, where=valid[..., None])
-        pooled = linear(config.width, dtype, "dense", config.classifier_bias)(pooled)
-        pooled = ACTIVATIONS[config.classifier_activation](pooled)
-        pooled = norm(config.epsilon, dtype, "norm", config.norm_bias)(pooled)
-        pooled = drop(self.dropout.classifier)(pooled)
+        pooled = drop(self.dropout.classifier)(_read(config, dtype, pooled))
         return linear(config.classes, jnp.float32, "classifier")(pooled)
+
+
+class SpanHead(nn.Module):
+    """The last state -> start and end logits of every position, always float32.
+
+    spans(norm(activation(dense(h)))), where h is a normed state.
+    """
+
+    config: ModernBertConfig
+    dtype: DTypeLike
+    dropout: Dropout = NO_DROPOUT
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], valid: Bool[Array, "B T"]
+    ) -> Float[Array, "B T 2"]:
+        config, dtype = self.config, self.dtype
+        x = norm(config.epsilon, dtype, "final_norm", config.norm_bias)(x)
+        return span_logits(drop(self.dropout.classifier)(_read(config, dtype, x)), valid)
+
+
+def _read(
+    config: ModernBertConfig, dtype: DTypeLike, x: Float[Array, "*B D"]
+) -> Float[Array, "*B D"]:
+    """norm(activation(dense(h))); called within a compact linen module, whose layers these are."""
+    x = linear(config.width, dtype, "dense", config.classifier_bias)(x)
+    x = ACTIVATIONS[config.classifier_activation](x)
+    return norm(config.epsilon, dtype, "norm", config.norm_bias)(x)
 
 
 def parts(config: ModernBertConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
@@ -190,5 +216,7 @@ MODERNBERT = of_parts(
     name=name,
     base="model.",
     outside=("head.",),
+    span_head=SpanHead,
+    span_tensors="classifier",
     tokenizer="TokenizersBackend",
 )

@@ -42,5 +42,33 @@ def root_mean_square(prediction: Float[np.ndarray, "N C"], gold: Float[np.ndarra
     return float(np.sqrt(np.mean((prediction - gold) ** 2)))
 
 
+def exact_match(prediction: Int[np.ndarray, "N 2"], gold: Int[np.ndarray, "N *A 2"]) -> float:
+    """Share of spans that are the gold one, or one of the gold ones, in [0, 1]."""
+    ours, theirs = _against(prediction, gold)
+    return float(np.mean(np.all(ours == theirs, axis=-1).any(axis=-1)))
+
+
+def overlap_f1(prediction: Int[np.ndarray, "N 2"], gold: Int[np.ndarray, "N *A 2"]) -> float:
+    """Mean of 2·|P ∩ G| / (|P| + |G|) over the positions P and G of both spans, in [0, 1].
+
+    Against several gold spans the largest; a span whose end lies before its start has no positions.
+    """
+    ours, theirs = _against(prediction, gold)
+    starts, ends = np.maximum(ours, theirs)[..., 0], np.minimum(ours, theirs)[..., 1]
+    common = _length(np.stack([starts, ends], axis=-1))
+    return float(np.mean((2 * common / (_length(ours) + _length(theirs))).max(axis=-1)))
+
+
+def _against(
+    prediction: Int[np.ndarray, "N 2"], gold: Int[np.ndarray, "N *A 2"]
+) -> tuple[Int[np.ndarray, "N 1 2"], Int[np.ndarray, "N A 2"]]:
+    """Spans beside their gold ones, any number of them; (-1, -1) stands for none."""
+    return prediction[:, None], gold.reshape(len(gold), -1, 2)
+
+
+def _length(spans: Int[np.ndarray, "*N 2"]) -> Int[np.ndarray, "*N"]:
+    return np.maximum(spans[..., 1] - spans[..., 0] + 1, 0)
+
+
 def _f1(prediction: Bool[np.ndarray, " N"], gold: Bool[np.ndarray, " N"]) -> float:
     return float(2 * np.sum(prediction & gold) / (np.sum(prediction) + np.sum(gold)))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explanation import Explanation, Word
 from diffmask_jax.models.heads import HEADS
@@ -33,7 +34,10 @@ def explanation(text: str = "funny <b>", **changes) -> Explanation:
         "gate": "input",
     } | changes
     head = HEADS[fields["problem_type"]]
-    return Explanation(**fields, answer=head.answer(fields["labels"], fields["outputs"]))
+    nothing = np.zeros(0, np.int32)
+    unread = Encoded((), nothing, (), nothing, nothing, nothing, ())  # no such head looks at it
+    answer = head.answer(fields["labels"], fields["outputs"], text, unread)
+    return Explanation(**fields, answer=answer)
 
 
 class Elements(HTMLParser):

@@ -13,7 +13,7 @@ from scipy.special import expit, rel_entr, softmax
 from scipy.stats import norm
 
 from diffmask_jax.game import divergences
-from diffmask_jax.game.divergences import BERNOULLI, CATEGORICAL, MULTI_LABEL, gaussian, same
+from diffmask_jax.game.divergences import BERNOULLI, CATEGORICAL, MULTI_LABEL, SPAN, gaussian, same
 
 bernoulli_divergence = jax.jit(divergences.bernoulli_divergence)
 categorical_divergence = jax.jit(divergences.categorical_divergence)
@@ -60,23 +60,55 @@ def test_both_are_pytorchs_divergences():
     np.testing.assert_allclose(bernoulli_divergence(a, b), expected, rtol=1e-4, atol=2e-6)
 
 
+VALID = jnp.arange(T) < jnp.array([5, 5, 4, 3, 2, 1])[:, None]
+close_padding = jax.jit(divergences.close_padding)
+
+
 def test_span_is_start_plus_end_over_valid_positions():
-    a, b, lengths = logits(8, B, T, 2), logits(9, B, T, 2), np.array([5, 5, 4, 3, 2, 1])
-    found = span_divergence(a, b, jnp.arange(T) < jnp.asarray(lengths)[:, None])
-    for row, length in enumerate(lengths):
+    a, b = (close_padding(logits(seed, B, T, 2), VALID) for seed in (8, 9))
+    found = span_divergence(a, b)
+    for row, length in enumerate(VALID.sum(1)):
         p, q = (softmax(np.float64(x[row, :length]), axis=0) for x in (a, b))
         assert found[row] == pytest.approx(rel_entr(p, q).sum(), rel=1e-4, abs=1e-6)
 
 
+def test_span_is_pytorchs_divergence():
+    torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
+    a, b = logits(8, B, T, 2), logits(9, B, T, 2)
+    p, q = (torch.tensor(np.asarray(x)).log_softmax(1) for x in (a, b))
+    expected = torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum((1, 2))
+    np.testing.assert_allclose(span_divergence(a, b), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_span_never_sees_what_stands_at_invalid_positions():
-    a, b, other = logits(10, B, T, 2), logits(11, B, T, 2), logits(12, B, T, 2)
-    valid = jnp.arange(T) < jnp.array([5, 4, 3, 3, 2, 1])[:, None]
-    expected = span_divergence(a, b, valid)
-    a, b = (jnp.where(valid[..., None], x, 10 * other) for x in (a, b))
-    np.testing.assert_array_equal(span_divergence(a, b, valid), expected)
-    slopes = jax.grad(lambda x: span_divergence(a, x, valid).sum())(b)
-    np.testing.assert_array_equal(slopes[~valid], 0)
-    assert jnp.all(slopes[1:4, :3] != 0)
+    a, b, other = logits(10, B, T, 2), logits(11, B, T, 2), 10 * logits(12, B, T, 2)
+    expected = span_divergence(close_padding(a, VALID), close_padding(b, VALID))
+
+    def spoilt(x):
+        return close_padding(jnp.where(VALID[..., None], x, other), VALID)
+
+    np.testing.assert_array_equal(span_divergence(spoilt(a), spoilt(b)), expected)
+    slopes = jax.grad(lambda x: span_divergence(close_padding(a, VALID), spoilt(x)).sum())(b)
+    np.testing.assert_array_equal(slopes[~VALID], 0)
+    assert jnp.all(slopes[1:5, :2] != 0)
+
+
+def test_a_closed_position_has_no_probability_and_a_row_of_them_stays_finite():
+    given = close_padding(
+        logits(13, 2, T, 2) + 100, jnp.array([[True, False, True, False, False]] * 2)
+    )
+    np.testing.assert_array_equal(SPAN.outputs(given)[:, [1, 3, 4]], 0)
+    np.testing.assert_allclose(SPAN.outputs(given).sum(1), 1, rtol=1e-5)
+    nothing = close_padding(logits(14, 2, T, 2), jnp.zeros((2, T), bool))
+    decided = SPAN.prediction(given)
+    for value in (
+        SPAN.divergence(nothing, given),
+        SPAN.divergence(given, nothing),
+        SPAN.score(nothing, decided),
+        SPAN.surprisal(nothing, decided),
+        SPAN.outputs(nothing),
+    ):
+        assert jnp.all(jnp.isfinite(value))
 
 
 @given(tables, tables)
@@ -89,16 +121,15 @@ def test_a_divergence_is_never_negative(a, b):
 @given(spans)
 @settings(deadline=None, max_examples=30)
 def test_a_span_divergence_is_never_negative(pair):
-    valid = jnp.arange(T) < jnp.array([5, 4, 3, 3, 2, 1])[:, None]
-    a, b = map(jnp.asarray, pair)
-    assert jnp.all(span_divergence(a, b, valid) >= -1e-5)
-    np.testing.assert_allclose(span_divergence(a, a, valid), 0, atol=1e-6)
+    a, b = (close_padding(jnp.asarray(x), VALID) for x in pair)
+    assert jnp.all(span_divergence(a, b) >= -1e-5)
+    np.testing.assert_allclose(span_divergence(a, a), 0, atol=1e-6)
 
 
 @given(tables, st.integers(0, C - 1), st.floats(0.5, 5, width=32))
 @settings(deadline=None, max_examples=50)
 def test_a_divergence_is_zero_for_equal_distributions_only(a, column, change):
-    a = jnp.asarray(a) / 4  # all classes stay likely enough for a change to show
+    a = jnp.asarray(a) / 8  # all classes stay likely enough for a change to show
     b = a.at[:, column].add(change)
     np.testing.assert_allclose(categorical_divergence(a, a), 0, atol=1e-6)
     np.testing.assert_allclose(bernoulli_divergence(a[:, 0], a[:, 0]), 0, atol=1e-6)
@@ -242,12 +273,47 @@ def test_numbers_are_what_they_are_and_score_their_sum():
     np.testing.assert_allclose(slopes, (a - b) / 2, rtol=1e-5)
 
 
+# --- spans -----------------------------------------------------------------------------------
+
+
+def test_a_span_is_both_argmaxes_as_they_come():
+    given = jnp.zeros((2, T, 2)).at[0, 3, 0].set(5).at[0, 1, 1].set(4).at[1, 2, :].set(3)
+    decided = SPAN.prediction(given)
+    np.testing.assert_array_equal(decided, [[3, 1], [2, 2]])
+    np.testing.assert_array_equal(SPAN.score(given, decided), [9, 6])
+    np.testing.assert_array_equal(SPAN.score(given, decided[::-1]), [0, 0])
+
+
+def test_spans_agree_by_the_share_of_positions_that_stay():
+    a = jnp.array([[1, 3], [1, 3], [1, 3], [1, 3]])
+    b = jnp.array([[1, 3], [1, 4], [0, 3], [3, 1]])
+    np.testing.assert_array_equal(SPAN.agreement(a, b), [1, 0.5, 0.5, 0])
+    np.testing.assert_array_equal(same(a, b), [1, 0, 0, 0])
+
+
+@given(spans)
+@settings(deadline=None, max_examples=30)
+def test_the_surprisal_of_a_span_is_that_of_its_start_and_its_end(pair):
+    given, other = (close_padding(jnp.asarray(x), VALID) for x in pair)
+    decided = SPAN.prediction(other)
+    found, outputs = SPAN.surprisal(given, decided), np.float64(SPAN.outputs(given))
+    for row, (start, end) in enumerate(np.asarray(decided)):
+        assert max(start, end) < VALID[row].sum(), "what is decided is never padding"
+        logs = [np.float64(given[row, :, c]) for c in (0, 1)]
+        expected = sum(
+            np.logaddexp.reduce(x) - x[p] for x, p in zip(logs, (start, end), strict=True)
+        )
+        assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    np.testing.assert_allclose(outputs, softmax(np.float64(given), axis=1), atol=1e-6)
+
+
 # --- every family ----------------------------------------------------------------------------
 
 FAMILIES = {
     "class": (CATEGORICAL, logits(40, B, C), softmax(logits(40, B, C), axis=1)),
     "labels": (MULTI_LABEL, logits(41, B, C), expit(logits(41, B, C))),
     "numbers": (gaussian(2.0), logits(42, B, C), logits(42, B, C)),
+    "span": (SPAN, logits(44, B, T, 2), softmax(logits(44, B, T, 2), axis=1)),
     "yes or no": (BERNOULLI, logits(43, B), expit(logits(43, B))[:, None]),
 }
 

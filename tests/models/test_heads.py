@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
+from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.divergences import CATEGORICAL, MULTI_LABEL
+from diffmask_jax.game.divergences import CATEGORICAL, MULTI_LABEL, SPAN
 from diffmask_jax.models.heads import (
     ACCURACY,
     ERROR,
@@ -15,6 +16,7 @@ from diffmask_jax.models.heads import (
     MULTI_LABEL_HEAD,
     REGRESSION,
     SINGLE_LABEL,
+    SPANS,
     Answer,
     head_of,
 )
@@ -27,6 +29,20 @@ GOLD = {
     "regression": np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32),
 }
 LOGITS = jnp.asarray(np.random.default_rng(1).normal(0, 2, (5, 3)), jnp.float32)
+
+
+# A question and a passage as they are read: [CLS] who [SEP] an old film [SEP].
+PAIR = ("who?", "an  old film")
+ENCODED = Encoded(
+    tokens=("[CLS]", "who", "?", "[SEP]", "an", "old", "film", "[SEP]"),
+    ids=np.arange(8, dtype=np.int32),
+    offsets=(None, (0, 3), (3, 4), None, (0, 2), (4, 7), (8, 12), None),
+    words=np.array([-1, 0, 1, -1, 2, 3, 4, -1], np.int32),
+    segments=np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int32),
+    parts=np.array([-1, 0, 0, -1, 1, 1, 1, -1], np.int32),
+    shown=("[CLS]", "who", "?", "[SEP]", "an", "old", "film", "[SEP]"),
+)
+READ = (PAIR, ENCODED)
 
 
 def row(*values: float) -> np.ndarray:
@@ -90,20 +106,20 @@ def test_outputs_that_never_vary_have_nothing_to_explain(value):
 
 
 def test_a_class_is_named_with_its_probability():
-    found = SINGLE_LABEL.answer(LABELS, row(0.1, 0.2, 0.7))
+    found = SINGLE_LABEL.answer(LABELS, row(0.1, 0.2, 0.7), *READ)
     assert found == Answer("good", "“good” with probability 0.70")
 
 
 def test_all_labels_above_one_half_are_named():
-    found = MULTI_LABEL_HEAD.answer(LABELS, row(0.9, 0.5, 0.6))
+    found = MULTI_LABEL_HEAD.answer(LABELS, row(0.9, 0.5, 0.6), *READ)
     assert found == Answer(("bad", "good"), "“bad” (0.90), “good” (0.60)")
-    found = MULTI_LABEL_HEAD.answer(LABELS, row(0.1, 0.4, 0.2))
+    found = MULTI_LABEL_HEAD.answer(LABELS, row(0.1, 0.4, 0.2), *READ)
     assert found == Answer((), "no label (the likeliest 0.40)")
 
 
 def test_numbers_are_told_and_named_where_they_are_several():
-    assert REGRESSION.answer(["score"], row(2.5)) == Answer(2.5, "2.500")
-    found = REGRESSION.answer(["wit", "pace"], row(0.5, -1))
+    assert REGRESSION.answer(["score"], row(2.5), *READ) == Answer(2.5, "2.500")
+    found = REGRESSION.answer(["wit", "pace"], row(0.5, -1), *READ)
     assert found == Answer((0.5, -1.0), "wit 0.500, pace -1.000")
 
 
@@ -112,7 +128,7 @@ def test_an_answer_says_what_the_family_decides(head):
     family = head.family(1.0)
     decided, outputs = family.prediction(LOGITS), np.asarray(family.outputs(LOGITS))
     for prediction, shown in zip(np.asarray(decided), outputs, strict=True):
-        decision = head.answer(LABELS, shown).decision
+        decision = head.answer(LABELS, shown, *READ).decision
         match head.problem_type:
             case "single_label_classification":
                 assert decision == LABELS[prediction]
@@ -207,4 +223,63 @@ def test_gold_labels_that_fit_are_taken(head):
 def test_gold_labels_that_do_not_fit_are_one_line(head, gold, message):
     with pytest.raises(UserError, match=message) as refusal:
         head.check_gold(gold, 3)
+    assert "\n" not in str(refusal.value)
+
+
+# --- spans -----------------------------------------------------------------------------------
+
+
+def probabilities(starts: dict[int, float], ends: dict[int, float], length: int = 8) -> np.ndarray:
+    table = np.zeros((length, 2), np.float32)
+    for column, found in enumerate((starts, ends)):
+        for place, probability in found.items():
+            table[place, column] = probability
+    return table
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "answer", "probability"),
+    [
+        ({5: 0.8, 4: 0.2}, {6: 0.5, 5: 0.5}, "old", "0.40"),
+        ({4: 0.8}, {6: 0.5, 1: 0.5}, "an  old film", "0.40"),
+        ({1: 0.9, 6: 0.1}, {2: 0.9, 6: 0.1}, "film", "0.01"),  # the question is no answer
+        ({6: 0.9, 4: 0.1}, {4: 0.9, 6: 0.1}, "an", "0.09"),  # nor is what ends before it starts
+    ],
+)
+@pytest.mark.parametrize("length", [8, 12], ids=["alone", "padded"])
+def test_an_answer_is_the_best_legal_span_of_the_passage(starts, ends, answer, probability, length):
+    found = SPANS.answer(("start", "end"), probabilities(starts, ends, length), *READ)
+    assert found == Answer(answer, f"“{answer}” with probability {probability}")
+
+
+def test_a_text_alone_cannot_be_answered_from():
+    with pytest.raises(UserError, match="both, as a pair"):
+        SPANS.answer(("start", "end"), probabilities({1: 1.0}, {1: 1.0}), "who?", ENCODED)
+
+
+def test_spans_are_measured_by_match_and_overlap():
+    gold = np.array([[2, 4], [1, 1]])
+    assert SPANS.family(1.0) is SPAN and SPANS.scale is None and SPANS.spans
+    assert not any(head.spans for head in HEADS.values()) and SPANS.problem_type not in HEADS
+    measured = SPANS.measure(np.array([[2, 3], [1, 1]]), gold)
+    assert measured == pytest.approx({"exact_match": 0.5, "f1": (4 / 5 + 1) / 2})
+    assert list(measured) == [score.name for score in SPANS.scores] and SPANS.best in measured
+    assert SPANS.measure(gold, gold) == {"exact_match": 1, "f1": 1}
+
+
+def test_the_loss_of_a_span_is_the_mean_of_two_cross_entropies():
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    logits = jnp.asarray(np.random.default_rng(2).normal(0, 2, (4, 6, 2)), jnp.float32)
+    gold = np.array([[0, 5], [3, 3], [2, 4], [5, 5]])
+    loss = torch.nn.functional.cross_entropy
+    expected = loss(torch.tensor(np.asarray(logits)), torch.tensor(gold), reduction="none").mean(1)
+    np.testing.assert_allclose(SPANS.loss(logits, jnp.asarray(gold)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gold", [np.array([[3, 2]]), np.array([3, 2]), np.zeros((4, 3), int)])
+def test_gold_answers_that_are_no_spans_are_one_line(gold):
+    SPANS.check_gold(np.array([[2, 3], [0, 0]]), 2)
+    SPANS.check_gold(np.array([[[2, 3], [-1, -1]]]), 2)
+    with pytest.raises(UserError, match="no first and last word piece") as refusal:
+        SPANS.check_gold(gold, 2)
     assert "\n" not in str(refusal.value)

@@ -12,9 +12,11 @@ from scipy.stats import pearsonr
 
 from diffmask_jax.models.scores import (
     accuracy,
+    exact_match,
     macro_f1,
     macro_f1_of_labels,
     micro_f1_of_labels,
+    overlap_f1,
     pearson,
     root_mean_square,
 )
@@ -105,6 +107,39 @@ def test_f1_of_labels_is_the_mean_and_the_pool_of_those_of_each(sets):
     macro = float(sum(scores) / len(scores)) if scores else 1.0
     assert macro_f1_of_labels(prediction, gold) == pytest.approx(macro)
     assert micro_f1_of_labels(prediction, gold) == pytest.approx(hits / decided if decided else 1)
+
+
+# --- spans -----------------------------------------------------------------------------------
+
+
+def test_spans_by_hand():
+    """2–4 and 3–5 share two of their positions, 6–6 lies apart; an end before its start is none."""
+    prediction = np.array([[2, 4], [2, 4], [6, 6], [4, 2]])
+    gold = np.array([[2, 4], [3, 5], [2, 4], [2, 4]])
+    assert exact_match(prediction, gold) == 1 / 4
+    assert overlap_f1(prediction, gold) == pytest.approx((1 + 4 / 6) / 4)
+
+
+def test_the_best_of_several_annotators_counts():
+    gold = np.array([[[2, 4], [3, 5], [3, 3]], [[0, 0], [-1, -1], [-1, -1]]])
+    assert exact_match(np.array([[3, 5], [0, 0]]), gold) == 1
+    assert exact_match(np.array([[3, 4], [0, 1]]), gold) == 0
+    assert overlap_f1(np.array([[3, 4], [0, 1]]), gold) == pytest.approx((4 / 5 + 2 / 3) / 2)
+
+
+SPANS = st.tuples(st.integers(0, 9), st.integers(0, 9))
+
+
+@given(st.lists(st.tuples(SPANS, SPANS.map(sorted)), min_size=1, max_size=5))
+def test_f1_of_spans_is_that_of_their_positions(pairs):
+    expected = []
+    for ours, theirs in pairs:
+        p, g = (set(range(start, end + 1)) for start, end in (ours, theirs))
+        expected.append(Fraction(2 * len(p & g), len(p) + len(g)))
+    prediction, gold = (np.array(spans) for spans in zip(*pairs, strict=True))
+    assert overlap_f1(prediction, gold) == pytest.approx(float(sum(expected) / len(expected)))
+    right = [tuple(ours) == tuple(theirs) for ours, theirs in pairs]
+    assert exact_match(prediction, gold) == pytest.approx(sum(right) / len(right))
 
 
 # --- numbers ---------------------------------------------------------------------------------

@@ -53,8 +53,13 @@ def rate(folder: Path, description: Description, key: str, default: float) -> fl
     return float(value)
 
 
-def check_class(description: Description, class_name: str) -> None:
-    """Raises: UserError if config.json says that the checkpoint's head is for another task."""
+def check_class(
+    description: Description, class_name: str, first: str = "texts with labels"
+) -> None:
+    """Raises: UserError if config.json says that the checkpoint's head is for another task.
+
+    first: what such a checkpoint has to be fine-tuned on.
+    """
     written = description.get("architectures")
     if not written:
         return
@@ -62,7 +67,7 @@ def check_class(description: Description, class_name: str) -> None:
     if class_name not in names:
         raise UserError(
             f"the checkpoint is a {names[0]} (architectures in config.json), not a {class_name}: "
-            "fine-tune it on texts with labels first"
+            f"fine-tune it on {first} first"
         )
 
 

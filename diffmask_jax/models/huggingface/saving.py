@@ -1,4 +1,4 @@
-"""A classifier as a folder in Hugging Face's layout: written whole, over nothing else."""
+"""A network as a folder in Hugging Face's layout: written whole, over nothing else."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import safetensors.numpy
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.heads import HEADS
 from diffmask_jax.models.huggingface.description import Description, describe_class_names
 from diffmask_jax.models.huggingface.weights import Weights, to_weights
 
@@ -22,7 +23,7 @@ OUTDATED = ("num_labels", "_num_labels", "torch_dtype", "auto_map", "finetuning_
 
 
 def save(folder: str | Path, classifier: Classifier) -> None:
-    """Write a classifier as `load_classifier` and PyTorch read it, its weights in float32.
+    """Write a network as `load_classifier` or `load_answerer` and PyTorch read it, in float32.
 
     What else the source's config.json says is taken over, where it is of the same architecture.
     The files are made in a sibling folder and take their places at the end, the weights last, so
@@ -69,7 +70,7 @@ def _write(made: Path, description: Description, weights: Weights) -> None:
 
 def _description(classifier: Classifier) -> Description:
     """The content of config.json, over that of the source."""
-    architecture = classifier.architecture
+    architecture, kind = classifier.architecture, classifier.head.problem_type
     source = Path(classifier.path) / "config.json"
     before = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
     if before.get("model_type") != architecture.model_type:
@@ -77,7 +78,7 @@ def _description(classifier: Classifier) -> Description:
     return {key: value for key, value in before.items() if key not in OUTDATED} | {
         "model_type": architecture.model_type,
         "architectures": [architecture.class_name],
-        "problem_type": classifier.head.problem_type,
+        "problem_type": kind if kind in HEADS else None,
         "dtype": "float32",
         **architecture.describe(classifier.config),
         **describe_class_names(classifier.labels),
