@@ -132,7 +132,7 @@ def fit_probe(
 
 
 def _start(
-    game: Game, fresh: Any, states: States, valid: Array, players: Players
+    game: Game, fresh: Any, states: States, valid: Array | np.ndarray, players: Players
 ) -> steps.TrainState:
     """Before the first step: a fresh probe, calibrated to the states of some examples."""
     probe = jax.jit(functools.partial(probes.calibrated, game.probe))(fresh, states, valid)
