@@ -130,16 +130,6 @@ def assert_near(found: list[dict], expected: list[dict]) -> None:
         assert scores == pytest.approx(said, abs=1e-3)
 
 
-def test_the_same_seed_is_the_same_run(old):
-    """Where the whole batch plays one depth; where each example has its own, they go by row now."""
-    assert train(old, "hidden", 8, "again") == 0
-    found, expected = old / "again" / "validation.jsonl", old / "hidden" / "validation.jsonl"
-    assert_near(lines(found), lines(expected))
-    (params, _), (old_params, _) = map(run_folder.load_probe, (old / "again", old / "hidden"))
-    for array, old_array in zip(*map(jax.tree.leaves, (params, old_params)), strict=True):
-        np.testing.assert_allclose(array, old_array, atol=1e-3)
-
-
 @pytest.mark.parametrize("gate", GATES)
 def test_a_finished_run_is_left_as_it_is(old, gate, capsys):
     before = contents(old / gate)
