@@ -52,15 +52,15 @@ def authors(rates: Rates) -> Players:
 def settling(margin: float, rates: Rates) -> Players:
     """Centered RMSprop at falling rates, its running average judged, against a controller of λ."""
     peaks = rates.probe, rates.baseline
-    falling = (functools.partial(_falling, peak, rates.warmup) for peak in peaks)
-    probe = averaged(descent(scale_by_standard_deviation(), *falling))
+    schedules = (functools.partial(falling, peak, rates.warmup) for peak in peaks)
+    probe = averaged(descent(scale_by_standard_deviation(), *schedules))
     return Players(probe, control(margin, rates.multiplier), multiplier=5.0)
 
 
 FALL = 1000  # steps after which a falling rate is down by √2
 
 
-def _falling(peak: float, warmup: int, step: Int[Array, ""]) -> Float[Array, ""]:
+def falling(peak: float, warmup: int, step: Int[Array, ""]) -> Float[Array, ""]:
     """η·min(1, t/warm-up)/√(1 + t/1000): what noise leaves vanishes, at no horizon."""
     return peak * jnp.minimum(1.0, step / max(warmup, 1)) / jnp.sqrt(1 + step / FALL)
 

@@ -163,6 +163,8 @@ def init(
 SPREAD = 1.0, 0.05
 """Standard deviations, over positions, of what the two tanhs of a calibrated network are given."""
 
+TINY = 1e-3  # below this deviation a state says the same everywhere, and is not blown up
+
 
 def calibrated(
     probe: Probe, params: dict[str, Any], states: States, valid: Bool[Array | np.ndarray, "B T"]
@@ -190,9 +192,6 @@ def calibrated(
 
     gates = [at_layer(layer, gate) for layer, gate in enumerate(params["gates"])]
     return params | {"gates": gates}
-
-
-TINY = 1e-3  # below this deviation a state says the same everywhere, and is not blown up
 
 
 def vote_logits(probe: Probe, params: Any, states: States) -> Votes:

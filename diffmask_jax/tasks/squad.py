@@ -6,6 +6,7 @@ from pathlib import Path
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.files import as_cells
+from diffmask_jax.tasks.needs_tfds import needs_tfds
 from diffmask_jax.tasks.questions import Answer, Question, answerable
 from diffmask_jax.tasks.task import Examples, Task
 
@@ -32,16 +33,10 @@ def load_squad(
     """
     if split not in SPLITS:
         raise UserError(f"no SQuAD split is called {split!r}: choose train or dev")
-    try:
-        # Here, not above: as for SST, the package must import where TFDS is not installed.
+    with needs_tfds("SQuAD"):
         from diffmask_jax.tasks.squad_builder import read_examples
 
         examples = read_examples(split, raw_dir, data_dir)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"the SQuAD data needs TFDS, which cannot be loaded ({error}): "
-            "run `pip install tensorflow-datasets importlib_resources`"
-        ) from error
     passages: dict[bytes, str] = {}  # each once: about five questions share one
     return [_question(example, passages) for example in examples]
 

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from diffmask_jax.data.wordpieces import Encoded, locate
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.settings import setting
+from diffmask_jax.tasks.needs_tfds import needs_tfds
 from diffmask_jax.tasks.task import Examples, Task
 from diffmask_jax.tasks.trees import LABELS, SPLITS, Sentence
 
@@ -30,17 +31,10 @@ def load_sst(
     """
     if split not in SPLITS:
         raise UserError(f"no SST split is called {split!r}: choose train, dev or test")
-    try:
-        # Here, not above: the package must import where TFDS is not installed. TFDS itself imports
-        # some of its dependencies at first use, hence the call inside the try.
+    with needs_tfds("SST"):
         from diffmask_jax.tasks.sst_builder import read_examples
 
         examples = read_examples(split, raw_dir, data_dir)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"the SST data needs TFDS, which cannot be loaded ({error}): "
-            "run `pip install tensorflow-datasets importlib_resources`"
-        ) from error
     return [_sentence(example) for example in examples]
 
 

@@ -1,5 +1,6 @@
 """A way to play the game, as plain values, and the players that it means."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import optax
 
 from diffmask_jax.game.multipliers import ascend, control
 from diffmask_jax.game.optimizers import averaged, lookahead, scale_by_standard_deviation
-from diffmask_jax.game.players import Players, descent
+from diffmask_jax.game.players import Players, descent, falling
 
 
 class Recipe(NamedTuple):
@@ -117,12 +118,14 @@ def _itself(fast: optax.GradientTransformation) -> optax.GradientTransformation:
 
 
 def _rate(recipe: Recipe, peak: float, steps: int) -> optax.Schedule:
+    if recipe.fall == "root":
+        return functools.partial(falling, peak, recipe.warmup)
+
     def rate(step: Any) -> Any:
         warm = jnp.minimum(1.0, step / max(recipe.warmup, 1))
         fall: dict[str, Any] = {
             "none": 1.0,
             "cosine": (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))) / 2,
-            "root": 1 / jnp.sqrt(1 + step / 1000),
         }
         return peak * warm * fall[recipe.fall]
 
