@@ -3,9 +3,10 @@
 Run by test_killing.py, in a process of its own: it imports everything once and starts no JAX
 backend, so that every life is a fork, a process like any other that is spared the imports.
 
-    python kill_at_random.py SEED FOLDER COMMAND...
+    python kill_at_random.py ENDS SEED FOLDER COMMAND...
 
-FOLDER gets a log a life, and what is found after each death in lives.jsonl.
+ENDS says how the lives end, "start*4 save*2", in an order that SEED draws. FOLDER gets a log a
+life, and what is found after each death in lives.jsonl.
 """
 
 import json
@@ -28,8 +29,6 @@ from diffmask_jax.training.run_log import RunLog
 
 PACE = 0.1  # seconds a call takes while there are deaths to come, so that they come in time
 PATIENCE = 120
-# How the lives end: while the program starts, after some steps, in the middle of a save, politely.
-ENDS = ["start"] * 4 + ["steps"] * 2 + ["save"] * 4 + ["SIGTERM"]
 
 
 def fork(command: list[str], log: Path, hurry: bool) -> int:
@@ -106,13 +105,20 @@ def check_files(run: Path) -> None:
             assert all(opened.get_tensor(name) is not None for name in opened.keys())  # noqa: SIM118
 
 
-def main(seed: str, folder: str, *command: str) -> None:
+def ends_of(told: str) -> list[str]:
+    """start: while the program starts; steps: after some; save: in the middle of one; SIGTERM."""
+    pairs = [part.split("*") for part in told.split()]
+    return [how for how, times in pairs for _ in range(int(times))]
+
+
+def main(ends: str, seed: str, folder: str, *command: str) -> None:
     read_tokenizer(Path(command[command.index("--model") + 1]))  # imports what it needs
     rng, place = random.Random(seed), Path(folder)
     run = Path(command[command.index("--out") + 1])
-    ends = rng.sample(ENDS, len(ENDS))
+    order = ends_of(ends)
+    rng.shuffle(order)
     with open(place / "lives.jsonl", "w") as lives:
-        for number, how in enumerate([*ends, None]):
+        for number, how in enumerate([*order, None]):
             newest = max(steps_saved(run), default=0)
             began = time.monotonic()
             pid = fork(list(command), place / f"{number}.log", hurry=not how)
