@@ -135,12 +135,16 @@ def guan(
     )
 
 
-def erasure(key: Key[Array, ""], subject: Explained, *, effort: Effort) -> Float[Array, "B T"]:
+def erasure(
+    key: Key[Array, ""], subject: Explained, *, passes: int, width: int = 5, batch: int = 32
+) -> Float[Array, "B T"]:
     """Which of the smallest sets of tokens that have the prediction alone hold each: their share.
 
-    Others are zero, as in the authors' search; one token is kept at least. Where the effort does
-    not reach to all sets of the smallest size: 1 for the tokens of the best set found, one of a
+    Others are zero, as in the authors' search; one token is kept at least. Where the budget does
+    not reach to all sets of the smallest size: 1 for the tokens of the best set found, which is a
     beam search's if it came to that.
+
+    passes: the budget, for each token of a text. width, batch: as in `subset_search.Effort`.
     """
 
     def of_text(text: Int[Array, ""]) -> Float[Array, " T"]:
@@ -155,6 +159,7 @@ def erasure(key: Key[Array, ""], subject: Explained, *, effort: Effort) -> Float
             baseline=jnp.zeros_like(state[0]),
             smallest=1,
         )
+        effort = Effort(passes * jnp.sum(valid), width, batch)
         return search(judge, valid, jnp.zeros_like(valid), effort).share
 
     return jax.lax.map(of_text, jnp.arange(len(subject.state)))
@@ -169,7 +174,7 @@ class Named(NamedTuple):
 
 
 STEPS = 50  # the authors', on SST
-EFFORT = Effort(passes=500, width=5, batch=32)  # a state
+PASSES = 12  # of a search for erasure, for each token of a text
 
 # Their settings on SST, but for the steps of integrated gradients: 50 are too few.
 ON_TEXT: dict[str, Named] = {
@@ -193,8 +198,8 @@ ON_TEXT: dict[str, Named] = {
     ),
     "erasure": Named(
         "Erasure, by search",
-        f"share of the smallest sets that suffice; a beam search's beyond {EFFORT.passes} passes",
-        functools.partial(erasure, effort=EFFORT),
+        f"share of the smallest sets that suffice; a beam's beyond {PASSES} passes a token",
+        functools.partial(erasure, passes=PASSES),
     ),
 }
 IN_THE_PAPER = ("integrated_gradients", "schulz", "guan")

@@ -9,8 +9,8 @@ Three parts share one budget of passes, in this order.
 1. Elimination, for a bound from above: from the whole text the least missed tokens are dropped, as
    many at once as can go, until no single token can.
 2. Enumeration, upwards in size and never beyond that bound. A size is begun only if all of its sets
-   will be judged: if all that is missing of a proof fits what is left of the budget, or this size
-   half of it.
+   will be judged: if all that is missing of a proof fits what is left of the budget, or if this
+   size leaves the beam half of that, or as much as the beam can need.
 3. A beam search from the closest sets of the last size that was enumerated, upwards to below the
    bound. It proves nothing.
 
@@ -250,7 +250,9 @@ def _climb(
         every = table[number, jnp.minimum(walk.size, length)]
         below = jnp.where(walk.size > 0, sums[number, jnp.maximum(walk.size - 1, 0)], 0)
         proof = sums[number, jnp.maximum(bound - 1, walk.size)] - below
-        whole = walk.whole & ((proof <= walk.left) | (every <= walk.left // 2))
+        needed = effort.width * number * (bound - walk.size)
+        spared = jnp.maximum(walk.left // 2, walk.left - needed)
+        whole = walk.whole & ((proof <= walk.left) | (every <= spared))
         further = jnp.sum(_extensions(walk.level, always, free))
         beam = jnp.where(walk.size < bound, jnp.minimum(further, walk.left), 0)
         return whole, jnp.where(whole, every, beam)
