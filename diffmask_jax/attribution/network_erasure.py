@@ -12,14 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from diffmask_jax.attribution.subset_search import (
-    Effort,
-    Found,
-    Judge,
-    Judged,
-    check,
-    search,
-)
+from diffmask_jax.attribution.judging import Judge, Judged
+from diffmask_jax.attribution.subset_search import Effort, Found, check_effort, search
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import Family, Logits
 from diffmask_jax.game.masking import mask_state
@@ -70,9 +64,9 @@ def search_text(
     what is dropped, by default the word embeddings. Compiled once for a padded length, whatever
     the budget.
 
-    Raises: UserError if there is not exactly one text, or as `subset_search.check` does.
+    Raises: UserError if there is not exactly one text, or as `subset_search.check_effort` does.
     """
-    check(effort)
+    check_effort(effort)
     if (texts := len(clean.inputs.valid)) != 1:
         raise UserError(f"a search is over the tokens of one text, not of {texts}")
     always = jnp.zeros(clean.inputs.valid.shape[1], bool) if always is None else always

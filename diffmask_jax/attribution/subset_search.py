@@ -18,8 +18,7 @@ All sets are judged in batches of one shape, each made from its number when its 
 a search is one compiled program whose memory does not depend on the budget.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,21 +26,11 @@ from jax.nn import one_hot
 from jaxtyping import Array, Bool, Float, Int
 
 from diffmask_jax.attribution.combinations import binomial_sums, binomials, combinations
+from diffmask_jax.attribution.elimination import Best, eliminate
+from diffmask_jax.attribution.judging import Judge, Judged, in_batches
 from diffmask_jax.errors import UserError
 
 LARGEST_BUDGET = 2**30
-
-Carry = TypeVar("Carry")
-
-
-class Judged(NamedTuple):
-    """What is thought of N sets: the divergence of each in nats, and whether it is feasible."""
-
-    divergence: Float[Array, " N"]
-    feasible: Bool[Array, " N"]
-
-
-Judge = Callable[[Bool[Array, "N T"]], Judged]
 
 
 class Effort(NamedTuple):
@@ -83,13 +72,6 @@ class Found(NamedTuple):
     complete: Bool[Array, "*b"]
 
 
-class _Best(NamedTuple):
-    """The best set so far, as in `Found`."""
-
-    kept: Bool[Array, " T"]
-    divergence: Float[Array, ""]
-
-
 class _Level(NamedTuple):
     """Sets of one size that were judged.
 
@@ -100,7 +82,7 @@ class _Level(NamedTuple):
 
     optima: Int[Array, ""]
     held: Int[Array, " T"]
-    best: _Best
+    best: Best
     beam: Bool[Array, "W T"]
     divergence: Float[Array, " W"]
 
@@ -131,7 +113,7 @@ def search(
     """The fewest tokens of one text whose set is feasible, among sets that hold all of `always`.
 
     Keeping every token is feasible by definition. Under `jax.jit` the passes may be traced, so that
-    one program serves every budget; `check` says whether there is such an effort.
+    one program serves every budget; `check_effort` says whether there is such an effort.
     """
     always = always & valid
     free = valid & ~always
@@ -140,7 +122,7 @@ def search(
         divergence, feasible = judge(sets)
         return Judged(divergence, feasible | jnp.all(sets == valid, axis=-1))
 
-    best, spent = _eliminate(judged, valid, free, effort)
+    best, spent = eliminate(judged, valid, free, effort.passes, effort.batch)
     bound = jnp.sum(best.kept & free)
     walk = _climb(judged, always, free, bound, effort, spent)
     level = walk.level
@@ -163,70 +145,13 @@ def search(
     )
 
 
-def check(effort: Effort) -> None:
+def check_effort(effort: Effort) -> None:
     """Raises: UserError if a number is not positive, or the budget is over 2³⁰ passes."""
     for name, value in effort._asdict().items():
         if value < 1:
             raise UserError(f"a search needs at least 1 as its {name}, not {value}")
     if effort.passes > LARGEST_BUDGET:
         raise UserError(f"a search's budget is at most {LARGEST_BUDGET} passes: {effort.passes}")
-
-
-def _eliminate(
-    judge: Judge, valid: Bool[Array, " T"], free: Bool[Array, " T"], effort: Effort
-) -> tuple[_Best, Int[Array, ""]]:
-    """A feasible set that no token can be dropped from, if the budget allows; and the passes.
-
-    A round judges the m sets without one of the m tokens that can go, and the m − 1 without the 2,
-    3, … least missed of them, by what the round before said of each. The smallest feasible one is
-    where the next round starts. In the first round the last tokens go first.
-    """
-    length = len(valid)
-
-    def unsettled(carry: tuple[_Best, Array, Array, Array]) -> Bool[Array, ""]:
-        best, _, spent, shrinks = carry
-        count = jnp.sum(best.kept & free)
-        return shrinks & (count > 0) & (spent + 2 * count - 1 <= effort.passes)
-
-    def round_of(
-        carry: tuple[_Best, Array, Array, Array],
-    ) -> tuple[_Best, Array, Array, Array]:
-        best, missed, spent, _ = carry
-        here = best.kept & free
-        count = jnp.sum(here)
-        order = jnp.lexsort((missed, ~here))  # those that can go come first
-        place = jnp.argsort(order)
-
-        def sets(numbers: Int[Array, " N"]) -> Bool[Array, "N T"]:
-            last = jnp.where(numbers < count, numbers, numbers - count + 1)[:, None]
-            first = jnp.where(numbers < count, numbers, 0)[:, None]
-            return best.kept & ~(here & (first <= place) & (place <= last))
-
-        def enter(judged: Judged, numbers: Array, _: Array, new: Judged) -> Judged:
-            return Judged(
-                judged.divergence.at[numbers].set(new.divergence, mode="drop"),
-                judged.feasible.at[numbers].set(new.feasible, mode="drop"),
-            )
-
-        nothing = Judged(jnp.full(2 * length, jnp.inf), jnp.zeros(2 * length, bool))
-        judged = _in_batches(judge, sets, 2 * count - 1, effort.batch, enter, nothing)
-        candidates = sets(jnp.arange(2 * length))
-        sizes = jnp.where(judged.feasible, jnp.sum(candidates, axis=-1), length + 1)
-        chosen = jnp.lexsort((judged.divergence, sizes))[0]
-        shrinks = judged.feasible[chosen]
-        missed = missed.at[order].set(jnp.where(here[order], judged.divergence[:length], jnp.inf))
-        closer = _Best(candidates[chosen], judged.divergence[chosen])
-        best = jax.tree.map(lambda new, old: jnp.where(shrinks, new, old), closer, best)
-        return best, missed, spent + 2 * count - 1, shrinks
-
-    start = (
-        _Best(valid, jnp.zeros(())),
-        -jnp.arange(length, dtype=jnp.float32),
-        jnp.zeros((), jnp.int32),
-        jnp.ones((), bool),
-    )
-    best, _, spent, _ = jax.lax.while_loop(unsettled, round_of, start)
-    return best, spent
 
 
 def _climb(
@@ -271,7 +196,7 @@ def _climb(
             enumerated = always | combinations(numbers, walk.size, free)
             return jnp.where(whole, enumerated, extended)
 
-        level = _in_batches(judge, sets, count, effort.batch, _joined, _nothing(effort, length))
+        level = in_batches(judge, sets, count, effort.batch, _joined, _nothing(effort, length))
         excluded = whole & (level.optima == 0)
         return _Walk(
             size=walk.size + 1,
@@ -293,7 +218,7 @@ def _nothing(effort: Effort, length: int) -> _Level:
     return _Level(
         optima=jnp.zeros((), jnp.int32),
         held=jnp.zeros(length, jnp.int32),
-        best=_Best(jnp.zeros(length, bool), jnp.full((), jnp.inf)),
+        best=Best(jnp.zeros(length, bool), jnp.full((), jnp.inf)),
         beam=jnp.zeros((effort.width, length), bool),
         divergence=jnp.full(effort.width, jnp.inf),
     )
@@ -311,7 +236,7 @@ def _joined(level: _Level, _: Array, sets: Bool[Array, "N T"], judged: Judged) -
     return _Level(
         optima=level.optima + jnp.sum(judged.feasible),
         held=level.held + jnp.sum(sets & judged.feasible[:, None], axis=0),
-        best=_Best(
+        best=Best(
             jnp.where(closer, sets[nearest], level.best.kept),
             jnp.where(closer, divergences[nearest], level.best.divergence),
         ),
@@ -334,31 +259,3 @@ def _extensions(
     twin = earlier & (jnp.sum(more, axis=-1) == 1) & jnp.isfinite(level.divergence)[None]
     made = jnp.any(more & twin[..., None], axis=1)
     return free & ~level.beam & ~made & jnp.isfinite(level.divergence)[:, None]
-
-
-def _in_batches(
-    judge: Judge,
-    sets: Callable[[Array], Array],
-    count: Int[Array, ""],
-    batch: int,
-    join: Callable[[Carry, Array, Array, Judged], Carry],
-    start: Carry,
-) -> Carry:
-    """Judge the sets with the numbers below `count`, and join what is said of each batch.
-
-    join: (what was joined so far, numbers, sets, what was said) -> the same with these; sets from
-    `count` on are infeasible and infinitely far.
-    """
-
-    def step(carry: tuple[Array, Carry]) -> tuple[Array, Carry]:
-        done, joined = carry
-        numbers = done + jnp.arange(batch)
-        judged_sets = sets(numbers)
-        divergence, feasible = judge(judged_sets)
-        real = numbers < count
-        judged = Judged(jnp.where(real, divergence, jnp.inf), feasible & real)
-        return done + batch, join(joined, numbers, judged_sets, judged)
-
-    unfinished = lambda carry: carry[0] < count  # noqa: E731
-    _, joined = jax.lax.while_loop(unfinished, step, (jnp.zeros((), jnp.int32), start))
-    return joined

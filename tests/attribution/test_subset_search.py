@@ -1,55 +1,27 @@
 """The search against all subsets, for whatever may be said of them, and what it certifies."""
 
-import itertools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_sets import SUBSETS, T, judge_by, number_of, problem
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from diffmask_jax.attribution import subset_search
-from diffmask_jax.attribution.subset_search import Effort, Judged, search
+from diffmask_jax.attribution.judging import Judged
+from diffmask_jax.attribution.subset_search import Effort, check_effort, search
 from diffmask_jax.errors import UserError
 
-T = 6
-SUBSETS = np.array(list(itertools.product([False, True], repeat=T)))
 PLENTY = Effort(passes=2 * 2**T, width=3, batch=8)
-
-
-def judge_by(divergences, feasible):
-    """What two tables say, one entry a subset of T positions: nothing need be monotone."""
-
-    def judge(sets):
-        numbers = sets @ (2 ** jnp.arange(T - 1, -1, -1))
-        return Judged(divergences[numbers], feasible[numbers])
-
-    return judge
 
 
 @jax.jit
 def found_in(divergences, feasible, valid, always, passes):
     judge = judge_by(divergences, feasible)
     return search(judge, valid, always, PLENTY._replace(passes=passes))
-
-
-@jax.jit
-def eliminated(divergences, feasible, valid, always):
-    judge = judge_by(divergences, feasible)
-    return subset_search._eliminate(judge, valid, valid & ~always, PLENTY)
-
-
-def problem(seed: int):
-    """Tables, tokens and tokens always kept, drawn at random: few sets are feasible, or many."""
-    rng = np.random.default_rng(seed)
-    divergences = rng.exponential(size=len(SUBSETS)).astype(np.float32)
-    feasible = rng.random(len(SUBSETS)) < rng.choice([0.02, 0.1, 0.5])
-    valid = np.arange(T) < rng.integers(1, T + 1)
-    always = rng.random(T) < rng.choice([0, 0.3])
-    return divergences, feasible, valid, always
 
 
 def optima_of(divergences, feasible, valid, always):
@@ -68,7 +40,7 @@ def check(found, tables, passes):
     always = always & valid
     free, optima = int((valid & ~always).sum()), optima_of(*tables)
     optimum, size, lower = optima[0].sum(), int(found.size), int(found.lower)
-    number = int(found.kept @ (2 ** np.arange(T - 1, -1, -1)))
+    number = number_of(found.kept)
     assert found.kept.sum() == size
     assert feasible[number] or (found.kept == valid).all()
     assert (found.kept & ~valid).sum() == (always & ~found.kept).sum() == 0
@@ -108,18 +80,6 @@ def test_with_few_passes_it_claims_no_more_than_it_knows(passes):
         check(found, tables, passes)
         complete += bool(found.complete)
     assert passes == 1 or 0 < complete < 40, "the problems must not be all alike"
-
-
-@hypothesis_settings(max_examples=50)
-@given(seed=seeds)
-def test_elimination_ends_where_no_token_can_go(seed):
-    tables = _, feasible, valid, always = problem(seed)
-    best, passes = jax.device_get(eliminated(*tables))
-    assert passes <= PLENTY.passes
-    for token in np.flatnonzero(best.kept & ~always):
-        smaller = best.kept & (np.arange(T) != token)
-        assert not feasible[smaller @ (2 ** np.arange(T - 1, -1, -1))]
-    assert (best.kept == valid).all() or feasible[best.kept @ (2 ** np.arange(T - 1, -1, -1))]
 
 
 def test_every_set_that_is_judged_counts():
@@ -183,6 +143,6 @@ def test_one_set_and_no_more_makes_a_size_the_optimum():
 
 def test_no_effort_is_refused():
     with pytest.raises(UserError, match="at least 1 as its width, not 0"):
-        subset_search.check(Effort(width=0))
+        check_effort(Effort(width=0))
     with pytest.raises(UserError, match="budget is at most 1073741824 passes: 2147483648"):
-        subset_search.check(Effort(passes=2**31))
+        check_effort(Effort(passes=2**31))
