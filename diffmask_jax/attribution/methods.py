@@ -138,11 +138,11 @@ def guan(
 def erasure(
     key: Key[Array, ""], subject: Explained, *, passes: int, width: int = 5, batch: int = 32
 ) -> Float[Array, "B T"]:
-    """Which of the smallest sets of tokens that have the prediction alone hold each: their share.
+    """Share of the smallest sets that suffice, for the prediction to stay, that hold each token.
 
-    Others are zero, as in the authors' search; one token is kept at least. Where the budget does
-    not reach to all sets of the smallest size: 1 for the tokens of the best set found, which is a
-    beam search's if it came to that.
+    All else is replaced by zeros, as in the authors' search; one token is kept at least. Where the
+    budget does not reach to all sets of that size: 1 for the tokens of the best set found, which is
+    a beam search's if it came to that.
 
     passes: the budget, for each token of a text. width, batch: as in `subset_search.Effort`.
     """
