@@ -4,9 +4,9 @@ What that means is a criterion, a function of the original and the masked logits
 are replaced by a baseline in one state (Li et al. 2016; Feng et al. 2018; paper, eq. 2).
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,8 @@ Criterion = Callable[[Logits, Logits], Bool[Array, " N"]]
 """(original logits, masked logits) -> which of N are as good as the original; hashed by value."""
 
 
-class SamePrediction(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class SamePrediction:
     """The prediction is unchanged in every part: the class, all labels, both argmaxes of a span."""
 
     family: Family
@@ -35,7 +36,8 @@ class SamePrediction(NamedTuple):
         return self.family.agreement(*predicted) == 1
 
 
-class Within(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Within:
     """The divergence is at most a margin of so many nats (paper, eq. 2)."""
 
     family: Family
