@@ -1,6 +1,7 @@
 """The methods at every layer in one program are the methods at each, whatever its width."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,14 @@ from uneven import INPUTS, PARAMS, WIDTHS, B, T
 
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution.guan import tolerated_noise
-from diffmask_jax.attribution.methods import at_every_layer, explained, guan, integrated, schulz
+from diffmask_jax.attribution.methods import (
+    at_every_layer,
+    erasure,
+    explained,
+    guan,
+    integrated,
+    schulz,
+)
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.game.divergences import MULTI_LABEL, gaussian
 from diffmask_jax.game.objective import Clean
@@ -85,3 +93,26 @@ def test_guan_takes_outputs_that_are_a_tree():
     found = guan(KEY, seen._replace(logits=apart), steps=5, weight=0.1)
     expected = tolerated_noise(KEY, seen.logits, seen.state, INPUTS.valid, 5, weight=0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_erasure_is_the_share_of_the_smallest_sets_at_every_layer():
+    """Of at least one token, against all sets, each a pass of its own."""
+    model = uneven.model(MULTI_LABEL)  # of which every label must stay
+    clean = Clean(INPUTS, *model.states(PARAMS, INPUTS))
+    noise = state_statistics(model, PARAMS, uneven.batches())
+    searched = functools.partial(erasure, passes=100, width=3, batch=16)
+    run = jax.jit(functools.partial(at_every_layer, searched, model))
+    found = run(PARAMS, noise, KEY, clean)
+    sets = np.array(list(itertools.product([0.0, 1.0], repeat=T)))
+    sizes = set()
+    for (layer, state), text in itertools.product(enumerate(clean.states), range(B)):
+        inputs = jax.tree.map(lambda a, n=text: jnp.repeat(a[n : n + 1], len(sets), 0), INPUTS)
+        masked = sets[..., None] * np.asarray(state)[text]
+        logits = model.logits_from(PARAMS, inputs, jnp.asarray(masked, jnp.float32), layer)
+        same = ((np.asarray(logits) > 0) == (np.asarray(clean.logits[text]) > 0)).all(-1)
+        valid, size = np.asarray(INPUTS.valid[text]), sets.sum(1)
+        feasible = same & (size > 0) & ~sets[:, ~valid].any(1)
+        smallest = feasible & (size == size[feasible].min())
+        np.testing.assert_allclose(found[layer, text], sets[smallest].mean(0), atol=1e-6)
+        sizes.add(int(size[smallest][0]))
+    assert len(sizes) > 1, "the problems must not be all alike"
