@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffmask_jax import Explainer, cli
+from diffmask_jax import Explainer, cli, run_config
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data import batches
 from diffmask_jax.models.heads import SPANS
@@ -17,6 +17,7 @@ from diffmask_jax.models.loading import load_answerer, load_encoder
 from diffmask_jax.tasks.question_lines import read_question_lines
 from diffmask_jax.tasks.squad_scores import scores
 from diffmask_jax.training import classifier, run_folder
+from diffmask_jax.training.train import prepare
 
 # The answer is what is said of the film.
 LINES = [
@@ -179,15 +180,16 @@ def test_a_run_goes_on_where_it_was_left(run, answerer, places, tmp_path, capsys
 
 
 def test_what_is_too_long_is_left_out_or_cut_and_told_in_a_line(answerer, tmp_path, capsys):
-    some = both(write(tmp_path / "some.jsonl", [*LINES[:4], LONG, *LINES[4:8], LONG]))
-    assert train(answerer, some, tmp_path / "out", "--steps", "2") == 0
+    some = str(write(tmp_path / "some.jsonl", [*LINES[:4], LONG, *LINES[4:8], LONG]))
+    config = run_config(answerer, "questions", train=some, dev=some)
+    assert len(prepare(config).texts.train) == 8
     err = capsys.readouterr().err
     left_out = "questions left out, over 20 word pieces with their passages: 2"
-    assert f"train: {left_out}\n" in err and f"dev: {left_out}\n" in err
-    assert train(answerer, some, tmp_path / "cut", "--steps", "2", "--truncate") == 0
-    err = capsys.readouterr().err
+    assert err == f"train: {left_out}\ndev: {left_out}\n"
+    assert len(prepare(config, truncate=True).texts.train) == 10
     told = "passages cut, to 20 word pieces with their questions, which are whole: 2; "
-    assert f"dev: {told}gold answers cut away, or without any word piece: 4\n" in err
+    told += "gold answers cut away, or without any word piece: 4"
+    assert capsys.readouterr().err == f"train: {told}\ndev: {told}\n"
 
 
 # --- evaluation ------------------------------------------------------------------------------
@@ -312,7 +314,7 @@ def test_a_mistake_leaves_no_folder(answerer, tmp_path, capsys, command, change,
 
 @pytest.mark.parametrize(
     ("answers", "says"),
-    [([[]] * 8, 'needs "answers"'), ([["dull"], *[[]] * 7], "row film-1 has no answer")],
+    [([[]] * 8, 'needs "answers"'), ([["great"], *[[]] * 7], "row film-1 has no answer")],
 )
 def test_answers_are_needed_to_learn_from(encoder, tmp_path, capsys, answers, says):
     lines = [

@@ -5,7 +5,7 @@ import types
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffmask_jax.data import batches
@@ -82,10 +82,11 @@ def test_without_any_it_says_what_to_do(model, train):
         setup.no_word_states(model._replace(tokenizer=tokenizer_of(None, None, None)), train)
 
 
-@given(st.lists(st.integers(1, 8192), min_size=1, max_size=60))
-def test_the_states_of_a_sample_fit_into_memory(lengths):
+@settings(max_examples=30)
+@given(lengths=st.lists(st.integers(1, 8192), min_size=1, max_size=60))
+def test_the_states_of_a_sample_fit_into_memory(train, lengths):
     """As many of the first texts as may be, padded together."""
-    texts = [types.SimpleNamespace(ids=np.zeros(length)) for length in lengths]
+    texts = [train[0]._replace(ids=np.zeros(length, np.int32)) for length in lengths]
     found = setup.sample(texts)
     size = lambda texts: len(texts) * max(len(text.ids) for text in texts)  # noqa: E731
     assert found == texts[: len(found)] and 1 <= len(found) <= setup.SAMPLE
