@@ -24,7 +24,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("run", type=Path, help="run folder made by `diffmask train`")
     option("--split", default="dev", help="of the data that the run is about (default: dev)")
-    option("--texts", type=Path, help="evaluate on a file instead, with or without labels")
+    option(
+        "--texts", type=Path, help="evaluate on a file instead, labelled or not (questions: .jsonl)"
+    )
     add_columns(parser, *COLUMNS)
     add_moved(parser)
     option("--out", type=Path, help="JSON file (default: RUN/evaluation-SPLIT.json)")

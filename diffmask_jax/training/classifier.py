@@ -191,9 +191,9 @@ def evaluator(
     def evaluate(params: Params) -> Scores:
         found, order = [], []
         for batch in batches.in_order(dev.texts, EVALUATION_BATCH, model.config.positions):
-            whole, count = jax.device_get(read(params, batch.inputs)), len(batch.indices)
-            whole = jax.tree.map(lambda rows, count=count: rows[:count], whole)
-            found.append(scoring.decide(whole, batch.indices))
+            rows, count = jax.device_get(read(params, batch.inputs)), len(batch.indices)
+            rows = jax.tree.map(lambda array, count=count: array[:count], rows)
+            found.append(scoring.decide(rows, batch.indices))
             order.append(batch.indices)
         places = np.argsort(np.concatenate(order))
         whole = jax.tree.map(lambda *parts: np.concatenate(parts)[places], *found)
