@@ -10,6 +10,7 @@ from diffmask_jax.commands.arguments import add_settings, those_of
 from diffmask_jax.commands.shared import add_tasks, add_truncate, places_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.recipe import Recipe
+from diffmask_jax.runtime.messages import show
 from diffmask_jax.tasks.task import Examples, check_alike
 from diffmask_jax.tasks.tasks import TASKS
 
@@ -72,13 +73,13 @@ def run(options: argparse.Namespace) -> None:
 
     def labelled(examples: Examples) -> Labelled:
         gold = gold_of(_labels(examples), labels, kind, examples.rows)
-        return Labelled(model.encode(examples.texts, options.truncate), gold)
+        return Labelled(model.encode(examples.texts, options.truncate, examples.rows), gold)
 
     scores = finetune(model, labelled(train), labelled(dev), recipe, options.out)
     measured = ", ".join(
         f"{score.title} {score.shown(scores[score.name])}" for score in head.scores
     )
-    print(f"kept epoch {scores['epoch']:.0f} in {options.out}: dev {measured}")
+    show(f"kept epoch {scores['epoch']:.0f} in {options.out}: dev {measured}")
 
 
 def _labels(examples: Examples) -> np.ndarray:

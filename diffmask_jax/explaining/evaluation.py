@@ -1,7 +1,6 @@
 """Measuring a run's probe: what it drops at every layer, and whether the model decides alike."""
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -12,6 +11,8 @@ from diffmask_jax.data import batches
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.models.heads import Score
 from diffmask_jax.runtime import devices, markdown
+from diffmask_jax.runtime.json_files import finite
+from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.tasks.task import Examples
 from diffmask_jax.training import setup
 
@@ -30,7 +31,7 @@ def evaluate(explainer: Explainer, name: str, examples: Examples, run: str) -> d
     """
     model = explainer.model
     gold = setup.gold_labels(model, examples)
-    encoded = model.encode(examples.texts, truncate=True)
+    encoded = model.encode(examples.texts, True, examples.rows)
     mesh = devices.data_mesh()
     report: dict[str, Any] = {
         "run": run,
@@ -51,7 +52,9 @@ def evaluate(explainer: Explainer, name: str, examples: Examples, run: str) -> d
             jax.random.key(0),
         )
         table = faithfulness.table(outcome, gold, model.head.measure)
-        report[kind] = [{name: _json(value) for name, value in row.items()} for row in table]
+        measured = [(row["divergence"], row["masked"]) for row in table]
+        check_finite(measured, f"the divergence of {model.path} is not finite: {OVERFLOW}")
+        report[kind] = [{name: finite(value) for name, value in row.items()} for row in table]
     return report
 
 
@@ -82,8 +85,3 @@ def as_markdown(report: dict[str, Any]) -> str:
 def _change(row: dict[str, float | None], score: Score) -> str:
     values = (row[f"{score.name}_{when}"] for when in ("original", "masked"))
     return " → ".join("–" if value is None else score.shown(value) for value in values)
-
-
-def _json(value: float) -> float | None:
-    """JSON has no NaN, such as the correlation of what never varies."""
-    return value if math.isfinite(value) else None

@@ -83,7 +83,7 @@ def prepare(
     check_alike(train, dev)
     if TASKS[config.task].labels is not None:
         setup.gold_labels(model, dev)  # a model of other classes is most likely the wrong one
-    texts = Texts(*(model.encode(examples.texts, truncate) for examples in (train, dev)))
+    texts = Texts(*(model.encode(one.texts, truncate, one.rows) for one in (train, dev)))
     return Prepared(model, texts)
 
 
