@@ -1,0 +1,66 @@
+"""One damaged file after the other: each goes well or is refused in a line, and soon."""
+
+import collections
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+from hypothesis import HealthCheck, settings
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.messages import LONGEST, line_of, visible
+
+CASES = int(os.environ.get("FUZZ_CASES", "0"))
+"""Of every kind of file: new ones by `make fuzz`; in the suite a few, always the same."""
+HANG = 20  # seconds
+OUTCOMES: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+
+some = settings(
+    max_examples=CASES or 8,
+    derandomize=not CASES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Hang(BaseException):
+    """A case that takes too long."""
+
+
+@contextlib.contextmanager
+def tried(kind: str) -> Iterator[None]:
+    """A context in which one file of a kind is read."""
+    before = signal.signal(signal.SIGALRM, _hang)
+    signal.setitimer(signal.ITIMER_REAL, HANG)
+    outcome = "traceback"
+    try:
+        yield
+        outcome = "accepted"
+    except UserError as error:
+        outcome = "refused"
+        line = line_of(error)
+        assert line.strip() and line == visible(line) and len(line) <= LONGEST + 3
+    except Hang:
+        outcome = "hang"
+        raise
+    finally:
+        OUTCOMES[kind][outcome] += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _hang(*_: object) -> None:
+    raise Hang
+
+
+def table() -> Iterator[str]:
+    """Lines: what became of the cases of every kind."""
+    columns = ("accepted", "refused", "traceback", "hang")
+    total: collections.Counter = collections.Counter()
+    yield f"{'kind of file':<28}{'cases':>7}" + "".join(f"{name:>11}" for name in columns)
+    for kind, found in [*sorted(OUTCOMES.items()), ("all", total)]:
+        numbers = "".join(f"{found[name]:>11}" for name in columns)
+        yield f"{kind:<28}{found.total():>7}{numbers}"
+        total += found
