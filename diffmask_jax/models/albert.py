@@ -12,7 +12,7 @@ from diffmask_jax.models.bert import IN_EMBEDDINGS, Pooled, check_kind
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import Dropout, EncoderConfig
 from diffmask_jax.models.electra import Projected, narrow
-from diffmask_jax.models.huggingface.description import LARGEST, Description, rate, sizes
+from diffmask_jax.models.huggingface.description import LARGEST, Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, leaf_name
 from diffmask_jax.models.layers import embedding, padding_bias
 from diffmask_jax.models.transformer import Parts
@@ -97,7 +97,7 @@ def read_config(folder: Path, description: Description, classes: int) -> AlbertC
     return AlbertConfig(
         **own | {"blocks": blocks},
         classes=classes,
-        activation=description.get("hidden_act", "gelu_new"),
+        activation=word(folder, description, "hidden_act", "gelu_new"),
         epsilon=rate(folder, description, "layer_norm_eps", 1e-12),
         dropout=Dropout(
             rate(folder, description, "hidden_dropout_prob", 0.0),

@@ -28,6 +28,7 @@ from diffmask_jax.models.huggingface.description import (
     size,
     sizes,
     switch,
+    word,
 )
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
@@ -151,7 +152,7 @@ def read_config(folder: Path, description: Description, classes: int) -> Deberta
         **own,
         **{ours: _count(folder, description, theirs) for ours, theirs in COUNTS.items()},
         classes=classes,
-        activation=description.get("hidden_act", "gelu"),
+        activation=word(folder, description, "hidden_act", "gelu"),
         epsilon=rate(folder, description, "layer_norm_eps", 1e-7),
         dropout=read_dropout(folder, description),
         embedding=size(folder, {"embedding_size": width} | description, "embedding_size"),
@@ -164,8 +165,8 @@ def read_config(folder: Path, description: Description, classes: int) -> Deberta
         shared=switch(folder, description, "share_att_key", False),
         normed="layer_norm" in _words(folder, description, "norm_rel_ebd"),
         convolution_groups=size(folder, {"conv_groups": 1} | description, "conv_groups"),
-        convolution_activation=description.get("conv_act", "tanh"),
-        pooler_activation=description.get("pooler_hidden_act", "gelu"),
+        convolution_activation=word(folder, description, "conv_act", "tanh"),
+        pooler_activation=word(folder, description, "pooler_hidden_act", "gelu"),
     )
 
 

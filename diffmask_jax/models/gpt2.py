@@ -12,7 +12,7 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description, rate, size, sizes, switch
+from diffmask_jax.models.huggingface.description import Description, rate, size, sizes, switch, word
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import (
     NORMAL,
@@ -202,7 +202,7 @@ def read_config(folder: Path, description: Description, classes: int) -> GPT2Con
         **sizes(folder, description, SIZES),
         segments=0,
         classes=classes,
-        activation=description.get("activation_function", "gelu_new"),
+        activation=word(folder, description, "activation_function", "gelu_new"),
         epsilon=rate(folder, description, "layer_norm_epsilon", 1e-5),
         dropout=Dropout(
             hidden=rate(folder, description, "resid_pdrop", 0.1),

@@ -11,7 +11,7 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout
-from diffmask_jax.models.huggingface.description import Description, rate, size, sizes, switch
+from diffmask_jax.models.huggingface.description import Description, rate, size, sizes, switch, word
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.modernbert_block import Block, ModernBertConfig, context
@@ -130,7 +130,7 @@ def read_config(folder: Path, description: Description, classes: int) -> ModernB
         **own,
         segments=0,
         classes=classes,
-        activation=description.get("hidden_activation", "gelu"),
+        activation=word(folder, description, "hidden_activation", "gelu"),
         epsilon=rate(folder, description, "norm_eps", 1e-5),
         dropout=Dropout(
             hidden=rate(folder, description, "mlp_dropout", 0.0),
@@ -146,8 +146,8 @@ def read_config(folder: Path, description: Description, classes: int) -> ModernB
         attention_bias=switch(folder, description, "attention_bias", False),
         mlp_bias=switch(folder, description, "mlp_bias", False),
         classifier_bias=switch(folder, description, "classifier_bias", False),
-        classifier_activation=description.get("classifier_activation", "gelu"),
-        pooling=description.get("classifier_pooling", "cls"),
+        classifier_activation=word(folder, description, "classifier_activation", "gelu"),
+        pooling=word(folder, description, "classifier_pooling", "cls"),
     )
 
 

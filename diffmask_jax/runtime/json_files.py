@@ -19,7 +19,7 @@ LARGEST = 2**28  # bytes of a file that is read whole
 DEEPEST = 64  # objects and lists in each other
 LONGEST = 300  # digits of a whole number, which floats hold, too
 
-_HALF = re.compile(r"\\u[dD][89abAB]")  # how JSON spells the halves of a surrogate pair
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON spells the halves of a surrogate pair
 _KINDS = {
     dict: "a JSON object",
     list: "a list",
@@ -78,7 +78,7 @@ def parse(text: str, where: str, kind: type = dict) -> Any:
         raise UserError(f"{where}: not JSON (not valid Unicode: half a surrogate pair)") from error
     except ValueError as error:
         raise UserError(f"{where}: not JSON ({error})") from error
-    return check(value, kind, where)
+    return check(value, kind, f"{where}: it")
 
 
 def field(entry: Mapping[str, Any], name: str, kind: type, where: str) -> Any:

@@ -6,7 +6,7 @@ Names, labels, texts and paths in it may come from a file that somebody sent.
 import contextlib
 import sys
 import unicodedata
-from typing import TextIO
+from typing import Any
 
 LONGEST = 1200  # characters: a screen of 80 columns holds them beside what was there
 JOINERS = "\u200c\u200d"  # invisible, yet Persian, Indic scripts and emoji are misspelt without
@@ -49,7 +49,7 @@ def _visible(character: str) -> str:
     return "\ufffd" if unsafe and character not in JOINERS else character
 
 
-def _write(lines: str, stream: TextIO | None) -> None:
+def _write(lines: str, stream: Any) -> None:
     from tqdm import tqdm
 
     if stream is not None:  # closed before Python began

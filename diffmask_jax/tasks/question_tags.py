@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.json_files import shown
 from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.questions import Question
 
@@ -99,6 +100,6 @@ def _words(spans: Any, text: str, where: str) -> tuple[TaggedWord, ...]:
     end = 0
     for word in words:
         if not end <= word.start < word.stop <= len(text):
-            raise UserError(f"{where}: the word {list(word)} does not lie in its text after {end}")
+            raise UserError(f"{where}: the word {shown(word)} does not lie in its text after {end}")
         end = word.stop
     return words

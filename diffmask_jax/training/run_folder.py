@@ -128,6 +128,8 @@ def _layers(folder: Path) -> dict[str, Any]:
     kept = settings.read(file) or {"step": 0, "settled": False, "layers": []}
     for name, kind in (("step", int), ("settled", bool), ("layers", list)):
         json_files.field(kept, name, kind, str(file))
+    for row in kept["layers"]:
+        json_files.check(row, dict, f"{file}: a layer")
     return kept
 
 

@@ -79,11 +79,19 @@ def rate(folder: Path, description: Description, key: str, default: float) -> fl
     return float(value)
 
 
+def word(folder: Path, description: Description, key: str, default: str) -> str:
+    """A text; the default stands for what is missing. Raises: UserError if it is none."""
+    value: str = json_files.check(
+        description.get(key, default), str, f"{folder / 'config.json'}: {key}"
+    )
+    return value
+
+
 def switch(folder: Path, description: Description, key: str, default: bool) -> bool:
     """True or false; the default stands for what is missing. Raises: UserError if it is neither."""
-    value = description.get(key, default)
-    if type(value) is not bool:
-        raise UserError(f"{folder / 'config.json'}: {key} must be true or false, is {shown(value)}")
+    value: bool = json_files.check(
+        description.get(key, default), bool, f"{folder / 'config.json'}: {key}"
+    )
     return value
 
 
