@@ -4,12 +4,14 @@ import collections
 import contextlib
 import importlib.util
 import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.json_files import shown
 from diffmask_jax.runtime.messages import say
 
 GENERIC = "TokenizersBackend"
@@ -18,10 +20,10 @@ GENERIC = "TokenizersBackend"
 SPECIAL = {
     "cls_token": "token before a text",
     "sep_token": "token after a text",
-    "unk_token": "token for what it does not know",
     "mask_token": "mask token",
 }
-SAMPLE = 64  # word pieces of a vocabulary, to try what becomes of them
+SAMPLE = "Déjà-vu: 3,5% of CAFÉS  (中文)…"
+WORDS = 64  # of a vocabulary, to try what becomes of them
 
 
 def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> Any:
@@ -66,6 +68,7 @@ def read_tokenizer(folder: Path, usual: str = "BertTokenizer") -> Any:
     _check_files(folder, kind)
     with _told_of_damage(f"the tokenizer in {folder}"):
         tokenizer = _plain(kind.from_pretrained(folder, local_files_only=True))
+        tokenizer.backend_tokenizer.encode(SAMPLE)  # of which it may know no piece
         whole = _whole(folder / "tokenizer.json")
     _check_pieces(folder, tokenizer.get_vocab(), whole)
     _check_special(folder, kind, tokenizer, _written(folder, settings, whole))
@@ -153,18 +156,25 @@ def _check_pieces(folder: Path, pieces: dict[str, int], whole: Any) -> None:
         raise UserError(
             f"the tokenizer in {folder} has two pieces of number {number}, {first!r} and {second!r}"
         )
-    lines = collections.Counter([] if whole is not None else _lines(folder))
-    for piece, times in lines.most_common(1):
+    if whole is not None:  # then nothing else is read
+        return
+    for piece, times in collections.Counter(_lines(folder)).most_common(1):
         if times > 1:
             raise UserError(f"{folder / 'vocab.txt'} has the piece {piece!r} {times} times")
+    for piece, number in _settings(folder, "added_tokens.json").items():
+        if pieces.get(piece) != number:
+            raise UserError(
+                f"{folder / 'added_tokens.json'} says that {piece!r} is number {shown(number)}, "
+                f"where {pieces.get(piece)} is free"
+            )
 
 
-def _check_special(folder: Path, kind: Any, tokenizer: Any, written: set[str]) -> None:
+def _check_special(folder: Path, kind: Any, tokenizer: Any, written: set[str] | None) -> None:
     """Raises: UserError if a special token that its class stands on is in none of its files.
 
     transformers would give it the next free number, of which the model has learnt nothing.
 
-    written: the pieces that the files name; none where they are not text (SentencePiece).
+    written: the pieces that the files name; None where they are not text (SentencePiece).
     """
     parameters = inspect.signature(kind).parameters
     for name, words in SPECIAL.items():
@@ -172,22 +182,23 @@ def _check_special(folder: Path, kind: Any, tokenizer: Any, written: set[str]) -
         token = getattr(tokenizer, name)
         if token is None and not isinstance(usual, str):
             continue  # a decoder has no mask token
-        if token is None or (written and token not in written):
+        if token is None or (written is not None and token not in written):
             raise UserError(
                 f"the tokenizer in {folder} has no {words}: {token or usual} is no piece of its "
                 f"vocabulary; say in tokenizer_config.json which piece is its {name}"
             )
 
 
-def _written(folder: Path, settings: dict[str, Any], whole: Any) -> set[str]:
-    """The pieces that a folder's files name; none if its vocabulary is not text."""
+def _written(folder: Path, settings: dict[str, Any], whole: Any) -> set[str] | None:
+    """The pieces that a folder's files name; None if its vocabulary is not text."""
     if whole is not None:
         return set(whole.get_vocab(with_added_tokens=True))
+    if not any(os.path.isfile(folder / name) for name in ("vocab.txt", "vocab.json")):
+        return None
     vocabulary = {*_lines(folder), *_settings(folder, "vocab.json")}
     added = settings.get("added_tokens_decoder") or {}
     decoded = {token["content"] for token in added.values()}  # as transformers has read it, too
-    more = {*_settings(folder, "added_tokens.json"), *decoded}
-    return vocabulary | more if vocabulary else set()
+    return vocabulary | {*_settings(folder, "added_tokens.json"), *decoded}
 
 
 def _lines(folder: Path) -> list[str]:
@@ -208,8 +219,8 @@ def _tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) ->
             f"warning: vocab.txt in {folder} has the piece {other!r} and tokenizer.json has not: "
             "tokenizer.json is used"
         )
-    words = [piece for piece in pieces if piece.isalpha()][:SAMPLE]
-    samples = "Déjà-vu: 3,5% of CAFÉS  (中文)…", " ".join(words), " ".join(words).upper()
+    words = [piece for piece in pieces if piece.isalpha()][:WORDS]
+    samples = SAMPLE, " ".join(words), " ".join(words).upper()
     with _told_of_damage(f"the tokenizer in {folder}"):
         for text in samples:
             if whole.encode(text).ids != tokenizer.backend_tokenizer.encode(text).ids:

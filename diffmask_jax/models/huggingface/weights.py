@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.files import file_in
 from diffmask_jax.runtime.tensors import checked
 
 Weights = dict[str, np.ndarray]
@@ -147,7 +148,7 @@ def _read(path: Path) -> Weights:
 
 def _read_shards(index: Path) -> Weights:
     """All files that an index names: of its own format, and in its own folder."""
-    format = index.suffixes[-2]  # of model.safetensors.index.json
+    format = index.suffixes[-3]  # of model.safetensors.index.json
     places = json_files.field(json_files.read(index), "weight_map", dict, str(index))
     shards = sorted({json_files.check(shard, str, f"{index}: a file") for shard in places.values()})
     for shard in shards:
@@ -160,7 +161,7 @@ def _check_shard(index: Path, shard: str, format: str) -> None:
     path = index.parent / shard
     if Path(shard).name != shard or Path(shard).suffix != format:
         raise UserError(f"{index} names {shard!r}, which is no {format} file of its own folder")
-    if not path.is_file():
+    if file_in(index.parent, shard) is None:
         raise UserError(f"{index} names {shard}, which is not there: copy all the shards")
     folder = index.parent.resolve()
     # In the hub's cache all files of a folder are links to the blobs beside its snapshots.

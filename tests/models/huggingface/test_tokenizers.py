@@ -193,6 +193,9 @@ def test_every_architecture_says_its_class(model):
 
 def test_the_class_is_said_by_the_nearest_file(tmp_path):
     folder = save(tmp_path, "roberta", "vocabulary")
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    vocabulary |= {token: len(vocabulary) + place for place, token in enumerate(DEBERTA)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
     assert type(read(folder, "roberta")).__name__ == "RobertaTokenizer"
     config = {"model_type": "roberta", "tokenizer_class": "GPT2TokenizerFast"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -304,13 +307,23 @@ def save_lines(folder, *pieces: str):
     ("[CLS]", "no token before a text: [CLS] is no piece"),
     ("[SEP]", "no token after a text: [SEP] is no piece"),
     ("[MASK]", "no mask token: [MASK] is no piece"),
-    ("[UNK]", "no token for what it does not know: [UNK] is no piece"),
+    ("[UNK]", "WordPiece error: Missing [UNK] token from the vocabulary"),
 ])  # fmt: skip
 def test_a_special_token_that_is_no_piece_is_not_made_up(tmp_path, piece, words):
     pieces = [other for other in (*BERT, "a", "film") if other != piece]
     assert_refused(save_lines(tmp_path, *pieces), words)
-    (tmp_path / "added_tokens.json").write_text(json.dumps({piece: 6}))
-    assert read_tokenizer(tmp_path).mask_token_id is not None
+    if piece != "[UNK]":
+        (tmp_path / "added_tokens.json").write_text(json.dumps({piece: 6}))
+        assert read_tokenizer(tmp_path).get_vocab()[piece] == 6
+
+
+def test_an_added_piece_has_the_number_that_its_file_says(tmp_path):
+    """transformers would give it the next free one, whatever the file says."""
+    save_lines(tmp_path, *BERT, "film")
+    (tmp_path / "added_tokens.json").write_text('{"more": 50}')
+    assert_refused(tmp_path, "added_tokens.json says that 'more' is number 50, where 6 is free")
+    (tmp_path / "added_tokens.json").write_text('{"more": 6}')
+    assert read_tokenizer(tmp_path).get_vocab()["more"] == 6
 
 
 def test_null_is_no_token(tmp_path):
