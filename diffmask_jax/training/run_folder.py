@@ -152,12 +152,12 @@ def load_probe(folder: Path) -> tuple[Any, dict[str, float]]:
         )
     arrays, metadata = tensors.read(file)
     try:
-        scores = json_files.parse(metadata["scores"], f"{file}: its scores")
+        scores = json_files.parse(metadata["scores"], "its scores")
         for name in scores:
-            json_files.field(scores, name, float, f"{file}: its scores")
+            json_files.field(scores, name, float, "its scores")
         return _unflatten(arrays), scores
-    except (LookupError, ValueError, TypeError, AttributeError) as error:  # some other tensors
-        raise UserError(f"{file} holds no probe") from error
+    except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} holds no probe ({error})") from error  # but other tensors
 
 
 def _flatten(params: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a classifier's config.json says: its parts, each checked and told in one line if wrong."""
 
+import collections
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,9 +145,9 @@ def output_names(description: Description) -> tuple[str, ...]:
 
 def _told_apart(names: Sequence[str]) -> tuple[str, ...]:
     while len(set(names)) < len(names):
+        times = collections.Counter(names)
         names = [
-            f"{name} ({number})" if names.count(name) > 1 else name
-            for number, name in enumerate(names)
+            f"{name} ({number})" if times[name] > 1 else name for number, name in enumerate(names)
         ]
     return tuple(names)
 
