@@ -30,9 +30,9 @@ NASTY: list[Any] = [
 
 @st.composite
 def json_texts(draw, value: Any) -> bytes:
-    """A JSON value with one to three places changed, left out, doubled or renamed; or its bytes."""
+    """A JSON value, up to three places changed, left out, doubled or renamed; or damaged bytes."""
     value = copy.deepcopy(value)
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(0, 3))):
         value = _changed(draw, value)
     text = json.dumps(value)
     for name, raw in RAW.items():
@@ -44,11 +44,11 @@ def json_texts(draw, value: Any) -> bytes:
 def _changed(draw, value: Any) -> Any:
     places = list(_places(value))
     if not places:
-        return draw(st.sampled_from(NASTY))
+        return copy.deepcopy(draw(st.sampled_from(NASTY)))
     whole, name = draw(st.sampled_from(places))
     match draw(st.sampled_from(["replace", "replace", "replace", "leave out", "rename", "double"])):
         case "replace":
-            whole[name] = draw(st.sampled_from(NASTY))
+            whole[name] = copy.deepcopy(draw(st.sampled_from(NASTY)))
         case "leave out":
             del whole[name]
         case "rename" if isinstance(whole, dict):
@@ -91,7 +91,7 @@ def damaged(draw, content: bytes) -> bytes:
 def line_texts(draw, content: str) -> bytes:
     """Lines, some of them changed, doubled, left out or in another order; or damaged bytes."""
     lines = content.split("\n")
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(0, 3))):
         place = draw(st.integers(0, len(lines) - 1))
         line = lines[place]
         middle = draw(st.integers(0, len(line)))
