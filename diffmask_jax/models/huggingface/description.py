@@ -68,14 +68,14 @@ def count(
 
 
 def rate(folder: Path, description: Description, key: str, default: float) -> float:
-    """A number of 0 or more; the default stands for what is missing or null.
+    """A number from 0 to 1e12; the default stands for what is missing or null.
 
     Raises: UserError if it is none.
     """
     value = default if description.get(key) is None else description[key]
-    if type(value) not in (int, float) or value < 0:
+    if type(value) not in (int, float) or not 0 <= value <= 1e12:
         raise UserError(
-            f"{folder / 'config.json'}: {key} must be a number of 0 or more, is {shown(value)}"
+            f"{folder / 'config.json'}: {key} must be a number from 0 to 1e12, is {shown(value)}"
         )
     return float(value)
 
