@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all check format clean
+.PHONY: help demo test test-all fuzz check format clean
 
 help:
 	@echo "make demo    set up, then Table 1 of the paper on the toy task -> reports/toy/report.md"
 	@echo "make test    set up, then the tests but those marked long; make test-all: with them"
+	@echo "make fuzz    set up, then thousands of damaged files and a table of what became of them"
 	@echo "make check   set up, then formatter, linter and type checker"
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make clean   remove the environment and caches"
@@ -20,6 +21,12 @@ test: $(VENV)/installed-test
 
 test-all: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# Of every kind of file; the suite has 6, always the same ones.
+FUZZ_CASES ?= 50
+
+fuzz: $(VENV)/installed-test
+	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest tests/fuzz
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """The command line: `diffmask finetune | train | explain | compare | evaluate`."""
 
+import errno
 import io
 import os
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.huge_pages import use_huge_pages
+from diffmask_jax.runtime.messages import say
 from diffmask_jax.runtime.preemption import STATUS, Stopped
 
 
@@ -22,9 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from diffmask_jax.commands.parse import COMMANDS, parse
 
     options = parse(arguments)
-    # transformers advises to install PyTorch, which nothing here needs.
+    # transformers advises to install PyTorch, which nothing here needs, and quotes files as is.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     keep_compiled_programs()
+    if sys.stdout is None:  # closed before we began: the next file would take its number
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that is not UTF-8 shows a ? instead
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -32,20 +37,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except UserError as error:
-        print(f"diffmask: {error}", file=sys.stderr)
+        say(f"diffmask: {error}")
         return 2
     except BrokenPipeError:
-        # The reader of our output has left (`| head`); keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()  # its reader has left (`| head`)
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO):
+            raise
+        _leave_stdout()
+        say(f"diffmask: cannot write standard output: {error.strerror}")
+        return 2
     except Stopped as stop:
         from diffmask_jax.runtime import distributed
 
         distributed.say(f"diffmask: {stop}")
         return STATUS
     except KeyboardInterrupt:
-        print("diffmask: interrupted", file=sys.stderr)
+        say("diffmask: interrupted")
         return 130
+
+
+def _leave_stdout() -> None:
+    """Keep Python from complaining at exit about what it cannot write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -158,6 +158,20 @@ def test_a_reader_that_leaves_is_no_reason_to_complain(run, sentences, tmp_path)
         assert command.wait(timeout=120) == 0
 
 
+def test_a_full_disk_and_a_closed_output_are_no_traceback(monkeypatch, capsys):
+    """`> /dev/full` and `>&-`."""
+    monkeypatch.setattr("diffmask_jax.commands.explain.run", lambda options: print("x"))
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert cli.main(["explain", "run", "text"]) == 2
+    assert capsys.readouterr().err == (
+        "diffmask: cannot write standard output: No space left on device\n"
+    )
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["explain", "run", "text"]) == 0
+    sys.stdout.close()
+
+
 def test_a_mistake_ends_with_status_2_and_one_line(run, tmp_path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     del environment["JAX_COMPILATION_CACHE_DIR"]

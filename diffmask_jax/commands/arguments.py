@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.messages import say
 from diffmask_jax.runtime.settings import option
 
 
@@ -17,7 +18,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with status 2: a page of all options would bury the message."""
-        self.exit(2, f"diffmask: {message} (see {self.prog} --help)\n")
+        say(f"diffmask: {message} (see {self.prog} --help)")
+        self.exit(2)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from diffmask_jax.commands.shared import add_moved, add_truncate
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import check_writable, write_atomically
+from diffmask_jax.runtime.files import check_all_writable, write_atomically
 
 HELP = "draw what seven methods say of a text"
 
@@ -26,8 +26,7 @@ def run(options: argparse.Namespace) -> None:
     """Compare, and write what was asked for."""
     if not (options.html or options.png):
         raise UserError("nowhere to draw: give --html FILE or --png FILE")
-    for path in filter(None, (options.html, options.png)):
-        check_writable(path)
+    check_all_writable((options.html, options.png))
 
     from diffmask_jax.explaining import comparing
     from diffmask_jax.explaining.explainer import Explainer

@@ -1,8 +1,6 @@
 """`diffmask evaluate`: masked share, divergence, agreement and scores, layer by layer."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 from diffmask_jax.commands.arguments import check_ending
@@ -14,7 +12,9 @@ from diffmask_jax.commands.shared import (
     columns_of,
 )
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import check_writable, write_atomically
+from diffmask_jax.runtime.files import check_writable, write_atomically, write_in
+from diffmask_jax.runtime.json_files import dumps
+from diffmask_jax.runtime.messages import say, show
 
 HELP = "masked share, divergence and scores by layer"
 
@@ -59,12 +59,15 @@ def run(options: argparse.Namespace) -> None:
         try:
             gold_labels(model, data)
         except UserError as error:  # a column that nobody named may be about something else
-            print(f"no scores against gold labels: {error}", file=sys.stderr)
+            say(f"no scores against gold labels: {error}")
             data = data._replace(gold=None)
     report = evaluation.evaluate(explainer, name, data, str(options.run))
     tables = evaluation.as_markdown(report)
-    print(tables)
+    show(tables)
     out = options.out or options.run / f"evaluation-{name}.json"
-    write_atomically(out, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    write_atomically(out.with_suffix(".md"), tables + "\n")
-    print(f"written to {out} and {out.with_suffix('.md').name}", file=sys.stderr)
+    for place, text in ((out, dumps(report, indent=1)), (out.with_suffix(".md"), tables)):
+        if options.out:
+            write_atomically(place, text + "\n")
+        else:
+            write_in(options.run, place.name, text + "\n")
+    say(f"written to {out} and {out.with_suffix('.md').name}")

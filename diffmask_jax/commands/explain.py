@@ -14,7 +14,7 @@ from diffmask_jax.commands.shared import (
     columns_of,
 )
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import check_writable
+from diffmask_jax.runtime.files import check_all_writable
 from diffmask_jax.tasks.files import read_file
 from diffmask_jax.tasks.task import Examples
 
@@ -50,8 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Explain, write the files that were asked for, draw what is short enough."""
     files = options.png, options.html, options.jsonl
-    for path in filter(None, files):
-        check_writable(path)
+    check_all_writable(files)
     examples = _examples(options)
     if options.png and len(examples.first) > 1:
         raise UserError(f"--png draws one text, not {len(examples.first)}: use --html or --jsonl")

@@ -10,6 +10,7 @@ from diffmask_jax.commands.arguments import add_settings, those_of
 from diffmask_jax.commands.shared import add_tasks, add_truncate, places_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.recipe import Recipe
+from diffmask_jax.runtime.messages import show
 from diffmask_jax.tasks.question_lines import QUESTIONS
 from diffmask_jax.tasks.task import check_alike
 from diffmask_jax.tasks.tasks import TASKS
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
     measured = ", ".join(
         f"{score.title} {score.shown(scores[score.name])}" for score in scoring.scores
     )
-    print(f"kept epoch {scores['epoch']:.0f} in {options.out}: dev {measured}")
+    show(f"kept epoch {scores['epoch']:.0f} in {options.out}: dev {measured}")
 
 
 def _needed(gold: np.ndarray | None, kind: str) -> np.ndarray:

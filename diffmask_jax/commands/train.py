@@ -6,6 +6,7 @@ from pathlib import Path
 
 from diffmask_jax.commands.arguments import add_settings, those_of
 from diffmask_jax.commands.shared import add_tasks, add_truncate
+from diffmask_jax.runtime.messages import show
 from diffmask_jax.tasks.tasks import TASKS
 from diffmask_jax.training.config import RunConfig, run_config
 
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
             profile=options.profile,
         )
         if distributed.is_first():
-            print(
+            show(
                 f"kept the probe of step {scores['step']:.0f}: masks {scores['masked']:.1%} of the "
                 f"tokens, divergence {scores['divergence']:.3f} nats, agreement "
                 f"{scores['agreement']:.1%}"

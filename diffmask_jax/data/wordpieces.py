@@ -1,6 +1,6 @@
 """Word pieces of a text or a pair, each with its place in its text and the word it belongs to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,10 @@ from diffmask_jax.errors import UserError
 
 if TYPE_CHECKING:  # importing transformers takes half a second
     from transformers import PreTrainedTokenizerFast
+
+
+LONGEST = 1_000_000
+"""Characters of a text that is looked at: far more than the longest model reads."""
 
 
 class Encoded(NamedTuple):
@@ -53,6 +57,7 @@ def batch_encode(
     tokenizer: "PreTrainedTokenizerFast",
     texts: Sequence[Text],
     limit: int | None = None,
+    rows: Sequence[str] | None = None,
     *,
     only_second: bool = False,
 ) -> list[Encoded]:
@@ -60,19 +65,22 @@ def batch_encode(
 
     limit: cut to so many pieces by the tokenizer's own rule, which keeps all special tokens and
       takes the pieces of a pair from the longer of its texts.
+    rows: what each is called in its file, for messages; its number in `texts` unless said.
     only_second: take them from the second text of a pair alone, as from a question's passage.
 
     Raises:
-      UserError: a text is empty, blank or not valid Unicode; some are texts and some are pairs;
-        the limit leaves no room beside the special tokens, or beside a first text that is whole.
+      UserError: a text is empty, blank, not valid Unicode, of more than `LONGEST` characters or
+        nothing that the tokenizer takes; some are texts and some are pairs; the limit leaves no
+        room beside the special tokens, or beside a first text that is whole.
     """
     if not texts:
         return []
-    are_pairs = _check(texts)
+    place = _places(len(texts), rows)
+    are_pairs = _check(texts, place)
     if limit is not None:
         _check_room(tokenizer, limit, are_pairs)
         if only_second and are_pairs:
-            _check_room_for_second(tokenizer, texts, limit)
+            _check_room_for_second(tokenizer, texts, limit, place)
     rule = "only_second" if only_second and are_pairs else "longest_first"
     try:
         # Both switches, because a published tokenizer.json may ask for either by itself.
@@ -83,6 +91,9 @@ def batch_encode(
             max_length=limit,
             verbose=False,
         )
+    except Exception as error:  # the Rust library raises bare exceptions
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"the tokenizer cannot read the texts ({reason})") from error
     finally:
         tokenizer.backend_tokenizer.no_truncation()
     splitting = splitting_of(tokenizer)
@@ -93,7 +104,7 @@ def batch_encode(
         encoded.append(_encoded(text, pieces, segments * has_segments, splitting))
         for part, half in enumerate(_halves(text)):
             if part not in encoded[-1].parts:
-                raise UserError(_place(number, texts) + _empty(part, half, are_pairs))
+                raise UserError(place(number) + _empty(part, half, are_pairs))
     return encoded
 
 
@@ -102,24 +113,25 @@ def encode_within(
     texts: Sequence[Text],
     limit: int,
     cut: bool,
+    rows: Sequence[str] | None = None,
     *,
     only_second: bool = False,
 ) -> list[Encoded]:
     """The word pieces of each text or pair, at most `limit`; longer ones are cut, or refused.
 
-    only_second: cut the second text of a pair alone.
+    rows: as of `batch_encode`. only_second: cut the second text of a pair alone.
 
     Raises:
       UserError: as of `batch_encode`; or, unless `cut`, one is too long.
     """
     if cut:
-        return batch_encode(tokenizer, texts, limit, only_second=only_second)
-    encoded = batch_encode(tokenizer, texts)
+        return batch_encode(tokenizer, texts, limit, rows, only_second=only_second)
+    encoded, place = batch_encode(tokenizer, texts, rows=rows), _places(len(texts), rows)
     for number, text in enumerate(encoded, start=1):
         try:
             check_length(text, limit)
         except UserError as error:
-            raise UserError(_place(number, texts) + str(error)) from error
+            raise UserError(place(number) + str(error)) from error
     return encoded
 
 
@@ -191,7 +203,7 @@ def _halves(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else text
 
 
-def _check(texts: Sequence[Text]) -> bool:
+def _check(texts: Sequence[Text], place: Callable[[int], str]) -> bool:
     """Whether they are pairs. Raises: UserError if they cannot be encoded."""
     are_pairs = not isinstance(texts[0], str)
     for number, text in enumerate(texts, start=1):
@@ -201,13 +213,17 @@ def _check(texts: Sequence[Text]) -> bool:
                 f"text {number} is {'no pair' if are_pairs else 'a pair'}"
             )
         for part, half in enumerate(_halves(text)):
-            if any("\ud800" <= character <= "\udfff" for character in half):
+            if len(half) > LONGEST:
                 raise UserError(
-                    _place(number, texts)
-                    + f"not valid Unicode, is the text UTF-8? {_excerpt(half)}"
+                    f"{place(number)}a text of {len(half)} characters is too long, at most "
+                    f"{LONGEST} are looked at: shorten it"
+                )
+            if not half.isascii() and any("\ud800" <= sign <= "\udfff" for sign in half):
+                raise UserError(
+                    f"{place(number)}not valid Unicode, is the text UTF-8? {_excerpt(half)}"
                 )
             if not half.strip():
-                raise UserError(_place(number, texts) + _empty(part, half, are_pairs))
+                raise UserError(place(number) + _empty(part, half, are_pairs))
     return are_pairs
 
 
@@ -221,7 +237,10 @@ def _check_room(tokenizer: "PreTrainedTokenizerFast", limit: int, are_pairs: boo
 
 
 def _check_room_for_second(
-    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[Text], limit: int
+    tokenizer: "PreTrainedTokenizerFast",
+    texts: Sequence[Text],
+    limit: int,
+    place: Callable[[int], str],
 ) -> None:
     special = tokenizer.backend_tokenizer.num_special_tokens_to_add(True)
     firsts = [text[0] for text in texts]
@@ -231,13 +250,23 @@ def _check_room_for_second(
     for number, pieces in enumerate(batch.encodings, start=1):
         if special + len(pieces) >= limit:
             raise UserError(
-                f"{_place(number, texts)}the first text of the pair has {len(pieces)} word pieces, "
+                f"{place(number)}the first text of the pair has {len(pieces)} word pieces, "
                 f"which leaves no room for the second within {limit}: shorten it"
             )
 
 
-def _place(number: int, texts: Sequence[Text]) -> str:
-    return f"text {number} of {len(texts)}: " if len(texts) > 1 else ""
+def _places(count: int, rows: Sequence[str] | None) -> Callable[[int], str]:
+    """The number of one of so many texts -> how a message about it begins.
+
+    By its row in the file, unless that is its number, too.
+    """
+
+    def place(number: int) -> str:
+        if rows is not None and rows[number - 1] != str(number):
+            return f"row {rows[number - 1]}: "
+        return f"text {number} of {count}: " if count > 1 else ""
+
+    return place
 
 
 def _empty(part: int, text: str, is_pair: bool) -> str:

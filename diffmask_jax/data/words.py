@@ -2,13 +2,17 @@
 
 Tokenizers differ: BERT's splits words at blanks and at each punctuation mark; SentencePiece splits
 at blanks only and has pieces for blanks; byte-level ones split a character into several pieces, and
-words at the vowel signs of Indic scripts. Here a word is the same for all, as far as pieces allow.
+words at the vowel signs of Indic scripts; some drop accents. Here a word is the same for all, as
+far as pieces allow, and is made of whole characters as people see them, a letter with all its
+marks (UAX #29).
 """
 
 import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import regex
 
 Span = tuple[int, int]
 
@@ -17,6 +21,7 @@ BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
 _BLANK = re.compile(f"[{BLANKS}]")
+_CHARACTER = regex.compile(r"\X")
 _BLANK_TOKENS = "▁Ġ"  # how vocabularies spell a blank
 _JOINERS = "\u200c\u200d"
 
@@ -39,8 +44,9 @@ class Pieces(NamedTuple):
     """The pieces of one text.
 
     Attributes:
-      spans: text[start:end] is the piece without blanks around it; empty, and beside the word it
-        belongs to, for a piece of blanks alone.
+      spans: text[start:end] is the piece without blanks around it, with the marks of its last
+        letter that no piece stands for; empty, and beside the word it belongs to, for a piece of
+        blanks alone.
       begins: whether a word begins with the piece.
       shown: the piece as people write it.
     """
@@ -69,8 +75,8 @@ def read_pieces(
     last: Span | None = None  # of the last piece that is not of blanks alone
     last_word: int | None = None
     blanks = 0  # pieces of blanks alone since then
-    for token, raw_span, word in tokenized:
-        span = _without_blanks(text, token, raw_span)
+    raw_spans = [_without_blanks(text, token, span) for token, span, _ in tokenized]
+    for span, (_, _, word) in zip(_with_marks(text, raw_spans), tokenized, strict=True):
         if span is None:
             blanks += 1
             continue
@@ -107,6 +113,28 @@ def _without_blanks(text: str, token: str, span: Span) -> Span | None:
     return (start, start + len(stripped)) if stripped else None
 
 
+def _with_marks(text: str, spans: Sequence[Span | None]) -> list[Span | None]:
+    """Each span to the end of the character in which it ends, or to where the next one begins."""
+    extended = list(spans)
+    limit, after = len(text), None
+    for place in reversed(range(len(spans))):
+        span = spans[place]
+        if span is not None:
+            limit = limit if after is None or span == after else after[0]
+            extended[place] = span[0], _end_of_character(text, span, limit)
+            after = span
+    return extended
+
+
+def _end_of_character(text: str, span: Span, limit: int) -> int:
+    """Where the character ends in which a span ends, or the limit before that."""
+    start, end = span
+    if end >= limit or text[end].isascii() or text[end] in BLANKS:
+        return end
+    characters = _CHARACTER.finditer(text, start, limit)
+    return next((one.end() for one in characters if one.end() >= end), end)
+
+
 def _begins_word(
     text: str, before: Span, span: Span, same_word: bool, splitting: Splitting
 ) -> bool:
@@ -115,6 +143,8 @@ def _begins_word(
     if start < end:  # another piece of the same character
         return False
     if same_word and splitting.at_punctuation:
+        return False
+    if start == end and _end_of_character(text, before, start + 1) > start:
         return False
     if start > end and _BLANK.search(text, end, start):
         return True

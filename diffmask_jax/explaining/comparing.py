@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 from tqdm import tqdm
 
 from diffmask_jax.analysis.state_statistics import state_statistics
@@ -23,7 +22,8 @@ from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.model import Model, Params
 from diffmask_jax.game.objective import Clean, clean_pass
 from diffmask_jax.render.comparison import Comparison, Panel, make_comparison
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime import tensors
+from diffmask_jax.runtime.files import write_in
 from diffmask_jax.training import setup
 
 BATCH = 32
@@ -62,6 +62,7 @@ def compare(
     for method in map(methods.ON_TEXT.__getitem__, names):
         run = functools.partial(methods.at_every_layer, method.attribute, network)
         attributions = np.asarray(jax.jit(run)(params, noise, jax.random.key(0), clean))
+        tensors.check_finite(attributions, f"{method.title} of {first.model.path} is not finite")
         panel = Panel(method.title, method.values, network.layers, attributions[:, 0, :length])
         panels.append(panel)
     for explainer in explainers:
@@ -111,9 +112,9 @@ def noise_of(folder: Path, explainer: Explainer) -> Statistics:
     file = folder / "statistics.safetensors"
     if file.exists():
         try:
-            kept = load_file(file)
+            kept, _ = tensors.read(file)
             return Statistics(jnp.asarray(kept["mean"]), jnp.asarray(kept["deviation"]))
-        except (OSError, SafetensorError, KeyError) as error:
+        except (UserError, KeyError) as error:
             raise UserError(f"{file} is damaged ({error}): delete it to make it anew") from error
     texts = setup.read_split(explainer.config, "train").texts
     encoded = explainer.model.encode(texts, truncate=True)
@@ -125,5 +126,5 @@ def noise_of(folder: Path, explainer: Explainer) -> Statistics:
     )
     noise = state_statistics(explainer.game.model, explainer.params[0], iter(stream))
     arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
-    write_atomically(file, save(arrays))
+    write_in(folder, file.name, save(arrays))
     return noise

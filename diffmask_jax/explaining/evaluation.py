@@ -1,7 +1,6 @@
 """Measuring a run's probe: what it drops at every layer, and whether the model decides alike."""
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -13,6 +12,8 @@ from diffmask_jax.data import batches
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.models.heads import Score
 from diffmask_jax.runtime import devices, markdown
+from diffmask_jax.runtime.json_files import finite
+from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.tasks.encoded_examples import EncodedExamples
 from diffmask_jax.tasks.scoring import scoring_of
 
@@ -56,11 +57,13 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
             scoring.decide,
         )
         table = faithfulness.table(outcome, scoring.measure)
+        measured = [(row["divergence"], row["masked"]) for row in table]
+        check_finite(measured, f"the divergence of {model.path} is not finite: {OVERFLOW}")
         if model.head.spans:
             kept = np.mean(np.asarray(outcome.agreement) == 1, axis=1).tolist()
             for row, share in zip(table, [*kept, np.mean(kept)], strict=True):
                 row["spans_kept"] = float(share)
-        report[kind] = [{name: _json(value) for name, value in row.items()} for row in table]
+        report[kind] = [{name: finite(value) for name, value in row.items()} for row in table]
     return report
 
 
@@ -93,8 +96,3 @@ def as_markdown(report: dict[str, Any]) -> str:
 def _change(row: dict[str, float | None], score: Score) -> str:
     values = (row[f"{score.name}_{when}"] for when in ("original", "masked"))
     return " → ".join("–" if value is None else score.shown(value) for value in values)
-
-
-def _json(value: float) -> float | None:
-    """JSON has no NaN, such as the correlation of what never varies."""
-    return value if math.isfinite(value) else None

@@ -20,6 +20,7 @@ from diffmask_jax.game import probes
 from diffmask_jax.game.objective import Game, keep_probabilities
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import devices
+from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.training import run_folder, setup
 from diffmask_jax.training.config import RunConfig
 
@@ -104,6 +105,7 @@ class Explainer:
         limit = self.model.config.positions
         for batch in batches.in_order(encoded, size, limit):
             replies = jax.device_get(self._reply(*self.params, batch.inputs))
+            check_finite(replies, f"what {self.model.path} says is not finite: {OVERFLOW}")
             for row, index in enumerate(batch.indices):
                 yield int(index), self._explanation(texts[index], encoded[index], replies, row)
 

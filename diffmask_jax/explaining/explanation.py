@@ -1,7 +1,6 @@
 """What a probe says about one text: an object that shows itself, and saves itself."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.render import html, png
 from diffmask_jax.render.heatmap import Heatmap, make_heatmap
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.json_files import dumps
 
 
 class Word(NamedTuple):
@@ -118,7 +118,7 @@ class Explanation:
         """
         ending = Path(path).suffix
         if ending == ".json":
-            write_atomically(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
+            write_atomically(path, dumps(self.to_dict(), indent=1, plain=False) + "\n")
         elif ending == ".html":
             write_atomically(path, html.page([self.heatmap()], " / ".join(self.texts)))
         elif ending == ".png":

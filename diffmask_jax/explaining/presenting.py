@@ -1,6 +1,5 @@
 """Explanations on their way out: to the terminal, a picture, a page or lines of JSON."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +10,14 @@ from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.render import html, terminal
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.tasks.task import Examples
 
 
 def explain_all(explainer: Explainer, examples: Examples, truncate: bool) -> list[Explanation]:
     """Explanations in the order of the texts, with a progress bar if someone is watching."""
     texts = examples.texts
-    encoded = explainer.model.encode(texts, truncate)
+    encoded = explainer.model.encode(texts, truncate, examples.rows)
     explanations: dict[int, Explanation] = {}
     with tqdm(total=len(texts), desc="explain", unit="text", disable=None) as bar:
         for index, explanation in explainer.stream(texts, encoded):
@@ -44,7 +44,7 @@ def write_files(
         write_atomically(html_page, html.page(heatmaps, "What the prediction needs"))
     if jsonl:
         lines = (
-            json.dumps({"row": row} | explanation.to_dict(), ensure_ascii=False)
+            dumps({"row": row} | explanation.to_dict(), plain=False)
             for row, explanation in zip(rows, explanations, strict=True)
         )
         write_atomically(jsonl, "".join(line + "\n" for line in lines))

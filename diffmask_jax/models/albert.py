@@ -12,7 +12,7 @@ from diffmask_jax.models.bert import IN_EMBEDDINGS, Pooled, check_kind
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import Dropout, EncoderConfig
 from diffmask_jax.models.electra import Projected, narrow
-from diffmask_jax.models.huggingface.description import Description, rate, size
+from diffmask_jax.models.huggingface.description import LARGEST, Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, leaf_name
 from diffmask_jax.models.layers import embedding, padding_bias
 from diffmask_jax.models.transformer import Parts
@@ -88,14 +88,16 @@ def parts(config: AlbertConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
 def read_config(folder: Path, description: Description, classes: int) -> AlbertConfig:
     """The sizes in an ALBERT's config.json. Raises: UserError if we cannot run it."""
     check_kind(description)
-    sizes = {k: size(folder, USUAL_SIZES | description, theirs) for k, theirs in SIZES.items()}
-    layers, groups = sizes["blocks"], sizes["groups"]
+    own = sizes(folder, USUAL_SIZES | description, SIZES)
+    layers, groups, blocks = own["blocks"], own["groups"], own["blocks"] * own["inner"]
     if groups > layers:
         raise UserError(f"num_hidden_groups {groups} is more than the {layers} num_hidden_layers")
+    if blocks > LARGEST["blocks"]:
+        raise UserError(f"{layers} num_hidden_layers of {own['inner']} blocks each are too many")
     return AlbertConfig(
-        **sizes | {"blocks": layers * sizes["inner"]},
+        **own | {"blocks": blocks},
         classes=classes,
-        activation=description.get("hidden_act", "gelu_new"),
+        activation=word(folder, description, "hidden_act", "gelu_new"),
         epsilon=rate(folder, description, "layer_norm_eps", 1e-12),
         dropout=Dropout(
             rate(folder, description, "hidden_dropout_prob", 0.0),

@@ -169,8 +169,12 @@ class Classifier(NamedTuple):
     architecture: Architecture
     path: str
 
-    def encode(self, texts: Sequence[Text], truncate: bool = False) -> list[Encoded]:
+    def encode(
+        self, texts: Sequence[Text], truncate: bool = False, rows: Sequence[str] | None = None
+    ) -> list[Encoded]:
         """Word pieces of each text or pair, none longer than the network reads.
+
+        rows: what each is called in its file, for messages; its number in `texts` unless said.
 
         Raises: UserError for an empty text, one too long where `truncate` is false, or a pair that
             the model cannot tell apart as its tokenizer does; or, where the head answers questions,
@@ -178,7 +182,7 @@ class Classifier(NamedTuple):
         """
         if self.head.spans and any(isinstance(text, str) for text in texts):
             raise UserError(f"{self.path} answers questions: give each with its passage, as a pair")
-        encoded = encode_within(self.tokenizer, texts, self.config.positions, truncate)
+        encoded = encode_within(self.tokenizer, texts, self.config.positions, truncate, rows)
         self.check_segments(encoded)
         return encoded
 

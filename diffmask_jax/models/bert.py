@@ -13,7 +13,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import NO_DROPOUT, USUAL_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description, rate, size
+from diffmask_jax.models.huggingface.description import Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm, padding_bias
 from diffmask_jax.models.transformer import Parts
@@ -106,9 +106,9 @@ def read_config(folder: Path, description: Description, classes: int) -> Encoder
     """The sizes in a BERT's config.json. Raises: UserError if it is of a kind we cannot run."""
     check_kind(description)
     return EncoderConfig(
-        **{ours: size(folder, description, theirs) for ours, theirs in SIZES.items()},
+        **sizes(folder, description, SIZES),
         classes=classes,
-        activation=description.get("hidden_act", "gelu"),
+        activation=word(folder, description, "hidden_act", "gelu"),
         epsilon=rate(folder, description, "layer_norm_eps", 1e-12),
         dropout=read_dropout(folder, description),
     )

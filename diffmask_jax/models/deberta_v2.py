@@ -21,10 +21,19 @@ from diffmask_jax.models.deberta_v2_block import (
     Distances,
     table_rows,
 )
-from diffmask_jax.models.huggingface.description import Description, rate, size
+from diffmask_jax.models.huggingface.description import (
+    Description,
+    count,
+    rate,
+    size,
+    sizes,
+    switch,
+    word,
+)
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.transformer import Parts
+from diffmask_jax.runtime.json_files import shown
 
 # Our name of a size -> its key in config.json.
 SIZES = {
@@ -134,47 +143,48 @@ def parts(config: DebertaV2Config, dtype: DTypeLike, dropout: Dropout) -> Parts:
 
 def read_config(folder: Path, description: Description, classes: int) -> DebertaV2Config:
     """The sizes in a DeBERTa's config.json. Raises: UserError if it is of a kind we cannot run."""
-    sizes = {ours: size(folder, description, theirs) for ours, theirs in SIZES.items()}
-    width, head_width = sizes["width"], sizes["width"] // sizes["heads"]
+    own = sizes(folder, description, SIZES)
+    width, head_width = own["width"], own["width"] // own["heads"]
     for key, needed in (("attention_head_size", head_width), ("pooler_hidden_size", width)):
         if description.get(key) not in (None, needed):
             raise UserError(f"{key} {description[key]!r} is not supported, only {needed}")
-    scores = description.get("pos_att_type") or []
     return DebertaV2Config(
-        **sizes,
+        **own,
         **{ours: _count(folder, description, theirs) for ours, theirs in COUNTS.items()},
         classes=classes,
-        activation=description.get("hidden_act", "gelu"),
+        activation=word(folder, description, "hidden_act", "gelu"),
         epsilon=rate(folder, description, "layer_norm_eps", 1e-7),
         dropout=read_dropout(folder, description),
         embedding=size(folder, {"embedding_size": width} | description, "embedding_size"),
-        position_biased=bool(description.get("position_biased_input", True)),
-        relative=bool(description.get("relative_attention", False)),
+        position_biased=switch(folder, description, "position_biased_input", True),
+        relative=switch(folder, description, "relative_attention", False),
         scores=tuple(
-            kind
-            for kind in ("c2p", "p2c")
-            if kind in (_words(scores) if isinstance(scores, str) else scores)
+            kind for kind in ("c2p", "p2c") if kind in _words(folder, description, "pos_att_type")
         ),
-        farthest=_count(folder, description, "max_relative_positions") or sizes["positions"],
-        shared=bool(description.get("share_att_key", False)),
-        normed="layer_norm" in _words(description.get("norm_rel_ebd") or "none"),
+        farthest=_count(folder, description, "max_relative_positions") or own["positions"],
+        shared=switch(folder, description, "share_att_key", False),
+        normed="layer_norm" in _words(folder, description, "norm_rel_ebd"),
         convolution_groups=size(folder, {"conv_groups": 1} | description, "conv_groups"),
-        convolution_activation=description.get("conv_act", "tanh"),
-        pooler_activation=description.get("pooler_hidden_act", "gelu"),
+        convolution_activation=word(folder, description, "conv_act", "tanh"),
+        pooler_activation=word(folder, description, "pooler_hidden_act", "gelu"),
     )
 
 
-def _words(text: str) -> list[str]:
-    """How DeBERTa writes lists: "p2c|c2p"."""
-    return [word.strip() for word in text.lower().split("|")]
+def _words(folder: Path, description: Description, key: str) -> list[str]:
+    """A list, or how DeBERTa writes one: "p2c|c2p". Raises: UserError if it is neither."""
+    value = description.get(key) or []
+    words = value.split("|") if isinstance(value, str) else value
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise UserError(f"{folder / 'config.json'}: {key} must be words, is {shown(value)}")
+    return [word.strip().lower() for word in words]
 
 
 def _count(folder: Path, description: Description, key: str) -> int:
     """A whole number, 0 where it is missing, null or negative. Raises: UserError if it is none."""
-    value = description.get(key) or 0
-    if not isinstance(value, int):
-        raise UserError(f"{folder / 'config.json'}: {key} must be a whole number, is {value!r}")
-    return max(value, 0)
+    value = description.get(key)
+    if value is None or (type(value) is int and value < 0):
+        return 0
+    return count(folder, description, key, 0, 2**20)
 
 
 def read_dropout(folder: Path, description: Description) -> Dropout:

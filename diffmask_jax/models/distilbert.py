@@ -9,7 +9,7 @@ from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.bert import IN_EMBEDDINGS, Embeddings, Pooled
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description, rate, size
+from diffmask_jax.models.huggingface.description import Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import embedding, padding_bias
 from diffmask_jax.models.transformer import Parts
@@ -60,10 +60,10 @@ def read_config(folder: Path, description: Description, classes: int) -> Encoder
     """
     description = {ALIASES.get(key, key): value for key, value in description.items()}
     return EncoderConfig(
-        **{ours: size(folder, description, theirs) for ours, theirs in SIZES.items()},
+        **sizes(folder, description, SIZES),
         segments=0,
         classes=classes,
-        activation=description.get("activation", "gelu"),
+        activation=word(folder, description, "activation", "gelu"),
         epsilon=1e-12,  # not in config.json: transformers has it in its code
         dropout=Dropout(
             rate(folder, description, "dropout", 0.1),

@@ -12,7 +12,7 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description, rate, size
+from diffmask_jax.models.huggingface.description import Description, rate, size, sizes, switch, word
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import (
     NORMAL,
@@ -199,10 +199,10 @@ def read_config(folder: Path, description: Description, classes: int) -> GPT2Con
     if description.get("n_inner") is None:
         description = description | {"n_inner": 4 * size(folder, description, "n_embd")}
     return GPT2Config(
-        **{ours: size(folder, description, theirs) for ours, theirs in SIZES.items()},
+        **sizes(folder, description, SIZES),
         segments=0,
         classes=classes,
-        activation=description.get("activation_function", "gelu_new"),
+        activation=word(folder, description, "activation_function", "gelu_new"),
         epsilon=rate(folder, description, "layer_norm_epsilon", 1e-5),
         dropout=Dropout(
             hidden=rate(folder, description, "resid_pdrop", 0.1),
@@ -210,8 +210,8 @@ def read_config(folder: Path, description: Description, classes: int) -> GPT2Con
             classifier=0.0,
             embedding=rate(folder, description, "embd_pdrop", 0.1),
         ),
-        scaled=bool(description.get("scale_attn_weights", True)),
-        scaled_by_block=bool(description.get("scale_attn_by_inverse_layer_idx", False)),
+        scaled=switch(folder, description, "scale_attn_weights", True),
+        scaled_by_block=switch(folder, description, "scale_attn_by_inverse_layer_idx", False),
     )
 
 

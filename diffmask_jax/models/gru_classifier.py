@@ -28,7 +28,7 @@ from diffmask_jax.models.huggingface.description import (
     Description,
     check_class_names,
     rate,
-    size,
+    sizes,
 )
 from diffmask_jax.models.huggingface.weights import Name
 from diffmask_jax.models.initializers import dense
@@ -171,7 +171,7 @@ def _drop(rate: float, x: Float[Array, "B *T D"], key: Key[Array, ""]) -> Any:
 def read_config(folder: Path, description: Description, classes: int) -> GruConfig:
     """The sizes in config.json. Raises: UserError if one is missing."""
     return GruConfig(
-        **{ours: size(folder, description, theirs) for ours, theirs in SIZES.items()},
+        **sizes(folder, description, SIZES),
         classes=classes,
         dropout=GruDropout(
             rate(folder, description, "input_dropout", USUAL_DROPOUT.input),

@@ -167,10 +167,11 @@ def _classifier(
 def classifier_params(weights: Weights, architecture: Architecture, config: object) -> Params:
     """Float32 parameters of a network; tensors that it has no use for are ignored.
 
-    Raises: UserError naming the tensor that is missing, of the wrong shape or not of floats, or
-        if there is no head of the architecture's.
+    Raises: UserError naming the tensor that is missing, of the wrong shape, not of floats or not
+        finite, or if there is no head of the architecture's, or config.json asks for more blocks.
     """
     name = architecture.name(config)
+    _check_depth(weights, config)
     shapes = param_shapes(architecture, config)
     heads = [tensor for tensor in tensor_names(shapes, name) if not belongs(architecture, tensor)]
     if not any(tensor in weights for tensor in heads):
@@ -181,12 +182,29 @@ def classifier_params(weights: Weights, architecture: Architecture, config: obje
     return to_params(weights, shapes, name)
 
 
+def _check_depth(weights: Weights, config: object) -> None:
+    """Before shapes are made of every block. Raises: UserError if there are too few tensors."""
+    blocks = getattr(config, "drawn", getattr(config, "blocks", 0))  # ALBERT's share parameters
+    if blocks > len(weights):
+        raise UserError(
+            f"config.json asks for {blocks} blocks, and the weights have {len(weights)} tensors: "
+            "they do not belong together"
+        )
+
+
 def with_fresh_head(
     weights: Weights, architecture: Architecture, config: object, seed: int
 ) -> Weights:
-    """The encoder in a checkpoint of any kind, under a new head: normal(0, 0.02), biases 0."""
+    """The encoder in a checkpoint of any kind, under a new head: normal(0, 0.02), biases 0.
+
+    Raises: UserError as `classifier_params` does, before a head of whatever width is drawn.
+    """
+    name, kept = architecture.name(config), encoder(weights, architecture)
+    _check_depth(kept, config)
+    shapes = param_shapes(architecture, config)
+    to_params(kept, {part: tree for part, tree in shapes.items() if part != "head"}, name)
     head = architecture.init_head(jax.random.key(seed), config)
-    return to_weights(head, architecture.name(config)) | encoder(weights, architecture)
+    return to_weights(head, name) | kept
 
 
 def encoder(weights: Weights, architecture: Architecture) -> Weights:

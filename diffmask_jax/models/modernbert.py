@@ -11,12 +11,13 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout
-from diffmask_jax.models.huggingface.description import Description, rate, size
+from diffmask_jax.models.huggingface.description import Description, rate, size, sizes, switch, word
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.modernbert_block import Block, ModernBertConfig, context
 from diffmask_jax.models.span_head import span_logits
 from diffmask_jax.models.transformer import Parts
+from diffmask_jax.runtime.json_files import check
 
 # Our name of a size -> its key in config.json.
 SIZES = {
@@ -124,12 +125,12 @@ def parts(config: ModernBertConfig, dtype: DTypeLike, dropout: Dropout) -> Parts
 
 def read_config(folder: Path, description: Description, classes: int) -> ModernBertConfig:
     """The sizes in a ModernBERT's config.json. Raises: UserError if we cannot run it."""
-    sizes = {ours: size(folder, description, theirs) for ours, theirs in SIZES.items()}
+    own = sizes(folder, description, SIZES)
     return ModernBertConfig(
-        **sizes,
+        **own,
         segments=0,
         classes=classes,
-        activation=description.get("hidden_activation", "gelu"),
+        activation=word(folder, description, "hidden_activation", "gelu"),
         epsilon=rate(folder, description, "norm_eps", 1e-5),
         dropout=Dropout(
             hidden=rate(folder, description, "mlp_dropout", 0.0),
@@ -137,16 +138,16 @@ def read_config(folder: Path, description: Description, classes: int) -> ModernB
             classifier=rate(folder, description, "classifier_dropout", 0.0),
             embedding=rate(folder, description, "embedding_dropout", 0.0),
         ),
-        local=_read_local(folder, description, sizes["blocks"]),
+        local=_read_local(folder, description, own["blocks"]),
         window=size(folder, {"local_attention": 128} | description, "local_attention"),
         local_theta=_read_theta(folder, description, LOCAL, "local_rope_theta", 10_000.0),
         global_theta=_read_theta(folder, description, GLOBAL, "global_rope_theta", 160_000.0),
-        norm_bias=bool(description.get("norm_bias", False)),
-        attention_bias=bool(description.get("attention_bias", False)),
-        mlp_bias=bool(description.get("mlp_bias", False)),
-        classifier_bias=bool(description.get("classifier_bias", False)),
-        classifier_activation=description.get("classifier_activation", "gelu"),
-        pooling=description.get("classifier_pooling", "cls"),
+        norm_bias=switch(folder, description, "norm_bias", False),
+        attention_bias=switch(folder, description, "attention_bias", False),
+        mlp_bias=switch(folder, description, "mlp_bias", False),
+        classifier_bias=switch(folder, description, "classifier_bias", False),
+        classifier_activation=word(folder, description, "classifier_activation", "gelu"),
+        pooling=word(folder, description, "classifier_pooling", "cls"),
     )
 
 
@@ -157,7 +158,11 @@ def _read_local(folder: Path, description: Description, blocks: int) -> tuple[bo
     if kinds is None:
         every = size(folder, {key: 3} | description, key)
         return tuple(number % every > 0 for number in range(blocks))
-    if not isinstance(kinds, list) or len(kinds) != blocks or not {LOCAL, GLOBAL}.issuperset(kinds):
+    if not (
+        isinstance(kinds, list)
+        and len(kinds) == blocks
+        and all(kind in (LOCAL, GLOBAL) for kind in kinds)
+    ):
         raise UserError(
             f"{folder / 'config.json'}: layer_types must name {blocks} kinds of attention, each "
             f"{LOCAL} or {GLOBAL}"
@@ -169,12 +174,18 @@ def _read_theta(
     folder: Path, description: Description, kind: str, old: str, default: float
 ) -> float:
     """The base of the rotary wavelengths of a kind of attention; old: where it used to stand."""
-    rope = (description.get("rope_parameters") or {}).get(kind) or {"rope_type": "default"}
-    rope = rope | (description.get("rope_scaling") or {})
+    rope = _settings(folder, _settings(folder, description, "rope_parameters"), kind)
+    rope = rope | _settings(folder, description, "rope_scaling")
     scaling = rope.get("rope_type", rope.get("type", "default"))
     if scaling != "default":
         raise UserError(f"rope_type {scaling!r} is not supported, only 'default'")
     return rate(folder, {old: rope.get("rope_theta", description.get(old))}, old, default)
+
+
+def _settings(folder: Path, description: Description, key: str) -> Description:
+    """An object inside the description, empty where it is missing or null."""
+    value = description.get(key) or {}
+    return check(value, dict, f"{folder / 'config.json'}: {key}")
 
 
 def describe(config: ModernBertConfig) -> Description:

@@ -15,7 +15,7 @@ from diffmask_jax.models.architecture import Architecture, of_parts
 from diffmask_jax.models.bert import IN_BLOCK, IN_EMBEDDINGS, Pooled
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import NO_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description
+from diffmask_jax.models.huggingface.description import LARGEST, Description, count
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, norm, padding_bias
 from diffmask_jax.models.transformer import Parts
@@ -72,9 +72,7 @@ def parts(config: RobertaConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
 
 def read_config(folder: Path, description: Description, classes: int) -> RobertaConfig:
     """The sizes in a RoBERTa's config.json. Raises: UserError if we cannot run it."""
-    pad = description.get("pad_token_id", 1)
-    if type(pad) is not int or pad < 0:
-        raise UserError(f"pad_token_id, after which positions begin, must be 0 or more, is {pad!r}")
+    pad = count(folder, description, "pad_token_id", 1, LARGEST["vocabulary"])
     return after_pad(bert.read_config(folder, description, classes), pad)
 
 

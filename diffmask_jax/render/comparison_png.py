@@ -12,7 +12,8 @@ import numpy as np
 from diffmask_jax.render.comparison import Comparison, Panel
 from diffmask_jax.render.picture import QUIET, color_map, draw_cells, headline, plain_text, save
 from diffmask_jax.render.stretches import Stretch, end, middles, name_rows, stretches
-from diffmask_jax.render.text import display_width, shorten, visible
+from diffmask_jax.render.text import display_width, shorten
+from diffmask_jax.runtime.messages import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 from html import escape
 
 from diffmask_jax.render.style import level, style_sheet
-from diffmask_jax.render.text import visible
+from diffmask_jax.runtime.messages import visible
 
 
 def document(title: str, head: str, main: str, style: str = "") -> str:

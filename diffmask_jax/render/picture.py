@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from diffmask_jax.render.colors import color
-from diffmask_jax.render.text import visible
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.messages import visible
 
 if TYPE_CHECKING:  # importing matplotlib takes longer than drawing: only who draws pays for it
     from matplotlib.axes import Axes

@@ -13,7 +13,8 @@ from diffmask_jax.render.heatmap import Heatmap
 from diffmask_jax.render.pair import is_pair
 from diffmask_jax.render.picture import color_map, draw_cells, headline, plain_text, save
 from diffmask_jax.render.stretches import end, middles, name_columns, stretches
-from diffmask_jax.render.text import display_width, shorten, visible
+from diffmask_jax.render.text import display_width, shorten
+from diffmask_jax.runtime.messages import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from diffmask_jax.render.colors import color as color_of
 from diffmask_jax.render.colors import text_color
 from diffmask_jax.render.heatmap import Heatmap
-from diffmask_jax.render.text import display_width, shorten, visible, words
+from diffmask_jax.render.text import display_width, shorten, words
+from diffmask_jax.runtime.messages import visible
 
 _NARROWEST = 20  # below this nothing readable fits; longer lines are the lesser evil
 

@@ -1,19 +1,11 @@
-"""Tokens as they are shown: harmless, measured in terminal cells, joined to words."""
+"""Tokens as they are shown: measured in terminal cells, joined to words."""
 
 import unicodedata
 from collections.abc import Sequence
 
-_JOINERS = "\u200c\u200d"  # invisible, yet Persian, Indic scripts and emoji are misspelt without
+from diffmask_jax.runtime.messages import JOINERS
+
 _PIECE = "##"
-
-
-def visible(text: str) -> str:
-    """The text with every character that could act on a screen replaced by one that only shows.
-
-    ASCII controls become their pictures (ESC -> ␛, newline -> ␊); other controls, text-direction
-    overrides, lone surrogates and line separators become U+FFFD.
-    """
-    return "".join(map(_visible_character, text))
 
 
 def display_width(text: str) -> int:
@@ -42,17 +34,7 @@ def words(tokens: Sequence[str]) -> list[list[tuple[int, str]]]:
     return grouped
 
 
-def _visible_character(character: str) -> str:
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "\u2421"
-    unsafe = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return "\ufffd" if unsafe and character not in _JOINERS else character
-
-
 def _character_width(character: str) -> int:
-    if character in _JOINERS or unicodedata.category(character) in ("Mn", "Me"):
+    if character in JOINERS or unicodedata.category(character) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1

@@ -1,7 +1,6 @@
 """Training state on disk through orbax: saved beside the work, restored bit for bit."""
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ import jax
 import orbax.checkpoint as ocp
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime import distributed
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime import distributed, json_files
+from diffmask_jax.runtime.files import check_own, write_in
 
 ITEM = "default"  # orbax's own name for what is saved without one
 DIGESTS = "sha256.json"
@@ -23,7 +22,7 @@ def newest_whole(folder: Path) -> int | None:
     What it left half-written is removed. What does not fit its digests is told and moved aside. All
     processes call it alike.
 
-    Raises: UserError if there were checkpoints and none is whole any more.
+    Raises: UserError if there were checkpoints and none is whole any more, or the folder is a link.
     """
     return distributed.by_first(lambda: _tidied(folder))
 
@@ -100,10 +99,11 @@ def _sign(folder: Path) -> None:
         place = Path(unfinished.get())
         files = (file for file in (place / ITEM).rglob("*") if file.is_file())
         digests = {str(file.relative_to(place)): _digest(file) for file in sorted(files)}
-        write_atomically(place / DIGESTS, json.dumps(digests, indent=1) + "\n")
+        write_in(place, DIGESTS, json_files.dumps(digests, indent=1) + "\n")
 
 
 def _tidied(folder: Path) -> int | None:
+    check_own(folder)
     if not folder.exists():
         return None
     for unfinished in ocp.utils.tmp_checkpoints(folder):
@@ -136,20 +136,22 @@ def _tidied(folder: Path) -> int | None:
 
 def _damage(place: Path) -> str | None:
     """What is wrong with a checkpoint's files, if anything."""
+    file = place / DIGESTS
     try:
-        digests = json.loads((place / DIGESTS).read_text(encoding="utf-8"))
+        # Before there were digests: whatever is wrong, orbax will find it.
+        digests = json_files.read(file) if file.exists() else {}
         for name, digest in digests.items():
             if not (place / name).is_file():
                 return f"{name} is missing"
             if _digest(place / name) != digest:
                 return f"{name} has changed"
-    except FileNotFoundError:  # before there were digests: whatever is wrong, orbax will find it
-        return None
     except OSError as error:  # it may well be whole, when it can be read again
         raise UserError(
             f"{place} cannot be read ({error.strerror}): see to it, and go on"
         ) from error
-    except (ValueError, AttributeError):
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):  # as above
+            raise
         return f"{DIGESTS} cannot be read"
     return None
 

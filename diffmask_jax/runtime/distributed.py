@@ -3,7 +3,6 @@
 import contextlib
 import glob
 import importlib.util
-import json
 import os
 import sys
 import traceback
@@ -15,6 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import json_files, messages
 from diffmask_jax.runtime.preemption import STATUS, Stopped
 
 SILENCE = 30  # seconds after which a process that is not heard of counts as dead
@@ -44,11 +44,11 @@ def launcher(environment: Mapping[str, str]) -> Launch | None:
     count = first("JAX_NUM_PROCESSES", "NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE")
     number = first("JAX_PROCESS_ID", "PROCESS_ID", "OMPI_COMM_WORLD_RANK")
     # srun sets the step's size; a shell inside an allocation has none, or a step of one.
-    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+    if _count(environment, "SLURM_STEP_NUM_TASKS") > 1 and "SLURM_PROCID" in environment:
         return Launch("SLURM", {"cluster_detection_method": "slurm"})
     if address:
         return Launch("the coordinator's address", _explicit(address, count, number))
-    if int(environment.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
+    if _count(environment, "OMPI_COMM_WORLD_SIZE") > 1:
         if "OMPI_MCA_orte_hnp_uri" not in environment:  # since Open MPI 5
             raise UserError("this Open MPI names no coordinator: set JAX_COORDINATOR_ADDRESS too")
         return Launch("Open MPI", {"cluster_detection_method": "ompi"})
@@ -61,8 +61,16 @@ def launcher(environment: Mapping[str, str]) -> Launch | None:
     return None
 
 
+def _count(environment: Mapping[str, str], name: str) -> int:
+    """How many processes a launcher says there are; an empty variable says nothing."""
+    value = environment.get(name) or "1"
+    if not (value.isdecimal() and len(value) < 10):
+        raise UserError(f"{name} is {value!r}, and no number: set it, or pass --distributed off")
+    return int(value)
+
+
 def _explicit(address: str, count: str | None, number: str | None) -> dict[str, Any]:
-    if not (count and count.isdigit() and number and number.isdigit()):
+    if not (count and count.isdecimal() and number and number.isdecimal()):
         raise UserError(
             f"a coordinator is named ({address}), and JAX_NUM_PROCESSES is {count!r}, "
             f"JAX_PROCESS_ID {number!r}: set both to whole numbers, or pass --distributed off"
@@ -117,15 +125,14 @@ def together() -> Iterator[None]:
         if jax.process_count() == 1 or (isinstance(error, Stopped) and error.step is not None):
             raise  # the latter together with all others
         if isinstance(error, jax.errors.JaxRuntimeError) and _is_about_others(str(error)):
-            print(
+            messages.say(
                 f"diffmask: another process has ended ({str(error).splitlines()[0]}): "
-                "start all of them again with the same command to go on",
-                file=sys.stderr,
+                "start all of them again with the same command to go on"
             )
         elif isinstance(error, KeyboardInterrupt):
-            print("diffmask: interrupted", file=sys.stderr)
+            messages.say("diffmask: interrupted")
         elif isinstance(error, UserError | Stopped):
-            print(f"diffmask: {error}", file=sys.stderr)
+            messages.say(f"diffmask: {error}")
         else:
             traceback.print_exc()
         sys.stdout.flush()
@@ -160,7 +167,7 @@ def is_first() -> bool:
 def say(line: str) -> None:
     """A line on standard error, once, however many processes there are."""
     if is_first():
-        print(line, file=sys.stderr)
+        messages.say(line)
 
 
 def by_first(action: Callable[[], Any]) -> Any:
@@ -172,10 +179,10 @@ def by_first(action: Callable[[], Any]) -> Any:
         return action()
     told = np.zeros(ANSWER, np.uint8)
     if is_first():
-        written = np.frombuffer(json.dumps(_tried(action)).encode(), np.uint8)
+        written = np.frombuffer(json_files.dumps(_tried(action), plain=False).encode(), np.uint8)
         told[: len(written)] = written
     heard = multihost_utils.broadcast_one_to_all(told)
-    answer = json.loads(heard.tobytes().rstrip(b"\0"))
+    answer = json_files.parse(heard.tobytes().rstrip(b"\0").decode(), "the first process's answer")
     if "error" in answer:
         raise UserError(answer["error"])
     return answer["result"]
@@ -185,4 +192,4 @@ def _tried(action: Callable[[], Any]) -> dict[str, Any]:
     try:
         return {"result": action()}
     except UserError as error:
-        return {"error": str(error)}
+        return {"error": messages.line_of(error)}

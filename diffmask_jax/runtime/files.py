@@ -1,8 +1,9 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all, and only where it was asked for; finding one by its name."""
 
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,14 +19,41 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     Raises:
       UserError: the folder does not exist, `path` is a folder, or writing failed.
     """
-    content = data.encode() if isinstance(data, str) else data
     try:
         if _is_special(path):
-            Path(path).write_bytes(content)
+            Path(path).write_bytes(_bytes(data))
         else:
-            _replace(Path(os.path.realpath(path)), content)
-    except OSError as error:
+            _replace(Path(os.path.realpath(path)), _bytes(data))
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot write {path}: {_reason(path, error)}") from error
+
+
+def write_in(folder: Path, name: str, data: bytes | str) -> None:
+    """Writes a file of a folder that may have come from anywhere, as `write_atomically` does.
+
+    But a link of that name is replaced, not followed, so that nothing outside is written.
+
+    Raises: UserError if it cannot be written.
+    """
+    try:
+        _replace(folder / name, _bytes(data))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write {folder / name}: {_reason(folder / name, error)}") from error
+
+
+def check_own(folder: Path) -> None:
+    """Raises: UserError if a folder inside a folder that may have come from anywhere is a link."""
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a link: put the folder there that it leads to")
+
+
+def file_in(folder: Path, name: str) -> Path | None:
+    """The file of a plain name in a folder; None if there is none, or the name leads elsewhere."""
+    return folder / name if Path(name).name == name and os.path.isfile(folder / name) else None
+
+
+def _bytes(data: bytes | str) -> bytes:
+    return data.encode() if isinstance(data, str) else data
 
 
 def remove_half_written(folder: Path, *names: str) -> None:
@@ -41,15 +69,33 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises:
       UserError: the folder does not exist or may not be written to, or `path` is a folder.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
+    target = Path(_real(path))
+    if os.path.isdir(target):
         raise UserError(f"cannot write {path}: it is a folder")
     if _is_special(path):
         return
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise UserError(f"cannot write {path}: the folder {target.parent} does not exist")
     if not os.access(target.parent, os.W_OK):
         raise UserError(f"cannot write {path}: permission denied")
+
+
+def check_all_writable(paths: Iterable[str | os.PathLike[str] | None]) -> None:
+    """`check_writable` for all that are given. Raises: UserError, too, if two are one file."""
+    found: dict[str, str | os.PathLike[str]] = {}
+    for path in paths:
+        if path is None:
+            continue
+        check_writable(path)
+        if not _is_special(path) and (other := found.setdefault(_real(path), path)) is not path:
+            raise UserError(f"{path} and {other} are one file: the second would replace the first")
+
+
+def _real(path: str | os.PathLike[str]) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError as error:  # a NUL
+        raise UserError(f"cannot write {path}: {error}") from error
 
 
 def _is_special(path: str | os.PathLike[str]) -> bool:
@@ -71,7 +117,11 @@ def _replace(target: Path, content: bytes) -> None:
         raise
 
 
-def _reason(path: str | os.PathLike[str], error: OSError) -> str:
+def _reason(path: str | os.PathLike[str], error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "it would hold what is not valid Unicode"
+    if isinstance(error, ValueError):
+        return str(error)
     folder = Path(os.path.realpath(path)).parent
     if isinstance(error, FileNotFoundError) and not folder.exists():
         return f"the folder {folder} does not exist"

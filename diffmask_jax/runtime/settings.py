@@ -6,14 +6,15 @@ here imports JAX, so that help and mistakes are told at once.
 
 import dataclasses
 import hashlib
-import json
 import numbers
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.files import write_in
 
 Check = Callable[[Any], str | None]
 """A value -> what is wrong with it, or None."""
@@ -119,8 +120,11 @@ _ACCEPTED: dict[type, tuple[Any, str]] = {
 
 
 def absolute(path: str | Path) -> str:
-    """A file's or folder's whole path."""
-    return str(Path(path).expanduser().resolve())
+    """A file's or folder's whole path. Raises: UserError if no file of settings can keep it."""
+    whole = os.path.expanduser(path)
+    if "\0" in whole or any("\ud800" <= sign <= "\udfff" for sign in whole):
+        raise UserError(f"a path must be valid Unicode without a NUL, not {whole!r}")
+    return os.path.realpath(whole)
 
 
 def option(name: str) -> str:
@@ -150,12 +154,14 @@ def read(file: Path) -> dict[str, Any] | None:
 
     Raises: UserError if it is damaged.
     """
+    if not os.path.lexists(file):
+        return None
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
-    except (OSError, ValueError, TypeError) as error:
+        return dict(json_files.read(file))
+    except UserError as error:
         raise UserError(f"{file} is damaged ({error})") from error
 
 
 def write(file: Path, settings: dict[str, Any]) -> None:
     """Let a folder remember what was asked. Raises: UserError if it cannot be written."""
-    write_atomically(file, json.dumps(settings, indent=1) + "\n")
+    write_in(file.parent, file.name, json_files.dumps(settings, indent=1) + "\n")

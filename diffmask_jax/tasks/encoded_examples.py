@@ -46,7 +46,7 @@ def encode_examples(
     """
     if model.head.spans:
         return _questions(model, examples, truncate)
-    encoded = model.encode(examples.texts, truncate)
+    encoded = model.encode(examples.texts, truncate, examples.rows)
     return EncodedExamples(examples, encoded, examples.gold, examples.notes)
 
 

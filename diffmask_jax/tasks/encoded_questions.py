@@ -103,7 +103,8 @@ def _pieces(
     """Each question, its pieces and whether its passage was cut; too many pieces if it may not."""
     for start in range(0, len(questions), _AT_ONCE):
         chunk = questions[start : start + _AT_ONCE]
-        whole = batch_encode(tokenizer, [(one.question, one.passage) for one in chunk])
+        pairs, rows = [(one.question, one.passage) for one in chunk], [one.id for one in chunk]
+        whole = batch_encode(tokenizer, pairs, rows=rows)
         for question, pieces in zip(chunk, whole, strict=True):
             rest = int((pieces.parts != PASSAGE).sum())
             if cut and len(pieces.ids) > limit > rest:

@@ -1,5 +1,6 @@
 """Texts, pairs and labels from the files people have: one reader a format, by the file's ending."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,14 @@ READERS = {
 def read_file(path: str | Path, columns: Columns = USUAL) -> Examples:
     """The examples in a file, or in a folder that Hugging Face's `datasets` saved.
 
-    Rows are called by an id column if every row has an id, else by their lines. The gold labels
-    are the file's cells: `gold_of` makes numbers of them; None if all are empty.
+    Rows are called by an id column if every row has an id of its own, else by their lines. The
+    gold labels are the file's cells: `gold_of` makes numbers of them; None if all are empty.
 
     Raises:
       UserError: the file cannot be read, is of no known format or holds no text; a column is
         missing; a cell that should hold a text is empty.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     table = _read_table(path)
     if not table.names:
         raise UserError(f"{path} holds no text")
@@ -53,7 +54,7 @@ def read_file(path: str | Path, columns: Columns = USUAL) -> Examples:
 
 
 def _read_table(path: Path) -> Table:
-    if path.is_dir():
+    if os.path.isdir(path):
         return read_datasets_folder(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -85,4 +86,5 @@ def as_cells(cells: Sequence[Any]) -> np.ndarray:
 
 def _ids(table: Table, name: str) -> list[str]:
     ids = table.column(name)
-    return table.rows if any(map(is_empty, ids)) else [str(value) for value in ids]
+    names = [str(value) for value in ids]
+    return table.rows if any(map(is_empty, ids)) or len(set(names)) < len(names) else names

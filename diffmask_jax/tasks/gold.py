@@ -79,7 +79,11 @@ def is_empty(cell: Any) -> bool:
 
 
 def _classes(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.ndarray:
-    return np.array(_numbers_of([[cell] for cell in cells], labels, rows), np.int32)[:, 0]
+    numbers = [number for (number,) in _numbers_of([[cell] for cell in cells], labels, rows)]
+    for row, number in zip(rows, numbers, strict=True):
+        if abs(number) >= 2**31:
+            raise UserError(f"row {row}: the model has no label {number:.6g}")
+    return np.array(numbers, np.int32)
 
 
 def _sets(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.ndarray:

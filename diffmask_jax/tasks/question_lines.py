@@ -1,6 +1,7 @@
 """Anyone's questions: a JSON object a line, with a question, a passage and perhaps answers."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def read_question_lines(path: str | Path) -> list[Question]:
       UserError: the file cannot be read, holds no question, or a line has no question or passage,
         an answer of another kind, or one that is not in the passage: named with its line.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     table = read_jsonl(path)
     if not table.rows:
         raise UserError(f"{path} holds no question")

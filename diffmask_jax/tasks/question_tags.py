@@ -1,12 +1,13 @@
 """Part-of-speech tags of questions and passages, from a file of character spans."""
 
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.json_files import shown
 from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.questions import Question
 
@@ -39,7 +40,7 @@ def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[
       UserError: the file cannot be read, a line is no such object, a word lies outside its text or
         before the one before it, or a question is not in the file, or there with another passage.
     """
-    table = read_jsonl(Path(path).expanduser())
+    table = read_jsonl(Path(os.path.expanduser(path)))
     passages, spans, tagged = (
         table.column(name) if name in table.names else [None] * len(table.rows)
         for name in ("context", "spans", "questions")
@@ -99,8 +100,6 @@ def _words(spans: Any, text: str, where: str) -> tuple[TaggedWord, ...]:
     end = 0
     for word in words:
         if not end <= word.start < word.stop <= len(text):
-            raise UserError(
-                f"{where}: the word {json.dumps(word)} does not lie in its text after {end}"
-            )
+            raise UserError(f"{where}: the word {shown(word)} does not lie in its text after {end}")
         end = word.stop
     return words

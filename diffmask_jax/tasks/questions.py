@@ -98,7 +98,8 @@ def excerpt(text: str) -> str:
 
 
 def _in_word(answer: Answer, passage: str) -> bool:
-    before, after = passage[: answer.start][-1:], passage[answer.stop :][:1]
+    before = passage[max(answer.start - 1, 0) : answer.start]
+    after = passage[answer.stop : answer.stop + 1]
     begins, ends = answer.text[:1], answer.text[-1:]
     return (before.isalnum() and begins.isalnum()) or (after.isalnum() and ends.isalnum())
 

@@ -1,10 +1,10 @@
 """The official files of SQuAD (Rajpurkar et al. 2016, 2018): articles, paragraphs, questions."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import json_files
 from diffmask_jax.tasks.formats.table import read_text
 from diffmask_jax.tasks.questions import Answer, Question, check
 
@@ -30,10 +30,7 @@ def parse_squad(text: str, name: str) -> list[Question]:
       UserError: it is not JSON, holds no question, or a field is missing or of the wrong kind, or
         as of `check`: named with the file, the article, the paragraph and the question.
     """
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name}: not JSON ({error})") from error
+    whole = json_files.parse(text, name, object)
     questions = []
     for number, article in enumerate(_field(whole, "data", list, name), start=1):
         title = article.get("title") if isinstance(article, dict) else None

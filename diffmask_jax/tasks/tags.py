@@ -1,10 +1,10 @@
 """Part-of-speech tags of sentences that come as words: read from a file, or found by spaCy."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import json_files
 from diffmask_jax.tasks.trees import Sentence
 
 
@@ -60,12 +60,7 @@ def tag(sentences: Sequence[Sentence], model: str = "en_core_web_sm") -> list[tu
 
 
 def _parse(line: str, words: tuple[str, ...], where: str) -> tuple[str, ...]:
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{where}: not JSON ({error})") from error
-    if not isinstance(entry, dict):
-        raise UserError(f"{where}: not a JSON object")
+    entry = json_files.parse(line, where)
     tagged, tags = (_strings(entry, key, where) for key in ("words", "upos"))
     if len(tagged) != len(words):
         raise UserError(f"{where}: {len(tagged)} words, but the sentence has {len(words)}")

@@ -55,7 +55,8 @@ def parse_tree(line: str, where: str) -> Sentence:
     root: str | None = None
     depth = 0
     for token in _TOKEN.finditer(line):
-        found = f"column {token.start() + 1}, {line[token.start() :][:24]!r}"
+        begin = token.start()
+        found = f"column {begin + 1}, {line[begin : begin + 24]!r}"
         if root is not None and depth == 0:
             raise UserError(f"{where}: text after the end of the tree at {found}")
         if token["broken"] or (root is None and token["close"]):

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +24,10 @@ from diffmask_jax.models.huggingface.saving import TRAINING, save
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.checkpoints import Checkpoints
-from diffmask_jax.runtime.files import remove_half_written, write_atomically
+from diffmask_jax.runtime.files import check_own, remove_half_written, write_in
+from diffmask_jax.runtime.json_files import check, dumps, finite, read_lines
+from diffmask_jax.runtime.messages import show
+from diffmask_jax.runtime.tensors import check_finite
 from diffmask_jax.tasks.scoring import Scoring, by_labels
 from diffmask_jax.training import classifier_steps
 from diffmask_jax.training.classifier_steps import TrainState
@@ -82,9 +84,9 @@ def finetune(
         history.append(scores)
         if scores is _best(history, best):
             save(folder, model._replace(params=params))
-        lines = "".join(json.dumps(line) + "\n" for line in history)
-        write_atomically(place / "history.jsonl", lines)
-        tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        lines = [{name: finite(value) for name, value in line.items()} for line in history]
+        write_in(place, "history.jsonl", "".join(dumps(line) + "\n" for line in lines))
+        show("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
     if len(history) < recipe.epochs:
         _train(model, train, recipe, place / "checkpoints", finish_epoch)
@@ -204,12 +206,13 @@ def evaluator(
 
 def _best(history: list[Scores], score: str) -> Scores:
     """The first of the best; a score that is not a number is none."""
-    return max(history, key=lambda scores: np.nan_to_num(scores[score], nan=-np.inf))
+    return max(history, key=lambda scores: np.nan_to_num(scores.get(score, np.nan), nan=-np.inf))
 
 
 def _open(folder: Path, asked: dict[str, Any]) -> Path:
     """folder/finetuning, new or of this same fine-tuning. Raises: UserError if it is neither."""
     place = folder / TRAINING
+    check_own(place)
     file = place / "settings.json"
     try:
         there = {path.name for path in folder.iterdir()} if folder.exists() else set()
@@ -235,9 +238,12 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
 def _read_history(place: Path) -> list[Scores]:
     file = place / "history.jsonl"
     try:
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
+        lines = read_lines(file, {"epoch": int, "loss": float}) if file.exists() else []
+        return [
+            {k: np.nan if v is None else check(v, float, repr(k)) for k, v in line.items()}
+            for line in lines
+        ]
+    except UserError as error:
         raise UserError(f"{file} is damaged ({error}): delete {place} to begin anew") from error
 
 
@@ -259,8 +265,8 @@ def _check_data(data: Labelled, model: Classifier) -> None:
 
 
 def _check_finite(numbers: Float[Array, "..."]) -> None:
-    if not np.isfinite(numbers).all():
-        raise UserError(
-            "the numbers are not finite: lower --encoder-rate or --head-rate; a model in the "
-            "folder is from before"
-        )
+    check_finite(
+        numbers,
+        "the numbers are not finite: lower --encoder-rate or --head-rate; a model in the folder is "
+        "from before",
+    )

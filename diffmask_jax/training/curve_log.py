@@ -1,13 +1,13 @@
 """The curves of a run, a line a call in `curves.jsonl`: what every layer did."""
 
-import json
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.files import write_in
 from diffmask_jax.training.settled import Curves
 
 FILE = "curves.jsonl"
@@ -21,7 +21,7 @@ class CurveLog:
         self._lines = [line for line in _read(file) if line["step"] <= done]
         self._opened: IO[str] | None = None
         if writes:
-            write_atomically(file, "".join(map(_written, self._lines)))
+            write_in(folder, FILE, "".join(map(_written, self._lines)))
             self._opened = file.open("a", encoding="utf-8")
 
     def add(self, step: int, means: dict[str, list[float]]) -> None:
@@ -59,13 +59,15 @@ def _stacked(lines: list[dict[str, Any]]) -> Curves:
 
 
 def _written(line: dict[str, Any]) -> str:
-    return json.dumps(line) + "\n"
+    return json_files.dumps(line) + "\n"
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
     """All whole lines; the last one of a killed run may be cut off."""
+    kinds = {"step": int} | dict.fromkeys(Curves._fields, list)
     try:
-        text = file.read_text(encoding="utf-8") if file.exists() else ""
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    except (OSError, ValueError) as error:
+        lines = json_files.read_lines(file, kinds, cut=True) if file.exists() else []
+        np.array([[line[name] for name in Curves._fields] for line in lines], float)
+        return lines
+    except (UserError, ValueError, TypeError) as error:
         raise UserError(f"{file} is damaged ({error}): delete its broken lines") from error

@@ -25,6 +25,7 @@ from diffmask_jax.game.objective import (
 )
 from diffmask_jax.game.players import Players, Rates
 from diffmask_jax.runtime.settings import positive, positive_int
+from diffmask_jax.runtime.tensors import check_finite
 
 RATES = Rates(probe=1.5e-3, baseline=3e-3, multiplier=0.001, warmup=100)
 PULL = 0.003
@@ -174,11 +175,11 @@ def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
 
 
 def _check_finite(curve: Diagnostics, start: int) -> None:
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(curve)):
-        raise UserError(
-            f"the numbers are not finite after step {start}: look at what the network gives, or "
-            "lower the rates"
-        )
+    check_finite(
+        curve,
+        f"the numbers are not finite after step {start}: look at what the network gives, or lower "
+        "the rates",
+    )
 
 
 def _with_traced_layers(model: Model, widths: Sequence[int]) -> Model:

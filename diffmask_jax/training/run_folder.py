@@ -1,19 +1,18 @@
 """A run's folder: what was asked (config.json), where it ran, and the best probe it found."""
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime import settings
+from diffmask_jax.runtime import json_files, settings, tensors
 from diffmask_jax.runtime.environment import environment
-from diffmask_jax.runtime.files import remove_half_written, write_atomically
+from diffmask_jax.runtime.files import remove_half_written, write_in
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
 
 FILES = (
@@ -61,14 +60,14 @@ def load_config(folder: Path) -> RunConfig:
     Raises: UserError if there is none, or it is damaged or a model's.
     """
     file = folder / "config.json"
+    if not os.path.isfile(file):
+        raise UserError(f"{folder} is not a run folder: there is no {file.name} in it")
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = json_files.read(file)
         if "model_type" not in stored:
             # Before there was a choice, the authors' players had the game.
             return run_config(**{"setting": "authors"} | stored)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{folder} is not a run folder: there is no {file.name} in it") from error
-    except (OSError, ValueError, TypeError, UserError) as error:
+    except (TypeError, UserError) as error:
         raise UserError(f"{file} is not a run's configuration ({error})") from error
     raise UserError(
         f"{folder} holds a model, not a run: train a probe on it first, and give the run's folder"
@@ -78,8 +77,9 @@ def load_config(folder: Path) -> RunConfig:
 def other_devices(folder: Path) -> str | None:
     """What to say where a run that began on other devices goes on on these; else None."""
     try:
-        began = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["devices"]
-    except (OSError, ValueError, LookupError):  # for people: no run needs it
+        began = json_files.read(folder / "environment.json")["devices"]
+        began = [json_files.check(device, str, "a device") for device in began]
+    except (UserError, LookupError, TypeError):  # for people: no run needs it
         return None
     here = [device.device_kind for device in jax.devices()]
     if began == here:
@@ -101,7 +101,7 @@ def load_scale(folder: Path) -> float | None:
     """What `save_scale` kept; None if nothing. Raises: UserError if it is damaged."""
     kept = settings.read(folder / "scale.json")
     scale = 1.0 if kept is None else kept.get("scale")
-    if not isinstance(scale, float) or not 0 < scale < float("inf"):
+    if type(scale) is not float or scale <= 0:
         raise UserError(f"{folder / 'scale.json'} is damaged: delete it to make it anew")
     return None if kept is None else scale
 
@@ -113,21 +113,31 @@ def save_layers(folder: Path, step: int, settled: bool, rows: list[dict[str, Any
 
 def load_layers(folder: Path) -> list[dict[str, Any]]:
     """What the last validation found of every layer; none in a run of the authors' game."""
-    rows: list[dict[str, Any]] = (settings.read(folder / "layers.json") or {}).get("layers", [])
-    return rows
+    return _layers(folder)["layers"]
 
 
 def settled_at(folder: Path) -> int | None:
     """The step at which the run in a folder settled; None if it has not."""
-    kept = settings.read(folder / "layers.json") or {}
-    return kept["step"] if kept.get("settled") else None
+    kept = _layers(folder)
+    return kept["step"] if kept["settled"] else None
+
+
+def _layers(folder: Path) -> dict[str, Any]:
+    """What `save_layers` kept, if anything. Raises: UserError if it is damaged."""
+    file = folder / "layers.json"
+    kept = settings.read(file) or {"step": 0, "settled": False, "layers": []}
+    for name, kind in (("step", int), ("settled", bool), ("layers", list)):
+        json_files.field(kept, name, kind, str(file))
+    for row in kept["layers"]:
+        json_files.check(row, dict, f"{file}: a layer")
+    return kept
 
 
 def save_probe(folder: Path, params: Any, scores: dict[str, float]) -> None:
     """Keep a probe as `probe.safetensors`, its validation scores in the file's metadata."""
     arrays = {name: np.asarray(array) for name, array in _flatten(params).items()}
-    metadata = {"scores": json.dumps(scores)}  # one entry, for several are written in any order
-    write_atomically(folder / "probe.safetensors", save(arrays, metadata=metadata))
+    metadata = {"scores": json_files.dumps(scores)}  # one entry: several are in any order
+    write_in(folder, "probe.safetensors", save(arrays, metadata=metadata))
 
 
 def load_probe(folder: Path) -> tuple[Any, dict[str, float]]:
@@ -140,15 +150,14 @@ def load_probe(folder: Path) -> tuple[Any, dict[str, float]]:
         raise UserError(
             f"{folder} has kept no probe yet: let its training reach a validation that is feasible"
         )
+    arrays, metadata = tensors.read(file)
     try:
-        with safe_open(file, framework="np") as opened:
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            scores = json.loads((opened.metadata() or {})["scores"])
+        scores = json_files.parse(metadata["scores"], "its scores")
+        for name in scores:
+            json_files.field(scores, name, float, "its scores")
         return _unflatten(arrays), scores
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} is damaged ({error})") from error
-    except (LookupError, ValueError, AttributeError) as error:  # some other safetensors file
-        raise UserError(f"{file} holds no probe") from error
+    except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} holds no probe ({error})") from error  # but other tensors
 
 
 def _flatten(params: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a training run tells while it goes on, and the alarm when its numbers go wrong."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,11 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import json_files, tensors
 from diffmask_jax.runtime.compilations import Compilations
 from diffmask_jax.runtime.distributed import is_first
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.files import write_in
+from diffmask_jax.runtime.messages import show
 from diffmask_jax.training.curve_log import CurveLog
 from diffmask_jax.training.settled import Curves
 
@@ -22,11 +23,11 @@ VALIDATIONS = "validation.jsonl"
 
 def check_finite(step: int, numbers: Any) -> None:
     """Raises: UserError if one of the numbers in a pytree is not finite."""
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(numbers))):
-        raise UserError(
-            f"the numbers are not finite at step {step}: lower --probe-rate or "
-            "--multiplier-rate; the last checkpoint is from before"
-        )
+    tensors.check_finite(
+        jax.device_get(numbers),
+        f"the numbers are not finite at step {step}: lower --probe-rate or "
+        "--multiplier-rate; the last checkpoint is from before",
+    )
 
 
 class RunLog:
@@ -104,13 +105,13 @@ class RunLog:
         for name, value in scores.items():
             self._writer.add_scalar(f"validation/{name}", value, step)
         before = [line for number, line in _validations(self._file) if number < step]
-        lines = [*before, json.dumps({"step": step, **scores})]
-        write_atomically(self._file, "\n".join(lines) + "\n")
-        tqdm.write(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+        lines = [*before, json_files.dumps({"step": step, **scores})]
+        write_in(self._file.parent, self._file.name, "\n".join(lines) + "\n")
+        show(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        tqdm.write(line)
+        show(line)
 
     def flush(self) -> None:
         """Let TensorBoard have all so far: a killed run replays what follows, and only that."""
@@ -120,7 +121,7 @@ class RunLog:
     def ending(self, programs: Compilations) -> None:
         """A line on what the run could have spared itself."""
         if self._writes and self._positions:
-            tqdm.write(
+            show(
                 f"padding {self.padding:.1%} of positions; {programs.warming} programs compiled, "
                 f"{programs.late} after warm-up"
             )
@@ -134,7 +135,7 @@ def is_validated(folder: Path, step: int) -> bool:
 def _validations(file: Path) -> list[tuple[int, str]]:
     """(step, line) of every validation in a file, none if there is no such file yet."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        return [(json.loads(line)["step"], line) for line in lines]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        lines = json_files.read_lines(file, {"step": int}) if file.exists() else []
+    except UserError as error:
         raise UserError(f"{file} is damaged ({error}): delete its broken lines") from error
+    return [(line["step"], json_files.dumps(line)) for line in lines]

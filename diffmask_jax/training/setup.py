@@ -150,7 +150,7 @@ def no_word_states(model: Classifier, texts: Sequence[Encoded]) -> list[Float[Ar
 
     Raises: UserError if the tokenizer has no token that can stand for no word.
     """
-    mask = _no_word(model)
+    mask = no_word(model)
 
     @jax.jit
     def means(params: Any, inputs: TextInputs) -> list[Float[Array, " _"]]:
@@ -167,7 +167,7 @@ def _together(texts: Sequence[Encoded]) -> TextInputs:
     return batches.pad(texts, max(len(text.ids) for text in texts))
 
 
-def _no_word(model: Classifier) -> int:
+def no_word(model: Classifier) -> int:
     """The mask token, or what stands for it where there is none, as in a decoder."""
     tokenizer = model.tokenizer
     for token in (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id):

@@ -48,6 +48,7 @@ def train(
     folder = Path(folder)
     model, texts, passes = prepared or prepare(config, truncate=truncate)
     batches.check_fills(texts.train, config.batch_size)
+    setup.no_word(model)
     devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
     layers = len(model.network.layers)
     setup.check_dealt(config, layers, devices.data_mesh().size * config.accumulate)

@@ -243,3 +243,27 @@ def test_a_model_in_place_of_a_run(refused, tiny_bert, tmp_path):
     for command in (["explain", model, "hi"], ["evaluate", model]):
         line = refused(*command)
         assert f"{model} holds a model, not a run: train a probe on it first" in line
+
+
+# --- what is told of a row, and what is written ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "row"),
+    [
+        ("a.txt", "the film\n\n\n{long}\n", "row 4"),
+        ("a.jsonl", '{{"text": "the film"}}\n\n{{"text": "{long}"}}\n', "row 3"),
+        ("a.csv", "id,text\nx,the film\n\nx,{long}\n", "row 4"),
+        ("a.csv", "id,text\nx,the film\n\ny,{long}\n", "row y"),
+    ],
+)
+def test_a_message_names_the_row_as_the_file_has_it(refused, run, tmp_path, name, content, row):
+    (tmp_path / name).write_text(content.format(long="film " * 30))
+    said = refused("explain", run, "--file", tmp_path / name)
+    assert f"diffmask: {row}: the text has 32 word pieces" in said
+
+
+def test_two_outputs_of_one_name(refused, run, tmp_path):
+    out = tmp_path / "x"
+    assert "are one file" in refused("explain", run, "film", "--html", out, "--jsonl", out)
+    assert "are one file" in refused("compare", run, "--text", "a", "--html", out, "--png", out)

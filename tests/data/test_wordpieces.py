@@ -53,10 +53,10 @@ def test_a_text_by_hand():
         *("[CLS]", "high", "##ly", "good", "-", "h", "##a", "[UNK]", "'", "b", "[SEP]"),
     )
     assert encoded.ids.tolist() == TOKENIZER.convert_tokens_to_ids(list(encoded.tokens))
-    spans = [(0, 4), (4, 6), (7, 11), (12, 13), (13, 14), (14, 15), (16, 17), (18, 19), (19, 20)]
+    spans = [(0, 4), (4, 6), (7, 12), (12, 13), (13, 14), (14, 15), (16, 17), (18, 19), (19, 20)]
     assert encoded.offsets == (None, *spans, None)
     assert encoded.words.tolist() == [-1, 0, 0, 1, 2, 3, 3, 4, 5, 6, -1]
-    shown = ("High", "##ly", "good", "-", "h", "##a", "\U0001f600", "'", "b")
+    shown = ("High", "##ly", "good\u0301", "-", "h", "##a", "\U0001f600", "'", "b")
     assert encoded.shown == ("[CLS]", *shown, "[SEP]")
     assert encoded.parts.tolist() == [-1, *[0] * 9, -1]
     assert not encoded.segments.any()
@@ -139,6 +139,36 @@ def test_too_long_a_text_of_several_is_named():
     with pytest.raises(UserError, match=r"^the pair has 7 word pieces and the limit is 4"):
         encode_within(TOKENIZER, [("a b", "a b")], 4, cut=False)
     assert len(encode_within(TOKENIZER, ["a", "a b"], 4, cut=False)) == 2
+
+
+def test_messages_call_a_text_by_its_row():
+    """Where rows of its file were blank, say, or have names."""
+    rows, long = ["1", "3", "q7"], "a b c d"
+    for place, says in ((0, "text 1 of 3: "), (1, "row 3: "), (2, "row q7: ")):
+        for bad in (" ", long, "\ud800"):
+            texts = ["a", "b", "c"]
+            texts[place] = bad
+            with pytest.raises(UserError) as refusal:
+                encode_within(TOKENIZER, texts, 4, bad != long, rows)
+            assert str(refusal.value).startswith(says)
+    with pytest.raises(UserError, match=r"^row 5: the text has"):
+        encode_within(TOKENIZER, [long], 4, False, ["5"])
+
+
+def test_a_text_of_megabytes_is_not_tokenised(monkeypatch):
+    monkeypatch.setattr(TOKENIZER.__class__, "__call__", None)
+    for cut in (True, False):
+        with pytest.raises(UserError, match="of 5000000 characters is too long, at most 1000000"):
+            encode_within(TOKENIZER, ["a", "word " * 1_000_000], 16, cut)
+
+
+def test_a_tokenizer_that_cannot_say_what_it_does_not_know():
+    from tokenizers.models import WordPiece
+
+    plain = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordPiece({"a": 0})))
+    with pytest.raises(UserError, match="the tokenizer cannot read the texts") as refusal:
+        encode(plain, "b")
+    assert "\n" not in str(refusal.value)
 
 
 def test_cutting_keeps_the_closing_sep():

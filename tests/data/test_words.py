@@ -4,6 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import regex
 import tiny_tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from diffmask_jax.data.wordpieces import encode
 from diffmask_jax.data.words import BLANKS, is_punctuation
 from diffmask_jax.errors import UserError
+from diffmask_jax.explaining.explanation import words_of
 
 BACKENDS = {
     "BERT": tiny_tokenizers.word_piece(),
@@ -81,8 +83,9 @@ def test_no_word_holds_a_blank_or_a_punctuation_mark_that_is_a_piece(name, text)
         starts, ends = zip(*spans, strict=True)
         assert min(starts) == starts[0] and list(starts) == sorted(starts)
         if not (name == "untrimmed" or name.startswith(("Ro", "with"))):
-            pieces = {text[start:end] for start, end in spans} - {""}
-            assert len(pieces) == 1 or not any(
+            inside = inside_characters(text)  # a mark and what it stands over are one character
+            pieces = {text[start:end] for start, end in spans if not {start, end} & inside} - {""}
+            assert len(pieces) <= 1 or not any(
                 is_punctuation(piece) for piece in pieces if len(piece) == 1
             )
         for end, start in zip(ends[:-1], starts[1:], strict=True):  # a piece may hold blanks itself
@@ -92,12 +95,71 @@ def test_no_word_holds_a_blank_or_a_punctuation_mark_that_is_a_piece(name, text)
 
 @pytest.mark.parametrize("name", ["BERT", "cased BERT"])
 @given(text=TEXTS)
-def test_bert_s_own_numbers_are_not_touched(name, text):
+def test_bert_s_own_numbers_are_not_touched_but_for_marks(name, text):
     pieces = BACKENDS[name].encode(text)
     encoded = encoded_or_none(name, text)
-    if encoded is not None:
-        assert encoded.words.tolist() == [-1, *pieces.word_ids[1:-1], -1]
-        assert encoded.offsets == (None, *pieces.offsets[1:-1], None)
+    if encoded is None:
+        return
+    for (start, end), own in zip(encoded.offsets[1:-1], pieces.offsets[1:-1], strict=True):
+        assert start == own[0] and own[1] <= end
+        assert own[1] in (end, *inside_characters(text))
+    places = range(1, len(encoded.ids) - 1)
+    joined = [encoded.offsets[place][0] in inside_characters(text) for place in places]
+    own = np.cumsum(
+        [
+            place == 1 or (pieces.word_ids[place] != pieces.word_ids[place - 1] and not inside)
+            for place, inside in zip(places, joined, strict=True)
+        ]
+    )
+    assert encoded.words.tolist() == [-1, *(own - 1), -1]
+
+
+def inside_characters(text) -> set[int]:
+    """The places in a text that are inside what people see as one character."""
+    ends = {match.end() for match in regex.finditer(r"\X", text)}
+    return set(range(1, len(text))) - ends
+
+
+# --- marks -----------------------------------------------------------------------------------
+
+# Letters of several scripts and the marks that belong to them.
+SPELT = [
+    *("e\u0301", "e\u0323\u0301", "न\u0940", "क\u094d\u0937\u093f", "ี".join("กข"), "ب\u064e\u0651"),
+    *("ש\u05c1\u05b8", "\u0b95\u0bcd", "ព\u17b6", "1\ufe0f\u20e3", "❤\ufe0f", "👍🏽", "👩\u200d💻"),
+    *("葛\U000e0100", "\u1112\u1161\u11ab", "🇩🇪", "a", "z", "中", "!", ",", "Ж", "i\u0307\u0328"),
+]
+MARKED = st.lists(st.sampled_from([*SPELT, " ", "\u3000", "\n"]), min_size=1, max_size=12)
+MARKED = MARKED.map("".join).filter(str.strip)
+
+
+@tokenizers
+@settings(max_examples=80)
+@given(text=st.one_of(MARKED, TEXTS))
+def test_words_and_the_gaps_between_them_are_the_text_and_no_mark_is_lost(name, text):
+    """A word ends where a character ends, as people see them, and none begins inside of one."""
+    encoded = encoded_or_none(name, text)
+    if encoded is None:
+        return
+    words = words_of(text, encoded)
+    ends = [0, *(word.end for word in words)]
+    gaps = [text[end : word.start] for end, word in zip(ends, words, strict=False)]
+    spelt = "".join(gap + word.text for gap, word in zip(gaps, words, strict=True))
+    assert spelt + text[ends[-1] :] == text
+    inside = inside_characters(text)
+    for before, word in zip([None, *words], words, strict=False):
+        assert word.end not in inside
+        if before is not None:
+            assert word.start >= before.end
+            assert word.start not in inside or word.start > before.end
+
+
+@tokenizers
+@pytest.mark.parametrize(
+    "word", ["cafe\u0301", "हिन्दी", "नी", "كَتَبَ", "❤\ufe0f", "ก็", "שָׁ", "e\u0323\u0301", "கு"]
+)
+def test_a_word_keeps_the_mark_it_ends_in(name, word):
+    encoded = encode(TOKENIZERS[name], f"the {word} film")
+    assert [one.text for one in words_of(f"the {word} film", encoded)][1] == word
 
 
 @pytest.mark.parametrize("name", ["BERT", "RoBERTa", "untrimmed", "XLM-R", "DeBERTa-v3"])

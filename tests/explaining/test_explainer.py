@@ -47,6 +47,14 @@ def assert_close(found, expected) -> None:
 # --- what is found ---------------------------------------------------------------------------
 
 
+def test_what_is_not_finite_is_not_told(run):
+    """Of a network whose weights are finite, but too large."""
+    explainer = Explainer.from_pretrained(run)
+    explainer.params = jax.tree.map(lambda array: array * 1e30, explainer.params)
+    with pytest.raises(UserError, match="says is not finite: its weights are too large"):
+        explainer("The acting was funny!")
+
+
 def test_three_lines_explain_a_text(run):
     explainer = Explainer.from_pretrained(run)
     found = explainer("The acting was funny!")

@@ -1,35 +1,11 @@
-import unicodedata
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffmask_jax.render.text import display_width, shorten, visible, words
+from diffmask_jax.render.text import display_width, shorten, words
+from diffmask_jax.runtime.messages import visible
 
 any_text = st.text(st.characters(exclude_categories=()))  # lone surrogates and controls included
-
-
-@given(any_text)
-def test_visible_text_can_neither_act_on_a_terminal_nor_fail_to_be_written(text):
-    shown = visible(text)
-    assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cs", "Zl", "Zp"}
-    shown.encode()
-    assert visible(shown) == shown
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain words", "plain words"),
-        ("\x1b[31m", "␛[31m"),
-        ("a\nb\x7f", "a␊b␡"),
-        ("\x9b31m", "\ufffd31m"),  # the one-byte form of ESC [
-        ("\u202eevil", "\ufffdevil"),
-        ("क्\u200dष", "क्\u200dष"),
-    ],
-)
-def test_visible(text, shown):
-    assert visible(text) == shown
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def no_accelerator_and_every_package(monkeypatch):
         POD,
         {"TPU_WORKER_HOSTNAMES": "localhost"},
         {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
+        {"OMPI_COMM_WORLD_SIZE": "", "SLURM_STEP_NUM_TASKS": "", "SLURM_PROCID": ""},
     ],
 )
 def test_nobody_started_several_processes(environment):
@@ -67,6 +68,13 @@ def test_nobody_started_several_processes(environment):
 )
 def test_a_launcher_is_known_by_its_variables(environment, by):
     assert launcher(environment).by == by
+
+
+@pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+@pytest.mark.parametrize("value", ["x", "1.5", " ", "9" * 5000, "²"])
+def test_a_number_of_processes_that_is_none(name, value):
+    with pytest.raises(UserError, match=f"{name} is .*no number"):
+        launcher({name: value, "SLURM_PROCID": "0"})
 
 
 @pytest.mark.parametrize("prefix", ["JAX_", ""])

@@ -4,7 +4,13 @@ import stat
 import pytest
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.files import (
+    check_all_writable,
+    check_own,
+    file_in,
+    write_atomically,
+    write_in,
+)
 
 
 @pytest.mark.parametrize(("data", "content"), [("é\n", b"\xc3\xa9\n"), (b"\x00\r\n", b"\x00\r\n")])
@@ -63,3 +69,64 @@ def test_a_link_stays_a_link(tmp_path):
 def test_a_device_is_written_to_and_not_replaced():
     write_atomically(os.devnull, "gone")
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+# --- folders that somebody sent --------------------------------------------------------------
+
+
+def test_no_link_leads_out_of_a_folder_that_was_received(tmp_path):
+    (tmp_path / "run").mkdir()
+    for target in (tmp_path / "precious", tmp_path / "nothing", tmp_path):
+        link = tmp_path / "run" / "config.json"
+        (tmp_path / "precious").write_text("precious")
+        link.symlink_to(target)
+        write_in(tmp_path / "run", "config.json", "new")
+        assert not link.is_symlink() and link.read_text() == "new"
+        assert (tmp_path / "precious").read_text() == "precious"
+        assert not (tmp_path / "nothing").exists()
+        link.unlink()
+    assert os.listdir(tmp_path / "run") == []
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "there")
+    write_in(tmp_path / "run", "a", "new")
+    assert (tmp_path / "there" / "a").read_text() == "new"
+
+
+def test_a_folder_inside_is_no_link(tmp_path):
+    check_own(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="checkpoints is a link"):
+        check_own(tmp_path / "checkpoints")
+
+
+def test_a_file_in_a_folder_by_its_plain_name(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").touch()
+    (tmp_path / "in" / "a b").touch()
+    assert file_in(tmp_path / "in", "a b") == tmp_path / "in" / "a b"
+    for name in ("../out", str(tmp_path / "out"), "", ".", "..", "b", "a\0b", "x" * 300, "./a b"):
+        assert file_in(tmp_path / "in", name) is None
+
+
+def test_two_outputs_are_not_one_file(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    check_all_writable([tmp_path / "a", None, tmp_path / "b"])
+    check_all_writable(["/dev/null", "/dev/null"])
+    for one, other in (("a", "a"), ("a", "x/../a"), ("a", "link")):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="are one file"):
+            check_all_writable([tmp_path / one, None, tmp_path / other])
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 300])
+def test_a_name_that_no_file_has(tmp_path, path):
+    with pytest.raises(UserError, match="cannot write"):
+        write_atomically(tmp_path / path, "")
+    with pytest.raises(UserError, match="cannot write"):
+        write_in(tmp_path, path, "")
+    with pytest.raises(UserError, match="cannot write"):
+        write_atomically(tmp_path / "a", "\ud800")
+    assert os.listdir(tmp_path) == []

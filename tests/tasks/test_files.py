@@ -194,8 +194,8 @@ def test_folders_that_are_no_data_set(tmp_path):
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     assert_refused(tmp_path, "holds several splits (train, test): give the folder of one")
     (tmp_path / "dataset_dict.json").unlink()
-    for state, says in (("{", "damaged"), ("{}", "names no data files")):
+    for state, says in (("{", "not JSON"), ("{}", "'_data_files' is missing")):
         (tmp_path / "state.json").write_text(state)
         assert_refused(tmp_path, says)
     (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "x.arrow"}]}')
-    assert_refused(tmp_path, "cannot read")
+    assert_refused(tmp_path, "names 'x.arrow', which is no file beside it")

@@ -51,7 +51,7 @@ def test_a_file_that_fits_is_read(file):
     [
         ("{", "not JSON"),
         ("", "not JSON"),
-        ("[]", "not a JSON object"),
+        ("[]", "must be a JSON object"),
         ({"words": ["So", "\u2028", "what"]}, '"upos" must be a list of strings'),
         ({"upos": ["ADV", "X", "PRON"]}, '"words" must be a list of strings'),
         ({"words": "So", "upos": ["ADV"]}, '"words" must be a list of strings'),

@@ -1,13 +1,19 @@
 """What a classifier's config.json says: its parts, each checked and told in one line if wrong."""
 
-import json
-from collections.abc import Sequence
+import collections
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.json_files import shown
 
 Description = dict[str, Any]
+
+LARGEST = {"vocabulary": 2**22, "positions": 2**20, "intermediate": 2**18, "blocks": 512}
+"""Far more than any network has; a file that asks for more is damaged, and would fill memory."""
+MOST_CLASSES = 2**16
 
 
 def read_description(folder: Path, supported: Sequence[str]) -> Description:
@@ -15,42 +21,79 @@ def read_description(folder: Path, supported: Sequence[str]) -> Description:
 
     Raises: UserError if it is missing or damaged, or of another type.
     """
-    description = read_json(folder / "config.json")
+    description: Description = json_files.read(folder / "config.json")
     kind = description.get("model_type")
     if kind not in supported:
         raise UserError(f"model_type {kind!r} is not supported, only {', '.join(supported)}")
     return description
 
 
-def read_json(path: Path) -> Description:
-    """The JSON object in a file. Raises: UserError if it is missing or damaged."""
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"there is no {path.name} in {path.parent}") from error
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} is not readable JSON ({error})") from error
-    if not isinstance(description, dict):
-        raise UserError(f"{path} must hold a JSON object")
-    return description
+def sizes(folder: Path, description: Description, keys: Mapping[str, str]) -> dict[str, int]:
+    """All sizes of a network, by our names. keys: our name of each -> its key in config.json.
+
+    Raises: UserError as `size` does.
+    """
+    return {
+        ours: size(folder, description, theirs, LARGEST.get(ours, 2**16))
+        for ours, theirs in keys.items()
+    }
 
 
-def size(folder: Path, description: Description, key: str) -> int:
-    """Raises: UserError if it is missing or not a whole number above 0."""
-    value = description.get(key)
-    if not isinstance(value, int) or value < 1:
+def size(folder: Path, description: Description, key: str, largest: int = 2**16) -> int:
+    """Raises: UserError if it is missing or not a whole number from 1 to the largest."""
+    return count(folder, description, key, None, largest, smallest=1)
+
+
+def count(
+    folder: Path,
+    description: Description,
+    key: str,
+    default: int | None,
+    largest: int = 2**16,
+    smallest: int = 0,
+) -> int:
+    """Raises: UserError if it is not a whole number from the smallest to the largest.
+
+    default: stands for what is missing.
+    """
+    value = description.get(key, default)
+    if type(value) is not int or value < smallest:
         raise UserError(
-            f"{folder / 'config.json'}: {key} must be a whole number above 0, is {value!r}"
+            f"{folder / 'config.json'}: {key} must be a whole number "
+            f"{'above 0' if smallest else 'of 0 or more'}, is {shown(value)}"
         )
+    if value > largest:
+        raise UserError(f"{folder / 'config.json'}: {key} is {value}: at most {largest} will do")
     return value
 
 
 def rate(folder: Path, description: Description, key: str, default: float) -> float:
-    """Raises: UserError if it is not a number; the default stands for what is missing or null."""
+    """A number from 0 to 1e12; the default stands for what is missing or null.
+
+    Raises: UserError if it is none.
+    """
     value = default if description.get(key) is None else description[key]
-    if not isinstance(value, int | float):
-        raise UserError(f"{folder / 'config.json'}: {key} must be a number, is {value!r}")
+    if type(value) not in (int, float) or not 0 <= value <= 1e12:
+        raise UserError(
+            f"{folder / 'config.json'}: {key} must be a number from 0 to 1e12, is {shown(value)}"
+        )
     return float(value)
+
+
+def word(folder: Path, description: Description, key: str, default: str) -> str:
+    """A text; the default stands for what is missing. Raises: UserError if it is none."""
+    value: str = json_files.check(
+        description.get(key, default), str, f"{folder / 'config.json'}: {key}"
+    )
+    return value
+
+
+def switch(folder: Path, description: Description, key: str, default: bool) -> bool:
+    """True or false; the default stands for what is missing. Raises: UserError if it is neither."""
+    value: bool = json_files.check(
+        description.get(key, default), bool, f"{folder / 'config.json'}: {key}"
+    )
+    return value
 
 
 def check_class(
@@ -85,10 +128,14 @@ def output_names(description: Description) -> tuple[str, ...]:
         raise UserError(f"num_labels in config.json must be a whole number above 0, is {count!r}")
     names = description.get("id2label")
     if names is None:
+        if count is not None and count > MOST_CLASSES:
+            raise UserError(f"num_labels in config.json is {count}: at most {MOST_CLASSES} will do")
         return tuple(f"LABEL_{number}" for number in range(2 if count is None else count))
     keys = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
     if not keys or set(map(str, names)) != set(keys):
         raise UserError("id2label in config.json must name the classes 0, 1, 2, …")
+    if not all(type(name) in (str, int, float) for name in names.values()):
+        raise UserError("id2label in config.json must name the classes by text or by numbers")
     if count is not None and count != len(names):
         raise UserError(
             f"config.json contradicts itself: num_labels is {count}, id2label names {len(names)}"
@@ -98,9 +145,9 @@ def output_names(description: Description) -> tuple[str, ...]:
 
 def _told_apart(names: Sequence[str]) -> tuple[str, ...]:
     while len(set(names)) < len(names):
+        times = collections.Counter(names)
         names = [
-            f"{name} ({number})" if names.count(name) > 1 else name
-            for number, name in enumerate(names)
+            f"{name} ({number})" if times[name] > 1 else name for number, name in enumerate(names)
         ]
     return tuple(names)
 

@@ -1,5 +1,6 @@
 """A model's folder: one on this machine, or the local copy of a hub id."""
 
+import os
 import re
 from pathlib import Path
 
@@ -12,13 +13,13 @@ def find_folder(name_or_path: str | Path) -> Path:
 
     Raises: UserError if there is no such folder and the hub does not give one.
     """
-    folder = Path(name_or_path).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(name_or_path))
+    if os.path.isdir(folder):
         return folder
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise UserError(f"{folder} is a file: give the folder that holds it")
     name = str(name_or_path)
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+    if not re.fullmatch(r"\w[\w.-]{,95}(/\w[\w.-]{,95})?", name, re.ASCII):
         raise UserError(f"there is no folder {name}")
     try:
         return _download(name)
@@ -38,8 +39,9 @@ def _download(name: str) -> Path:
         *("vocab.txt", "vocab.json", "merges.txt", "*.model"),
     ]
     safetensors = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
+    pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]
     # One format after the other, for a repository often holds the same weights in all of them.
-    for weights in (safetensors, ["flax_model.msgpack"], ["pytorch_model.bin"]):
+    for weights in (safetensors, ["flax_model.msgpack"], pickle):
         folder = Path(snapshot_download(name, allow_patterns=[*text, *weights], etag_timeout=5))
         if weights_file(folder):
             break

@@ -1,6 +1,5 @@
 """A network as a folder in Hugging Face's layout: written whole, over nothing else."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import HEADS
 from diffmask_jax.models.huggingface.description import Description, describe_class_names
 from diffmask_jax.models.huggingface.weights import Weights, to_weights
+from diffmask_jax.runtime import json_files
 
 WEIGHTS = "model.safetensors"
 TRAINING = "finetuning"
@@ -59,7 +59,7 @@ def _write_tokenizer(made: Path, classifier: Classifier) -> None:
 
 
 def _write(made: Path, description: Description, weights: Weights) -> None:
-    text = json.dumps(description, indent=2) + "\n"
+    text = json_files.dumps(description, indent=2) + "\n"
     (made / "config.json").write_text(text, encoding="utf-8")
     data = safetensors.numpy.save(weights, metadata={"format": "pt"})
     with open(made / WEIGHTS, "wb") as file:
@@ -72,7 +72,7 @@ def _description(classifier: Classifier) -> Description:
     """The content of config.json, over that of the source."""
     architecture, kind = classifier.architecture, classifier.head.problem_type
     source = Path(classifier.path) / "config.json"
-    before = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
+    before = json_files.read(source) if source.is_file() else {}
     if before.get("model_type") != architecture.model_type:
         before = {}
     return {key: value for key, value in before.items() if key not in OUTDATED} | {

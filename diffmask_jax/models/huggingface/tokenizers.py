@@ -1,14 +1,29 @@
 """A folder's tokenizer, by transformers' fast tokenizers, without PyTorch and without network."""
 
+import collections
+import contextlib
 import importlib.util
+import inspect
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.huggingface.description import read_json
+from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.json_files import shown
+from diffmask_jax.runtime.messages import say
 
 GENERIC = "TokenizersBackend"
 """The class that reads any tokenizer.json."""
+
+SPECIAL = {
+    "cls_token": "token before a text",
+    "sep_token": "token after a text",
+    "mask_token": "mask token",
+}
+SAMPLE = "Déjà-vu: 3,5% of CAFÉS  (中文)…"
+WORDS = 64  # of a vocabulary, to try what becomes of them
 
 
 def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> Any:
@@ -16,13 +31,23 @@ def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> Any:
 
     usual: as of `read_tokenizer`.
 
-    Raises: UserError if it is missing or damaged, or has more pieces than the model.
+    Raises: UserError as `read_tokenizer` does, or if it has a piece that the model does not.
     """
     tokenizer = read_tokenizer(folder, usual)
-    if len(tokenizer) > vocabulary:
+    pieces = tokenizer.get_vocab()
+    with _told_of_damage(f"the tokenizer in {folder}"):
+        sample = tokenizer.backend_tokenizer.encode("a", "a")
+    for token, number in zip(sample.tokens, sample.ids, strict=True):
+        if pieces.get(token) != number:  # as a file may say of what stands around a text
+            raise UserError(
+                f"the tokenizer in {folder} gives {token!r} the number {number}, and its "
+                f"vocabulary has {pieces.get(token)}"
+            )
+    piece = max(pieces, key=pieces.__getitem__)
+    if pieces[piece] >= vocabulary:
         raise UserError(
-            f"the tokenizer in {folder} has {len(tokenizer)} pieces, the model only "
-            f"{vocabulary}: they do not belong together"
+            f"the tokenizer in {folder} has the piece {piece!r} as number {pieces[piece]}, the "
+            f"model only {vocabulary} pieces: they do not belong together"
         )
     return tokenizer
 
@@ -31,32 +56,68 @@ def read_tokenizer(folder: Path, usual: str = "BertTokenizer") -> Any:
     """A folder's tokenizer, without the truncation and padding that its file may carry.
 
     Not by AutoTokenizer, which imports PyTorch where it is installed, and that takes a second.
+    Where tokenizer.json or vocab.txt would read texts otherwise than the class does, that is said.
 
     usual: the class of transformers where no file names one (`Architecture.tokenizer`).
 
-    Raises: UserError if it is missing or damaged, or there is no fast tokenizer of its class.
+    Raises: UserError if it is missing or damaged, there is no fast tokenizer of its class, two
+        pieces have one number, or a special token that its class stands on is no piece.
     """
-    kind = _class(folder, usual)
+    settings = _settings(folder, "tokenizer_config.json")
+    kind = _class(folder, settings, usual)
     _check_files(folder, kind)
-    try:
-        tokenizer = kind.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the Rust parser raises bare exceptions
-        reason = " ".join(str(error).split())
-        raise UserError(f"the tokenizer in {folder} cannot be read ({reason})") from error
+    with _told_of_damage(f"the tokenizer in {folder}"):
+        tokenizer = _plain(kind.from_pretrained(folder, local_files_only=True))
+        tokenizer.backend_tokenizer.encode(SAMPLE)  # of which it may know no piece
+        whole = _whole(folder / "tokenizer.json")
+    _check_pieces(folder, tokenizer.get_vocab(), whole)
+    _check_special(folder, kind, tokenizer, _written(folder, settings, whole))
+    if whole is not None:
+        _tell_contradictions(folder, kind, tokenizer, whole)
+    return tokenizer
+
+
+def _plain(tokenizer: Any) -> Any:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
 
 
-def _class(folder: Path, usual: str) -> Any:
+def _whole(file: Path) -> Any:
+    """What tokenizer.json itself says, of which a class takes a part; None without such a file."""
+    from tokenizers import Tokenizer
+
+    if not file.is_file():
+        return None
+    whole = Tokenizer.from_file(str(file))
+    whole.no_truncation()
+    whole.no_padding()
+    return whole
+
+
+@contextlib.contextmanager
+def _told_of_damage(what: str) -> Iterator[None]:
+    """Raises: UserError for whatever is raised inside."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, UserError):
+        raise
+    except BaseException as error:  # the Rust parser raises bare exceptions, and panics
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{what} cannot be read ({reason})") from error
+
+
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    """A description in the folder, empty if there is none."""
+    return json_files.read(folder / name) if (folder / name).is_file() else {}
+
+
+def _class(folder: Path, settings: dict[str, Any], usual: str) -> Any:
     """The class of transformers that the folder's files name, or else the usual one."""
-    settings, described = (
-        read_json(folder / name) if (folder / name).is_file() else {}
-        for name in ("tokenizer_config.json", "config.json")
-    )
-    named = settings.get("tokenizer_class") or described.get("tokenizer_class")
-    is_known = named is None or usual == GENERIC
-    name = str(usual if is_known else named)
+    named = settings.get("tokenizer_class")
+    named = named or _settings(folder, "config.json").get("tokenizer_class")
+    is_usual = named is None or usual == GENERIC
+    name = usual if is_usual else json_files.check(named, str, f"{folder}: tokenizer_class")
     import transformers
 
     kind = getattr(transformers, name, None) or getattr(
@@ -83,3 +144,88 @@ def _check_files(folder: Path, kind: Any) -> None:
             f"{folder} holds its tokenizer as {model} alone, which needs sentencepiece: "
             "run `pip install sentencepiece`, or add its tokenizer.json"
         )
+
+
+def _check_pieces(folder: Path, pieces: dict[str, int], whole: Any) -> None:
+    """Raises: UserError if there are none, or a piece or a number stands twice."""
+    if not pieces:
+        raise UserError(f"the tokenizer in {folder} has no word pieces")
+    number, times = collections.Counter(pieces.values()).most_common(1)[0]
+    if times > 1:
+        first, second = [piece for piece in pieces if pieces[piece] == number][:2]
+        raise UserError(
+            f"the tokenizer in {folder} has two pieces of number {number}, {first!r} and {second!r}"
+        )
+    if whole is not None:  # then nothing else is read
+        return
+    for piece, times in collections.Counter(_lines(folder)).most_common(1):
+        if times > 1:
+            raise UserError(f"{folder / 'vocab.txt'} has the piece {piece!r} {times} times")
+    for piece, number in _settings(folder, "added_tokens.json").items():
+        if pieces.get(piece) != number:
+            raise UserError(
+                f"{folder / 'added_tokens.json'} says that {piece!r} is number {shown(number)}, "
+                f"where {pieces.get(piece)} is free"
+            )
+
+
+def _check_special(folder: Path, kind: Any, tokenizer: Any, written: set[str] | None) -> None:
+    """Raises: UserError if a special token that its class stands on is in none of its files.
+
+    transformers would give it the next free number, of which the model has learnt nothing.
+
+    written: the pieces that the files name; None where they are not text (SentencePiece).
+    """
+    parameters = inspect.signature(kind).parameters
+    for name, words in SPECIAL.items():
+        usual = parameters[name].default if name in parameters else None
+        token = getattr(tokenizer, name)
+        if token is None and not isinstance(usual, str):
+            continue  # a decoder has no mask token
+        if token is None or (written is not None and token not in written):
+            raise UserError(
+                f"the tokenizer in {folder} has no {words}: {token or usual} is no piece of its "
+                f"vocabulary; say in tokenizer_config.json which piece is its {name}"
+            )
+
+
+def _written(folder: Path, settings: dict[str, Any], whole: Any) -> set[str] | None:
+    """The pieces that a folder's files name; None if its vocabulary is not text."""
+    if whole is not None:
+        return set(whole.get_vocab(with_added_tokens=True))
+    if not any(os.path.isfile(folder / name) for name in ("vocab.txt", "vocab.json")):
+        return None
+    vocabulary = {*_lines(folder), *_settings(folder, "vocab.json")}
+    added = settings.get("added_tokens_decoder") or {}
+    decoded = {token["content"] for token in added.values()}  # as transformers has read it, too
+    return vocabulary | {*_settings(folder, "added_tokens.json"), *decoded}
+
+
+def _lines(folder: Path) -> list[str]:
+    """Those of vocab.txt that are not empty, of which each is a piece; none if there is none."""
+    file = folder / "vocab.txt"
+    try:
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is no UTF-8 text ({error})") from error
+    return [line for line in text.split("\n") if line]
+
+
+def _tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) -> None:
+    """Say where a file would have read texts otherwise."""
+    pieces = tokenizer.get_vocab()
+    if other := next((line for line in _lines(folder) if line not in pieces), None):
+        say(
+            f"warning: vocab.txt in {folder} has the piece {other!r} and tokenizer.json has not: "
+            "tokenizer.json is used"
+        )
+    words = [piece for piece in pieces if piece.isalpha()][:WORDS]
+    samples = SAMPLE, " ".join(words), " ".join(words).upper()
+    with _told_of_damage(f"the tokenizer in {folder}"):
+        for text in samples:
+            if whole.encode(text).ids != tokenizer.backend_tokenizer.encode(text).ids:
+                return say(
+                    f"warning: {kind.__name__} reads texts otherwise than tokenizer.json in "
+                    f"{folder}, and is used: to go by that file, let tokenizer_config.json say "
+                    f'"tokenizer_class": "{GENERIC}"'
+                )

@@ -4,7 +4,6 @@ One path for all: a file is read into arrays with the names and layout of PyTorc
 parameters, each checked against the shape that the configuration asks for.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,9 @@ from jaxtyping import Array, Float
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
+from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.files import file_in
+from diffmask_jax.runtime.tensors import checked
 
 Weights = dict[str, np.ndarray]
 """Tensors by PyTorch's names, in PyTorch's layout."""
@@ -30,6 +32,7 @@ FILES = (
     "model.safetensors.index.json",
     "flax_model.msgpack",
     "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
 )
 
 
@@ -58,13 +61,14 @@ def read_weights(folder: Path) -> Weights:
 def to_params(weights: Weights, expected: Params, name: Name) -> Params:
     """Float32 parameters of the expected tree and shapes; tensors it has no use for are ignored.
 
-    Raises: UserError naming the tensor that is missing, of the wrong shape or not of floats.
+    Raises: UserError naming the tensor that is missing, of the wrong shape, not of floats or not
+        finite.
     """
 
     def convert(path: jax.tree_util.KeyPath, ours: jax.ShapeDtypeStruct) -> Float[Array, "..."]:
         place = _place(path)
         shape = ours.shape[::-1] if _is_transposed(place) else ours.shape
-        tensor = _checked(weights, name(place), shape).astype(np.float32, copy=False)
+        tensor = checked(weights, name(place), shape)
         return jnp.asarray(tensor.T if _is_transposed(place) else tensor)
 
     return jax.tree_util.tree_map_with_path(convert, expected)
@@ -122,17 +126,6 @@ def _is_transposed(place: str) -> bool:
     return place.endswith("kernel")
 
 
-def _checked(weights: Weights, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if name not in weights:
-        raise UserError(f"the weights lack the tensor {name}")
-    tensor = weights[name]
-    if tensor.shape != shape:
-        raise UserError(f"tensor {name} has shape {tensor.shape}, config.json asks for {shape}")
-    if not jnp.issubdtype(tensor.dtype, jnp.floating):
-        raise UserError(f"tensor {name} holds {tensor.dtype}: quantised weights are not supported")
-    return tensor
-
-
 def _read(path: Path) -> Weights:
     readers: dict[str, Callable[[Path], Weights]] = {
         ".safetensors": safetensors.numpy.load_file,
@@ -141,7 +134,11 @@ def _read(path: Path) -> Weights:
         ".bin": _read_pickle,
     }
     try:
-        return readers[path.suffix](path)
+        weights = readers[path.suffix](path)
+        other = [name for name, value in weights.items() if not isinstance(value, np.ndarray)]
+        if other:
+            raise ValueError(f"{other[0]} is no tensor")
+        return weights
     except UserError:
         raise
     except Exception as error:  # every parser has its own family of errors for a damaged file
@@ -150,11 +147,26 @@ def _read(path: Path) -> Weights:
 
 
 def _read_shards(index: Path) -> Weights:
-    shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    missing = [shard for shard in shards if not (index.parent / shard).is_file()]
-    if missing:
-        raise UserError(f"{index} names {missing[0]}, which is not there: copy all the shards")
+    """All files that an index names: of its own format, and in its own folder."""
+    format = index.suffixes[-3]  # of model.safetensors.index.json
+    places = json_files.field(json_files.read(index), "weight_map", dict, str(index))
+    shards = sorted({json_files.check(shard, str, f"{index}: a file") for shard in places.values()})
+    for shard in shards:
+        _check_shard(index, shard, format)
     return {k: tensor for shard in shards for k, tensor in _read(index.parent / shard).items()}
+
+
+def _check_shard(index: Path, shard: str, format: str) -> None:
+    """Raises: UserError if an index names what is no weights file beside it."""
+    path = index.parent / shard
+    if Path(shard).name != shard or Path(shard).suffix != format:
+        raise UserError(f"{index} names {shard!r}, which is no {format} file of its own folder")
+    if file_in(index.parent, shard) is None:
+        raise UserError(f"{index} names {shard}, which is not there: copy all the shards")
+    folder = index.parent.resolve()
+    # In the hub's cache all files of a folder are links to the blobs beside its snapshots.
+    if path.resolve().parent not in (folder, folder.parent.parent / "blobs"):
+        raise UserError(f"{index} names {shard}, a link out of its folder: copy the file")
 
 
 def _read_msgpack(path: Path) -> Weights:

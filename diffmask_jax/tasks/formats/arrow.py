@@ -1,10 +1,11 @@
 """Parquet files, and folders that Hugging Face's `datasets` saved with save_to_disk."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.files import file_in
 from diffmask_jax.tasks.formats.table import Table
 
 
@@ -12,8 +13,8 @@ def read_parquet(path: Path) -> Table:
     """Raises: UserError if the file cannot be read or is damaged, or pyarrow is missing."""
     pyarrow = _pyarrow(path)
     try:
-        return _table(pyarrow.parquet.read_table(path))
-    except (OSError, pyarrow.ArrowException) as error:
+        return _table(path, pyarrow.parquet.read_table(path))
+    except Exception as error:  # Arrow has many families of them for a damaged file
         raise _unreadable(path, error) from error
 
 
@@ -24,40 +25,53 @@ def read_datasets_folder(path: Path) -> Table:
       UserError: it is another directory, holds several splits or is damaged; pyarrow is missing.
     """
     if (path / "dataset_dict.json").is_file():
-        splits = ", ".join(_json(path / "dataset_dict.json").get("splits", []))
+        splits = ", ".join(_strings(path / "dataset_dict.json", "splits"))
         raise UserError(f"{path} holds several splits ({splits}): give the folder of one")
     if not (path / "state.json").is_file():
         raise UserError(
             f"{path} is a directory, and none that `datasets` saved: there is no state.json in it"
         )
-    state = _json(path / "state.json")
+    files = _data_files(path / "state.json")
     pyarrow = _pyarrow(path)
     try:
-        files = [path / entry["filename"] for entry in state["_data_files"]]
         tables = []
         for file in files:
             with pyarrow.memory_map(str(file)) as source:
                 tables.append(pyarrow.ipc.open_stream(source).read_all())
-        return _table(pyarrow.concat_tables(tables))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path / 'state.json'} names no data files") from error
-    except (OSError, pyarrow.ArrowException) as error:
+        return _table(path, pyarrow.concat_tables(tables))
+    except Exception as error:  # as in `read_parquet`
         raise _unreadable(path, error) from error
 
 
-def _table(table: Any) -> Table:
-    return Table(
-        list(table.column_names),
-        lambda name: table.column(name).to_pylist(),
-        [str(number + 1) for number in range(table.num_rows)],
-    )
+def _data_files(state: Path) -> list[Path]:
+    """The files that a state.json names. Raises: UserError if they do not lie beside it."""
+    entries = json_files.field(json_files.read(state), "_data_files", list, str(state))
+    if not entries:
+        raise UserError(f"{state} names no data files")
+    names = []
+    for entry in entries:
+        where = f"{state}: a data file"
+        name = json_files.field(json_files.check(entry, dict, where), "filename", str, where)
+        if (file := file_in(state.parent, name)) is None:
+            raise UserError(f"{state} names {name!r}, which is no file beside it")
+        names.append(file)
+    return names
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error})") from error
+def _strings(file: Path, name: str) -> list[str]:
+    values = json_files.field(json_files.read(file), name, list, str(file))
+    return [json_files.check(value, str, f"{file}: one of the {name}") for value in values]
+
+
+def _table(path: Path, table: Any) -> Table:
+    def column(name: str) -> list[Any]:
+        try:
+            return list(table.column(name).to_pylist())
+        except Exception as error:  # as in `read_parquet`: a name that stands twice, bytes, dates
+            raise _unreadable(path, error) from error
+
+    rows = [str(number + 1) for number in range(table.num_rows)]
+    return Table(list(table.column_names), column, rows)
 
 
 def _pyarrow(path: Path) -> Any:

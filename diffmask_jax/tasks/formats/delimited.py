@@ -1,5 +1,6 @@
 """Tables of commas (.csv) or tabs (.tsv) whose first line names the columns."""
 
+import collections
 import csv
 import io
 import sys
@@ -68,16 +69,17 @@ def _table(rows: list[Row], path: Path) -> Table:
     if not rows:
         return Table([], lambda name: [], [])
     (_, names), *rows = rows
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise UserError(f"{path}: the first line names the column {twice[0]!r} twice")
+    twice, times = collections.Counter(names).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{path}: the first line names the column {twice!r} twice")
     for line, cells in rows:
         if len(cells) != len(names):
             raise UserError(
                 f"{path}:{line}: {len(cells)} cells, but {len(names)} in the first line"
             )
+    places = {name: place for place, name in enumerate(names)}
     return Table(
         names,
-        lambda name: [cells[names.index(name)] for _, cells in rows],
+        lambda name: [cells[places[name]] for _, cells in rows],
         [str(line) for line, _ in rows],
     )

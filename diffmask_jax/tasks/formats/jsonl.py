@@ -1,10 +1,10 @@
 """JSON Lines: an object a line, or a string a line."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import json_files
 from diffmask_jax.tasks.formats.table import Table, read_text
 
 
@@ -24,10 +24,7 @@ def read_jsonl(path: Path) -> Table:
 
 
 def _parse(line: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON ({error})") from error
+    value = json_files.parse(line, where, object)
     if isinstance(value, str):
         return {"text": value}
     if not isinstance(value, dict):

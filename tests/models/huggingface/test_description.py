@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import pytest
 from bert_folder import WEIGHTS, assert_refused, save_rest, save_safetensors
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
@@ -66,6 +68,30 @@ def test_names_that_stand_twice_are_told_apart():
     assert output_names({"id2label": names, "num_labels": 3}) == expected
     check_class_names(expected)
     check_class_names(output_names({"id2label": {"0": "n", "1": "n (0)", "2": "n"}}))
+
+
+@given(st.lists(st.sampled_from(["a", "b", "a (0)", "a (1)", "a (0) (0)", "1", 1, 1.0, ""])))
+def test_no_two_outputs_have_one_name(names):
+    """So that none of them loses its probability where a file has them by name."""
+    if names:
+        found = output_names({"id2label": {str(n): name for n, name in enumerate(names)}})
+        assert len(set(found)) == len(names)
+
+
+def test_names_of_many_outputs_are_told_apart_at_once():
+    names = {str(number): "x" for number in range(60_000)}
+    assert len(set(output_names({"id2label": names}))) == 60_000
+
+
+@pytest.mark.parametrize("name", [None, True, ["a"], {"a": 1}])
+def test_a_name_is_text(name):
+    with pytest.raises(UserError, match="must name the classes by text or by numbers"):
+        output_names({"id2label": {"0": "a", "1": name}})
+
+
+def test_a_number_of_outputs_that_no_head_has():
+    with pytest.raises(UserError, match="at most 65536 will do"):
+        output_names({"num_labels": 10**9})
 
 
 def test_what_is_described_is_read_back():

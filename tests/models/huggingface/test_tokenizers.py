@@ -193,6 +193,9 @@ def test_every_architecture_says_its_class(model):
 
 def test_the_class_is_said_by_the_nearest_file(tmp_path):
     folder = save(tmp_path, "roberta", "vocabulary")
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    vocabulary |= {token: len(vocabulary) + place for place, token in enumerate(DEBERTA)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
     assert type(read(folder, "roberta")).__name__ == "RobertaTokenizer"
     config = {"model_type": "roberta", "tokenizer_class": "GPT2TokenizerFast"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -289,3 +292,115 @@ def test_more_pieces_than_the_model(tmp_path):
     assert len(read_tokenizer_of(folder, count, "BertTokenizer")) == count
     with pytest.raises(UserError, match="they do not belong together"):
         read_tokenizer_of(folder, count - 1, "BertTokenizer")
+
+
+# --- what would be read wrongly --------------------------------------------------------------
+
+
+def save_lines(folder, *pieces: str):
+    """A BERT's folder as older ones are, with these word pieces."""
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(("piece", "words"), [
+    ("[CLS]", "no token before a text: [CLS] is no piece"),
+    ("[SEP]", "no token after a text: [SEP] is no piece"),
+    ("[MASK]", "no mask token: [MASK] is no piece"),
+    ("[UNK]", "WordPiece error: Missing [UNK] token from the vocabulary"),
+])  # fmt: skip
+def test_a_special_token_that_is_no_piece_is_not_made_up(tmp_path, piece, words):
+    pieces = [other for other in (*BERT, "a", "film") if other != piece]
+    assert_refused(save_lines(tmp_path, *pieces), words)
+    if piece != "[UNK]":
+        (tmp_path / "added_tokens.json").write_text(json.dumps({piece: 6}))
+        assert read_tokenizer(tmp_path).get_vocab()[piece] == 6
+
+
+def test_an_added_piece_has_the_number_that_its_file_says(tmp_path):
+    """transformers would give it the next free one, whatever the file says."""
+    save_lines(tmp_path, *BERT, "film")
+    (tmp_path / "added_tokens.json").write_text('{"more": 50}')
+    assert_refused(tmp_path, "added_tokens.json says that 'more' is number 50, where 6 is free")
+    (tmp_path / "added_tokens.json").write_text('{"more": 6}')
+    assert read_tokenizer(tmp_path).get_vocab()["more"] == 6
+
+
+def test_null_is_no_token(tmp_path):
+    save_lines(tmp_path, *BERT, "a")
+    (tmp_path / "tokenizer_config.json").write_text('{"mask_token": null}')
+    assert_refused(tmp_path, "has no mask token")
+
+
+def test_a_decoder_has_no_mask(tmp_path):
+    assert read(save(tmp_path, "gpt2"), "gpt2").mask_token is None
+
+
+@pytest.mark.parametrize("pieces", [[], [""], ["", ""]])
+def test_an_empty_vocabulary(tmp_path, pieces):
+    save_lines(tmp_path, *pieces)
+    assert_refused(tmp_path, "the tokenizer in")
+
+
+def test_a_line_that_stands_twice(tmp_path):
+    assert_refused(save_lines(tmp_path, *BERT, "film", "a", "film"), "has the piece 'film' 2 times")
+
+
+def test_a_number_that_two_pieces_have(tmp_path):
+    folder = save(tmp_path, "roberta", "vocabulary")
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    vocabulary["zz"] = vocabulary["a"]
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    assert_refused(folder, "has two pieces of number", "roberta")
+
+
+def test_a_number_beyond_the_model_though_there_are_few_pieces(tmp_path):
+    """The largest number decides, not how many there are."""
+    folder = save(tmp_path, "bert")
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    whole["model"]["vocab"]["zz"] = 5000
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    with pytest.raises(UserError, match="has the piece 'zz' as number 5000, the model only 4000"):
+        read_tokenizer_of(folder, 4000, "BertTokenizer")
+    assert read_tokenizer_of(folder, 5001, "BertTokenizer")
+
+
+def test_a_template_that_gives_another_number_than_the_vocabulary(tmp_path):
+    folder = save(tmp_path, "modernbert")
+    tokenizer = tiny_tokenizers.word_piece()
+    whole = json.loads(tokenizer.to_str())
+    whole["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [7]
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"gives '\[CLS\]' the number 7, and its vocabulary has 2"):
+        read_tokenizer_of(folder, 4000, "TokenizersBackend")
+
+
+def test_another_vocabulary_or_other_rules_in_the_other_file_are_said(tmp_path, capsys):
+    folder = save(tmp_path, "bert")
+    read_tokenizer(folder)
+    assert capsys.readouterr().err == ""
+    (folder / "vocab.txt").write_text("\n".join([*BERT, "film", "somewhere"]) + "\n")
+    read_tokenizer(folder)
+    line = capsys.readouterr().err
+    assert "vocab.txt in" in line and "has the piece 'somewhere'" in line and line.count("\n") == 1
+
+    (folder / "vocab.txt").unlink()
+    CLASSES["bert"][1].save(str(folder / "tokenizer.json"))
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    whole["normalizer"] |= {"lowercase": False, "strip_accents": False}
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    read_tokenizer(folder)
+    line = capsys.readouterr().err
+    assert "BertTokenizer reads texts otherwise than tokenizer.json in" in line
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
+    generic = read_tokenizer(folder)
+    assert capsys.readouterr().err == ""
+    text = "The FILM is Éte"
+    assert generic(text).input_ids == Tokenizer.from_str(json.dumps(whole)).encode(text).ids
+
+
+@pytest.mark.parametrize("model", CLASSES)
+def test_nothing_is_said_of_files_that_agree(tmp_path, model, capsys):
+    read(save(tmp_path, model), model)
+    assert capsys.readouterr().err == ""

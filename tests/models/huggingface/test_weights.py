@@ -1,5 +1,6 @@
 """Weights in every format give the same parameters; every broken file gives one clear line."""
 
+import json
 import sys
 
 import ml_dtypes
@@ -30,7 +31,18 @@ def folder(tmp_path):
 # --- what loads ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("save", [save_shards, save_msgpack, save_pickle])
+def save_pickled_shards(folder):
+    """As large models of PyTorch alone are published."""
+    torch = pytest.importorskip("torch", reason="PyTorch writes and reads .bin files")
+    names, places = list(WEIGHTS), {}
+    for number, held in enumerate((names[:7], names[7:]), start=1):
+        shard = f"pytorch_model-0000{number}-of-00002.bin"
+        torch.save({name: torch.tensor(WEIGHTS[name]) for name in held}, folder / shard)
+        places |= dict.fromkeys(held, shard)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+
+
+@pytest.mark.parametrize("save", [save_shards, save_msgpack, save_pickle, save_pickled_shards])
 def test_every_format_gives_the_same_parameters(folder, tmp_path_factory, save):
     other = tmp_path_factory.mktemp("other")
     save_rest(other)
@@ -104,7 +116,7 @@ def test_a_weights_file_cut_short_is_named(tmp_path, save, name, kept):
     save(tmp_path)
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:kept])
-    assert_refused(tmp_path, name, "damaged")
+    assert_refused(tmp_path, name, "not JSON" if name.endswith(".json") else "damaged")
 
 
 @pytest.mark.parametrize("name", ["flax_model.msgpack", "pytorch_model.bin", "model.safetensors"])
@@ -140,3 +152,80 @@ def test_a_quantised_tensor_is_named(folder):
     name = "bert.encoder.layer.0.output.dense.weight"
     save_safetensors(folder, WEIGHTS | {name: np.zeros((8, 10), np.int8)})
     assert_refused(folder, name, "int8")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("save", [save_safetensors, save_pickle])
+def test_a_tensor_that_is_not_finite_is_named(tmp_path, monkeypatch, value, save):
+    """Even where it is what float64 holds and float32 does not."""
+    name = "bert.encoder.layer.1.output.dense.weight"
+    tensor = WEIGHTS[name].astype(np.float64)
+    tensor[3, 2] = value
+    monkeypatch.setitem(WEIGHTS, name, tensor)
+    save_rest(tmp_path)
+    save(tmp_path)
+    assert_refused(tmp_path, name, "not finite", "[3, 2]")
+
+
+# --- what an index may name ------------------------------------------------------------------
+
+
+def renamed(folder, name: str) -> None:
+    """A sharded checkpoint whose index names one of its files so."""
+    save_rest(folder)
+    save_shards(folder)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace("model-00002-of-00002.safetensors", name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../model.safetensors",
+        "sub/model.safetensors",
+        "/etc/model.safetensors",
+        "..",
+        "",
+        "pytorch_model.bin",
+        "config.json",
+        "~/model.safetensors",
+    ],
+)
+def test_an_index_names_files_of_its_format_in_its_folder(tmp_path, name):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    renamed(folder, name)
+    save_safetensors(tmp_path)
+    assert_refused(folder, "model.safetensors.index.json names", name, "of its own folder")
+
+
+@pytest.mark.parametrize(
+    "name", ["a\\u0000.safetensors", f"{'x' * 300}.safetensors", "a.safetensors"]
+)
+def test_an_index_names_a_file_that_there_cannot_be(tmp_path, name):
+    renamed(tmp_path, name)
+    assert_refused(tmp_path, "names", "which is not there")
+
+
+def test_a_shard_is_no_link_out_of_its_folder_but_into_the_hub_s_blobs(tmp_path):
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    save_rest(snapshot)
+    save_shards(snapshot)
+    shard = snapshot / "model-00002-of-00002.safetensors"
+    for place, is_home in (("elsewhere", False), ("models--a--b/blobs", True)):
+        (tmp_path / place).mkdir()
+        shard = shard.replace(tmp_path / place / "abcdef")
+        (snapshot / "model-00002-of-00002.safetensors").symlink_to(shard)
+        if is_home:
+            assert load_classifier(snapshot)
+        else:
+            assert_refused(snapshot, "a link out of its folder")
+            (snapshot / "model-00002-of-00002.safetensors").unlink()
+
+
+def test_more_blocks_than_there_are_tensors(folder):
+    save_rest(folder, num_hidden_layers=500)
+    assert_refused(folder, "asks for 500 blocks", "tensors")
+    save_rest(folder, num_hidden_layers=10**9)
+    assert_refused(folder, "num_hidden_layers is 1000000000", "at most 512")

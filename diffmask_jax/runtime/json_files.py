@@ -1,0 +1,184 @@
+"""Every JSON that is read or written: of bounded size and depth, without NaN, of the kinds due.
+
+What is read may come from anywhere. What is wrong with it is one line with the file and the place
+in it; what is written holds numbers only, for NaN is no JSON and no other reader takes it.
+"""
+
+import collections
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from diffmask_jax.errors import UserError
+
+LARGEST = 2**28  # bytes of a file that is read whole
+DEEPEST = 64  # objects and lists in each other
+LONGEST = 300  # digits of a whole number, which floats hold, too
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON spells the halves of a surrogate pair
+_KINDS = {
+    dict: "a JSON object",
+    list: "a list",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+
+
+def read(path: Path, kind: type = dict) -> Any:
+    """The value in a file, of a kind. Raises: UserError if it is missing, damaged or of another."""
+    return parse(_text(path), str(path), kind)
+
+
+def read_lines(path: Path, kinds: Mapping[str, type], cut: bool = False) -> list[dict[str, Any]]:
+    """The objects in a file, one a line; each with at least the named fields, of these kinds.
+
+    cut: leave out a last line without its end, as a killed process leaves one.
+
+    Raises: UserError if the file is missing, or a line is none such, named with its number.
+    """
+    *lines, last = _text(path).split("\n")
+    lines += [last] * (not cut)
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            found.append(parse(line, f"{path}:{number}"))
+            for name, kind in kinds.items():
+                field(found[-1], name, kind, f"{path}:{number}")
+    return found
+
+
+def parse(text: str, where: str, kind: type = dict) -> Any:
+    """The value in a JSON text, of a kind (`object`: of any).
+
+    where: what messages call the place. A name that an object has twice is refused, for one of the
+    two would be lost; so is a number that is none (NaN, 1e999), and half a character.
+
+    Raises: UserError if it is no such JSON.
+    """
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_no_number,
+            parse_float=_float,
+            parse_int=_int,
+        )
+        _check_depth(value)
+        if _HALF.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise UserError(f"{where}: not JSON (more than {DEEPEST} levels deep)") from error
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: not JSON (not valid Unicode: half a surrogate pair)") from error
+    except ValueError as error:
+        raise UserError(f"{where}: not JSON ({error})") from error
+    return check(value, kind, f"{where}: it")
+
+
+def field(entry: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
+    """A field of an object, of a kind. Raises: UserError if it is missing or of another."""
+    if name not in entry:
+        raise UserError(f"{where}: the field {name!r} is missing")
+    return check(entry[name], kind, f"{where}: the field {name!r}")
+
+
+def check(value: Any, kind: type, what: str) -> Any:
+    """A value itself if it is of a kind: a whole number is a number, but true is none.
+
+    Raises: UserError if it is not; what: the beginning of that message.
+    """
+    if kind is float and type(value) is int:
+        return value
+    if kind is not object and type(value) is not kind:
+        raise UserError(f"{what} must be {_KINDS[kind]}, not {shown(value)}")
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value as messages quote it: the beginning of what JSON writes."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def dumps(value: Any, indent: int | None = None, *, plain: bool = True) -> str:
+    """A value as JSON, which other programs read, too.
+
+    plain: spell what is not ASCII with escapes.
+
+    Raises: UserError if a number in it is none, named with its place.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=plain, indent=indent, allow_nan=False)
+    except ValueError as error:
+        place = next(_not_numbers(value, ""), "")
+        raise UserError(f"a result is not a number ({place}): nothing is written of it") from error
+
+
+def finite(value: float) -> float | None:
+    """None for what JSON has no number for, such as the correlation of what never varies."""
+    return value if math.isfinite(value) else None
+
+
+def _not_numbers(value: Any, place: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{place.lstrip('.')} is {value}"
+    elif isinstance(value, dict | list | tuple):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _not_numbers(part, f"{place}.{name}")
+
+
+def _text(path: Path) -> str:
+    """Not of a pipe, which may never end."""
+    try:
+        if not os.path.isfile(path):
+            raise UserError(f"there is no {path.name} in {path.parent}")
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path} has more than {LARGEST >> 20} MiB: it is no such file")
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice, _ = collections.Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the name {twice[:40]!r} stands twice in one object")
+    return made
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text[:LONGEST])
+
+
+def _int(text: str) -> int:
+    return int(text) if len(text) <= LONGEST else _no_number(text[:20] + "…")
+
+
+def _check_depth(value: Any) -> None:
+    """Level by level, for a call a level is what too deep a value would end."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        if not level:
+            return
+        level = [
+            part
+            for whole in level
+            if isinstance(whole, dict | list)
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+            if isinstance(part, dict | list)
+        ]
+    raise RecursionError

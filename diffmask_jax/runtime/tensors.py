@@ -1,0 +1,69 @@
+"""Every tensor that comes out of a file: of floats, of the shape due, and without NaN.
+
+And every one that is computed, before it is shown or kept.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+
+from diffmask_jax.errors import UserError
+
+OVERFLOW = "its weights are too large for what it computes in"
+"""Why a network whose weights are finite may give what is not."""
+
+
+def read(path: Path) -> tuple[dict[str, Float[np.ndarray, "..."]], dict[str, str]]:
+    """All tensors of a safetensors file of ours in float32, and its metadata.
+
+    Raises: UserError if it is damaged, or as of `checked`.
+    """
+    try:
+        with safe_open(path, framework="np") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            metadata = opened.metadata() or {}
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error})") from error
+    try:
+        return {name: checked(tensors, name) for name in tensors}, metadata
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def checked(
+    tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...] | None = None
+) -> Float[np.ndarray, "..."]:
+    """The tensor of a name in float32. shape: what it must have, if that is known.
+
+    Raises: UserError naming the tensor that is missing, of another shape or not of floats, or that
+        holds NaN, infinity, or what is beyond float32.
+    """
+    if name not in tensors:
+        raise UserError(f"the weights lack the tensor {name}")
+    tensor = tensors[name]
+    if shape is not None and tensor.shape != shape:
+        raise UserError(f"tensor {name} has shape {tensor.shape}, config.json asks for {shape}")
+    if not _is_float(tensor.dtype):
+        raise UserError(f"tensor {name} holds {tensor.dtype}: quantised weights are not supported")
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = tensor.astype(np.float32, copy=False)
+    if not (finite := np.isfinite(single)).all():
+        place = np.unravel_index(np.argmin(finite), finite.shape)
+        raise UserError(f"tensor {name} is not finite: {tensor[place]} at {[*map(int, place)]}")
+    return single
+
+
+def check_finite(tree: Any, otherwise: str) -> None:
+    """Raises: UserError with a message if a number in a pytree of arrays is not finite."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)):
+        raise UserError(otherwise)
+
+
+def _is_float(dtype: np.dtype) -> bool:
+    """NumPy's own, and those of accelerators (bfloat16, float8), which NumPy does not know."""
+    return np.issubdtype(dtype, np.floating) or "float" in dtype.name

@@ -1,0 +1,88 @@
+"""Damaged runs: what training keeps in its folder, and what others read of it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mutations import json_texts, line_texts, tensor_files
+from trying import some, tried
+
+from diffmask_jax.runtime import settings
+from diffmask_jax.runtime.checkpoints import newest_whole
+from diffmask_jax.training import curve_log, run_folder, run_log
+from diffmask_jax.training.settled import Curves
+
+STEPS = [{"step": 10, **{name: [0.5, 1.0] for name in Curves._fields}}, {"step": 20}]
+STEPS[1] = STEPS[0] | STEPS[1]
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory):
+    """A run whose every file is there, each of which is spoilt in turn."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    shutil.copytree(run, folder)
+    run_folder.save_scale(folder, 0.5)
+    run_folder.save_layers(folder, 20, True, [{"layer": "W", "masked": 0.5, "still": True}])
+    (folder / "validation.jsonl").write_text('{"step": 10, "masked": 0.5}\n{"step": 20}\n')
+    (folder / "curves.jsonl").write_text("".join(json.dumps(line) + "\n" for line in STEPS))
+    return folder
+
+
+READ = {
+    "config.json": run_folder.load_config,
+    "environment.json": run_folder.other_devices,
+    "scale.json": run_folder.load_scale,
+    "layers.json": lambda folder: (run_folder.load_layers(folder), run_folder.settled_at(folder)),
+    "validation.jsonl": lambda folder: run_log.is_validated(folder, 20),
+    "curves.jsonl": curve_log.read_curves,
+}
+
+
+def test_every_file_is_accepted_as_it_is(folder):
+    assert run_folder.load_config(folder).task == "texts"
+    assert run_folder.settled_at(folder) == 20 and run_folder.load_scale(folder) == 0.5
+    assert run_log.is_validated(folder, 20) and len(curve_log.read_curves(folder)[0]) == 2
+    assert run_folder.load_probe(folder)[1]["step"] == 7
+
+
+@pytest.mark.parametrize("name", READ)
+@given(data=st.data())
+@some
+def test_files_of_json(folder, tmp_path_factory, name, data):
+    content = (folder / name).read_text()
+    if name.endswith(".jsonl"):
+        content = data.draw(line_texts(content))
+    else:
+        content = data.draw(json_texts(json.loads(content)))
+    copy = tmp_path_factory.mktemp("copy")
+    (copy / name).write_bytes(content)
+    with tried(f"run: {name}"):
+        READ[name](copy)
+    with tried("settings of a folder"):
+        settings.differences(settings.read(copy / name) or {}, {"steps": 1})
+
+
+@given(data=st.data())
+@some
+def test_the_probe(folder, tmp_path_factory, data):
+    copy = tmp_path_factory.mktemp("copy")
+    whole = (folder / "probe.safetensors").read_bytes()
+    (copy / "probe.safetensors").write_bytes(data.draw(tensor_files(whole)))
+    with tried("run: probe.safetensors"):
+        params, scores = run_folder.load_probe(copy)
+        assert isinstance(params, dict) and np.isfinite([*scores.values()]).all()
+
+
+@given(data=st.data())
+@some
+def test_checkpoints(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for step in (1, 2):
+        (folder / str(step)).mkdir()
+        digests = data.draw(json_texts({"default/a": "0" * 64}))
+        (folder / str(step) / "sha256.json").write_bytes(digests)
+    with tried("checkpoint: sha256.json"):
+        newest_whole(folder)
