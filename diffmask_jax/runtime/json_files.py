@@ -120,7 +120,7 @@ def dumps(value: Any, indent: int | None = None, *, plain: bool = True) -> str:
         raise UserError(f"a result is not a number ({place}): nothing is written of it") from error
 
 
-def finite(value: float) -> float | None:
+def finite(value: float | int) -> float | int | None:
     """None for what JSON has no number for, such as the correlation of what never varies."""
     return value if math.isfinite(value) else None
 

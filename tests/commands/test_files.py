@@ -176,6 +176,7 @@ def test_columns_without_a_file_are_refused(refused, run):
         assert f"--{column}-column" in line and "--texts" in line
 
 
+@pytest.mark.long
 def test_a_pair_is_compared(command, refused, run, texts_file, tmp_path):
     """The run's own files lie nowhere: its statistics are made from another's."""
     folder = shutil.copytree(run, tmp_path / "run")

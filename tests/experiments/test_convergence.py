@@ -71,6 +71,7 @@ def test_it_reports_what_was_played_and_does_not_play_it_again(study, tmp_path, 
     assert {file: file.stat().st_mtime_ns for file in out.rglob("keep-*.npy")} == kept
 
 
+@pytest.mark.long
 def test_a_trial_that_was_stopped_ends_as_one_that_was_not(study, tmp_path, monkeypatch):
     study("recipe", references=0)
     whole = np.load(tmp_path / "report" / "hidden" / "recipe" / "0" / f"keep-{EXAMPLES}.npy")

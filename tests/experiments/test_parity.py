@@ -32,6 +32,7 @@ def command(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.long  # tests/models/ shows of every encoder what it shows of all
 def test_encoders_and_a_checkpoint_are_pytorchs(command, tiny_bert, capsys):
     report = command("--model", tiny_bert)
     claims = {claim["id"]: claim for claim in report["claims"]}

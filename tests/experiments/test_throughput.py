@@ -62,7 +62,7 @@ def few_ways(monkeypatch):
 # --- a fair race ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gate", ["input", "hidden"])
+@pytest.mark.parametrize("gate", [pytest.param("input", marks=pytest.mark.long), "hidden"])
 def test_all_compute_the_same(case, few_ways, gate):
     """In whatever way it is written in PyTorch, and padded as the authors pad."""
     found = bert_check.check(*case(gate), contenders.ways("float32"))

@@ -136,7 +136,7 @@ def test_they_play_the_same_game_and_move_the_same_baselines(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found[0], expected)
 
 
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_the_hidden_probe_moves_at_every_depth_in_every_step(parts):
     """The first six rows of the data twice over: depths 0 1 2 0 1 2, whatever part they are in."""
     game = GAMES["hidden"]

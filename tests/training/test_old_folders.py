@@ -111,7 +111,7 @@ def test_a_probe_says_what_it_said(old, gate):
             assert found["probabilities"][label] == pytest.approx(probability, abs=1e-3)
 
 
-@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("gate", [pytest.param("input", marks=pytest.mark.long), "hidden"])
 def test_a_run_goes_on_where_it_stopped_and_as_it_would_have(old, gate, capsys):
     """From Adam's moments, the multipliers and the slow copy of a checkpoint of that time."""
     expected = lines(old / f"{gate}-16.jsonl")

@@ -82,7 +82,12 @@ def test_the_compared_methods_rank_tokens_alike(explainers, sentences, method):
 
 @pytest.mark.parametrize(
     "more",
-    [["--remat", "--accumulate", "2", "--layers", "batch"], ["--precision", "bfloat16"]],
+    [
+        pytest.param(
+            ["--remat", "--accumulate", "2", "--layers", "batch"], marks=pytest.mark.long
+        ),
+        ["--precision", "bfloat16"],
+    ],
 )
 def test_a_run_keeps_how_it_computes(tiny_bert, texts_file, tmp_path, more, capsys):
     places = ["--model", tiny_bert, "--train", texts_file, "--dev", texts_file, "--out", tmp_path]

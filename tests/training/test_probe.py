@@ -215,7 +215,7 @@ def test_interrupted_between_a_checkpoint_and_its_validation_the_same_command_go
     assert scalars(tmp_path) == scalars(whole[gate])
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kept", [pytest.param(True, marks=pytest.mark.long), False])
 def test_interrupted_around_keeping_a_probe_the_same_command_keeps_it(
     whole, tiny_bert, texts_file, tmp_path, monkeypatch, kept
 ):
