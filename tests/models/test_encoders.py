@@ -17,10 +17,11 @@ from diffmask_jax.game.model import Model, Params
 from diffmask_jax.models.architecture import Architecture, Classifier
 from diffmask_jax.models.config import NO_DROPOUT, Dropout
 from diffmask_jax.models.heads import SINGLE_LABEL
-from diffmask_jax.models.huggingface.description import check_class, read_description, read_json
+from diffmask_jax.models.huggingface.description import check_class, read_description
 from diffmask_jax.models.huggingface.saving import save
 from diffmask_jax.models.huggingface.weights import read_weights, to_weights
 from diffmask_jax.models.loading import ARCHITECTURES, classifier_params, load_encoder
+from diffmask_jax.runtime import json_files
 
 LABELS = ("bad", "mixed", "good")
 B, T, VOCABULARY = 3, 6, 30
@@ -199,7 +200,7 @@ def test_a_saved_classifier_is_the_same_in_pytorch(case, tmp_path):
     pytorch, problems = transformers.AutoModelForSequenceClassification.from_pretrained(
         tmp_path / "saved", output_loading_info=True
     )
-    found = read_json(tmp_path / "saved/config.json")
+    found = json_files.read(tmp_path / "saved/config.json")
 
     assert not any(problems.values()), problems
     assert case.architecture.read_config(tmp_path, found, len(LABELS)) == case.config
