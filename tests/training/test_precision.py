@@ -83,9 +83,7 @@ def test_the_compared_methods_rank_tokens_alike(explainers, sentences, method):
 @pytest.mark.parametrize(
     "more",
     [
-        pytest.param(
-            ["--remat", "--accumulate", "2", "--layers", "batch"], marks=pytest.mark.long
-        ),
+        pytest.param(["--remat", "--accumulate", "2", "--layers", "batch"], marks=pytest.mark.long),
         ["--precision", "bfloat16"],
     ],
 )
