@@ -25,7 +25,7 @@ def study(save_bert, treebank, tmp_path, monkeypatch):
     pytest.importorskip("tensorflow_datasets")
     from tests.conftest import CONFIG
 
-    model = save_bert(tmp_path / "model", dataclasses.replace(CONFIG, classes=5))
+    model = save_bert(tmp_path / "model", dataclasses.replace(CONFIG, classes=5, blocks=1))
     monkeypatch.setattr(trial, "FIRST_MARK", 64)
     monkeypatch.setattr(trial, "MARKS", 2)
     monkeypatch.setattr(trial, "BATCH", 4)

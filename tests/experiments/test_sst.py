@@ -33,7 +33,7 @@ def places(save_bert, sentences, treebank, tmp_path, monkeypatch):
     """A five-class model, trees of its words, tags; and settings of a few steps."""
     from tests.conftest import CONFIG
 
-    model = save_bert(tmp_path / "model", dataclasses.replace(CONFIG, classes=5))
+    model = save_bert(tmp_path / "model", dataclasses.replace(CONFIG, classes=5, blocks=1))
     words = [text.replace(",", " ,").replace("!", " !").split() for text in sentences]
     tags = [json.dumps({"words": text, "upos": ["NOUN"] * len(text)}) for text in words]
     (tmp_path / "tags.jsonl").write_text("\n".join(tags) + "\n")
