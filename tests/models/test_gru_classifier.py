@@ -327,7 +327,7 @@ def cut(folder: Path) -> None:
         (lambda folder: describe(folder, input_dropout="x"), "input_dropout must be a number"),
         (lambda folder: describe(folder, output_dropout=1.5), "dropout rates"),
         (lambda folder: describe(folder, model_type="bert"), "DiffMaskGruClassifier"),
-        (lambda folder: (folder / "config.json").write_text("{"), "not readable JSON"),
+        (lambda folder: (folder / "config.json").write_text("{"), "not JSON"),
         (
             lambda folder: (folder / "vocab.txt").unlink() or (folder / "tokenizer.json").unlink(),
             "no tokenizer",

@@ -160,7 +160,10 @@ def test_classes_without_different_names_are_refused(folder, labels):
         (lambda folder: save_rest(folder, model_type="t5"), "'t5' is not supported"),
         (lambda folder: save_rest(folder, hidden_size=4), "config.json asks for"),
         (lambda folder: save_safetensors(folder, PREDICTIONS), "lack the tensor"),
-        (lambda folder: (folder / "vocab.txt").write_text("\n".join("abcdefghijklmn")), "pieces"),
+        (
+            lambda folder: (folder / "vocab.txt").write_text("\n".join([*VOCABULARY, *"xyz"])),
+            "pieces",
+        ),
     ],
 )
 def test_an_encoder_that_cannot_be_had_is_refused(folder, spoil, message):
@@ -244,10 +247,10 @@ def test_a_checkpoint_without_a_head_asks_for_fine_tuning(folder):
         ({"position_embedding_type": "relative_key"}, ["relative_key", "absolute"]),
         ({"is_decoder": True}, ["is_decoder"]),
         ({"hidden_act": "mish"}, ["mish", "gelu"]),
-        ({"hidden_size": None}, ["hidden_size", "None"]),
-        ({"hidden_size": "8"}, ["hidden_size", "'8'"]),
+        ({"hidden_size": None}, ["hidden_size", "null"]),
+        ({"hidden_size": "8"}, ["hidden_size", '"8"']),
         ({"num_attention_heads": 3}, ["8", "3 heads"]),
-        ({"hidden_dropout_prob": "0.1"}, ["hidden_dropout_prob", "'0.1'"]),
+        ({"hidden_dropout_prob": "0.1"}, ["hidden_dropout_prob", '"0.1"']),
         ({"classifier_dropout": 1.0}, ["dropout", "1.0"]),
         ({"id2label": {"bad": "0", "good": "1"}}, ["id2label"]),
         ({"id2label": ["bad", "good"]}, ["id2label"]),
@@ -261,4 +264,4 @@ def test_a_configuration_we_cannot_run_is_refused(folder, changes, words):
 
 def test_a_tokenizer_with_more_pieces_than_the_model_is_refused(folder):
     (folder / "vocab.txt").write_text("\n".join([*VOCABULARY, "two", "more"]) + "\n")
-    assert_refused(folder, "13 pieces", "only 12")
+    assert_refused(folder, "the piece 'more' as number 12", "only 12 pieces")

@@ -37,8 +37,9 @@ def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> Any:
     pieces = tokenizer.get_vocab()
     with _told_of_damage(f"the tokenizer in {folder}"):
         sample = tokenizer.backend_tokenizer.encode("a", "a")
-    for token, number in zip(sample.tokens, sample.ids, strict=True):
-        if pieces.get(token) != number:  # as a file may say of what stands around a text
+    around = zip(sample.tokens, sample.ids, sample.special_tokens_mask, strict=True)
+    for token, number, is_special in around:
+        if is_special and pieces.get(token) != number:
             raise UserError(
                 f"the tokenizer in {folder} gives {token!r} the number {number}, and its "
                 f"vocabulary has {pieces.get(token)}"
