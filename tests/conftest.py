@@ -18,6 +18,7 @@ from diffmask_jax.models.architecture import param_shapes
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import EncoderConfig
 from diffmask_jax.models.gru_classifier import fresh_gru
+from diffmask_jax.models.heads import SPANS
 from diffmask_jax.models.huggingface.saving import save
 from diffmask_jax.models.loading import load_encoder
 
@@ -180,6 +181,16 @@ def tiny_gru(tiny_bert, tmp_path_factory):
     """The folder of a GRU classifier over the tiny BERT's word embeddings, never trained."""
     folder = tmp_path_factory.mktemp("model") / "tiny-gru"
     save(folder, fresh_gru(load_encoder(tiny_bert, LABELS), LABELS, seed=3))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_answerer(tiny_bert, tmp_path_factory):
+    """The folder of the tiny BERT under a span head that is sure of itself, never trained."""
+    folder = tmp_path_factory.mktemp("model") / "tiny-answerer"
+    model = load_encoder(tiny_bert, ("start", "end"), 3, SPANS)
+    head = jax.tree.map(lambda weights: 40 * weights, model.params["head"])
+    save(folder, model._replace(params=model.params | {"head": head}))
     return folder
 
 
