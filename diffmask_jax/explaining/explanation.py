@@ -149,14 +149,14 @@ class Explanation:
 
     def _what_was_said(self) -> dict[str, Any]:
         """The texts, and what the model makes of them."""
-        if self.answer.span is not None:
+        if (span := self.answer.span) is not None:
             starts, ends = self.outputs.T
             question, passage = self.texts
             return {
                 "question": question,
                 "passage": passage,
                 "prediction": self.prediction,
-                "answer": self.answer.span._asdict(),
+                "answer": span._asdict() | {"probability": round(span.probability, 4)},
                 "gold": [answer._asdict() for answer in self.gold],
                 "cut_to": self.cut_to,
                 "probabilities": {"start": _rounded(starts), "end": _rounded(ends)},

@@ -140,7 +140,7 @@ def test_gates_of_one_text_keep_what_the_margin_asks_for(subject):
     assert loose[valid].mean() < 0.1 and strict[valid].mean() > 0.3
 
 
-@pytest.mark.parametrize("name", ["schulz", "guan"])
+@pytest.mark.parametrize("name", ["guan", pytest.param("schulz", marks=pytest.mark.long)])
 def test_noise_is_kept_from_valid_positions_alone(subject, name):
     """The closed logits of padding neither vary nor count: nothing is nan, and padding is 0."""
     method = methods.ON_TEXT[name].attribute

@@ -94,7 +94,9 @@ def test_separators_are_told_apart(study):
     assert [name for name, part in zip(first, parts, strict=True) if part < 0] == [
         "[CLS]", "[SEP] 1", "[SEP] 2",
     ]  # fmt: skip
-    panels = numbers.by_tag([np.arange(len(p)) for p in study.parts[:1]], [first], [parts])
+    panels = numbers.by_tag(
+        [np.arange(len(p), dtype=float) for p in study.parts[:1]], [first], [parts]
+    )
     assert [group.name for group in panels["question"]] == ["NOUN"]
     assert {group.name for group in panels["both"]} == {"[CLS]", "[SEP] 1", "[SEP] 2", "NOUN"}
     assert sum(group.tokens for group in panels["both"]) == len(parts)
@@ -112,7 +114,7 @@ def test_figure_2_counts_a_method_that_points_to_the_answer(study):
     sharp = []
     for parts, (first, last) in zip(study.parts, gold.tolist(), strict=True):
         sharp.append(
-            np.where((np.arange(len(parts)) >= first) & (np.arange(len(parts)) <= last), 1, 0)
+            np.where((np.arange(len(parts)) >= first) & (np.arange(len(parts)) <= last), 1.0, 0.0)
         )
     found = numbers.figure2(study, Answers(gold, gold), {"sharp": sharp})
     assert found["sharp"].answer >= found["chance"].answer
