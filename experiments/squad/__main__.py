@@ -19,6 +19,8 @@ import numpy as np
 from jaxtyping import Float
 
 from diffmask_jax.analysis.token_groups import layers_kept
+from diffmask_jax.analysis.top_tokens import TopShares
+from diffmask_jax.attribution import methods
 from diffmask_jax.commands.arguments import add_settings
 from diffmask_jax.commands.shared import places_of
 from diffmask_jax.errors import UserError
@@ -49,10 +51,7 @@ PASSAGE = (
     "The Broncos practiced at Stanford University and stayed at the Santa Clara Marriott ."
 )
 ANSWER = "Stanford University"
-METHODS = (
-    *("gradient", "integrated_gradients", "schulz", "guan", "leave_one_out"),
-    "per_example",
-)
+METHODS = tuple(methods.with_margin(1.0))
 # Beside the defaults of `diffmask train squad`.
 SETTINGS: dict[str, dict[str, Any]] = {
     "input": {"margin": 1.0, "batch_size": 16},
@@ -135,9 +134,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     return claims
 
 
-def figure2(
-    study: Study, answers: Answers, measured: Measured, count: int
-) -> dict[str, report.TopShares]:
+def figure2(study: Study, answers: Answers, measured: Measured, count: int) -> dict[str, TopShares]:
     """Where every method points, over some of the questions; and a picture of the paper's."""
     if not count:
         return {}

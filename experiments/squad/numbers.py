@@ -1,6 +1,7 @@
 """The numbers of the paper's section 3.3 and Appendix D.2, from what several runs attribute."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -105,17 +106,19 @@ def of_gate(
 
 def tags_of_pieces(study: Study, tags: Sequence[QuestionTags]) -> list[tuple[str, ...]]:
     """The part of speech of every piece; both separators apart, as "[SEP] 1" and "[SEP] 2"."""
-    found = []
-    for encoded, tagged in zip(study.data.encoded, tags, strict=True):
-        names = list(piece_tags(encoded, tagged))
-        special = [at for at, part in enumerate(encoded.parts) if part < 0]
-        for at in special:
-            same = [other for other in special if names[other].split()[0] == names[at]]
-            if len(same) > 1:
-                for number, other in enumerate(same, start=1):
-                    names[other] = f"{names[other]} {number}"
-        found.append(tuple(names))
-    return found
+    return [
+        tuple(_numbered(piece_tags(encoded, tagged), encoded.parts < 0))
+        for encoded, tagged in zip(study.data.encoded, tags, strict=True)
+    ]
+
+
+def _numbered(names: Sequence[str], special: Bool[np.ndarray, " T"]) -> Iterator[str]:
+    """Special tokens that stand there more than once, with a number each."""
+    total = Counter(name for name, is_special in zip(names, special, strict=True) if is_special)
+    seen: Counter[str] = Counter()
+    for name, is_special in zip(names, special, strict=True):
+        seen[name] += bool(is_special)
+        yield f"{name} {seen[name]}" if is_special and total[name] > 1 else name
 
 
 def by_tag(

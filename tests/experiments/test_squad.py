@@ -19,6 +19,7 @@ from experiments.squad.stages import Answers, Study
 
 LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
 SHORT = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "warmup": 1, "validate_every": 2}
+METHODS = ("gradient", "leave_one_out")  # of all, those that compile soonest
 PASSAGES = ("The plot is dull, the acting great.", "a warm and funny film, not bad!")
 QUESTIONS = ("is the plot dull?", "was it great?", "the acting?", "is it fun?", "a bad film?")
 CLAIMS = {
@@ -31,7 +32,7 @@ CLAIMS = {
     "squad.pos.propn_punct_layers_minus_adp_conj.hidden",
     "squad.hidden.masked_after_9_of_24", "squad.hidden.sep_kept_but_last",
     *(f"squad.answers_nouns{reading}" for reading in ("", ".of_answers", ".of_questions")),
-    *(f"squad.fig2.{name}.{place}" for name in ("diffmask", *squad.METHODS)
+    *(f"squad.fig2.{name}.{place}" for name in ("diffmask", *METHODS)
       for place in ("question", "answer")),
 }  # fmt: skip
 
@@ -161,13 +162,14 @@ def places(tiny_answerer, tmp_path, monkeypatch):
     monkeypatch.setattr(
         squad, "SETTINGS", {gate: squad.SETTINGS[gate] | SHORT | LOOSE for gate in squad.GATES}
     )
+    monkeypatch.setattr(squad, "METHODS", METHODS)
     for name, text in zip(
         ("QUESTION", "PASSAGE", "ANSWER"), (QUESTIONS[0], PASSAGES[0], "dull"), strict=True
     ):
         monkeypatch.setattr(squad, name, text)
     return {
         "--model": tiny_answerer, "--raw-dir": raw, "--data-dir": tmp_path / "data",
-        "--tags": tmp_path / "tags.jsonl", "--seeds": 2, "--questions": 8, "--methods-on": 3,
+        "--tags": tmp_path / "tags.jsonl", "--seeds": 1, "--questions": 8, "--methods-on": 3,
         "--out": tmp_path / "report",
     }  # fmt: skip
 
@@ -198,7 +200,7 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
     for picture in pictures:
         assert (out / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
     kept = sorted(out.rglob("*.npz"))
-    assert len(kept) == 1 + 2 * 2 * 3 + len(squad.METHODS)  # the model, the runs, the methods
+    assert len(kept) == 1 + 2 * 3 + len(METHODS)  # the model, the runs, the methods
 
     times = [file.stat().st_mtime_ns for file in kept]
     kept[0].unlink()  # as if it had been stopped before
