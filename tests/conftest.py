@@ -129,13 +129,15 @@ def _random_probe(gate: str, seed: int = 0, layers: int = LAYERS):
     return params
 
 
-def _save_run(folder: Path, model: Path, gate: str = "input", layers: int = LAYERS) -> Path:
+def _save_run(
+    folder: Path, model: Path, gate: str = "input", layers: int = LAYERS, task: str = "texts"
+) -> Path:
     """A run folder as training leaves it, with a random probe: it costs nothing."""
     from diffmask_jax.training import run_folder
     from diffmask_jax.training.config import run_config
 
     places = {"train": "train.txt", "dev": "dev.txt"}
-    run_folder.open_run(folder, run_config(model, "texts", gate=gate, layers="batch", **places))
+    run_folder.open_run(folder, run_config(model, task, gate=gate, layers="batch", **places))
     run_folder.save_probe(folder, _random_probe(gate, layers=layers), {"masked": 0.5, "step": 7})
     return folder
 
@@ -166,7 +168,7 @@ def random_probe():
 
 @pytest.fixture(scope="session")
 def save_run():
-    """(folder, model, gate, layers) -> folder, a run with a random probe."""
+    """(folder, model, gate, layers, task) -> folder, a run with a random probe."""
     return _save_run
 
 

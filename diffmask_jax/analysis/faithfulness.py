@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.game import probes
-from diffmask_jax.game.divergences import Prediction
+from diffmask_jax.game.divergences import Logits, Prediction
 from diffmask_jax.game.masking import mean_over_valid
 from diffmask_jax.game.objective import Game, clean_pass, masked_logits
 from diffmask_jax.game.probes import Votes
@@ -21,7 +21,8 @@ class Outcome(NamedTuple):
     """What masking did to every example at every layer, of a batch or a data set.
 
     masked: share of positions dropped; divergence: nats; agreement: in [0, 1], all (L, N)
-    prediction: what is decided after masking, arrays (L, N, …); original: before, arrays (N, …)
+    prediction: what is decided after masking, arrays (L, N, …); original: before, arrays (N, …);
+        of a batch that comes from the device, what is read of the logits to decide by
     """
 
     masked: Float[Array | np.ndarray, "L N"]
@@ -46,10 +47,21 @@ def thresholded(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
 
 
 def outcome_of(
-    game: Game, gates: Gates, model_params: Any, probe_params: Any, key: Key[Array, ""], inputs: Any
+    game: Game,
+    gates: Gates,
+    model_params: Any,
+    probe_params: Any,
+    key: Key[Array, ""],
+    inputs: Any,
+    *,
+    read: Callable[[Logits], Any] | None = None,
 ) -> Outcome:
-    """The outcome for one batch, with every layer's gate in turn; one program."""
+    """The outcome for one batch, with every layer's gate in turn; one program.
+
+    read: logits -> what of them to give as the prediction; the family's unless said.
+    """
     family, clean = game.model.family, clean_pass(game, model_params, inputs)
+    read = read or family.prediction
     original = family.prediction(clean.logits)
     votes = probes.vote_logits(game.probe, probe_params, clean.states)
     drawn = gates(game, key, votes)
@@ -58,26 +70,39 @@ def outcome_of(
         gate = probes.at_layer(drawn, layer)
         logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
         share = mean_over_valid((gate == 0).astype(jnp.float32), inputs.valid)
-        divergence, prediction = family.divergence(clean.logits, logits), family.prediction(logits)
-        return share, divergence, family.agreement(original, prediction), prediction
+        divergence = family.divergence(clean.logits, logits)
+        return (
+            share,
+            divergence,
+            family.agreement(original, family.prediction(logits)),
+            read(logits),
+        )
 
     share, divergence, agreement, prediction = jax.lax.map(at, jnp.arange(len(votes)))
-    return Outcome(share, divergence, agreement, prediction, original)
+    return Outcome(share, divergence, agreement, prediction, read(clean.logits))
 
 
 def measure(
     evaluate: Callable[[Key[Array, ""], Any], Outcome],
     batches: Iterable[Batch],
     key: Key[Array, ""],
+    decide: Callable[[Any, Int[np.ndarray, " B"]], Prediction] | None = None,
 ) -> Outcome:
     """`evaluate(key, inputs)` over a data set, put back into the data set's order.
 
     evaluate: a jitted `outcome_of` with its first four arguments filled in.
+    decide: (what it read of logits, arrays (…, B, …); the examples' numbers) -> the prediction.
     """
     outcomes, order = [], []
     for number, batch in enumerate(batches):
         outcome = jax.device_get(evaluate(jax.random.fold_in(key, number), batch.inputs))
-        outcomes.append(_along_examples(lambda a, batch=batch: a[: len(batch.indices)], outcome))
+        outcome = _along_examples(lambda a, batch=batch: a[: len(batch.indices)], outcome)
+        if decide is not None:
+            original, prediction = (
+                decide(read, batch.indices) for read in (outcome.original, outcome.prediction)
+            )
+            outcome = outcome._replace(original=original, prediction=prediction)
+        outcomes.append(outcome)
         order.append(batch.indices)
     places = np.argsort(np.concatenate(order))
     return _along_examples(lambda *parts: np.concatenate(parts)[places], *outcomes)
@@ -97,28 +122,26 @@ def _along_examples(function: Callable[..., np.ndarray], *outcomes: Outcome) -> 
     )
 
 
-Measure = Callable[[Prediction, np.ndarray], dict[str, float]]
-"""(what is decided, gold labels) -> scores; of a classifier's head."""
+Measure = Callable[[Prediction], dict[str, float]]
+"""What is decided of a data set -> scores against its gold labels."""
 
 
-def table(
-    outcome: Outcome, gold: np.ndarray | None = None, measure: Measure | None = None
-) -> list[dict[str, float]]:
+def table(outcome: Outcome, measure: Measure | None = None) -> list[dict[str, float]]:
     """One row a layer, and the mean over layers last: shares and nats, and scores against gold.
 
     Every score of `measure` stands there twice, with _original and _masked behind its name.
     """
     rows = []
+    original = measure(outcome.original) if measure is not None else {}
     for layer in range(len(outcome.masked)):
         row = {
             name: float(np.mean(values[layer]))
             for name, values in zip(Outcome._fields[:3], outcome[:3], strict=True)
         }
-        if gold is not None and measure is not None:
+        if measure is not None:
             masked = jax.tree.map(lambda a, layer=layer: a[layer], outcome.prediction)
-            original, after = measure(outcome.original, gold), measure(masked, gold)
-            for name, score in original.items():
-                row |= {f"{name}_original": score, f"{name}_masked": after[name]}
+            for name, score in measure(masked).items():
+                row |= {f"{name}_original": original[name], f"{name}_masked": score}
         rows.append(row)
     rows.append({name: float(np.mean([row[name] for row in rows])) for name in rows[0]})
     return rows

@@ -40,22 +40,26 @@ def run(options: argparse.Namespace) -> None:
 
     from diffmask_jax.explaining import evaluation
     from diffmask_jax.explaining.explainer import Explainer
-    from diffmask_jax.tasks.files import read_file
+    from diffmask_jax.tasks.encoded_examples import gold_labels, read_file_for
     from diffmask_jax.training import setup
 
     explainer = Explainer.from_pretrained(options.run, options.model)
+    model = explainer.model
     if options.texts:
-        name, examples = options.texts.name, read_file(options.texts, columns_of(options))
+        name = options.texts.name
+        examples = read_file_for(model, options.texts, columns_of(options))
     else:
         name = options.split
         examples = setup.read_split(explainer.config, options.split)
+    # A text is cut; a question that is too long with its passage is left out, as in the paper.
+    data = setup.encode_split(model, name, examples, truncate=not model.head.spans)
     if options.label_column is None:
         try:
-            setup.gold_labels(explainer.model, examples)
+            gold_labels(model, data)
         except UserError as error:  # a column that nobody named may be about something else
             print(f"no scores against gold labels: {error}", file=sys.stderr)
-            examples = examples._replace(gold=None)
-    report = evaluation.evaluate(explainer, name, examples, str(options.run))
+            data = data._replace(gold=None)
+    report = evaluation.evaluate(explainer, name, data, str(options.run))
     tables = evaluation.as_markdown(report)
     print(tables)
     out = options.out or options.run / f"evaluation-{name}.json"

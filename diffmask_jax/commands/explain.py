@@ -17,9 +17,6 @@ from diffmask_jax.commands.shared import (
 )
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_writable
-from diffmask_jax.tasks.files import read_file
-from diffmask_jax.tasks.question_lines import read_question_lines
-from diffmask_jax.tasks.squad import as_examples
 from diffmask_jax.tasks.task import Examples
 
 HELP = "explain texts with a trained probe"
@@ -62,11 +59,13 @@ def run(options: argparse.Namespace) -> None:
 
     from diffmask_jax.explaining import presenting
     from diffmask_jax.explaining.explainer import Explainer, check_answers
+    from diffmask_jax.tasks.encoded_examples import read_file_for
 
     explainer = Explainer.from_pretrained(options.run, options.model)
     if options.question is not None:
         check_answers(explainer.model)
-    examples = given or _read(options, explainer.model.head.spans)
+    file = options.file or Path("/dev/stdin")
+    examples = given or read_file_for(explainer.model, file, columns_of(options))
     if options.png and len(examples.first) > 1:
         raise UserError(f"--png draws one text, not {len(examples.first)}: use --html or --jsonl")
     explanations = presenting.explain_all(explainer, examples, options.truncate)
@@ -95,21 +94,6 @@ def _given(options: argparse.Namespace) -> Examples | None:
     second = None if options.pair is None else [options.pair]
     rows = [str(number) for number in range(1, len(options.text) + 1)]
     return Examples(list(options.text), second, None, rows)
-
-
-def _read(options: argparse.Namespace, asks: bool) -> Examples:
-    """A file's texts, or standard input's; asks: they are questions."""
-    file = options.file or Path("/dev/stdin")
-    if not asks:
-        return read_file(file, columns_of(options))
-    if options.file and file.suffix != ".jsonl":
-        raise UserError(
-            f"{file}: questions come as .jsonl, an object of question and passage a line"
-        )
-    for name, column in columns_of(options)._asdict().items():
-        if column is not None:
-            raise UserError(f"--{name}-column is for texts: questions name their parts themselves")
-    return as_examples(read_question_lines(file))
 
 
 def _wants_color(asked: str) -> bool:

@@ -10,7 +10,8 @@ from diffmask_jax.commands.arguments import add_settings, those_of
 from diffmask_jax.commands.shared import add_tasks, add_truncate, places_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.recipe import Recipe
-from diffmask_jax.tasks.task import Examples, check_alike
+from diffmask_jax.tasks.question_lines import QUESTIONS
+from diffmask_jax.tasks.task import check_alike
 from diffmask_jax.tasks.tasks import TASKS
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
@@ -29,8 +30,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         )
         option("--embeddings", help="gru: folder or hub id of the encoder that brings the words")
         option("--out", required=True, type=Path, help="folder of the fine-tuned model")
-        own.set_defaults(problem_type=PROBLEM_TYPES[0])
-        if task.labels is None:
+        own.set_defaults(problem_type=task.problem_type or PROBLEM_TYPES[0])
+        if task.problem_type is None:
             option(
                 "--problem-type",
                 choices=PROBLEM_TYPES,
@@ -45,24 +46,29 @@ def run(options: argparse.Namespace) -> None:
     is_gru = options.model == "gru"
     if is_gru and not options.embeddings:
         raise UserError("--model gru reads an encoder's word embeddings: name it by --embeddings")
+    if is_gru and TASKS[options.task].problem_type == QUESTIONS.problem_type:
+        raise UserError("a gru cannot answer questions: take an encoder")
     if options.embeddings and not is_gru:
         raise UserError("--embeddings goes with --model gru: another model brings its own")
     task = TASKS[options.task]
     places = places_of(task, options)
 
     from diffmask_jax.models.gru_classifier import fresh_gru
-    from diffmask_jax.models.heads import HEADS
+    from diffmask_jax.models.heads import HEADS, SPANS
     from diffmask_jax.models.huggingface.folders import find_folder
     from diffmask_jax.models.loading import load_encoder
-    from diffmask_jax.tasks.gold import class_names, gold_of
+    from diffmask_jax.tasks.encoded_examples import gold_labels
+    from diffmask_jax.tasks.gold import class_names
+    from diffmask_jax.tasks.scoring import scoring_of
     from diffmask_jax.training.classifier import Labelled, finetune
+    from diffmask_jax.training.setup import encode_split
 
     source = find_folder(options.embeddings if is_gru else options.model)  # before data downloads
-    train, dev = (task.read(places, split) for split in ("train", "dev"))
-    check_alike(train, dev)
+    examples = {split: task.read(places, split) for split in ("train", "dev")}
+    check_alike(**examples)
     kind = options.problem_type
-    labels = task.labels or class_names(_labels(train), kind)
-    head = HEADS[kind]
+    labels = task.labels or class_names(_needed(examples["train"].gold, kind), kind)
+    head = SPANS if kind == SPANS.problem_type else HEADS[kind]
     asked = those_of(Recipe, options)
     seed = asked.get("seed", Recipe().seed)
     model = load_encoder(source, labels, seed, head)
@@ -70,21 +76,24 @@ def run(options: argparse.Namespace) -> None:
         model = fresh_gru(model, labels, seed)
     recipe = dataclasses.replace(model.architecture.recipe, **asked)
 
-    def labelled(examples: Examples) -> Labelled:
-        gold = gold_of(_labels(examples), labels, kind, examples.rows)
-        return Labelled(model.encode(examples.texts, options.truncate), gold)
-
-    scores = finetune(model, labelled(train), labelled(dev), recipe, options.out)
+    train, dev = (encode_split(model, *one, options.truncate) for one in examples.items())
+    labelled = [
+        Labelled(data.encoded, _needed(gold_labels(model, data), kind)) for data in (train, dev)
+    ]
+    scoring = scoring_of(model, dev)
+    scores = finetune(model, *labelled, recipe, options.out, scoring)
     measured = ", ".join(
-        f"{score.title} {score.shown(scores[score.name])}" for score in head.scores
+        f"{score.title} {score.shown(scores[score.name])}" for score in scoring.scores
     )
     print(f"kept epoch {scores['epoch']:.0f} in {options.out}: dev {measured}")
 
 
-def _labels(examples: Examples) -> np.ndarray:
-    """Raises: UserError if there are none."""
-    if examples.gold is None:
-        raise UserError(
-            "fine-tuning needs labels, and the texts have none: name their column by --label-column"
-        )
-    return examples.gold
+def _needed(gold: np.ndarray | None, kind: str) -> np.ndarray:
+    """Raises: UserError if there are no gold labels."""
+    if gold is not None:
+        return gold
+    if kind == QUESTIONS.problem_type:
+        raise UserError('fine-tuning needs "answers", and no question has one')
+    raise UserError(
+        "fine-tuning needs labels, and the texts have none: name their column by --label-column"
+    )

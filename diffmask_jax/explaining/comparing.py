@@ -24,6 +24,7 @@ from diffmask_jax.game.model import Model, Params
 from diffmask_jax.game.objective import Clean, clean_pass
 from diffmask_jax.render.comparison import Comparison, Panel, make_comparison
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.tasks.encoded_examples import encode_examples
 from diffmask_jax.training import setup
 
 BATCH = 32
@@ -130,8 +131,8 @@ def noise_of(folder: Path, explainer: Explainer) -> Statistics:
             return Statistics(jnp.asarray(kept["mean"]), jnp.asarray(kept["deviation"]))
         except (OSError, SafetensorError, KeyError) as error:
             raise UserError(f"{file} is damaged ({error}): delete it to make it anew") from error
-    texts = setup.read_split(explainer.config, "train").texts
-    encoded = explainer.model.encode(texts, truncate=True)
+    examples = setup.read_split(explainer.config, "train")
+    encoded = encode_examples(explainer.model, examples, truncate=True).encoded
     stream = tqdm(
         batches.in_order(encoded, BATCH, explainer.model.config.positions),
         "statistics of the states",

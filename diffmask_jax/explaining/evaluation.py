@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from diffmask_jax.analysis import faithfulness
@@ -12,25 +13,26 @@ from diffmask_jax.data import batches
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.models.heads import Score
 from diffmask_jax.runtime import devices, markdown
-from diffmask_jax.tasks.task import Examples
-from diffmask_jax.training import setup
+from diffmask_jax.tasks.encoded_examples import EncodedExamples
+from diffmask_jax.tasks.scoring import scoring_of
 
 BATCH = 32
+SPANS = ("positions kept", "spans kept")
 DRAWS = {"sampled": faithfulness.sampled, "thresholded": faithfulness.thresholded}
 
 
-def evaluate(explainer: Explainer, name: str, examples: Examples, run: str) -> dict[str, Any]:
+def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -> dict[str, Any]:
     """The table of `faithfulness.table` for sampled gates and for gates of keep probability > ½.
 
     Scores against gold labels are there where the examples have them, None where they are not
-    defined. run, name: what the run and
-    the data are called in the report.
+    defined. Of questions, agreement is the share of start and of end positions that stay, and
+    `spans_kept` that of questions of which both do. run, name: what the run and the data are called
+    in the report.
 
-    Raises: UserError if a text is empty or a label is none of the model's.
+    Raises: UserError if a label is none of the model's.
     """
-    model = explainer.model
-    gold = setup.gold_labels(model, examples)
-    encoded = model.encode(examples.texts, truncate=True)
+    model, encoded = explainer.model, data.encoded
+    scoring = scoring_of(model, data)
     mesh = devices.data_mesh()
     report: dict[str, Any] = {
         "run": run,
@@ -38,10 +40,12 @@ def evaluate(explainer: Explainer, name: str, examples: Examples, run: str) -> d
         "texts": len(encoded),
         "gate": explainer.config.gate,
         "layers": [*model.network.layers, "mean"],
-        "scores": [] if gold is None else [score._asdict() for score in model.head.scores],
+        "scores": [score._asdict() for score in scoring.scores],
     }
     for kind, gates in DRAWS.items():
-        outcome_of = functools.partial(faithfulness.outcome_of, explainer.game, gates)
+        outcome_of = functools.partial(
+            faithfulness.outcome_of, explainer.game, gates, read=scoring.read
+        )
         size = devices.round_up(BATCH, mesh)
         in_order = batches.in_order(encoded, size, model.config.positions)
         stream = tqdm(in_order, f"{kind} gates", unit="batch", disable=None)
@@ -49,8 +53,13 @@ def evaluate(explainer: Explainer, name: str, examples: Examples, run: str) -> d
             functools.partial(devices.spread(outcome_of, mesh), *explainer.params),
             iter(stream),  # a bar claims to be a collection, and has no length
             jax.random.key(0),
+            scoring.decide,
         )
-        table = faithfulness.table(outcome, gold, model.head.measure)
+        table = faithfulness.table(outcome, scoring.measure)
+        if model.head.spans:
+            kept = np.mean(np.asarray(outcome.agreement) == 1, axis=1).tolist()
+            for row, share in zip(table, [*kept, np.mean(kept)], strict=True):
+                row["spans_kept"] = float(share)
         report[kind] = [{name: _json(value) for name, value in row.items()} for row in table]
     return report
 
@@ -63,7 +72,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     for kind in DRAWS:
         rows = report[kind]
         scores = [Score(**score) for score in report["scores"]]
-        head = ["layer", "masked", "KL (nats)", "agreement"]
+        spans = "spans_kept" in rows[0]
+        head = ["layer", "masked", "KL (nats)", *(SPANS if spans else ["agreement"])]
         head += [f"{score.title} original → masked" for score in scores]
         cells = [
             [
@@ -71,6 +81,7 @@ def as_markdown(report: dict[str, Any]) -> str:
                 f"{row['masked']:.1%}",
                 f"{row['divergence']:.3f}",
                 f"{row['agreement']:.1%}",
+                *([f"{row['spans_kept']:.1%}"] if spans else []),
                 *(_change(row, score) for score in scores),
             ]
             for layer, row in zip(report["layers"], rows, strict=True)

@@ -190,6 +190,11 @@ class Classifier(NamedTuple):
             encoded = encode_question_pairs(self.tokenizer, pairs, self.config.positions, truncate)
         else:
             encoded = encode_within(self.tokenizer, texts, self.config.positions, truncate)
+        self.check_segments(encoded)
+        return encoded
+
+    def check_segments(self, encoded: Sequence[Encoded]) -> None:
+        """Raises: UserError if the network tells fewer segments apart than its tokenizer."""
         known = self.config.segments
         told_apart = max((int(text.segments.max()) for text in encoded), default=0) + 1
         if known and told_apart > known:
@@ -197,7 +202,6 @@ class Classifier(NamedTuple):
                 f"the tokenizer of {self.path} tells {told_apart} segments apart and the model "
                 f"{known}: it does not read pairs"
             )
-        return encoded
 
     def scaled(self, scale: float) -> "Classifier":
         """The same, its divergence in units of what its head calls scale (`Head.scale`)."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
@@ -163,6 +163,15 @@ def _span(
     return Answer(answer, f"“{answer}” with probability {probability:.2f}", span)
 
 
+def _span_loss(
+    logits: Float[Array, "B T 2"], gold: Int[Array | np.ndarray, "B *A 2"]
+) -> Float[Array, " B"]:
+    """Half of −log p(start) − log p(end) of the first gold span, nats; 0 where there is none."""
+    first = gold.reshape(len(gold), -1, 2)[:, 0]
+    surprisal = SPAN.surprisal(logits, jnp.maximum(first, 0))
+    return jnp.where(first[:, 0] < 0, 0.0, surprisal / 2)
+
+
 def _check_classes(gold: Gold, outputs: int) -> None:
     lowest, highest = gold.min(), gold.max()
     if lowest < 0 or highest >= outputs:
@@ -252,7 +261,7 @@ SPANS = Head(
     family=lambda scale: SPAN,
     scale=None,
     answer=_span,
-    loss=lambda logits, gold: SPAN.surprisal(logits, gold) / 2,
+    loss=_span_loss,
     scores=(EXACT_MATCH, OVERLAP),
     measure=lambda prediction, gold: {
         "exact_match": scores.exact_match(prediction, gold),

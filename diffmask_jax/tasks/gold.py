@@ -26,6 +26,8 @@ def gold_of(
       separate, of names or numbers or, if all have C of them, of zeros and ones. An empty list is
       no label.
     regression: (N, C) real numbers; a cell is a number or as many of them as there are outputs.
+    question_answering: (N, A, 2) the first and the last word piece of each gold span, -1 where a
+      question has fewer than A; a cell is a tuple of spans, which may be empty.
 
     Args:
       cells: what `Examples.gold` holds.
@@ -40,7 +42,8 @@ def gold_of(
     rows = rows or [str(number) for number in range(1, len(cells) + 1)]
     for row, cell in zip(rows, cells, strict=True):
         if is_empty(cell):
-            raise UserError(f"row {row} has no label")
+            missing = "answer" if problem_type == "question_answering" else "label"
+            raise UserError(f"row {row} has no {missing}")
     return _KINDS[problem_type](cells, labels, rows)
 
 
@@ -104,10 +107,18 @@ def _reals(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.n
     return values
 
 
+def _spans(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.ndarray:
+    gold = np.full((len(cells), max(1, *map(len, cells)), 2), -1, np.int32)
+    for place, spans in enumerate(cells):
+        gold[place, : len(spans)] = np.reshape(spans, (-1, 2))
+    return gold
+
+
 _KINDS: dict[str, Callable[[list[Any], Sequence[str], Sequence[str]], np.ndarray]] = {
     "single_label_classification": _classes,
     "multi_label_classification": _sets,
     "regression": _reals,
+    "question_answering": _spans,
 }
 
 

@@ -1,12 +1,16 @@
 """Anyone's questions: a JSON object a line, with a question, a passage and perhaps answers."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.gold import is_empty
+from diffmask_jax.tasks.question_examples import OUTPUTS, PROBLEM_TYPE, as_examples
 from diffmask_jax.tasks.questions import Answer, Question, check, excerpt, places_of
+from diffmask_jax.tasks.task import Examples, Task
 
 
 def read_question_lines(path: str | Path) -> list[Question]:
@@ -83,3 +87,37 @@ def _places(item: Any, passage: str, where: str) -> tuple[Answer, ...]:
     if not places:
         raise UserError(f"{where}: the answer {excerpt(item)} is not in the passage")
     return places
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionPlaces:
+    """Two files."""
+
+    train: str | None = setting(
+        None, ".jsonl file of the questions to train on, with their passages", is_path=True
+    )
+    dev: str | None = setting(
+        None, ".jsonl file of the questions to select and evaluate on", is_path=True
+    )
+
+
+def read(places: QuestionPlaces, split: str) -> Examples:
+    """The questions of one file, in its order, as of `as_examples`.
+
+    Raises: UserError if one of the two files is not said, or as of `read_question_lines`.
+    """
+    if places.train is None or places.dev is None:
+        raise UserError("training on questions needs --train FILE and --dev FILE")
+    path = {"train": places.train, "dev": places.dev}[split]
+    return as_examples(read_question_lines(path))
+
+
+QUESTIONS = Task(
+    name="questions",
+    help='questions about passages in .jsonl files: "question", "passage", "answers"',
+    places=QuestionPlaces,
+    splits=("train", "dev"),
+    read=read,
+    problem_type=PROBLEM_TYPE,
+    labels=OUTPUTS,
+)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.settings import setting
-from diffmask_jax.tasks.files import as_cells
 from diffmask_jax.tasks.needs_tfds import needs_tfds
+from diffmask_jax.tasks.question_examples import OUTPUTS, PROBLEM_TYPE, as_examples
 from diffmask_jax.tasks.questions import Answer, Question, answerable
 from diffmask_jax.tasks.task import Examples, Task
 
@@ -79,19 +79,13 @@ def read_questions(places: SquadPlaces, split: str) -> list[Question]:
 def read(places: SquadPlaces, split: str) -> Examples:
     """Pairs of a question and its passage, as of `as_examples`, without those of no answer.
 
-    Raises: UserError as of `load_squad`.
+    Raises: UserError as of `load_squad`, or if no question has an answer.
     """
-    return as_examples(answerable(read_questions(places, split)).questions)
-
-
-def as_examples(questions: list[Question]) -> Examples:
-    """Questions as pairs with their passages; gold: a tuple of `Answer` each; rows: their ids."""
-    return Examples(
-        first=[question.question for question in questions],
-        second=[question.passage for question in questions],
-        gold=as_cells([question.answers for question in questions]),
-        rows=[question.id for question in questions],
-    )
+    questions, left_out = answerable(read_questions(places, split))
+    if not questions:
+        raise UserError(f"no question of {split} has an answer")
+    note = f"questions left out, which their passage does not answer: {left_out}"
+    return as_examples(questions, (note,) if left_out else ())
 
 
 SQUAD = Task(
@@ -100,4 +94,6 @@ SQUAD = Task(
     places=SquadPlaces,
     splits=SPLITS,
     read=read,
+    problem_type=PROBLEM_TYPE,
+    labels=OUTPUTS,
 )

@@ -96,5 +96,6 @@ SST = Task(
     places=SstPlaces,
     splits=SPLITS,
     read=read,
+    problem_type="single_label_classification",
     labels=LABELS,
 )

@@ -16,15 +16,17 @@ class Examples(NamedTuple):
       first: the texts, or the first of each pair.
       second: the second of each pair; None where they are single texts.
       gold: their gold labels (N,) as the data has them: class numbers, or an array of objects:
-        names, numbers, lists. `gold_of` makes of them what a model's outputs need. None where the
-        data has no labels.
+        names, numbers, lists, tuples of answers. `encode_examples` and `gold_of` make of them what
+        a model's outputs need. None where the data has no labels.
       rows: what each is called in its file: its id, or the line on which it begins, from 1.
+      notes: what of the file is not among them, for people.
     """
 
     first: list[str]
     second: list[str] | None
     gold: np.ndarray | None
     rows: list[str]
+    notes: tuple[str, ...] = ()
 
     @property
     def texts(self) -> list[Text]:
@@ -54,7 +56,9 @@ class Task(NamedTuple):
         options of them.
       splits: the names of its parts.
       read: (places, split) -> the examples of one part. Raises: UserError if they cannot be read.
-      labels: the names of its classes in their order, for fine-tuning; None where the data says.
+      problem_type: what its labels are, as heads call it; None where a person says.
+      labels: the names of a model's outputs in their order, for fine-tuning; None where the data
+        says.
     """
 
     name: str
@@ -62,4 +66,5 @@ class Task(NamedTuple):
     places: type
     splits: tuple[str, ...]
     read: Callable[[Any, str], Examples]
+    problem_type: str | None = None
     labels: tuple[str, ...] | None = None

@@ -19,7 +19,6 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded, check_length
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.divergences import Prediction
 from diffmask_jax.game.model import Params
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.saving import TRAINING, save
@@ -27,6 +26,7 @@ from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.runtime.files import remove_half_written, write_atomically
+from diffmask_jax.tasks.scoring import Scoring, by_labels
 from diffmask_jax.training import classifier_steps
 from diffmask_jax.training.classifier_steps import TrainState
 
@@ -43,7 +43,12 @@ class Labelled(NamedTuple):
 
 
 def finetune(
-    model: Classifier, train: Labelled, dev: Labelled, recipe: Recipe, folder: Path
+    model: Classifier,
+    train: Labelled,
+    dev: Labelled,
+    recipe: Recipe,
+    folder: Path,
+    scoring: Scoring | None = None,
 ) -> Scores:
     """Train all that is not frozen; the epoch with the best dev score is the model in `folder`.
 
@@ -51,8 +56,9 @@ def finetune(
     had happened where the device computes alike twice (a GPU may not). A finished one is left as
     it is. folder/finetuning keeps the settings and `history.jsonl`, the scores of every epoch.
 
-    Gives the kept epoch's scores: its number, the mean training loss in nats, and what the head
-    measures on dev.
+    Of several gold spans of a question the first is trained on. scoring: how the dev texts are
+    scored, under the names of the head's scores; by its head unless said.
+    Gives the kept epoch's scores: its number, the mean training loss in nats, and those on dev.
 
     Raises: UserError if texts and labels do not fit the model or each other, the numbers stop
         being finite, or the folder holds something else or cannot be written.
@@ -64,11 +70,11 @@ def finetune(
         "model": model.path,
         "frozen": list(model.architecture.frozen),
         "labels": list(model.labels),
-        "data": _digest([*train.texts, *dev.texts], np.concatenate([train.gold, dev.gold])),
+        "data": _digest([*train.texts, *dev.texts], [train.gold, dev.gold]),
     }
     place = _open(folder, origin | dataclasses.asdict(recipe))
     history, best = _read_history(place), model.head.best
-    evaluate = evaluator(model, dev)
+    evaluate = evaluator(model, dev, scoring)
 
     def finish_epoch(epoch: int, params: Params, loss: float) -> None:
         scores = {"epoch": epoch, "loss": loss, **evaluate(params)}
@@ -172,23 +178,26 @@ def _epoch(
     return state, float(np.mean(jax.device_get(losses)))
 
 
-def evaluator(model: Classifier, dev: Labelled) -> Callable[[Params], Scores]:
-    """params -> what the head measures on labelled texts."""
-    family = model.network.family
+def evaluator(
+    model: Classifier, dev: Labelled, scoring: Scoring | None = None
+) -> Callable[[Params], Scores]:
+    """params -> what is measured on labelled texts, by the model's head unless said."""
+    scoring = scoring or by_labels(model, dev.gold)
 
     @jax.jit
-    def predict(params: Params, inputs: TextInputs) -> Prediction:
-        return family.prediction(model.network.states(params, inputs)[0])
+    def read(params: Params, inputs: TextInputs) -> Any:
+        return scoring.read(model.network.states(params, inputs)[0])
 
     def evaluate(params: Params) -> Scores:
         found, order = [], []
         for batch in batches.in_order(dev.texts, EVALUATION_BATCH, model.config.positions):
-            prediction, count = jax.device_get(predict(params, batch.inputs)), len(batch.indices)
-            found.append(jax.tree.map(lambda rows, count=count: rows[:count], prediction))
+            whole, count = jax.device_get(read(params, batch.inputs)), len(batch.indices)
+            whole = jax.tree.map(lambda rows, count=count: rows[:count], whole)
+            found.append(scoring.decide(whole, batch.indices))
             order.append(batch.indices)
         places = np.argsort(np.concatenate(order))
         whole = jax.tree.map(lambda *parts: np.concatenate(parts)[places], *found)
-        return model.head.measure(whole, dev.gold)
+        return scoring.measure(whole)
 
     return evaluate
 
@@ -232,11 +241,12 @@ def _read_history(place: Path) -> list[Scores]:
         raise UserError(f"{file} is damaged ({error}): delete {place} to begin anew") from error
 
 
-def _digest(texts: list[Encoded], gold: np.ndarray) -> str:
+def _digest(texts: list[Encoded], gold: list[np.ndarray]) -> str:
     """Tells data sets apart."""
-    kind = np.int64 if np.issubdtype(gold.dtype, np.integer) else np.float64
+    whole = all(np.issubdtype(part.dtype, np.integer) for part in gold)
+    labels = b"".join(part.astype(np.int64 if whole else np.float64).tobytes() for part in gold)
     ids = (text.ids.astype(np.int64).tobytes() + b"|" for text in texts)
-    return settings.digest([gold.astype(kind).tobytes(), *ids])
+    return settings.digest([labels, *ids])
 
 
 def _check_data(data: Labelled, model: Classifier) -> None:

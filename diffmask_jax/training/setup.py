@@ -20,24 +20,28 @@ from diffmask_jax.game.model import Model
 from diffmask_jax.game.objective import Game, mean_keep, mean_log_keep
 from diffmask_jax.game.players import Players, Rates
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.models.loading import load_classifier
-from diffmask_jax.runtime import devices
-from diffmask_jax.tasks.gold import gold_of
+from diffmask_jax.models.heads import SPANS
+from diffmask_jax.models.loading import load_answerer, load_classifier
+from diffmask_jax.runtime import devices, distributed
+from diffmask_jax.tasks.encoded_examples import EncodedExamples, encode_examples
 from diffmask_jax.tasks.task import Examples
 from diffmask_jax.tasks.tasks import TASKS
 from diffmask_jax.training.config import RunConfig
 
 SPARSITY = {"count": mean_keep, "log": mean_log_keep}
 BATCH = 32
-SAMPLE = 32  # texts whose states a fresh probe is set to
+SAMPLE = 32  # texts whose states a fresh probe is set to,
+POSITIONS = 4096  # or as many as have so many positions together, as their states are all in memory
 
 
 def load_model(config: RunConfig, moved: str | Path | None = None) -> Classifier:
-    """The classifier that a run is about, computing as the run does. moved: where it lies now.
+    """The network that a run is about, computing as the run does. moved: where it lies now.
 
-    Raises: UserError as `load_classifier` does.
+    Raises: UserError as `load_classifier` does, or as `load_answerer` where questions are asked.
     """
-    return load_classifier(moved or config.model, config.precision, config.remat)
+    asks = TASKS[config.task].problem_type == SPANS.problem_type
+    load = load_answerer if asks else load_classifier
+    return load(moved or config.model, config.precision, config.remat)
 
 
 def read_split(config: RunConfig, split: str) -> Examples:
@@ -54,16 +58,17 @@ def read_split(config: RunConfig, split: str) -> Examples:
     return task.read(config.places, split)
 
 
-def gold_labels(model: Classifier, examples: Examples) -> np.ndarray | None:
-    """The gold labels of examples as a model's head has them; None where they have none.
+def encode_split(
+    model: Classifier, split: str, examples: Examples, truncate: bool = False
+) -> EncodedExamples:
+    """`encode_examples`, and a line on the screen of what is left out of a split, or cut.
 
-    Raises: UserError if one is none of the model's.
+    Raises: UserError as `encode_examples` does.
     """
-    if examples.gold is None:
-        return None
-    gold = gold_of(examples.gold, model.labels, model.head.problem_type, examples.rows)
-    model.head.check_gold(gold, len(model.labels))
-    return gold
+    encoded = encode_examples(model, examples, truncate)
+    if encoded.notes:
+        distributed.say(f"{split}: {'; '.join(encoded.notes)}")
+    return encoded
 
 
 def make_game(config: RunConfig, network: Model, width: int) -> Game:
@@ -112,7 +117,7 @@ def fresh_probe(
     config: RunConfig, game: Game, model: Classifier, train: Sequence[Encoded]
 ) -> dict[str, Any]:
     """Open gates, and baselines at what the model makes of no word (`no_word_states`)."""
-    no_word = no_word_states(model, train[:SAMPLE])
+    no_word = no_word_states(model, sample(train))
     states = tuple(jnp.zeros((1, 1, len(state))) for state in no_word)
     baselines = no_word[: game.probe.baselines(len(states))]
     return probes.init(jax.random.key(config.seed), game.probe, states, baselines)
@@ -128,7 +133,13 @@ def calibrated_probe(
         _, states = model.network.states(params, inputs)
         return probes.calibrated(game.probe, probe, states, inputs.valid)
 
-    return calibrated(probe, model.params, _together(train[:SAMPLE]))
+    return calibrated(probe, model.params, _together(sample(train)))
+
+
+def sample(texts: Sequence[Encoded]) -> Sequence[Encoded]:
+    """The first SAMPLE texts, or fewer: as many as pad to no more than POSITIONS, one at least."""
+    longest = np.maximum.accumulate([len(text.ids) for text in texts[:SAMPLE]])
+    return texts[: max(1, np.sum(longest * np.arange(1, len(longest) + 1) <= POSITIONS))]
 
 
 def no_word_states(model: Classifier, texts: Sequence[Encoded]) -> list[Float[Array, " _"]]:

@@ -7,6 +7,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import devices, distributed
+from diffmask_jax.tasks.encoded_examples import gold_labels
 from diffmask_jax.tasks.task import check_alike
 from diffmask_jax.tasks.tasks import TASKS
 from diffmask_jax.training import clean_states, probe, run_folder, setup
@@ -79,12 +80,12 @@ def prepare(
     Raises: UserError if one of them cannot be read, or they do not fit together.
     """
     model = model or setup.load_model(config)
-    train, dev = (setup.read_split(config, split) for split in ("train", "dev"))
-    check_alike(train, dev)
+    examples = {split: setup.read_split(config, split) for split in ("train", "dev")}
+    check_alike(**examples)
+    train, dev = (setup.encode_split(model, *one, truncate) for one in examples.items())
     if TASKS[config.task].labels is not None:
-        setup.gold_labels(model, dev)  # a model of other classes is most likely the wrong one
-    texts = Texts(*(model.encode(examples.texts, truncate) for examples in (train, dev)))
-    return Prepared(model, texts)
+        gold_labels(model, dev)  # a model of other classes is most likely the wrong one
+    return Prepared(model, Texts(train.encoded, dev.encoded))
 
 
 def _open(config: RunConfig, folder: Path) -> bool:

@@ -24,9 +24,9 @@ from diffmask_jax.game.model import Model, Params
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import SINGLE_LABEL
 from diffmask_jax.runtime.settings import digest
+from diffmask_jax.tasks.encoded_examples import encode_examples, gold_labels
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.classifier import Labelled, evaluator
-from diffmask_jax.training.setup import gold_labels
 from experiments.common.resume import check_settings, load_or_make
 
 CHUNK = 16  # sentences of one length that are searched, and saved, together
@@ -112,9 +112,10 @@ def open_study(
 def accuracy_of(model: Classifier, split: str, places: Any) -> float:
     """The share of a split's sentences, of all lengths, that the model classifies rightly."""
     examples = SST.read(places, split)
-    gold = gold_labels(model, examples)
+    encoded = encode_examples(model, examples, truncate=True)
+    gold = gold_labels(model, encoded)
     assert gold is not None  # every sentence of the treebank has its label
-    labelled = Labelled(model.encode(examples.texts, truncate=True), gold)
+    labelled = Labelled(encoded.encoded, gold)
     return float(evaluator(model, labelled)(model.params)["accuracy"])
 
 

@@ -19,8 +19,8 @@ from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.models.loading import load_encoder
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.tasks.encoded_examples import encode_examples, gold_labels
 from diffmask_jax.tasks.files import read_file
-from diffmask_jax.tasks.gold import gold_of
 from diffmask_jax.tasks.task import Examples
 from diffmask_jax.training import setup
 from diffmask_jax.training.classifier import Labelled, finetune
@@ -73,7 +73,8 @@ def study(options: argparse.Namespace) -> None:
     with timer.part("evaluation"):
         explainer = Explainer.from_pretrained(run)
         examples = setup.read_split(config, "dev")
-        report = evaluation.evaluate(explainer, "dev", examples, str(run))
+        encoded = encode_examples(explainer.model, examples, truncate=True)
+        report = evaluation.evaluate(explainer, "dev", encoded, str(run))
     with timer.part("page"):
         draw(explainer, examples, options.out)
     claims = make_claims(scores, report)
@@ -98,10 +99,11 @@ def make_classifier(options: argparse.Namespace, files: dict[str, Path]) -> dict
 
 
 def _labelled(encoder, examples: Examples) -> Labelled:  # type: ignore[no-untyped-def]
-    if examples.gold is None:
+    encoded = encode_examples(encoder, examples, truncate=True)
+    gold = gold_labels(encoder, encoded)
+    if gold is None:
         raise UserError("the pairs have no labels")
-    gold = gold_of(examples.gold, LABELS, encoder.head.problem_type)
-    return Labelled(encoder.encode(examples.texts, truncate=True), gold)
+    return Labelled(encoded.encoded, gold)
 
 
 def draw(explainer: Explainer, examples: Examples, out: Path) -> None:

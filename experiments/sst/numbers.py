@@ -1,5 +1,6 @@
 """The numbers of the paper's section 3.2, from the attributions of several runs."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -66,11 +67,11 @@ def numbers(
     probabilities: Float[np.ndarray, "N C"],
 ) -> Numbers:
     """Everything that the report says."""
-    scores = study.model.head.measure
+    scores = functools.partial(study.model.head.measure, gold=study.labels)
     places = {"all states": slice(None), "last layer": slice(-1, None)}
 
     def tables(outcomes: Sequence[Outcome]) -> list[list[dict[str, float]]]:
-        return [faithfulness.table(outcome, study.labels, scores) for outcome in outcomes]
+        return [faithfulness.table(outcome, scores) for outcome in outcomes]
 
     return Numbers(
         sampled={g: tables(m.sampled) for g, m in by_gate.items()},

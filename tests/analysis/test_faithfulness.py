@@ -44,21 +44,22 @@ def test_a_row_a_layer_and_their_mean():
 
 
 def test_with_labels_the_scores_before_and_after():
-    rows = table(OUTCOME, np.array([0, 1, 1, 0]), SINGLE_LABEL.measure)
+    gold = np.array([0, 1, 1, 0])
+    rows = table(OUTCOME, functools.partial(SINGLE_LABEL.measure, gold=gold))
     # Originally class 0: TP 2, FP 1; class 1: TP 1, FN 1.
     assert [row["macro_f1_original"] for row in rows] == pytest.approx([(4 / 5 + 2 / 3) / 2] * 3)
     masked = [1, (0 + 2 / 3) / 2]
     assert [row["macro_f1_masked"] for row in rows] == pytest.approx([*masked, np.mean(masked)])
     assert [row["accuracy_original"] for row in rows] == pytest.approx([0.75] * 3)
     assert [row["accuracy_masked"] for row in rows] == pytest.approx([1, 0.5, 0.75])
-    assert table(OUTCOME, None, SINGLE_LABEL.measure) == table(OUTCOME)
+    assert table(OUTCOME, lambda prediction: {}) == table(OUTCOME)
 
 
 def test_predictions_may_be_sets_of_labels():
     """(L, N, C): a layer's slice is what the head measures."""
     sets = np.array([[[1, 0], [0, 1]], [[1, 1], [0, 0]]])
     outcome = Outcome(*np.zeros((3, 2, 2)), prediction=sets, original=sets[0])
-    rows = table(outcome, sets[0], MULTI_LABEL_HEAD.measure)
+    rows = table(outcome, functools.partial(MULTI_LABEL_HEAD.measure, gold=sets[0]))
     assert [row["accuracy_original"] for row in rows] == [1, 1, 1]
     assert [row["accuracy_masked"] for row in rows] == [1, 0, 0.5]
     assert rows[1]["micro_f1_masked"] == pytest.approx(1 / 2)

@@ -12,7 +12,6 @@ from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.tasks.encoded_questions import encode_questions
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord
 from diffmask_jax.tasks.questions import Answer, Question
-from diffmask_jax.tasks.tasks import TASKS
 from experiments.squad import __main__ as squad
 from experiments.squad import numbers
 from experiments.squad.stages import Answers, Study
@@ -187,7 +186,6 @@ def experiment(places, monkeypatch):
     return run
 
 
-@pytest.mark.skipif("squad" not in TASKS, reason="probes are not trained on SQuAD yet")
 def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
     experiment()
     out = places["--out"]

@@ -11,13 +11,11 @@ from diffmask_jax.attribution import methods
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import comparing, presenting
-from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.models.spans import best_span
 from diffmask_jax.render import html, terminal
+from diffmask_jax.tasks.question_examples import as_examples
 from diffmask_jax.tasks.question_lines import read_question_lines
 from diffmask_jax.tasks.questions import Answer
-from diffmask_jax.tasks.squad import as_examples
-from diffmask_jax.training import run_folder, setup
 
 QUESTION, PASSAGE = "is the film fun?", "The plot is dull, the acting great."
 PAIRS = [
@@ -35,22 +33,17 @@ LINES = [
 @pytest.fixture(scope="module")
 def folder(tiny_answerer, save_run, tmp_path_factory):
     """A run about the tiny answerer."""
-    return save_run(tmp_path_factory.mktemp("runs") / "asks", tiny_answerer)
+    return save_run(tmp_path_factory.mktemp("runs") / "asks", tiny_answerer, task="questions")
 
 
 @pytest.fixture(scope="module")
-def explainer(folder, tiny_answerer):
-    return Explainer(
-        run_folder.load_config(folder),
-        load_answerer(tiny_answerer),
-        run_folder.load_probe(folder)[0],
-    )
+def explainer(folder):
+    return Explainer.from_pretrained(folder)
 
 
 @pytest.fixture
-def command(folder, tiny_answerer, monkeypatch, capsys):
+def command(folder, capsys):
     """(name, *arguments) -> (status, stdout, stderr) of a command on the run."""
-    monkeypatch.setattr(setup, "load_model", lambda config, moved: load_answerer(tiny_answerer))
 
     def run(name: str, *arguments) -> tuple[int, str, str]:
         return cli.main([name, str(folder), *map(str, arguments)]), *capsys.readouterr()
@@ -254,9 +247,11 @@ def test_a_cut_passage_is_told(command):
         (["--question", QUESTION, "--passage", " "], "the passage is empty or blank"),
         (["fun", "--question", QUESTION, "--passage", PASSAGE], "not both"),
         (["fun"], "answers questions: give each with its passage"),
-        (["--file", "questions.txt"], "questions come as .jsonl"),
         (["--file", "none.jsonl"], "cannot read none.jsonl"),
-        (["--file", "FILE", "--text-column", "question"], "--text-column is for texts"),
+        (
+            ["--file", "FILE", "--text-column", "question"],
+            "questions stand in columns of fixed names",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(

@@ -264,6 +264,17 @@ def test_a_text_alone_cannot_be_answered_from():
         SPANS.answer(("start", "end"), probabilities({1: 1.0}, {1: 1.0}), "who?", ENCODED)
 
 
+def test_of_several_gold_spans_the_first_is_learned_and_none_costs_nothing():
+    logits = jax.random.normal(jax.random.key(0), (3, 5, 2))
+    several = np.array([[[1, 2], [0, 4]], [[3, 3], [-1, -1]], [[-1, -1], [-1, -1]]])
+    loss, gradient = jax.value_and_grad(lambda x: SPANS.loss(x, several).sum())(logits)
+    first = several[:2, 0]
+    np.testing.assert_allclose(loss, SPANS.loss(logits[:2], first).sum(), rtol=1e-6)
+    expected = SPANS.family(1.0).surprisal(logits[:2], jnp.asarray(first)).sum() / 2
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert np.any(gradient[:2]) and not np.any(gradient[2])
+
+
 def test_spans_are_measured_by_match_and_overlap():
     gold = np.array([[2, 4], [1, 1]])
     assert SPANS.family(1.0) is SPAN and SPANS.scale is None and SPANS.spans

@@ -14,7 +14,7 @@ import pytest
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.questions import Answer, Question
-from diffmask_jax.tasks.squad import SQUAD, SquadPlaces, as_examples, load_squad, read_questions
+from diffmask_jax.tasks.squad import SQUAD, SquadPlaces, load_squad, read_questions
 from diffmask_jax.tasks.squad_json import read_squad
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "squad"
@@ -86,7 +86,14 @@ def test_the_task_gives_pairs_and_leaves_out_what_has_no_answer(raw, data):
     assert examples.texts == [("Who makes it?", PASSAGE), ("Who sells it?", PASSAGE)]
     assert examples.rows == ["d1", "d3"]
     assert list(examples.gold) == [DEV[0].answers, DEV[2].answers]
-    assert as_examples([]).texts == [] and SQUAD.splits == ("train", "dev")
+    assert examples.notes == ("questions left out, which their passage does not answer: 1",)
+    assert SQUAD.read(places, "train").notes == () and SQUAD.splits == ("train", "dev")
+
+
+def test_questions_of_which_none_has_an_answer_are_refused(raw, data):
+    (raw / "dev-v1.1.json").write_text(written(DEV[1:2]))
+    with pytest.raises(UserError, match="no question of dev has an answer"):
+        SQUAD.read(SquadPlaces(str(raw), str(data)), "dev")
 
 
 def test_passages_are_kept_once(raw, data):

@@ -114,8 +114,9 @@ def test_both_files_are_needed(files):
 
 
 def test_the_table_of_tasks_is_made_without_anything_heavy():
-    assert list(TASKS) == ["sst", "texts"]
+    assert list(TASKS) == ["sst", "texts", "squad", "questions"]
     assert TASKS["sst"].labels[0] == "very negative" and TASKS["texts"].labels is None
+    assert TASKS["squad"].labels == TASKS["questions"].labels == ("start", "end")
     heavy = ["jax", "torch", "transformers", "pyarrow", "tensorflow_datasets"]
     code = f"import sys, diffmask_jax.tasks.tasks; print([n for n in {heavy} if n in sys.modules])"
     run = [sys.executable, "-c", code]

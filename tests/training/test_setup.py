@@ -5,6 +5,8 @@ import types
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
@@ -78,6 +80,19 @@ def test_without_a_mask_token_another_stands_for_no_word(model, train, tokens, t
 def test_without_any_it_says_what_to_do(model, train):
     with pytest.raises(UserError, match="no mask token, from which a probe's baselines start"):
         setup.no_word_states(model._replace(tokenizer=tokenizer_of(None, None, None)), train)
+
+
+@settings(max_examples=30)
+@given(lengths=st.lists(st.integers(1, 8192), min_size=1, max_size=60))
+def test_the_states_of_a_sample_fit_into_memory(train, lengths):
+    """As many of the first texts as may be, padded together."""
+    texts = [train[0]._replace(ids=np.zeros(length, np.int32)) for length in lengths]
+    found = setup.sample(texts)
+    size = lambda texts: len(texts) * max(len(text.ids) for text in texts)  # noqa: E731
+    assert found == texts[: len(found)] and 1 <= len(found) <= setup.SAMPLE
+    assert len(found) == 1 or size(found) <= setup.POSITIONS
+    more = texts[: len(found) + 1]
+    assert len(more) in (len(found), setup.SAMPLE + 1) or size(more) > setup.POSITIONS
 
 
 def tokenizer_of(mask, unknown, end):

@@ -1,0 +1,83 @@
+"""How what a model says of examples is scored against what people say of them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from diffmask_jax.game.divergences import Logits, Prediction
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.heads import Score
+from diffmask_jax.models.spans import best_span
+from diffmask_jax.tasks import squad_scores
+from diffmask_jax.tasks.answer_spans import PASSAGE, span_text
+from diffmask_jax.tasks.encoded_examples import EncodedExamples, gold_labels
+from diffmask_jax.tasks.question_examples import questions_of
+
+
+class Scoring(NamedTuple):
+    """How a model is scored on N examples.
+
+    Attributes:
+      read: logits -> what of them comes back from the device, arrays (B, …).
+      decide: (that, (…, B, …); the numbers of the B examples) -> what is decided, (…, B, …).
+      scores: what is measured.
+      measure: what is decided of all, (N, …) -> name -> each of these, in [0, 1] or in the outputs'
+        units.
+    """
+
+    read: Callable[[Logits], Any]
+    decide: Callable[[Any, Int[np.ndarray, " B"]], Prediction]
+    scores: tuple[Score, ...]
+    measure: Callable[[Prediction], dict[str, float]]
+
+
+EXACT_MATCH = Score("exact_match", "exact match", True)
+F1 = Score("f1", "F1", True)
+
+
+def scoring_of(model: Classifier, encoded: EncodedExamples) -> Scoring:
+    """How a model is scored on examples; by nothing where they have no gold labels.
+
+    Raises: UserError as of `gold_labels`.
+    """
+    gold = gold_labels(model, encoded)
+    if gold is not None and model.head.spans:
+        return by_answers(encoded)
+    return by_labels(model, gold)
+
+
+def by_labels(model: Classifier, gold: np.ndarray | None) -> Scoring:
+    """By what a model's head measures of its predictions; by nothing where there are no labels."""
+    return Scoring(
+        read=model.network.family.prediction,
+        decide=lambda prediction, numbers: prediction,
+        scores=() if gold is None else model.head.scores,
+        measure=lambda prediction: {} if gold is None else model.head.measure(prediction, gold),
+    )
+
+
+def by_answers(encoded: EncodedExamples) -> Scoring:
+    """By the words of the best legal spans: SQuAD's own exact match and F1 (`squad_scores`)."""
+    questions, pieces = questions_of(encoded.examples), encoded.encoded
+    answers = [[answer.text for answer in question.answers] for question in questions]
+
+    def decide(
+        logits: Float[np.ndarray, "*L B T 2"], numbers: Int[np.ndarray, " B"]
+    ) -> Int[np.ndarray, "*L B 2"]:
+        passage = np.zeros(logits.shape[-3:-1], bool)
+        for row, number in enumerate(numbers):
+            parts = pieces[number].parts
+            passage[row, : len(parts)] = parts == PASSAGE
+        return best_span(logits, np.broadcast_to(passage, logits.shape[:-1]))
+
+    def measure(spans: Int[np.ndarray, "N 2"]) -> dict[str, float]:
+        texts = [
+            span_text(one, question.passage, (int(first), int(last)))
+            for one, question, (first, last) in zip(pieces, questions, spans, strict=True)
+        ]
+        found = squad_scores.scores(texts, answers)
+        return {EXACT_MATCH.name: found.exact_match / 100, F1.name: found.f1 / 100}
+
+    return Scoring(lambda logits: logits, decide, (EXACT_MATCH, F1), measure)
