@@ -15,6 +15,7 @@ from experiments.squad.numbers import HALFWAY, TOP, UPPER, Faithful, OfGate, abo
 
 # The paper's BERT-large, fine-tuned with whole-word masking.
 PAPER_F1, PAPER_EXACT_MATCH = 93, 87
+AS_GOOD = 1.5
 PAPER_MASKED, PAPER_KEPT = 0.95, 0.9
 PAPER_GOLD_WHEN_WRONG, NEAR = 0.6, 0.1
 PAPER_NOUNS = 0.84
@@ -65,15 +66,18 @@ def make_claims(found: Found) -> list[Claim]:
 
 
 def model_claims(scores: Scores) -> list[Claim]:
-    """How well the model answers: what everything else is about, and no claim of the paper's."""
+    """How well the model answers, which everything else is about, beside the paper's larger one."""
+    measured = {"f1": (scores.f1, PAPER_F1), "exact_match": (scores.exact_match, PAPER_EXACT_MATCH)}
     return [
         claim(
-            f"squad.model.{name}", f"{name}, dev", [value], paper=paper, unit="points", holds=True
+            f"squad.model.{name}",
+            f"{name}, dev: no less than {AS_GOOD} points below the paper's",
+            [value],
+            paper=paper,
+            unit="points",
+            holds=value >= paper - AS_GOOD,
         )
-        for name, value, paper in (
-            ("f1", scores.f1, PAPER_F1),
-            ("exact_match", scores.exact_match, PAPER_EXACT_MATCH),
-        )
+        for name, (value, paper) in measured.items()
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.top_tokens import TopShares
+from diffmask_jax.data import batches
 from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.tasks.encoded_questions import encode_questions
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord
@@ -162,6 +163,7 @@ def places(tiny_answerer, tmp_path, monkeypatch):
         squad, "SETTINGS", {gate: squad.SETTINGS[gate] | SHORT | LOOSE for gate in squad.GATES}
     )
     monkeypatch.setattr(squad, "METHODS", METHODS)
+    monkeypatch.setattr(batches, "LENGTHS", (20,))  # all that the model takes: a program for all
     for name, text in zip(
         ("QUESTION", "PASSAGE", "ANSWER"), (QUESTIONS[0], PASSAGES[0], "dull"), strict=True
     ):
