@@ -18,6 +18,7 @@ from diffmask_jax.models.architecture import param_shapes
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import EncoderConfig
 from diffmask_jax.models.gru_classifier import fresh_gru
+from diffmask_jax.models.heads import SPANS
 from diffmask_jax.models.huggingface.saving import save
 from diffmask_jax.models.loading import load_encoder
 
@@ -131,13 +132,15 @@ def _random_probe(gate: str, seed: int = 0, layers: int = LAYERS):
     return params
 
 
-def _save_run(folder: Path, model: Path, gate: str = "input", layers: int = LAYERS) -> Path:
+def _save_run(
+    folder: Path, model: Path, gate: str = "input", layers: int = LAYERS, task: str = "texts"
+) -> Path:
     """A run folder as training leaves it, with a random probe: it costs nothing."""
     from diffmask_jax.training import run_folder
     from diffmask_jax.training.config import run_config
 
     places = {"train": "train.txt", "dev": "dev.txt"}
-    run_folder.open_run(folder, run_config(model, "texts", gate=gate, layers="batch", **places))
+    run_folder.open_run(folder, run_config(model, task, gate=gate, layers="batch", **places))
     run_folder.save_probe(folder, _random_probe(gate, layers=layers), {"masked": 0.5, "step": 7})
     return folder
 
@@ -168,7 +171,7 @@ def random_probe():
 
 @pytest.fixture(scope="session")
 def save_run():
-    """(folder, model, gate, layers) -> folder, a run with a random probe."""
+    """(folder, model, gate, layers, task) -> folder, a run with a random probe."""
     return _save_run
 
 
@@ -183,6 +186,16 @@ def tiny_gru(tiny_bert, tmp_path_factory):
     """The folder of a GRU classifier over the tiny BERT's word embeddings, never trained."""
     folder = tmp_path_factory.mktemp("model") / "tiny-gru"
     save(folder, fresh_gru(load_encoder(tiny_bert, LABELS), LABELS, seed=3))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_answerer(tiny_bert, tmp_path_factory):
+    """The folder of the tiny BERT under a span head that is sure of itself, never trained."""
+    folder = tmp_path_factory.mktemp("model") / "tiny-answerer"
+    model = load_encoder(tiny_bert, ("start", "end"), 3, SPANS)
+    head = jax.tree.map(lambda weights: 40 * weights, model.params["head"])
+    save(folder, model._replace(params=model.params | {"head": head}))
     return folder
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from diffmask_jax.attribution import erasure
 from diffmask_jax.attribution.gradient import gradient_times_input
 from diffmask_jax.attribution.guan import tolerated_noise
 from diffmask_jax.attribution.integrated_gradients import (
@@ -20,8 +21,10 @@ from diffmask_jax.attribution.integrated_gradients import (
     integrated_gradients,
 )
 from diffmask_jax.attribution.network_erasure import SamePrediction, judge_of
+from diffmask_jax.attribution.per_example import Settings, diffmask
 from diffmask_jax.attribution.schulz import Statistics, restrict_flow
 from diffmask_jax.attribution.subset_search import Effort, search
+from diffmask_jax.game import hard_concrete
 from diffmask_jax.game.divergences import Family, Logits, Prediction
 from diffmask_jax.game.model import Layer, Model
 from diffmask_jax.game.objective import Clean
@@ -135,7 +138,7 @@ def guan(
     )
 
 
-def erasure(
+def smallest_sets(
     key: Key[Array, ""], subject: Explained, *, passes: int, width: int = 5, batch: int = 32
 ) -> Float[Array, "B T"]:
     """Share of the smallest sets that suffice, for the prediction to stay, that hold each token.
@@ -163,6 +166,27 @@ def erasure(
         return search(judge, valid, jnp.zeros_like(valid), effort).share
 
     return jax.lax.map(of_text, jnp.arange(len(subject.state)))
+
+
+def leave_one_out(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
+    """The divergence in nats when a position's state alone gives way to the data's mean state."""
+    return erasure.leave_one_out(
+        _divergence(subject), subject.state, subject.clean.inputs.valid, subject.noise.mean
+    )
+
+
+def per_example(
+    key: Key[Array, ""], subject: Explained, *, settings: Settings
+) -> Float[Array, "B T"]:
+    """P(z ≠ 0) of DiffMask's gates for each text by itself, over the data's mean state."""
+    valid = subject.clean.inputs.valid
+    gates = diffmask(key, _divergence(subject), subject.state, valid, subject.noise.mean, settings)
+    return jnp.where(valid, hard_concrete.keep_probability(gates.logits), 0.0)
+
+
+def _divergence(subject: Explained) -> erasure.Divergence:
+    original = subject.clean.logits
+    return lambda state: subject.family.divergence(original, subject.logits(state))
 
 
 class Named(NamedTuple):
@@ -199,9 +223,27 @@ ON_TEXT: dict[str, Named] = {
     "erasure": Named(
         "Erasure, by search",
         f"share of the smallest sets that suffice; a beam's beyond {PASSES} passes a token",
-        functools.partial(erasure, passes=PASSES),
+        functools.partial(smallest_sets, passes=PASSES),
+    ),
+    "leave_one_out": Named(
+        "Leave one out", "nats of divergence when its state becomes the mean state", leave_one_out
     ),
 }
+USUAL = ("gradient", "integrated_gradients", "schulz", "guan")
+PER_EXAMPLE_STEPS = 300
+
+
+def with_margin(margin: float) -> dict[str, Named]:
+    """ON_TEXT, and DiffMask for each text alone, which allows so many nats of divergence."""
+    settings = Settings(margin=margin, steps=PER_EXAMPLE_STEPS)
+    alone = Named(
+        "DiffMask, per example",
+        "keep probability of gates learned for this text alone",
+        functools.partial(per_example, settings=settings),
+    )
+    return ON_TEXT | {"per_example": alone}
+
+
 IN_THE_PAPER = ("integrated_gradients", "schulz", "guan")
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from diffmask_jax.commands.shared import (
     add_columns,
     add_moved,
+    add_question,
     add_truncate,
     check_no_columns,
     columns_of,
+    question_of,
 )
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_all_writable
-from diffmask_jax.tasks.files import read_file
 from diffmask_jax.tasks.task import Examples
 
 HELP = "explain texts with a trained probe"
@@ -27,10 +28,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     option("run", type=Path, help="run folder made by `diffmask train`")
     option("text", nargs="*", help="texts to explain")
     option("--pair", metavar="SECOND", help="the second text of a pair, whose first is the text")
+    add_question(parser)
     option(
         "--file",
         type=Path,
-        help=".txt with one text a line, .tsv, .csv, .jsonl, .parquet (default: standard input)",
+        help=".txt with one text a line, .tsv, .csv, .jsonl, .parquet; questions: .jsonl of "
+        "question, passage and perhaps answers (default: standard input)",
     )
     add_columns(parser, "text", "pair")
     add_moved(parser)
@@ -51,14 +54,19 @@ def run(options: argparse.Namespace) -> None:
     """Explain, write the files that were asked for, draw what is short enough."""
     files = options.png, options.html, options.jsonl
     check_all_writable(files)
-    examples = _examples(options)
-    if options.png and len(examples.first) > 1:
-        raise UserError(f"--png draws one text, not {len(examples.first)}: use --html or --jsonl")
+    given = _given(options)
 
     from diffmask_jax.explaining import presenting
-    from diffmask_jax.explaining.explainer import Explainer
+    from diffmask_jax.explaining.explainer import Explainer, check_answers
+    from diffmask_jax.tasks.encoded_examples import read_file_for
 
     explainer = Explainer.from_pretrained(options.run, options.model)
+    if options.question is not None:
+        check_answers(explainer.model)
+    file = options.file or Path("/dev/stdin")
+    examples = given or read_file_for(explainer.model, file, columns_of(options))
+    if options.png and len(examples.first) > 1:
+        raise UserError(f"--png draws one text, not {len(examples.first)}: use --html or --jsonl")
     explanations = presenting.explain_all(explainer, examples, options.truncate)
     presenting.write_files(explanations, examples.rows, *files)
     if len(explanations) == 1 or not any(files):
@@ -66,20 +74,25 @@ def run(options: argparse.Namespace) -> None:
         presenting.print_all(explanations, _wants_color(options.color), width, options.layers)
 
 
-def _examples(options: argparse.Namespace) -> Examples:
-    """The texts given as arguments, or a file's, or standard input's."""
-    if options.text and options.file:
-        raise UserError("give texts or --file, not both")
+def _given(options: argparse.Namespace) -> Examples | None:
+    """The texts, or the question, given as arguments; None if they are in a file."""
+    question = question_of(options)
+    ways = {"texts": options.text, "--file": options.file, "--question": question}
+    several = [name for name, given in ways.items() if given]
+    if len(several) > 1:
+        raise UserError(f"give {' or '.join(several)}, not both")
     if options.pair is not None and len(options.text) != 1:
         raise UserError("--pair goes with one text: give the first text of the pair before it")
-    if options.text:
-        check_no_columns(options, "--file")
-        second = None if options.pair is None else [options.pair]
-        rows = [str(number) for number in range(1, len(options.text) + 1)]
-        return Examples(list(options.text), second, None, rows)
-    if options.file is None and (sys.stdin is None or sys.stdin.isatty()):
+    if not several and (sys.stdin is None or sys.stdin.isatty()):
         raise UserError("nothing to explain: give a text, --file FILE, or texts on standard input")
-    return read_file(options.file or "/dev/stdin", columns_of(options))
+    if not options.text and question is None:
+        return None
+    check_no_columns(options, "--file")
+    if question is not None:
+        return Examples([question[0]], [question[1]], None, ["1"])
+    second = None if options.pair is None else [options.pair]
+    rows = [str(number) for number in range(1, len(options.text) + 1)]
+    return Examples(list(options.text), second, None, rows)
 
 
 def _wants_color(asked: str) -> bool:

@@ -24,6 +24,21 @@ def add_moved(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="where the model lies now, if it was moved")
 
 
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """Of every command that explains what stands on its line."""
+    parser.add_argument("--question", help="a question, of a model that answers questions")
+    parser.add_argument("--passage", help="the passage that it is answered from")
+
+
+def question_of(options: argparse.Namespace) -> tuple[str, str] | None:
+    """What `add_question` asked for. Raises: UserError if there is one without the other."""
+    question, passage = options.question, options.passage
+    if (question is None) != (passage is None):
+        has, lacks = ("passage", "question") if question is None else ("question", "passage")
+        raise UserError(f"--{has} goes with a {lacks}: give --{lacks}, too")
+    return None if question is None else (question, passage)
+
+
 COLUMNS = {"text": "texts", "pair": "second texts of pairs", "label": "gold labels"}
 
 

@@ -76,7 +76,7 @@ def batch_encode(
     """
     if not texts:
         return []
-    place = _places(len(texts), rows)
+    place = places(len(texts), rows)
     are_pairs = _check(texts, place)
     if limit is not None:
         _check_room(tokenizer, limit, are_pairs)
@@ -127,7 +127,7 @@ def encode_within(
     """
     if cut:
         return batch_encode(tokenizer, texts, limit, rows, only_second=only_second)
-    encoded, place = batch_encode(tokenizer, texts, rows=rows), _places(len(texts), rows)
+    encoded, place = batch_encode(tokenizer, texts, rows=rows), places(len(texts), rows)
     for number, text in enumerate(encoded, start=1):
         try:
             check_length(text, limit)
@@ -257,16 +257,16 @@ def _check_room_for_second(
             )
 
 
-def _places(count: int, rows: Sequence[str] | None) -> Callable[[int], str]:
+def places(count: int, rows: Sequence[str] | None, what: str = "text") -> Callable[[int], str]:
     """The number of one of so many texts -> how a message about it begins.
 
-    By its row in the file, unless that is its number, too.
+    By its row in the file, unless that is its number, too. what: what messages call a text.
     """
 
     def place(number: int) -> str:
         if rows is not None and rows[number - 1] != str(number):
             return f"row {rows[number - 1]}: "
-        return f"text {number} of {count}: " if count > 1 else ""
+        return f"{what} {number} of {count}: " if count > 1 else ""
 
     return place
 

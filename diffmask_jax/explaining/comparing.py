@@ -24,6 +24,7 @@ from diffmask_jax.game.objective import Clean, clean_pass
 from diffmask_jax.render.comparison import Comparison, Panel, make_comparison
 from diffmask_jax.runtime import tensors
 from diffmask_jax.runtime.files import write_in
+from diffmask_jax.tasks.encoded_examples import encode_examples
 from diffmask_jax.training import setup
 
 BATCH = 32
@@ -34,16 +35,19 @@ def compare(
     noise: Statistics,
     text: Text,
     truncate: bool = False,
-    names: Sequence[str] = tuple(methods.ON_TEXT),
+    names: Sequence[str] = methods.USUAL,
 ) -> Comparison:
     """Attention, other methods, and the probes of one or more runs, for one text or pair.
 
-    explainers: of one model. noise: `noise_of` that model's states. names: of `methods.ON_TEXT`.
+    explainers: of one model. noise: `noise_of` that model's states. names: of
+    `methods.with_margin`; the margin is that of the first run.
 
-    Raises: UserError if the text is empty or too long, or as `check_comparable` does.
+    Raises: UserError if the text is empty or too long, there is no method of a name, or as
+        `check_comparable` does.
     """
     check_comparable(explainers)
     first = explainers[0]
+    named = chosen(first, names)
     encoded = first.model.encode([text], truncate)
     (batch,) = batches.in_order(encoded, 1, first.model.config.positions)
     length, network = len(encoded[0].tokens), first.model.network
@@ -59,7 +63,7 @@ def compare(
             received[:, :length],
         )
     ]
-    for method in map(methods.ON_TEXT.__getitem__, names):
+    for method in named:
         run = functools.partial(methods.at_every_layer, method.attribute, network)
         attributions = np.asarray(jax.jit(run)(params, noise, jax.random.key(0), clean))
         tensors.check_finite(attributions, f"{method.title} of {first.model.path} is not finite")
@@ -69,13 +73,25 @@ def compare(
         explanation = next(explainer.stream([text], encoded))[1]
         gate = explainer.game.probe.gate
         panels.append(Panel(gate.title, gate.caption, network.layers, explanation.keep))
+    drawn = explanation.heatmap()
     return make_comparison(
-        title=text if isinstance(text, str) else " / ".join(text),
-        caption=explanation.heatmap().title,
-        tokens=encoded[0].shown,
-        parts=encoded[0].parts.tolist(),
+        title=explanation.headline,
+        caption=drawn.title,
+        tokens=drawn.tokens,
+        parts=drawn.parts,
         panels=panels,
+        names=drawn.names,
+        marks=drawn.marks,
     )
+
+
+def chosen(explainer: Explainer, names: Sequence[str]) -> list[methods.Named]:
+    """The methods of these names. Raises: UserError if there is none of a name."""
+    known = methods.with_margin(explainer.config.margin)
+    for name in names:
+        if name not in known:
+            raise UserError(f"there is no method {name!r}, only {', '.join(known)}")
+    return [known[name] for name in names]
 
 
 def check_comparable(explainers: Sequence[Explainer]) -> None:
@@ -116,8 +132,8 @@ def noise_of(folder: Path, explainer: Explainer) -> Statistics:
             return Statistics(jnp.asarray(kept["mean"]), jnp.asarray(kept["deviation"]))
         except (UserError, KeyError) as error:
             raise UserError(f"{file} is damaged ({error}): delete it to make it anew") from error
-    texts = setup.read_split(explainer.config, "train").texts
-    encoded = explainer.model.encode(texts, truncate=True)
+    examples = setup.read_split(explainer.config, "train")
+    encoded = encode_examples(explainer.model, examples, truncate=True).encoded
     stream = tqdm(
         batches.in_order(encoded, BATCH, explainer.model.config.positions),
         "statistics of the states",

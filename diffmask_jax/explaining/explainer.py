@@ -15,7 +15,7 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.texts import Text, is_one, texts_of
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining.explanation import Explanation, words_of
+from diffmask_jax.explaining.explanation import PASSAGE, Explanation, words_of
 from diffmask_jax.game import probes
 from diffmask_jax.game.objective import Game, keep_probabilities
 from diffmask_jax.models.architecture import Classifier
@@ -81,15 +81,30 @@ class Explainer:
     ) -> Explanation: ...
     @overload
     def __call__(self, texts: Iterable[Text], *, truncate: bool = False) -> list[Explanation]: ...
-    def __call__(self, texts: object, *, truncate: bool = False) -> Explanation | list[Explanation]:
+    @overload
+    def __call__(self, *, question: str, passage: str, truncate: bool = False) -> Explanation: ...
+    def __call__(
+        self,
+        texts: object = None,
+        *,
+        question: object = None,
+        passage: object = None,
+        truncate: bool = False,
+    ) -> Explanation | list[Explanation]:
         """Explain one text or pair, or many in batches.
 
         texts: a str, a pair of them as a tuple, or any iterable of either: a list, a generator, an
-            array, a pandas Series.
-        truncate: cut a text that is longer than the model takes instead of refusing it.
+            array, a pandas Series. To a model that answers questions, pairs of one and its passage.
+        question, passage: such a pair by name, instead of texts.
+        truncate: cut a text that is longer than the model takes instead of refusing it; of a
+            question and its passage, the passage.
 
-        Raises: UserError for an empty text, one that is too long, or what is no text.
+        Raises: UserError for an empty text, one that is too long, or what is no text; for a
+            question without its passage, or to a model that answers none.
         """
+        if question is not None or passage is not None:
+            check_answers(self.model)
+            texts = _pair(texts, question, passage)
         if is_one(texts):
             return self([texts], truncate=truncate)[0]
         read = texts_of(texts)
@@ -111,6 +126,8 @@ class Explainer:
 
     def _explanation(self, text: Text, encoded: Encoded, replies: Replies, row: int) -> Explanation:
         outputs = np.asarray(replies.outputs)[row]
+        if self.model.head.spans:
+            outputs = outputs[: len(encoded.tokens)]  # padding answers nothing
         return Explanation(
             texts=(text,) if isinstance(text, str) else text,
             tokens=encoded.tokens,
@@ -125,7 +142,34 @@ class Explainer:
             answer=self.model.head.answer(self.model.labels, outputs, text, encoded),
             problem_type=self.model.head.problem_type,
             gate=self.config.gate,
+            cut_to=self._cut_to(text, encoded),
         )
+
+    def _cut_to(self, text: Text, encoded: Encoded) -> int | None:
+        """How many word pieces a question and its passage were cut to; None if they were not."""
+        limit = self.model.config.positions
+        if not self.model.head.spans or len(encoded.tokens) < limit:
+            return None
+        read = max(
+            span[1]
+            for span, part in zip(encoded.offsets, encoded.parts, strict=True)
+            if span and part == PASSAGE
+        )
+        return limit if text[PASSAGE][read:].strip() else None
+
+
+def check_answers(model: Classifier) -> None:
+    """Raises: UserError if a model is none that answers questions."""
+    if not model.head.spans:
+        raise UserError(f"{model.path} answers no questions, it is a classifier: give it texts")
+
+
+def _pair(texts: object, question: object, passage: object) -> tuple[str, str]:
+    if texts is not None:
+        raise UserError("give texts, or a question and its passage, not both")
+    if not isinstance(question, str) or not isinstance(passage, str):
+        raise UserError("a question goes with its passage: give both, each as a str")
+    return question, passage
 
 
 def _reply(game: Game, model_params: Any, probe_params: Any, inputs: TextInputs) -> Replies:

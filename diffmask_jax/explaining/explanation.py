@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,13 @@ from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.render import html, png
 from diffmask_jax.render.heatmap import Heatmap, make_heatmap
+from diffmask_jax.render.marks import Marks
+from diffmask_jax.render.pair import NAMES, QUESTION_NAMES
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
+from diffmask_jax.tasks import questions
+
+PASSAGE = 1  # which of the two texts, beside a question
 
 
 class Word(NamedTuple):
@@ -41,9 +47,12 @@ class Explanation:
     shown: the same as people write them, ## before what continues a word
     offsets: the (start, end) of each in its text, or None; parts: which text that is, or -1
     words: the words with their place in the text
-    labels, outputs: the classes and the probability of each; or a regression's values
+    labels, outputs: the classes and the probability of each; or a regression's values; of a
+        question, (tokens, 2) probabilities that the answer starts, and that it ends, there
     answer: what the model says; problem_type: what its outputs mean, as transformers calls it
     gate: "input" (what of the input can go, given the layers so far) or "hidden" (which states)
+    cut_to: how many tokens a question's passage was cut to fit in; None if it was not cut
+    gold: the answers to a question that people gave, where they are known
     """
 
     texts: tuple[str, ...]
@@ -55,10 +64,12 @@ class Explanation:
     layers: tuple[str, ...]
     keep: Float[np.ndarray, "L T"]
     labels: tuple[str, ...]
-    outputs: Float[np.ndarray, " C"]
+    outputs: Float[np.ndarray, "..."]
     answer: Answer
     problem_type: str
     gate: str
+    cut_to: int | None = None
+    gold: tuple[questions.Answer, ...] = ()
 
     @property
     def text(self) -> str:
@@ -66,13 +77,18 @@ class Explanation:
         return self.texts[0]
 
     @property
+    def headline(self) -> str:
+        """What is explained, in a line: the text, both texts of a pair, or the question."""
+        return " / ".join(self.texts) if self.answer.span is None else self.text
+
+    @property
     def prediction(self) -> str | tuple[str, ...] | float | tuple[float, ...]:
-        """The most probable class, all labels that are set, or a regression's value."""
+        """The most probable class, all labels that are set, a regression's value or an answer."""
         return self.answer.decision
 
     @property
-    def probabilities(self) -> Float[np.ndarray, " C"] | None:
-        """The probability of every class or label; None for a regression."""
+    def probabilities(self) -> Float[np.ndarray, "..."] | None:
+        """The probability of every class or label, or of starts and ends; None for a regression."""
         return None if self.problem_type == REGRESSION.problem_type else self.outputs
 
     @property
@@ -81,26 +97,46 @@ class Explanation:
         pieces = [self.keep[:, word.first : word.last + 1].max(axis=1) for word in self.words]
         return np.stack(pieces, axis=1)
 
+    def with_gold(self, answers: Sequence[questions.Answer]) -> "Explanation":
+        """The same, with the answers that people gave to its question."""
+        return dataclasses.replace(self, gold=tuple(dict.fromkeys(answers)))
+
+    @property
+    def marks(self) -> Marks:
+        """Which tokens are of the predicted answer to a question, and which of a gold one."""
+        tokens, span = range(len(self.tokens)), self.answer.span
+        return Marks(
+            predicted=tuple(span is not None and span.first <= at <= span.last for at in tokens),
+            gold=tuple(map(self._is_gold, tokens)),
+        )
+
+    def _is_gold(self, token: int) -> bool:
+        place = self.offsets[token]
+        if place is None or self.parts[token] != PASSAGE:
+            return False
+        start, end = place
+        return any(answer.start < end and start < answer.stop for answer in self.gold)
+
     def heatmap(self) -> Heatmap:
         """Itself as what the renderings draw."""
+        gold = " or ".join(f"“{text}”" for text in dict.fromkeys(a.text for a in self.gold))
+        cut = f"; the passage was cut, to {self.cut_to} word pieces with its question"
         return make_heatmap(
-            title=self.answer.line,
-            caption=f"which {GATES[self.gate].masks} the prediction needs",
+            title=self.answer.line + f", gold {gold}" * bool(gold),
+            caption=f"which {GATES[self.gate].masks} the prediction needs"
+            + cut * (self.cut_to is not None),
             tokens=self.shown,
             rows=self.layers,
             values=self.keep,
             parts=self.parts,
+            names=NAMES if self.answer.span is None else QUESTION_NAMES,
+            marks=self.marks,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Itself as JSON types; one line of a .jsonl file."""
-        pair = {"pair": self.texts[1]} if len(self.texts) > 1 else {}
-        what = "outputs" if self.probabilities is None else "probabilities"
         return {
-            "text": self.text,
-            **pair,
-            "prediction": self.prediction,
-            what: dict(zip(self.labels, _rounded(self.outputs), strict=True)),
+            **self._what_was_said(),
             "gate": self.gate,
             "layers": list(self.layers),
             "tokens": list(self.tokens),
@@ -109,6 +145,29 @@ class Explanation:
             "parts": list(self.parts),
             "words": [word._asdict() for word in self.words],
             "keep": [_rounded(row) for row in self.keep],
+        }
+
+    def _what_was_said(self) -> dict[str, Any]:
+        """The texts, and what the model makes of them."""
+        if (span := self.answer.span) is not None:
+            starts, ends = self.outputs.T
+            question, passage = self.texts
+            return {
+                "question": question,
+                "passage": passage,
+                "prediction": self.prediction,
+                "answer": span._asdict() | {"probability": round(span.probability, 4)},
+                "gold": [answer._asdict() for answer in self.gold],
+                "cut_to": self.cut_to,
+                "probabilities": {"start": _rounded(starts), "end": _rounded(ends)},
+            }
+        pair = {"pair": self.texts[1]} if len(self.texts) > 1 else {}
+        what = "outputs" if self.probabilities is None else "probabilities"
+        return {
+            "text": self.text,
+            **pair,
+            "prediction": self.prediction,
+            what: dict(zip(self.labels, _rounded(self.outputs), strict=True)),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -120,7 +179,7 @@ class Explanation:
         if ending == ".json":
             write_atomically(path, dumps(self.to_dict(), indent=1, plain=False) + "\n")
         elif ending == ".html":
-            write_atomically(path, html.page([self.heatmap()], " / ".join(self.texts)))
+            write_atomically(path, html.page([self.heatmap()], self.headline))
         elif ending == ".png":
             png.write_png(self.heatmap(), path)
         else:

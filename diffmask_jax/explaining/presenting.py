@@ -15,7 +15,10 @@ from diffmask_jax.tasks.task import Examples
 
 
 def explain_all(explainer: Explainer, examples: Examples, truncate: bool) -> list[Explanation]:
-    """Explanations in the order of the texts, with a progress bar if someone is watching."""
+    """Explanations in the order of the texts, with a progress bar if someone is watching.
+
+    Those of questions have the gold answers of the examples.
+    """
     texts = examples.texts
     encoded = explainer.model.encode(texts, truncate, examples.rows)
     explanations: dict[int, Explanation] = {}
@@ -23,7 +26,11 @@ def explain_all(explainer: Explainer, examples: Examples, truncate: bool) -> lis
         for index, explanation in explainer.stream(texts, encoded):
             explanations[index] = explanation
             bar.update()
-    return [explanations[index] for index in range(len(texts))]
+    in_order = [explanations[index] for index in range(len(texts))]
+    if examples.gold is None or not explainer.model.head.spans:
+        return in_order
+    pairs = zip(in_order, examples.gold, strict=True)
+    return [explanation.with_gold(answers) for explanation, answers in pairs]
 
 
 def write_files(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
+from diffmask_jax.data.question_pairs import encode_question_pairs
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded, encode_within
 from diffmask_jax.errors import UserError
@@ -174,15 +175,26 @@ class Classifier(NamedTuple):
     ) -> list[Encoded]:
         """Word pieces of each text or pair, none longer than the network reads.
 
+        Where the head answers questions, the texts are pairs of a question and its passage, and
+        only the passage is cut.
         rows: what each is called in its file, for messages; its number in `texts` unless said.
 
         Raises: UserError for an empty text, one too long where `truncate` is false, or a pair that
             the model cannot tell apart as its tokenizer does; or, where the head answers questions,
             for what is no pair of a question and a passage.
         """
-        if self.head.spans and any(isinstance(text, str) for text in texts):
-            raise UserError(f"{self.path} answers questions: give each with its passage, as a pair")
-        encoded = encode_within(self.tokenizer, texts, self.config.positions, truncate, rows)
+        if self.head.spans:
+            pairs = [text for text in texts if not isinstance(text, str)]
+            if len(pairs) < len(texts):
+                raise UserError(
+                    f"{self.path} answers questions: give each with its passage, as a pair, or by "
+                    "--question and --passage"
+                )
+            encoded = encode_question_pairs(
+                self.tokenizer, pairs, self.config.positions, truncate, rows
+            )
+        else:
+            encoded = encode_within(self.tokenizer, texts, self.config.positions, truncate, rows)
         self.check_segments(encoded)
         return encoded
 

@@ -24,15 +24,30 @@ Gold = np.ndarray
 the first and the last position of each, or (N, A, 2) of A annotators, -1 where there are fewer."""
 
 
+class AnswerSpan(NamedTuple):
+    """Where an answer stands: passage[start:end] is its text, of the word pieces first … last.
+
+    probability: of its start times that of its end.
+    """
+
+    start: int
+    end: int
+    first: int
+    last: int
+    probability: float
+
+
 class Answer(NamedTuple):
     """What a network says of one text, for people and files.
 
     decision: a class name, the names of all labels that are set, numbers, or the answer's text
     line: the same in words, with its probability
+    span: where the answer to a question stands; None where nothing was asked
     """
 
     decision: str | tuple[str, ...] | float | tuple[float, ...]
     line: str
+    span: AnswerSpan | None = None
 
 
 class Score(NamedTuple):
@@ -141,9 +156,11 @@ def _span(
         scores = np.log(probabilities[: len(encoded.tokens)])
     places = best_span(scores, encoded.parts == 1)
     first, last = (encoded.offsets[place] for place in places)
-    answer = text[1][first[0] : last[1]] if first and last else ""
-    probability = np.prod(probabilities[places, [0, 1]])
-    return Answer(answer, f"“{answer}” with probability {probability:.2f}")
+    assert first is not None and last is not None  # as they are pieces of the passage
+    answer = text[1][first[0] : last[1]]
+    probability = float(np.prod(probabilities[places, [0, 1]]))
+    span = AnswerSpan(first[0], last[1], *places.tolist(), probability)
+    return Answer(answer, f"“{answer}” with probability {probability:.2f}", span)
 
 
 def _span_loss(

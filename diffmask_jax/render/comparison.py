@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from diffmask_jax.render.pair import checked_parts
+from diffmask_jax.render.marks import Marks, checked_marks
+from diffmask_jax.render.pair import NAMES, checked_parts
 
 
 class Panel(NamedTuple):
@@ -25,6 +26,8 @@ class Comparison(NamedTuple):
     """Panels over the same tokens; a panel may lack some of the layers that another has.
 
     parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
+    names: what the two texts of a pair are called
+    marks: which tokens are an answer
     """
 
     title: str
@@ -32,6 +35,8 @@ class Comparison(NamedTuple):
     tokens: tuple[str, ...]
     panels: tuple[Panel, ...]
     parts: tuple[int, ...]
+    names: tuple[str, str]
+    marks: Marks
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -52,6 +57,8 @@ def make_comparison(
     tokens: Sequence[str],
     panels: Sequence[Panel],
     parts: Sequence[int] | None = None,
+    names: tuple[str, str] = NAMES,
+    marks: Marks | None = None,
 ) -> Comparison:
     """A comparison whose parts are known to fit together.
 
@@ -61,17 +68,21 @@ def make_comparison(
       tokens: T tokens in reading order, a continued word piece marked by a leading `##`.
       panels: the methods; `values` may be an array of any dtype.
       parts: the text of each token, 0 or 1, or -1 for a special one; None: there is one text.
+      names: what the two texts of a pair are called.
+      marks: which tokens are an answer; None: none is.
 
     Raises:
       ValueError: there is no panel or no token; a panel's values are not (R, T), negative or not
         finite; its rows repeat a layer, or are not among the longest panel's in the same order;
-        `parts` are not T of these numbers, or the second text's tokens do not follow the first's.
+        `parts` are not T of these numbers, or the second text's tokens do not follow the first's;
+        there are not T marks.
     """
     if not panels or not tokens:
         raise ValueError("a comparison needs at least one panel and one token")
     checked = tuple(_checked(panel, len(tokens)) for panel in panels)
     texts = checked_parts(parts, len(tokens))
-    comparison = Comparison(title, caption, tuple(tokens), checked, texts)
+    marked = checked_marks(marks, len(tokens))
+    comparison = Comparison(title, caption, tuple(tokens), checked, texts, names, marked)
     for panel in checked:
         if panel.rows != tuple(row for row in comparison.rows if row in panel.rows):
             raise ValueError(f"{panel.name}: rows {panel.rows} do not fit {comparison.rows}")

@@ -1,7 +1,7 @@
 """A comparison of methods as one HTML page that needs nothing else: a card a method.
 
 Tokens run down and layers across, so that a card is as narrow as a phone and words stay readable.
-Two texts are two groups of rows, each below its name.
+Two texts are two groups of rows, each below its name; answers are bold or underlined, as in `html`.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from diffmask_jax.render.comparison import Comparison, Panel
-from diffmask_jax.render.markup import document, legend, safe, short
+from diffmask_jax.render.markup import document, legend, marked, safe, short
 from diffmask_jax.render.pair import is_pair, texts
 from diffmask_jax.render.pair_style import TABLE as _PAIR_STYLE
 from diffmask_jax.render.style import level
@@ -21,7 +21,7 @@ def page(comparison: Comparison) -> str:
     cards = "".join(_card(comparison, panel) for panel in comparison.panels)
     main = f'<div class="panels">\n{cards}</div>\n'
     style = _style(len(comparison.rows)) + _PAIR_STYLE * is_pair(comparison.parts)
-    return document(comparison.title, caption + _LEGEND, main, style)
+    return document(comparison.title, caption + _legend(comparison), main, style)
 
 
 def _card(comparison: Comparison, panel: Panel) -> str:
@@ -42,13 +42,14 @@ def _table(comparison: Comparison, panel: Panel) -> Iterator[str]:
         yield f"<th scope=col>{safe(row)}"
     yield "</thead>\n"
     all_shares = comparison.shares(panel)
-    for name, run in texts(comparison.parts):
+    for name, run in texts(comparison.parts, comparison.names):
         yield "<tbody>\n"
         if name:
             yield f"<tr><th scope=rowgroup colspan={len(own) + 1}><span>{name}</span>\n"
         for at in run:
             token = safe(comparison.tokens[at])
-            yield f'<tr><th scope=row title="{token}">{token}'
+            label = marked(token, comparison.marks.predicted[at], comparison.marks.gold[at])
+            yield f'<tr><th scope=row title="{token}">{label}'
             for share, attribution in zip(all_shares[:, at], own[:, at], strict=True):
                 yield _cell(float(share), float(attribution))
             yield "\n"
@@ -68,12 +69,15 @@ def _style(layers: int) -> str:
     return _CARDS + share + f".dm .panels {{ --least: {21 * layers + 130}px }}\n"
 
 
-_LEGEND = legend(
-    "Attribution / largest of the layer",
-    "none",
-    "most",
-    "Each layer is scaled by itself. Hover over a cell for the attribution before scaling.",
-)
+def _legend(comparison: Comparison) -> str:
+    return legend(
+        "Attribution / largest of the layer",
+        "none",
+        "most",
+        "Each layer is scaled by itself. Hover over a cell for the attribution before scaling.",
+        [comparison.marks],
+    )
+
 
 _CARDS = """
 body.dm { max-width: 1400px }

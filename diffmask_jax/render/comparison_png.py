@@ -1,6 +1,7 @@
 """A comparison of methods as a picture: a grid of panels, tokens downwards and layers across.
 
-The tokens of two texts stand apart, each text below its name.
+The tokens of two texts stand apart, each text below its name; the tokens of a predicted answer are
+bold, those of a gold one underlined.
 """
 
 import os
@@ -10,7 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffmask_jax.render.comparison import Comparison, Panel
-from diffmask_jax.render.picture import QUIET, color_map, draw_cells, headline, plain_text, save
+from diffmask_jax.render.picture import (
+    QUIET,
+    color_map,
+    draw_cells,
+    draw_marks,
+    headline,
+    plain_text,
+    save,
+)
 from diffmask_jax.render.stretches import Stretch, end, middles, name_rows, stretches
 from diffmask_jax.render.text import display_width, shorten
 from diffmask_jax.runtime.messages import visible
@@ -18,6 +27,7 @@ from diffmask_jax.runtime.messages import visible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 _COLUMNS = 3
 _LONGEST_TOKEN = 18  # characters
@@ -49,7 +59,7 @@ def _draw(comparison: Comparison) -> "Figure":
     count = len(comparison.panels)
     columns, lines = min(_COLUMNS, count), -(-count // _COLUMNS)
     wide = max(_NARROWEST, _CELL_WIDE * len(comparison.rows))
-    placed = stretches(comparison.parts, before=_BEFORE, between=_BETWEEN)
+    placed = stretches(comparison.parts, comparison.names, before=_BEFORE, between=_BETWEEN)
     high = _CELL_HIGH * end(placed)
     left = _MARGIN + _CHARACTER * max(map(display_width, tokens))
     width = left + columns * (wide + _GAP) - _GAP + _MARGIN
@@ -62,12 +72,13 @@ def _draw(comparison: Comparison) -> "Figure":
         lines, columns, left=left / width, right=1 - _MARGIN / width, top=1 - above / height,
         bottom=below / height, wspace=_GAP / wide, hspace=(_NAME + _LAYERS) / high,
     )  # fmt: skip
+    labels: list[list[Text]] = []
     for number, panel in enumerate(comparison.panels):
         axes = figure.add_subplot(grid[divmod(number, columns)])
         _draw_panel(axes, comparison, panel, placed, f"({chr(ord('a') + number)})")
         axes.set_yticks(middles(placed))
-        named = tokens if number % columns == 0 else []
-        axes.set_yticklabels(named or [""] * len(tokens), size=9, **plain_text())
+        written = tokens if number % columns == 0 else [""] * len(tokens)
+        labels.append(axes.set_yticklabels(written, size=9, **plain_text()))
         if number + columns >= count:  # nothing is below it
             axes.set_xlabel("layer", fontsize=8, color=QUIET)
     for number, (line, look) in enumerate(head):
@@ -75,6 +86,8 @@ def _draw(comparison: Comparison) -> "Figure":
         figure.text(_MARGIN / width, y, line, va="center", **look, **plain_text())
     right = 1 - (_MARGIN + _BAR_WIDE) / width
     _draw_bar(figure, (right, (_BAR - 0.2) / height, _BAR_WIDE / width, _BAR_HIGH / height))
+    for named in labels[::columns]:  # those of a line's first panel; the others have none
+        draw_marks(figure, named, comparison.marks)
     return figure
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffmask_jax.render.pair import checked_parts, texts
+from diffmask_jax.render.marks import Marks, checked_marks
+from diffmask_jax.render.pair import NAMES, checked_parts, texts
 
 _ROUNDING = 1e-6  # a mean of ones may leave [0, 1] by this much in float32
 
@@ -15,6 +16,8 @@ class Heatmap(NamedTuple):
     """Keep probabilities in [0, 1]; rows run from the input upwards, so the last is the top.
 
     parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
+    names: what the two texts of a pair are called
+    marks: which tokens are an answer
     """
 
     title: str
@@ -23,15 +26,21 @@ class Heatmap(NamedTuple):
     rows: tuple[str, ...]
     values: Float[np.ndarray, "R T"]
     parts: tuple[int, ...]
+    names: tuple[str, str]
+    marks: Marks
 
     @property
     def texts(self) -> list[tuple[str, "Heatmap"]]:
         """Each text of a pair by its name, with its special tokens; one text has no name."""
-        return [(name, self._of(slice(run.start, run.stop))) for name, run in texts(self.parts)]
+        named = texts(self.parts, self.names)
+        return [(name, self._of(slice(run.start, run.stop))) for name, run in named]
 
     def _of(self, run: slice) -> "Heatmap":
         return self._replace(
-            tokens=self.tokens[run], values=self.values[:, run], parts=self.parts[run]
+            tokens=self.tokens[run],
+            values=self.values[:, run],
+            parts=self.parts[run],
+            marks=self.marks.of(run),
         )
 
 
@@ -43,6 +52,8 @@ def make_heatmap(
     rows: Sequence[str],
     values: Array | np.ndarray,
     parts: Sequence[int] | None = None,
+    names: tuple[str, str] = NAMES,
+    marks: Marks | None = None,
 ) -> Heatmap:
     """A heat map whose parts are known to fit together.
 
@@ -53,10 +64,13 @@ def make_heatmap(
       rows: R layer labels from the input upwards, such as ("W", "E", "1", ..., "12").
       values: (R, T) keep probabilities, in an array of any dtype.
       parts: the text of each token, 0 or 1, or -1 for a special one; None: there is one text.
+      names: what the two texts of a pair are called.
+      marks: which tokens are an answer; None: none is.
 
     Raises:
       ValueError: `values` is not (R, T), has no entry, or leaves [0, 1] (NaN included); `parts`
-        are not T of these numbers, or the second text's tokens do not follow the first's.
+        are not T of these numbers, or the second text's tokens do not follow the first's; there
+        are not T marks.
     """
     array = np.asarray(values, dtype=np.float32)
     shape = (len(rows), len(tokens))
@@ -69,4 +83,5 @@ def make_heatmap(
         raise ValueError(f"keep probabilities must lie in [0, 1], not in [{low:g}, {high:g}]")
     array = np.clip(array, 0.0, 1.0)
     texts_of = checked_parts(parts, len(tokens))
-    return Heatmap(title, caption, tuple(tokens), tuple(rows), array, texts_of)
+    marked = checked_marks(marks, len(tokens))
+    return Heatmap(title, caption, tuple(tokens), tuple(rows), array, texts_of, names, marked)

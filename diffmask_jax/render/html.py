@@ -1,13 +1,14 @@
 """Heat maps as HTML: one page that needs nothing else, or a fragment for a notebook.
 
 A pair of texts stands as two labelled paragraphs, and as two groups of columns with a line between.
+An answer is bold where it is the predicted one, and underlined where it is a gold one.
 No script, no external resource. Colour is never the only carrier of a value: every cell prints it.
 """
 
 from collections.abc import Iterator, Sequence
 
 from diffmask_jax.render.heatmap import Heatmap
-from diffmask_jax.render.markup import document, legend, safe, short
+from diffmask_jax.render.markup import document, legend, marked, safe, short
 from diffmask_jax.render.pair import is_pair, texts
 from diffmask_jax.render.pair_style import GRID as _PAIR_STYLE
 from diffmask_jax.render.style import level, style_sheet
@@ -17,13 +18,15 @@ from diffmask_jax.render.text import display_width, words
 def page(heatmaps: Sequence[Heatmap], title: str) -> str:
     """A standalone page: a legend, then each heat map as coloured text and as a table."""
     style = _PAIR_STYLE if any(is_pair(heatmap.parts) for heatmap in heatmaps) else ""
-    return document(title, _LEGEND, "".join(map(_article, heatmaps)), style)
+    return document(title, _legend(heatmaps), "".join(map(_article, heatmaps)), style)
 
 
 def fragment(heatmap: Heatmap) -> str:
     """The same for one heat map inside another page, such as a notebook's `_repr_html_`."""
     style = style_sheet() + _PAIR_STYLE * is_pair(heatmap.parts)
-    return f'<div class="dm">\n<style>{style}</style>\n{_article(heatmap)}{_LEGEND}</div>\n'
+    return (
+        f'<div class="dm">\n<style>{style}</style>\n{_article(heatmap)}{_legend([heatmap])}</div>\n'
+    )
 
 
 def _article(heatmap: Heatmap) -> str:
@@ -47,13 +50,17 @@ def _text(heatmap: Heatmap) -> str:
     """The words of the text, each piece coloured; copied, it is the plain text."""
     values = heatmap.values[-1].tolist()
     return " ".join(
-        f"<span>{''.join(_piece(piece, values[at]) for at, piece in word)}</span>"
+        f"<span>{''.join(_piece(heatmap, at, piece, values[at]) for at, piece in word)}</span>"
         for word in words(heatmap.tokens)
     )
 
 
-def _piece(piece: str, value: float) -> str:
-    return f'<span class="{level(value)}" title="{value:.3f}">{safe(piece)}</span>'
+def _piece(heatmap: Heatmap, at: int, piece: str, value: float) -> str:
+    return f'<span class="{level(value)}" title="{value:.3f}">{_marked(heatmap, at, piece)}</span>'
+
+
+def _marked(heatmap: Heatmap, at: int, piece: str) -> str:
+    return marked(safe(piece), heatmap.marks.predicted[at], heatmap.marks.gold[at])
 
 
 def _table(heatmap: Heatmap) -> Iterator[str]:
@@ -62,7 +69,7 @@ def _table(heatmap: Heatmap) -> Iterator[str]:
     The head comes first in the markup because that is where screen readers look for it. Closing
     tags of cells and rows are optional in HTML and left out: they would be a sixth of a page.
     """
-    named = texts(heatmap.parts)
+    named = texts(heatmap.parts, heatmap.names)
     edges = {run.start for _, run in named} - {0}
     yield '<table class="grid" aria-label="Keep probability by layer and token">\n'
     if is_pair(heatmap.parts):
@@ -71,7 +78,7 @@ def _table(heatmap: Heatmap) -> Iterator[str]:
     for name, run in named:
         for column in run:
             mark = f" data-text={name}" * bool(name) + " class=edge" * (column in edges)
-            yield f"<th scope=col{mark}>{_column_label(heatmap.tokens[column])}"
+            yield f"<th scope=col{mark}>{_column_label(heatmap, column)}"
     if is_pair(heatmap.parts):
         yield '\n<tr><th class="axis">text'
         for name, run in named:
@@ -87,16 +94,18 @@ def _table(heatmap: Heatmap) -> Iterator[str]:
     yield "</tbody></table>"
 
 
-def _column_label(token: str) -> str:
+def _column_label(heatmap: Heatmap, column: int) -> str:
     """The token, written downwards by the style sheet unless it is as narrow as its column."""
-    if display_width(token) <= 2:
-        return safe(token)
-    return f'<span title="{safe(token)}">{safe(token)}</span>'
+    token = heatmap.tokens[column]
+    label = _marked(heatmap, column, token)
+    return label if display_width(token) <= 2 else f'<span title="{safe(token)}">{label}</span>'
 
 
-_LEGEND = legend(
-    "Keep probability",
-    "dropped",
-    "kept",
-    "Text: the top layer. Table: one row per layer, the input at the bottom.",
-)
+def _legend(heatmaps: Sequence[Heatmap]) -> str:
+    return legend(
+        "Keep probability",
+        "dropped",
+        "kept",
+        "Text: the top layer. Table: one row per layer, the input at the bottom.",
+        [heatmap.marks for heatmap in heatmaps],
+    )

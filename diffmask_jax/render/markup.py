@@ -1,7 +1,9 @@
 """What every HTML rendering is made of: a page that needs nothing else, its legend, safe text."""
 
+from collections.abc import Iterable
 from html import escape
 
+from diffmask_jax.render.marks import Marks
 from diffmask_jax.render.style import level, style_sheet
 from diffmask_jax.runtime.messages import visible
 
@@ -18,12 +20,18 @@ def document(title: str, head: str, main: str, style: str = "") -> str:
     )
 
 
-def legend(name: str, low: str, high: str, explanation: str) -> str:
-    """The colour scale with its numbers, between what its two ends mean."""
+def legend(name: str, low: str, high: str, explanation: str, marks: Iterable[Marks]) -> str:
+    """The colour scale with its numbers, between what its two ends mean; and what marks mean.
+
+    marks: of all that is drawn; what no token has is not told.
+    """
+    marks = list(marks)
+    answer = "<span><b>bold</b>: the answer</span> " * any(any(m.predicted) for m in marks)
+    gold = "<span><u>underlined</u>: a gold answer</span> " * any(any(m.gold) for m in marks)
     return (
         f'<p class="legend"><b>{name}</b> '
         f'<span class="key">{low} <span class="ramp">{_RAMP}</span> {high}</span> '
-        f"<span>{explanation}</span></p>\n"
+        f"{answer}{gold}<span>{explanation}</span></p>\n"
     )
 
 
@@ -31,6 +39,12 @@ def short(value: float) -> str:
     """Two decimals without what every cell would repeat: `0`, `.07`, `.93`, `1`."""
     text = f"{value:.2f}"
     return {"0.00": "0", "1.00": "1"}.get(text, text.removeprefix("0"))
+
+
+def marked(markup: str, predicted: bool, gold: bool) -> str:
+    """A token's markup: bold if it is of the predicted answer, underlined if of a gold one."""
+    markup = f"<u>{markup}</u>" if gold else markup
+    return f"<b>{markup}</b>" if predicted else markup
 
 
 def safe(text: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 NAMES = ("first", "second")
+QUESTION_NAMES = ("question", "passage")
 _SPECIAL = -1
 
 
@@ -29,8 +30,10 @@ def is_pair(parts: Sequence[int]) -> bool:
     return 1 in parts
 
 
-def texts(parts: Sequence[int]) -> list[tuple[str, range]]:
+def texts(parts: Sequence[int], names: Sequence[str] = NAMES) -> list[tuple[str, range]]:
     """The name and the tokens of each text, in order; the name is empty where there is but one.
+
+    names: what the two texts of a pair are called.
 
     A special token goes with the text before it, those at the very beginning with the first. Thus
     the second text begins at its first own token, whatever stands between the two.
@@ -38,5 +41,5 @@ def texts(parts: Sequence[int]) -> list[tuple[str, range]]:
     if not is_pair(parts):
         return [("", range(len(parts)))]
     second = list(parts).index(1)
-    runs = zip(NAMES, (range(second), range(second, len(parts))), strict=True)
+    runs = zip(names, (range(second), range(second, len(parts))), strict=True)
     return [(name, run) for name, run in runs if run]

@@ -4,12 +4,14 @@ import io
 import os
 import textwrap
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Real
 
 from diffmask_jax.render.colors import color
+from diffmask_jax.render.marks import Marks
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.messages import visible
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:  # importing matplotlib takes longer than drawing: only who dr
     from matplotlib.axes import Axes
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 QUIET = "#5d6371"  # of text beside the point
 
@@ -68,6 +71,37 @@ def draw_cells(
     """
     look: dict[str, Any] = {"cmap": color_map(), "vmin": 0, "vmax": 1, "edgecolors": "white"}
     axes.pcolormesh(x, y, values, linewidth=gap, **look)
+
+
+def draw_marks(figure: "Figure", labels: Sequence["Text"], marks: Marks) -> None:
+    """Makes the labels of a predicted answer bold, and underlines those of a gold one.
+
+    To be called when all that moves the labels has been drawn. Underlining is our own: matplotlib
+    has none.
+    """
+    for label, predicted in zip(labels, marks.predicted, strict=True):
+        if predicted:
+            label.set_fontweight("bold")
+    if any(marks.gold):
+        figure.draw_without_rendering()  # until then the labels of an axis have no place
+        for label, gold in zip(labels, marks.gold, strict=True):
+            if gold:
+                _underline(figure, label)
+
+
+def _underline(figure: "Figure", label: "Text") -> None:
+    """A line along the bottom of a label, however it is turned about its anchor."""
+    from matplotlib.lines import Line2D
+    from matplotlib.transforms import Affine2D
+
+    turn = label.get_rotation()
+    label.set_rotation(0)
+    box = label.get_window_extent()
+    label.set_rotation(turn)
+    anchor = label.get_transform().transform(label.get_position())
+    turned = Affine2D().rotate_deg_around(*anchor, turn) + figure.transFigure.inverted()
+    x, y = turned.transform([(box.x0, box.y0), (box.x1, box.y0)]).T
+    figure.add_artist(Line2D(x, y, color=label.get_color(), linewidth=1.1))
 
 
 def plain_text() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A heat map as a picture for papers and slides: layers upwards, tokens along the bottom.
 
-The tokens of two texts stand apart, each text below its name.
+The tokens of two texts stand apart, each text below its name; long texts are broken into lines. The
+tokens of a predicted answer are bold, those of a gold one underlined.
 """
 
 import os
@@ -11,14 +12,22 @@ import numpy as np
 
 from diffmask_jax.render.heatmap import Heatmap
 from diffmask_jax.render.pair import is_pair
-from diffmask_jax.render.picture import color_map, draw_cells, headline, plain_text, save
-from diffmask_jax.render.stretches import end, middles, name_columns, stretches
+from diffmask_jax.render.picture import (
+    color_map,
+    draw_cells,
+    draw_marks,
+    headline,
+    plain_text,
+    save,
+)
+from diffmask_jax.render.stretches import broken, end, middles, name_columns
 from diffmask_jax.render.text import display_width, shorten
 from diffmask_jax.runtime.messages import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 # All lengths are inches.
 _CELL = 0.3
@@ -28,6 +37,7 @@ _NARROWEST = 5.0  # the title and caption of a text of few tokens still need a l
 _LINE = 0.24
 _BETWEEN = 0.7  # of a cell, between two texts
 _NAME = 0.2  # above the cells, the names of two texts
+_LONGEST_LINE = 60  # tokens
 _LONGEST_TOKEN = 18  # characters; a slanted longer one would leave the figure at its left
 
 
@@ -35,7 +45,7 @@ def write_png(heatmap: Heatmap, path: str | os.PathLike[str]) -> None:
     """Writes the token x layer heat map, the input layer at the bottom, as a PNG file.
 
     The figure grows with the number of tokens and layers, up to 16 000 dots a side: the resolution
-    drops for texts of several hundred tokens.
+    drops for texts of more than about a thousand tokens.
 
     Raises:
       UserError: `path` cannot be written.
@@ -45,45 +55,61 @@ def write_png(heatmap: Heatmap, path: str | os.PathLike[str]) -> None:
 
 def _draw(heatmap: Heatmap) -> "Figure":
     # The figure is made without pyplot, whose global list of figures is not ours to fill.
-    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
     tokens = [shorten(visible(token), _LONGEST_TOKEN) for token in heatmap.tokens]
-    placed = stretches(heatmap.parts, between=_BETWEEN)
-    cells_wide, cells_high = _CELL * end(placed), max(_LOWEST, _CELL * len(heatmap.rows))
+    lines = broken(heatmap.parts, heatmap.names, between=_BETWEEN, longest=_LONGEST_LINE)
+    cells_wide = _CELL * max(map(end, lines))
+    cells_high = max(_LOWEST, _CELL * len(heatmap.rows))
     width = max(_NARROWEST, _LEFT + cells_wide + _RIGHT)
     head = headline(heatmap.title, heatmap.caption, width - _LEFT)
     names = _NAME * is_pair(heatmap.parts)
-    above, below = _LINE * (len(head) + 0.8) + names, 0.2 + 0.07 * max(map(display_width, tokens))
-    height = above + cells_high + below
-    bottom, share = below / height, cells_high / height
+    above, below = _LINE * (len(head) + 0.8), 0.2 + 0.07 * max(map(display_width, tokens))
+    line = names + cells_high + below
+    height = above + len(lines) * line
 
     figure = Figure(figsize=(width, height), facecolor="white")
-    cells = figure.add_axes((_LEFT / width, bottom, cells_wide / width, share))
-    heights = np.arange(len(heatmap.rows) + 1)
-    for text in placed:
-        draw_cells(cells, text.borders, heights, heatmap.values[:, text.own], 1.0)
-    name_columns(cells, placed, 0.05 / cells_high)
-    cells.set_xticks(middles(placed))
-    _label(cells, tokens, [visible(row) for row in heatmap.rows])
-    bar = figure.add_axes(((_LEFT + cells_wide + 0.2) / width, bottom, 0.12 / width, share))
-    figure.colorbar(ScalarMappable(cmap=color_map()), cax=bar, ticks=[0, 0.5, 1])
-    bar.set_ylabel("keep probability", fontsize=9)
-    bar.tick_params(length=0, labelsize=9)
-    for frame in (*cells.spines.values(), *bar.spines.values()):
-        frame.set_visible(False)
-    for number, (line, look) in enumerate(head):
+    heights, share = np.arange(len(heatmap.rows) + 1), cells_high / height
+    labels: list[Text] = []
+    for number, placed in enumerate(lines):
+        bottom = 1 - (above + number * line + names + cells_high) / height
+        cells = figure.add_axes((_LEFT / width, bottom, _CELL * end(placed) / width, share))
+        for text in placed:
+            draw_cells(cells, text.borders, heights, heatmap.values[:, text.own], 1.0)
+        name_columns(cells, placed, 0.05 / cells_high)
+        cells.set_xticks(middles(placed))
+        shown = [tokens[at] for text in placed for at in text.tokens]
+        labels += _label(cells, shown, [visible(row) for row in heatmap.rows])
+        if number == 0:
+            bar = ((_LEFT + cells_wide + 0.2) / width, bottom, 0.12 / width, share)
+            _draw_bar(figure, bar)
+    draw_marks(figure, labels, heatmap.marks)
+    for number, (words, look) in enumerate(head):
         y = 1 - _LINE * (number + 0.9) / height
-        figure.text(_LEFT / width, y, line, **look, **plain_text())
+        figure.text(_LEFT / width, y, words, **look, **plain_text())
     return figure
 
 
-def _label(cells: "Axes", tokens: Sequence[str], rows: Sequence[str]) -> None:
+def _draw_bar(figure: "Figure", place: tuple[float, float, float, float]) -> None:
+    from matplotlib.cm import ScalarMappable
+
+    bar = figure.add_axes(place)
+    figure.colorbar(ScalarMappable(cmap=color_map()), cax=bar, ticks=[0, 0.5, 1])
+    bar.set_ylabel("keep probability", fontsize=9)
+    bar.tick_params(length=0, labelsize=9)
+    for frame in bar.spines.values():
+        frame.set_visible(False)
+
+
+def _label(cells: "Axes", tokens: Sequence[str], rows: Sequence[str]) -> list["Text"]:
+    """Gives the labels of the tokens."""
     cells.set_yticks([row + 0.5 for row in range(len(rows))])
-    labels = cells.set_xticklabels(tokens, size=10, **plain_text())
+    labels: list[Text] = cells.set_xticklabels(tokens, size=10, **plain_text())
     for label, token in zip(labels, tokens, strict=True):
         if display_width(token) > 2:  # a comma on a slant would be hard to recognise
             label.set(rotation=55, ha="right", va="top", rotation_mode="anchor")
     cells.set_yticklabels(rows, size=10, **plain_text())
     cells.set_ylabel("layer", fontsize=9)
     cells.tick_params(length=0)
+    cells.spines[:].set_visible(False)
+    return labels

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from diffmask_jax.render.pair import is_pair, texts
+from diffmask_jax.render.pair import NAMES, is_pair, texts
 from diffmask_jax.render.picture import QUIET
 
 if TYPE_CHECKING:
@@ -37,14 +37,37 @@ class Stretch(NamedTuple):
         return self.start + np.arange(len(self.tokens) + 1)
 
 
-def stretches(parts: Sequence[int], *, before: float = 0.0, between: float) -> list[Stretch]:
+def stretches(
+    parts: Sequence[int],
+    names: Sequence[str] = NAMES,
+    *,
+    before: float = 0.0,
+    between: float,
+) -> list[Stretch]:
     """The texts one after the other; the two of a pair have room before and between them."""
     start = before if is_pair(parts) else 0.0
     placed = []
-    for name, run in texts(parts):
+    for name, run in texts(parts, names):
         placed.append(Stretch(name, run, start))
         start += len(run) + between
     return placed
+
+
+def broken(
+    parts: Sequence[int], names: Sequence[str] = NAMES, *, between: float, longest: int
+) -> list[list[Stretch]]:
+    """The texts side by side if they have at most `longest` tokens, else each on its own lines.
+
+    The lines of a text are about as long as one another; the first has the text's name.
+    """
+    if len(parts) <= longest:
+        return [stretches(parts, names, between=between)]
+    lines = []
+    for name, run in texts(parts, names):
+        size = -(-len(run) // -(-len(run) // longest))
+        for at in range(0, len(run), size):
+            lines.append([Stretch("" if at else name, run[at : at + size], 0.0)])
+    return lines
 
 
 def end(placed: Sequence[Stretch]) -> float:

@@ -50,6 +50,7 @@ div.dm .legend { padding: 0 20px }
 .dm .text span span:first-child { padding-left: 5px; border-radius: 5px 0 0 5px }
 .dm .text span span:last-child { padding-right: 5px; border-radius: 0 5px 5px 0 }
 .dm .text span span:only-child { border-radius: 5px }
+.dm u { text-decoration-thickness: 2px; text-underline-offset: 3px }
 
 /* Wide tables scroll from edge to edge of their card; the layer labels stay in sight. */
 .dm .scroll {

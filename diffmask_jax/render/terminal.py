@@ -1,6 +1,7 @@
 """A heat map as terminal text: coloured words, or plain numbers where colour is unwanted.
 
-A pair of texts is drawn as two blocks, each below its name.
+A pair of texts is drawn as two blocks, each below its name. In colour, an answer is bold where it
+is the predicted one, and underlined where it is a gold one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from diffmask_jax.render.colors import color as color_of
 from diffmask_jax.render.colors import text_color
 from diffmask_jax.render.heatmap import Heatmap
+from diffmask_jax.render.marks import Marks
 from diffmask_jax.render.text import display_width, shorten, words
 from diffmask_jax.runtime.messages import visible
 
@@ -48,18 +50,18 @@ def _painted_text(heatmap: Heatmap, width: int) -> Iterator[str]:
     values = heatmap.values[-1].tolist()
     line, used = "", 0
     for word in words(heatmap.tokens):
-        pieces = [(shorten(visible(piece), width - 2), values[at]) for at, piece in word]
-        size = sum(display_width(piece) for piece, _ in pieces) + 2
+        pieces = [(at, shorten(visible(piece), width - 2)) for at, piece in word]
+        size = sum(display_width(piece) for _, piece in pieces) + 2
         if used and used + size > width:
             yield line
             line, used = "", 0
-        for i, (piece, value) in enumerate(pieces):
+        for i, (at, piece) in enumerate(pieces):
             # A word keeps one blank on either side, painted like the piece that it touches.
             text = " " * (i == 0) + piece + " " * (i == len(pieces) - 1)
             if used + display_width(text) > width:  # a word longer than a line breaks at a piece
                 yield line
                 line, used = "", 0
-            line += _paint(text, value)
+            line += _paint(text, values[at], *_attributes(heatmap.marks, at))
             used += display_width(text)
     yield line
 
@@ -67,7 +69,8 @@ def _painted_text(heatmap: Heatmap, width: int) -> Iterator[str]:
 def _painted_table(heatmap: Heatmap, shown: Sequence[int], width: int) -> Iterator[str]:
     def cell(row: int, column: int, token: str, size: int) -> str:
         padding = " " * (size - display_width(token) - 1)
-        return _paint(f" {token}{padding}", heatmap.values[row, column].item())
+        value = heatmap.values[row, column].item()
+        return _paint(f" {token}{padding}", value, *_attributes(heatmap.marks, column))
 
     return _table(heatmap, shown, width, header=False, gap=2, cell=cell)
 
@@ -118,13 +121,20 @@ def _legend(heatmap: Heatmap, color: bool, all_rows: bool) -> str:
     ramp = "0 " + "".join(_paint("  ", step / 8) for step in range(9)) + " 1" if color else "0..1"
     rows = [shorten(visible(row), 8) for row in heatmap.rows]
     where = f"layers {rows[0]} (input) to {rows[-1]}" if all_rows else f"layer {rows[-1]}"
-    return f"keep probability {ramp}, {where}"
+    marks = ", bold: the answer" * any(heatmap.marks.predicted)
+    marks += ", underlined: a gold answer" * any(heatmap.marks.gold)
+    return f"keep probability {ramp}, {where}{marks * color}"
 
 
-def _paint(text: str, value: float) -> str:
+def _attributes(marks: Marks, at: int) -> list[int]:
+    """How a terminal is told to draw a token: 1 is bold, 4 underlined."""
+    return [1] * marks.predicted[at] + [4] * marks.gold[at]
+
+
+def _paint(text: str, value: float, *attributes: int) -> str:
     background = color_of(value)
     foreground = text_color(background)
-    codes = (38, 2, *foreground, 48, 2, *background)
+    codes = (38, 2, *foreground, 48, 2, *background, *attributes)
     return f"\x1b[{';'.join(map(str, codes))}m{text}\x1b[0m"
 
 

@@ -14,7 +14,8 @@ from diffmask_jax.analysis.bootstrap import Change
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.token_groups import Difference, Group
 from diffmask_jax.tasks.trees import LABELS
-from experiments.sst.stages import Measured, PerText, Study
+from experiments.common.measuring import PerText
+from experiments.sst.stages import Measured, Study
 
 POLAR, NEUTRAL = {LABELS[0], LABELS[4]}, {LABELS[2]}
 SPECIAL = ("[CLS]", "[SEP]")

@@ -3,7 +3,7 @@ repeated where that file is there, so that an experiment that was stopped goes o
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +29,12 @@ from diffmask_jax.training import run_folder as runs
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.setup import outputs_of
 from diffmask_jax.training.train import prepare, train
+from experiments.common.measuring import PerText, log_keep, outcome, split
 from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 
 BATCH = 32
 SCHULZ_BATCH = 32
-PerText = list[np.ndarray]
 
 
 class Study(NamedTuple):
@@ -122,14 +122,17 @@ def measure(study: Study, test: Study, folders: Sequence[Path]) -> Measured:
         jax.jit(functools.partial(faithfulness.outcome_of, game, gates))
         for gates in (faithfulness.sampled, faithfulness.thresholded)
     )
+    stream, test_stream = study.batches(BATCH), test.batches(BATCH)
     measured = Measured(list(folders), explainers, [], [], [], [])
     pairs = zip(folders, explainers, strict=True)
     for folder, explainer in tqdm(pairs, "measure", len(folders), unit="run", disable=None):
         place, params = study.folder / "measured" / folder.name, explainer.params
-        measured.log_keep.append(log_keep(study, find, params, place / "log_keep.npz"))
-        measured.sampled.append(outcome(study, sampled, params, place / "sampled.npz"))
-        measured.thresholded.append(outcome(study, thresholded, params, place / "thresholded.npz"))
-        measured.test.append(outcome(test, sampled, params, place / "test.npz"))
+        measured.log_keep.append(
+            log_keep(study.encoded, stream, find, params, place / "log_keep.npz")
+        )
+        measured.sampled.append(outcome(stream, sampled, params, place / "sampled.npz"))
+        measured.thresholded.append(outcome(stream, thresholded, params, place / "thresholded.npz"))
+        measured.test.append(outcome(test_stream, sampled, params, place / "test.npz"))
     return measured
 
 
@@ -149,35 +152,6 @@ def train_all(configs: dict[Path, RunConfig], model: Classifier) -> None:
         if not finished[folder]:
             print(f"training {folder.name}", flush=True)
         train(config, folder, prepared=prepared)
-
-
-def outcome(study: Study, of_batch: Callable[..., Any], params: Any, file: Path) -> Outcome:
-    """What masking with a run's gates does to every sentence of a study at every layer.
-
-    of_batch: a jitted `faithfulness.outcome_of` of a game and a kind of gates; params: the model's
-    and the probe's.
-    """
-
-    def make() -> dict[str, np.ndarray]:
-        evaluate = functools.partial(of_batch, *params)
-        return faithfulness.measure(evaluate, study.batches(BATCH), jax.random.key(0))._asdict()
-
-    arrays = load_or_make(file, make)
-    # Files of a time when an outcome was of one class only have no agreement.
-    agreement = arrays["prediction"] == arrays["original"]
-    return Outcome(**{"agreement": agreement, **arrays})
-
-
-def log_keep(study: Study, find: Callable[..., Array], params: Any, file: Path) -> PerText:
-    """log P(z ≠ 0) of a run, nats, (L, T) for every development sentence."""
-
-    def make() -> dict[str, np.ndarray]:
-        stream = study.batches(BATCH)
-        return {
-            "log_keep": joined(study.encoded, stream, [find(*params, b.inputs) for b in stream])
-        }
-
-    return _split(study, load_or_make(file, make)["log_keep"])
 
 
 def schulz_last(
@@ -205,7 +179,7 @@ def schulz_last(
         ]
         return {"found": joined(study.encoded, stream, attributions)}
 
-    return _split(study, load_or_make(file, make)["found"])
+    return split(study.encoded, load_or_make(file, make)["found"])
 
 
 def _filled(labels: np.ndarray) -> np.ndarray:
@@ -235,15 +209,10 @@ def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) 
             return {"found": np.asarray(attribute(explainer.params[0], key, batch.inputs))}
 
         attributions.append(load_or_make(folder / f"{number:03}.npz", make)["found"])
-    return _split(study, joined(study.encoded, stream, attributions))
+    return split(study.encoded, joined(study.encoded, stream, attributions))
 
 
 def probabilities(study: Study, file: Path) -> np.ndarray:
     """The model's class probabilities for every development sentence, unmasked."""
     make = functools.partial(outputs_of, study.model, study.encoded)
     return load_or_make(file, lambda: {"probabilities": make()})["probabilities"]
-
-
-def _split(study: Study, joined: np.ndarray) -> PerText:
-    ends = np.cumsum([len(text.tokens) for text in study.encoded])
-    return np.split(joined, ends[:-1], axis=1)

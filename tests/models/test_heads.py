@@ -248,8 +248,15 @@ def probabilities(starts: dict[int, float], ends: dict[int, float], length: int 
 )
 @pytest.mark.parametrize("length", [8, 12], ids=["alone", "padded"])
 def test_an_answer_is_the_best_legal_span_of_the_passage(starts, ends, answer, probability, length):
-    found = SPANS.answer(("start", "end"), probabilities(starts, ends, length), *READ)
-    assert found == Answer(answer, f"“{answer}” with probability {probability}")
+    table = probabilities(starts, ends, length)
+    found = SPANS.answer(("start", "end"), table, *READ)
+    span = found.span
+    assert found == Answer(answer, f"“{answer}” with probability {probability}", span)
+    assert PAIR[1][span.start : span.end] == answer
+    assert (
+        ENCODED.offsets[span.first][0] == span.start and ENCODED.offsets[span.last][1] == span.end
+    )
+    assert span.probability == pytest.approx(table[span.first, 0] * table[span.last, 1])
 
 
 def test_a_text_alone_cannot_be_answered_from():

@@ -1,0 +1,112 @@
+"""What a probe keeps of questions, of passages and of gold answers, by layer (paper, Figure 7).
+
+As in the authors' notebooks: means over questions of what is found of each; an answer is right if
+both its ends, argmaxes as they come, are those of one gold span.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from diffmask_jax.analysis import token_groups
+from diffmask_jax.analysis.token_groups import Difference
+
+Keep = Float[np.ndarray, "L _"]
+"""P(z ≠ 0) of every token of one question and its passage, at every layer: (L, T)."""
+
+Parts = Int[np.ndarray, " _"]
+"""Which text each token is of, (T): 0 the question, 1 the passage, -1 neither, a special token."""
+
+Spans = Sequence[tuple[int, int]]
+"""The first and the last token of every gold answer; empty where there is none."""
+
+QUESTION, PASSAGE, SPECIAL = "question", "passage", "special"
+
+
+class KeptCurves(NamedTuple):
+    """Mean keep probabilities over N questions, (L,) each; NaN where there is no such question.
+
+    question, passage: of all its tokens
+    gold: `gold_keep`, of the questions that have a gold answer
+    gold_when_wrong: the same of those that are answered wrongly; wrong: how many these are
+    """
+
+    question: Float[np.ndarray, " L"]
+    passage: Float[np.ndarray, " L"]
+    gold: Float[np.ndarray, " L"]
+    gold_when_wrong: Float[np.ndarray, " L"]
+    wrong: int
+
+
+def gold_keep(keep: Keep, spans: Spans) -> Float[np.ndarray, " L"]:
+    """max over gold spans of ½·(keep of the first token + keep of the last), at each layer.
+
+    Raises: ValueError if there is no span.
+    """
+    if not spans:
+        raise ValueError("no gold span: nothing is known to be kept")
+    first, last = np.array(spans).T
+    kept: Float[np.ndarray, " L"] = ((keep[:, first] + keep[:, last]) / 2).max(axis=1)
+    return kept
+
+
+def is_right(prediction: Int[np.ndarray, "2"], spans: Spans) -> bool:
+    """Whether a predicted start and end are those of a gold span."""
+    return tuple(prediction.tolist()) in set(spans)
+
+
+def kept_curves(
+    keep: Sequence[Keep],
+    parts: Sequence[Parts],
+    spans: Sequence[Spans],
+    predictions: Int[np.ndarray, "N 2"],
+) -> KeptCurves:
+    """The four curves of Figure 7 over N ≥ 1 questions.
+
+    predictions: start and end of each, unmasked.
+
+    Raises: ValueError if there are not as many of each.
+    """
+    question, passage, gold, wrong = [], [], [], []
+    for values, texts, answers, predicted in zip(keep, parts, spans, predictions, strict=True):
+        question.append(values[:, texts == 0].mean(axis=1))
+        passage.append(values[:, texts == 1].mean(axis=1))
+        if answers:
+            gold.append(gold_keep(values, answers))
+            if not is_right(predicted, answers):
+                wrong.append(gold[-1])
+    nothing = [np.full(len(keep[0]), np.nan)]
+    return KeptCurves(
+        *(np.mean(curves or nothing, axis=0) for curves in (question, passage, gold, wrong)),
+        wrong=len(wrong),
+    )
+
+
+def question_minus_passage(keep: Sequence[Keep], parts: Sequence[Parts]) -> Difference:
+    """Mean keep probability of question tokens minus passage tokens, over all layers.
+
+    A question gives one difference; the test is that of `token_groups.difference`.
+
+    Raises: ValueError as it does.
+    """
+    names = {0: QUESTION, 1: PASSAGE, -1: SPECIAL}
+    return token_groups.difference(
+        [values.mean(axis=0) for values in keep],
+        [[names[part] for part in texts.tolist()] for texts in parts],
+        high={QUESTION},
+        low={PASSAGE},
+    )
+
+
+def separators_keep(keep: Sequence[Keep], parts: Sequence[Parts]) -> Float[np.ndarray, " L"]:
+    """Mean keep probability of the special tokens behind a text, BERT's [SEP], at each layer.
+
+    Each such token of each of N ≥ 1 questions counts alike; those before the question do not.
+    """
+    behind = [
+        values[:, (texts < 0) & (np.maximum.accumulate(texts) >= 0)]
+        for values, texts in zip(keep, parts, strict=True)
+    ]
+    return np.concatenate(behind, axis=1).mean(axis=1)

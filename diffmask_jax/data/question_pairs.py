@@ -1,0 +1,55 @@
+"""Questions and their passages as word pieces: a passage may be cut, a question never is."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from diffmask_jax.data.wordpieces import Encoded, batch_encode, places
+from diffmask_jax.errors import UserError
+
+if TYPE_CHECKING:  # importing transformers takes half a second
+    from transformers import PreTrainedTokenizerFast
+
+_PASSAGE = 1  # which text of the pair
+
+
+def encode_question_pairs(
+    tokenizer: "PreTrainedTokenizerFast",
+    pairs: Sequence[tuple[str, str]],
+    limit: int,
+    cut: bool,
+    rows: Sequence[str] | None = None,
+) -> list[Encoded]:
+    """The word pieces of each question and its passage, at most `limit`.
+
+    cut: cut the passage of what is longer instead of refusing it.
+    rows: what each is called in its file, for messages; its number in `pairs` unless said.
+
+    Raises:
+      UserError: a question or a passage is empty; a pair is too long and may not be cut, or its
+        question alone is; or as of `batch_encode`.
+    """
+    place = places(len(pairs), rows, "question")
+    for number, pair in enumerate(pairs, start=1):
+        for what, text in zip(("question", "passage"), pair, strict=True):
+            if not text.strip():
+                raise UserError(f"{place(number)}the {what} is empty or blank: {text!r}")
+    encoded = batch_encode(tokenizer, pairs, rows=rows)
+    for number, (pair, pieces) in enumerate(zip(pairs, encoded, strict=True), start=1):
+        if len(pieces.ids) > limit:
+            _check_may_be_cut(pieces, limit, cut, place(number))
+            (encoded[number - 1],) = batch_encode(tokenizer, [pair], limit, only_second=True)
+    return encoded
+
+
+def _check_may_be_cut(pieces: Encoded, limit: int, cut: bool, place: str) -> None:
+    rest = int((pieces.parts != _PASSAGE).sum())
+    if rest >= limit:
+        raise UserError(
+            f"{place}the question has {rest} word pieces, special ones included, which leaves no "
+            f"room for its passage within {limit}: shorten it"
+        )
+    if not cut:
+        raise UserError(
+            f"{place}the question and its passage have {len(pieces.ids)} word pieces and the limit "
+            f"is {limit}: shorten the passage, or pass --truncate to cut it"
+        )

@@ -1,0 +1,175 @@
+"""The numbers of the paper's section 3.3 and Appendix D.2, from what several runs attribute."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from diffmask_jax.analysis import question_keep, token_groups, top_tokens
+from diffmask_jax.analysis.answer_nouns import NounShare, noun_share
+from diffmask_jax.analysis.faithfulness import Outcome
+from diffmask_jax.analysis.question_keep import KeptCurves
+from diffmask_jax.analysis.token_groups import Difference, Group
+from diffmask_jax.analysis.top_tokens import TopShares
+from diffmask_jax.tasks import squad_scores
+from diffmask_jax.tasks.answer_spans import span_text
+from diffmask_jax.tasks.question_tags import QuestionTags, piece_tags
+from diffmask_jax.tasks.squad_scores import Scores
+from experiments.common.measuring import PerText
+from experiments.squad.stages import Answers, Study
+
+UPPER = 2 / 3
+"""The upper third of a network: what lies above so much of its depth."""
+
+HALFWAY = 9 / 24
+"""The paper's layer 9 of 24."""
+
+LONG_KEPT = {"PROPN", "PUNCT"}
+SOON_DROPPED = {"ADP", "CCONJ", "SCONJ"}
+TOP = 10
+"""Tokens of a question and its passage that a method points to most."""
+
+TEXTS = {"question": (0,), "passage": (1,), "both": (-1, 0, 1)}
+
+
+class Faithful(NamedTuple):
+    """What masking with a run's gates does, by layer: shares, and nats."""
+
+    masked: list[float]
+    divergence: list[float]
+    positions_kept: list[float]
+    spans_kept: list[float]
+
+
+class OfGate(NamedTuple):
+    """What the runs of one gate say; keep probabilities are averaged over the runs.
+
+    sampled, thresholded: a run each
+    separators: mean keep probability of both [SEP], by layer
+    tagged: Figure 14: the question's, the passage's and both texts' tokens by part of speech
+    tags_apart: proper nouns and punctuation minus adpositions and conjunctions, Σ keep over layers
+    """
+
+    sampled: list[Faithful]
+    thresholded: list[Faithful]
+    kept: KeptCurves
+    question_minus_passage: Difference
+    separators: Float[np.ndarray, " L"]
+    tagged: dict[str, list[Group]] | None
+    tags_apart: Difference | None
+
+
+def depths(layers: Sequence[str]) -> Float[np.ndarray, " L"]:
+    """How deep each state lies, from 0 for the embeddings to 1 for the last block."""
+    blocks = [int(layer) if layer.isdigit() else 0 for layer in layers]
+    return np.array(blocks) / max(*blocks, 1)
+
+
+def above(layers: Sequence[str], share: float) -> Bool[np.ndarray, " L"]:
+    """Which states lie deeper than a share of the network."""
+    return depths(layers) > share
+
+
+def faithful(outcome: Outcome) -> Faithful:
+    """Means over questions; a span is kept if its start and its end are."""
+    spans = (outcome.prediction == outcome.original).all(axis=-1)
+    means = (outcome.masked, outcome.divergence, outcome.agreement, spans)
+    return Faithful(*(np.mean(values, axis=1).tolist() for values in means))
+
+
+def of_gate(
+    study: Study,
+    keep: PerText,
+    outcomes: tuple[Sequence[Outcome], Sequence[Outcome]],
+    answers: Answers,
+    tags: Sequence[QuestionTags] | None,
+) -> OfGate:
+    """Everything of one gate. outcomes: of sampled and of thresholded gates, a run each."""
+    sampled, thresholded = (list(map(faithful, each)) for each in outcomes)
+    parts = study.parts
+    values = [token_groups.layers_kept(text) for text in keep]
+    pieces = None if tags is None else tags_of_pieces(study, tags)
+    return OfGate(
+        sampled,
+        thresholded,
+        question_keep.kept_curves(keep, parts, study.data.spans, answers.ends),
+        question_keep.question_minus_passage(keep, parts),
+        question_keep.separators_keep(keep, parts),
+        tagged=None if pieces is None else by_tag(values, pieces, parts),
+        tags_apart=None
+        if pieces is None
+        else token_groups.difference(values, pieces, high=LONG_KEPT, low=SOON_DROPPED),
+    )
+
+
+def tags_of_pieces(study: Study, tags: Sequence[QuestionTags]) -> list[tuple[str, ...]]:
+    """The part of speech of every piece; both separators apart, as "[SEP] 1" and "[SEP] 2"."""
+    return [
+        tuple(_numbered(piece_tags(encoded, tagged), encoded.parts < 0))
+        for encoded, tagged in zip(study.data.encoded, tags, strict=True)
+    ]
+
+
+def _numbered(names: Sequence[str], special: Bool[np.ndarray, " T"]) -> Iterator[str]:
+    """Special tokens that stand there more than once, with a number each."""
+    total = Counter(name for name, is_special in zip(names, special, strict=True) if is_special)
+    seen: Counter[str] = Counter()
+    for name, is_special in zip(names, special, strict=True):
+        seen[name] += bool(is_special)
+        yield f"{name} {seen[name]}" if is_special and total[name] > 1 else name
+
+
+def by_tag(
+    values: Sequence[Float[np.ndarray, " _"]],
+    pieces: Sequence[tuple[str, ...]],
+    parts: Sequence[np.ndarray],
+) -> dict[str, list[Group]]:
+    """Figure 14: Σ keep over layers by part of speech, the longest kept first; special tokens
+    stand with both texts."""
+    panels = {}
+    for text, wanted in TEXTS.items():
+        chosen = [np.isin(own, wanted) for own in parts]
+        groups = token_groups.by_group(
+            [value[own] for value, own in zip(values, chosen, strict=True)],
+            [
+                [name for name, is_own in zip(names, own, strict=True) if is_own]
+                for names, own in zip(pieces, chosen, strict=True)
+            ],
+        )
+        panels[text] = sorted(groups.values(), key=lambda group: -group.mean)
+    return panels
+
+
+def scores(study: Study, answers: Answers) -> Scores:
+    """SQuAD's own scores of the best legal spans, in percent."""
+    texts = [
+        span_text(encoded, question.passage, tuple(span))
+        for encoded, question, span in zip(
+            study.data.encoded, study.questions, answers.spans.tolist(), strict=True
+        )
+    ]
+    gold = [[answer.text for answer in question.answers] for question in study.questions]
+    return squad_scores.scores(texts, gold)
+
+
+def nouns(study: Study, tags: Sequence[QuestionTags]) -> NounShare:
+    """How much of the gold answers is nouns."""
+    return noun_share(study.questions, tags)
+
+
+def figure2(
+    study: Study, answers: Answers, found: dict[str, list[Float[np.ndarray, " _"]]]
+) -> dict[str, TopShares]:
+    """Where each method's ten top tokens lie, and all tokens ("chance"); means over questions."""
+    pairs = list(zip(study.parts, map(tuple, answers.spans.tolist()), strict=True))
+    shares = {
+        name: [
+            top_tokens.top_shares(attribution, parts, span, TOP)
+            for attribution, (parts, span) in zip(attributions, pairs, strict=True)
+        ]
+        for name, attributions in found.items()
+    }
+    shares["chance"] = [top_tokens.shares_by_chance(*pair) for pair in pairs]
+    return {name: top_tokens.mean_shares(each) for name, each in shares.items()}
