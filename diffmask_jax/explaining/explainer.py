@@ -105,9 +105,10 @@ class Explainer:
         for batch in batches.in_order(encoded, size, limit):
             replies = jax.device_get(self._reply(*self.params, batch.inputs))
             for row, index in enumerate(batch.indices):
-                yield int(index), self._explanation(texts[index], encoded[index], replies, row)
+                yield int(index), self.explanation(texts[index], encoded[index], replies, row)
 
-    def _explanation(self, text: Text, encoded: Encoded, replies: Replies, row: int) -> Explanation:
+    def explanation(self, text: Text, encoded: Encoded, replies: Replies, row: int) -> Explanation:
+        """What one row of a batch's answers says of its text."""
         outputs = np.asarray(replies.outputs)[row]
         return Explanation(
             texts=(text,) if isinstance(text, str) else text,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 from diffmask_jax.analysis.survival import Kept, let_go
 from diffmask_jax.explaining.rivals import Rivalry
-from diffmask_jax.explaining.survey import Survey
+from diffmask_jax.explaining.survey import Replay, Survey
 from diffmask_jax.explaining.word_groups import Names, families, kept_by, words_seen
 from diffmask_jax.game.divergences import Prediction
 from diffmask_jax.models.heads import Score
@@ -106,7 +106,9 @@ def report_of(
       are gold labels. labelled, tags: as of `word_groups.families`.
     """
     words = kept_by(words_seen(survey.explanations), lambda word: [word.spelt], LEAST)
-    turned = np.flatnonzero((survey.agreement < 1).any(axis=0)).tolist()
+    each = min(WORDS, -(-len(words) // 2))
+    replay = survey.replay
+    turned = np.flatnonzero((replay.agreement < 1).any(axis=0)).tolist()
     turns = [_turn(subject, survey, rows[number], number) for number in turned]
     gone = np.zeros(len(subject.layers) + 1, int)
     for explanation in survey.explanations:
@@ -115,12 +117,12 @@ def report_of(
         subject=subject,
         texts=len(rows),
         assessment=assessment,
-        masked=_mean(survey.masked),
-        divergence=_mean(survey.divergence),
-        agreement=_mean(survey.agreement),
-        scores=_score_curves(survey, scores, measure),
-        longest=tuple(words[:WORDS]),
-        first=tuple(words[: -WORDS - 1 : -1]),
+        masked=_mean(replay.masked),
+        divergence=_mean(replay.divergence),
+        agreement=_mean(replay.agreement),
+        scores=_score_curves(replay, scores, measure),
+        longest=tuple(words[:each]),
+        first=tuple(words[: -each - 1 : -1]),
         groups=families(survey.explanations, labelled or {}, tags),
         gone=tuple(gone.tolist()),
         turned=len(turned),
@@ -175,27 +177,28 @@ def _mean(values: Float[np.ndarray, "L N"]) -> Interval:
 
 
 def _turn(subject: Subject, survey: Survey, row: str, number: int) -> Turn:
-    layers = np.flatnonzero(survey.agreement[:, number] < 1)
-    worst = layers[survey.divergence[layers, number].argmax()]
+    replay = survey.replay
+    layers = np.flatnonzero(replay.agreement[:, number] < 1)
+    worst = layers[replay.divergence[layers, number].argmax()]
     explanation = survey.explanations[number]
     return Turn(
         row=row,
         text=" / ".join(explanation.texts),
         layers=tuple(subject.layers[layer] for layer in layers),
         worst=subject.layers[worst],
-        divergence=float(survey.divergence[worst, number]),
+        divergence=float(replay.divergence[worst, number]),
         before=explanation.answer.line,
         after=survey.answers[number][worst].line,
     )
 
 
 def _score_curves(
-    survey: Survey, scores: Sequence[Score], measure: Measure
+    replay: Replay, scores: Sequence[Score], measure: Measure
 ) -> tuple[ScoreCurve, ...]:
-    original = measure(survey.original)
+    original = measure(replay.original)
     masked = [
-        measure(jax.tree.map(lambda array, layer=layer: array[layer], survey.prediction))
-        for layer in range(len(survey.masked))
+        measure(jax.tree.map(lambda array, layer=layer: array[layer], replay.prediction))
+        for layer in range(len(replay.masked))
     ]
     return tuple(
         ScoreCurve(score, original[score.name], tuple(found[score.name] for found in masked))

@@ -99,7 +99,7 @@ def _curves(report: Report) -> Section:
         "Layer by layer",
         "W: word embeddings, E: the embedding layer, 1, 2, …: blocks. What the model still says "
         "when what a layer drops is dropped.",
-        report_html.side_by_side(charts) + report_html.folded("The numbers", table),
+        report_html.side_by_side("charts", charts) + report_html.folded("The numbers", table),
     )
 
 
@@ -132,7 +132,7 @@ def _words(report: Report) -> Section:
         f"The expected number of layers that keep a word, of {len(report.subject.layers)}; words "
         f"in {LEAST} texts or more, without regard to case. They were picked for their means, so "
         "that these overstate: look at the order, not at single places.",
-        report_html.side_by_side(tables),
+        report_html.side_by_side("tables", tables),
     )
 
 
@@ -144,7 +144,7 @@ def _groups(report: Report) -> Section:
     return Section(
         "Which groups of words are kept longest",
         f"The expected number of layers that keep a word, of {len(report.subject.layers)}.",
-        report_html.side_by_side(tables),
+        report_html.side_by_side("tables", tables),
     )
 
 
@@ -225,7 +225,7 @@ def _opened(survey: Survey, rows: Sequence[str], number: int) -> Opened:
     explanation, last = survey.explanations[number], survey.answers[number][-1]
     texts = shorten(" / ".join(explanation.texts), SUMMARY)
     return Opened(
-        f"{rows[number]}: {texts}",
+        f"row {rows[number]}: {texts}",
         f"{explanation.answer.line}; from what the last layer keeps: {last.line}",
         explanation.heatmap(),
     )

@@ -46,7 +46,7 @@ def report_on(
         explainer.config,
         model.network.layers,
         run_folder.load_layers(folder),
-        *(values.mean(axis=1) for values in (seen.masked, seen.divergence, seen.agreement)),
+        *(values.mean(axis=1) for values in seen.replay[:3]),
     )
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int))
     report = report_of(
@@ -72,7 +72,7 @@ def report_on(
 def _labelled(explainer: Explainer, seen: Survey, gold: Any) -> dict[str, Names]:
     """Texts by what is predicted, and by their gold labels, where such labels make groups."""
     kind, labels = explainer.model.head.problem_type, explainer.model.labels
-    predicted = label_names(kind, labels, seen.original)
+    predicted = label_names(kind, labels, seen.replay.original)
     golden = None if gold is None else label_names(kind, labels, gold)
     named = {"predicted label": predicted, "gold label": golden}
     return {way: names for way, names in named.items() if names is not None}

@@ -116,9 +116,17 @@ def bar_table(caption: str, head: Sequence[str], bars: Sequence[Bar], longest: f
     columns = "".join(f"<th scope=col>{safe(name)}</th>" for name in head)
     rows = "".join(_row(bar, longest) for bar in bars)
     return (
-        f'<div class="scroll" tabindex="0"><table class="data">\n'
-        f"<caption>{safe(caption)}</caption>\n<thead><tr>{columns}<td></td></tr></thead>\n"
+        f"{opening(caption)}<thead><tr>{columns}<td></td></tr></thead>\n"
         f"<tbody>\n{rows}</tbody></table></div>\n"
+    )
+
+
+def opening(caption: str) -> str:
+    """A table's first tags; where it is too wide it scrolls, by the keyboard as well."""
+    name = safe(caption)
+    return (
+        f'<div class="table" role="region" aria-label="{name}" tabindex="0">'
+        f'<table class="data">\n<caption>{name}</caption>\n'
     )
 
 
@@ -208,10 +216,13 @@ def _bar(bar: Bar, longest: float) -> str:
 
 
 _STYLE = """
-.dm .charts {
-  display: grid; gap: 14px 26px; margin-top: 14px;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
+.dm .charts, .dm .tables {
+  display: grid; gap: 14px 34px; margin-top: 14px;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--least)), 1fr));
 }
+.dm .charts { --least: 280px }
+.dm .tables { --least: 400px }
+.dm .table { overflow-x: auto; min-width: 0 }
 .dm figure { margin: 0; min-width: 0; break-inside: avoid }
 .dm figcaption { color: var(--quiet); font-size: 13px }
 .dm figcaption b { color: var(--ink); font-size: 15px; display: block }
@@ -232,7 +243,9 @@ _STYLE = """
   border-top: 2px solid var(--series);
 }
 .dm .keys .s1::before { border-top: 2px dashed var(--quiet) }
-.dm .data { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
+.dm .data {
+  border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums;
+}
 .dm .data caption { text-align: left; font-weight: 600; font-size: 14px; padding: 10px 0 4px }
 .dm .data :is(th, td) {
   padding: 3px 14px 3px 0; text-align: right; white-space: nowrap; font-weight: 400;
@@ -240,7 +253,7 @@ _STYLE = """
 }
 .dm .data thead :is(th, td) { color: var(--quiet) }
 .dm .data :is([scope=row], th:first-child) { text-align: left }
-.dm .data .bar { width: 40%; min-width: 110px; padding-right: 0 }
+.dm .data .bar { width: 40%; min-width: 80px; padding-right: 0 }
 .dm .bar svg { display: block; width: 100%; height: 12px }
 .dm .bar rect { fill: var(--series); opacity: .45 }
 .dm .bar .interval {

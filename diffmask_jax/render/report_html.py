@@ -69,8 +69,7 @@ def listing(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) ->
         for name, *cells in rows
     )
     return (
-        f'<div class="scroll" tabindex="0"><table class="data">\n'
-        f"<caption>{safe(caption)}</caption>\n<thead><tr>{columns}</tr></thead>\n"
+        f"{charts.opening(caption)}<thead><tr>{columns}</tr></thead>\n"
         f"<tbody>\n{body}</tbody></table></div>\n"
     )
 
@@ -89,9 +88,9 @@ def folded(summary: str, markup: str) -> str:
     return f"<details>\n<summary>{safe(summary)}</summary>\n{markup}</details>\n"
 
 
-def side_by_side(markup: Sequence[str]) -> str:
-    """Charts or tables, as many in a row as have room."""
-    return f'<div class="charts">\n{"".join(markup)}</div>\n'
+def side_by_side(kind: str, markup: Sequence[str]) -> str:
+    """Charts or tables, as many in a row as have room. kind: "charts" or "tables"."""
+    return f'<div class="{kind}">\n{"".join(markup)}</div>\n'
 
 
 def _section(number: int, section: Section) -> str:

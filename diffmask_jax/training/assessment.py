@@ -53,18 +53,17 @@ def assess(
     on_margin = divergence <= config.tolerance * config.margin
     agrees = agreement >= config.min_agreement
     idle, starved = masked.max() < NEXT_TO_NOTHING, masked.min() > NEXT_TO_ALL
-    moving = [row["layer"] for row in trained if not row["still"]]
-    off = [row["layer"] for row in trained if row["still"] and not row["on_margin"]]
+    unsettled = [row for row in trained if not (row["still"] and row["on_margin"])]
     findings = (
         _margin(config, layers, divergence, on_margin),
         _agreement(config, layers, agreement, agrees),
         _masked(masked, bool(idle), bool(starved)),
-        _settled(trained, moving, off),
+        _settled(config, trained),
     )
     broken = any(finding.holds is False for finding in findings[:3])
     answer = "not good" if broken else "good" if findings[3].holds else "not settled"
     margin, advice = config.margin, []
-    if moving or off:
+    if unsettled:
         advice.append(
             "train longer: repeat the training's command with a larger --steps than "
             f"{config.steps}, and it goes on from where it ended"
@@ -127,15 +126,23 @@ def _masked(masked: Float[np.ndarray, " L"], idle: bool, starved: bool) -> Findi
     return Finding(not starved, f"{said}: next to all" if starved else said)
 
 
-def _settled(
-    trained: Sequence[dict[str, Any]], moving: Sequence[str], off: Sequence[str]
-) -> Finding:
+def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
     """As `settled.verdict_on` decided in training."""
     if not trained:
         return Finding(None, "its training did not say whether it had settled")
-    parts = [f"layer {', '.join(moving)} still moved"] if moving else []
-    if off:
-        parts.append(f"layer {', '.join(off)} stood still off the margin")
+    off = [row for row in trained if row["still"] and not row["on_margin"]]
+    kinds = {
+        "still moved": [row for row in trained if not row["still"]],
+        "stood still above the margin": [r for r in off if r["divergence"] > config.margin],
+        "stood still below the margin, where more could be dropped": [
+            row for row in off if row["divergence"] <= config.margin
+        ],
+    }
+    parts = [
+        f"layer {', '.join(row['layer'] for row in rows)} {what}"
+        for what, rows in kinds.items()
+        if rows
+    ]
     if parts:
-        return Finding(False, f"at the end of its training {' and '.join(parts)}")
+        return Finding(False, f"at the end of its training {'; '.join(parts)}")
     return Finding(True, "its training had settled at every layer")
