@@ -38,8 +38,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="compare the probe's faithfulness with that of other methods on N of the texts, which "
-        "takes seconds a text (default: 0)",
+        help="compare the probe's faithfulness with that of other methods on N of the texts; each "
+        "takes as long as some hundred texts otherwise do (default: 0)",
     )
     option("--out", type=Path, help="HTML file, JSON beside it (default: RUN/report-SPLIT.html)")
 

@@ -18,9 +18,10 @@ from tqdm import tqdm
 from diffmask_jax.analysis import removal
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 from diffmask_jax.analysis.removal import Measures
-from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.attention import received_attention
 from diffmask_jax.attribution.erasure import leave_one_out
+from diffmask_jax.attribution.integrated_gradients import completed
+from diffmask_jax.attribution.methods import Explained, explained
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
@@ -34,6 +35,7 @@ from diffmask_jax.training import setup
 
 BATCH = 8
 SETS = 32  # of tokens, judged in one pass
+GAP, STEPS = 0.05, 200  # of integrated gradients: how complete they are, or how many steps
 WIDTH = 2  # of the beams that look for the best and the worst order
 LONGEST = 40  # tokens of a text whose orders are searched
 PROBE, RANDOM = "DiffMask", "Random"
@@ -108,10 +110,10 @@ def _attributions(
     keep = log_keep_everywhere(game, probe_params, clean)
     state, family = clean.states[0], game.model.family
     unused = Statistics(jnp.zeros_like(nothing), jnp.zeros_like(nothing))
-    subject = methods.explained(game.model, params, clean, unused, 0)
+    subject = explained(game.model, params, clean, unused, 0)
     found = [
         jnp.exp(keep[gate_on_input(game.probe, len(keep))]),
-        methods.integrated_completely(jax.random.key(0), subject),
+        _integrated(subject),
         leave_one_out(
             lambda state: family.divergence(clean.logits, subject.logits(state)),
             state, jnp.asarray(inputs.valid), nothing,
@@ -122,6 +124,19 @@ def _attributions(
         received = [received_attention(block, inputs.valid) for block in weights]
         found.append(jnp.mean(jnp.stack(received), axis=0))
     return clean, jnp.stack(found)
+
+
+def _integrated(subject: Explained) -> Float[Array, "B T"]:
+    """Integrated gradients, as many steps as an order of tokens needs."""
+    prediction = subject.family.prediction(subject.clean.logits)
+    gradients = completed(
+        lambda state: subject.family.score(subject.logits(state), prediction),
+        subject.state,
+        subject.clean.inputs.valid,
+        tolerance=GAP,
+        most=STEPS,
+    )
+    return jnp.abs(gradients.contribution)
 
 
 def _probabilities(

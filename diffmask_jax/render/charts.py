@@ -10,8 +10,8 @@ from diffmask_jax.render.colors import ON_DARK, ON_LIGHT, color, hex_color
 from diffmask_jax.render.markup import safe
 from diffmask_jax.render.text import shorten, visible
 
-WIDE, HIGH = 360, 210
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 38
+WIDE, HIGH = 360.0, 210.0
+LEFT, RIGHT, TOP, BOTTOM = 48.0, 12.0, 12.0, 38.0
 _MOST_LABELS = 14
 _LONGEST_NAME = 28  # terminal cells
 _STEPS = (1, 2, 2.5, 5, 10)
@@ -94,16 +94,16 @@ def line_chart(
     drawn = [*_grid(plane, axis), *_layer_names(plane, layers)]
     if level:
         place = plane.up(level.value)
-        drawn.append(f'<path class="level" d="M{LEFT} {place:.1f}H{WIDE - RIGHT}"/>\n')
+        drawn.append(f'<path class="level" d="M{LEFT:g} {place:.1f}H{WIDE - RIGHT:g}"/>\n')
         drawn.append(_words("end", WIDE - RIGHT, place - 4, level.name))
     for number, one in enumerate(series):
         drawn.append(f'<g class="s{number}">\n{_curve(plane, one, layers, axis)}</g>\n')
     keys = [f'<span class="s{n}">{safe(one.name)}</span>' for n, one in enumerate(series)]
-    said = "; ".join(_said(one, layers, axis) for one in series)
+    said = safe(f"{title}: {'; '.join(_said(one, layers, axis) for one in series)}")
     return (
         f"<figure>\n<figcaption><b>{safe(title)}</b> {safe(note)}</figcaption>\n"
         + f'<p class="keys">{" ".join(keys)}</p>\n' * (len(keys) > 1)
-        + f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{safe(title)}: {safe(said)}">\n'
+        + f'<svg viewBox="0 0 {WIDE:g} {HIGH:g}" role="img" aria-label="{said}">\n'
         + f"{''.join(drawn)}</svg>\n</figure>\n"
     )
 
@@ -151,7 +151,7 @@ def ticks(low: float, high: float) -> Float[np.ndarray, " K"]:
 def _grid(plane: _Plane, axis: Axis) -> list[str]:
     drawn = []
     for tick in plane.ticks.tolist():
-        drawn.append(f'<path class="rule" d="M{LEFT} {plane.up(tick):.1f}H{WIDE - RIGHT}"/>\n')
+        drawn.append(f'<path class="rule" d="M{LEFT:g} {plane.up(tick):.1f}H{WIDE - RIGHT:g}"/>\n')
         drawn.append(_words("end", LEFT - 6, plane.up(tick) + 4, axis.marked(tick)))
     return drawn
 
