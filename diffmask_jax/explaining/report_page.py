@@ -16,7 +16,8 @@ from diffmask_jax.render.charts import Axis, Bar, Level, Series, bar_table, line
 from diffmask_jax.render.report_html import Opened, Section
 from diffmask_jax.render.text import shorten
 
-OPENED = 20  # texts
+OPENED = 20  # texts, and of long ones
+CELLS = 60_000  # as many as have so many cells together, for a page must not be too large to open
 SUMMARY = 90  # terminal cells of a text's line
 SHARES, NATS = Axis(1.0, percent=True), Axis(0.0, percent=False)
 VERDICTS = {"good": "Yes", "not settled": "Not yet: it has not settled", "not good": "No"}
@@ -37,7 +38,9 @@ def page(report: Report, survey: Survey, rows: Sequence[str]) -> str:
     sections += [_groups(report)] * bool(report.groups) + [_turned(report)]
     if report.rivalry is not None:
         sections.append(_rivalry(report.rivalry))
-    chosen = np.unique(np.linspace(0, report.texts - 1, min(OPENED, report.texts)).astype(int))
+    cells = np.mean([explanation.keep.size for explanation in survey.explanations])
+    count = int(np.clip(CELLS // cells, 1, OPENED))
+    chosen = np.unique(np.linspace(0, report.texts - 1, min(count, report.texts)).astype(int))
     return report_html.page(
         f"Which {masks} the predictions need",
         f"{subject.run}, {report.texts} texts ({subject.data}); a position is kept where its keep "

@@ -6,6 +6,7 @@ import json
 import shutil
 from html.parser import HTMLParser
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.explaining import rivals
 from diffmask_jax.explaining.report import LEAST, as_json
 from diffmask_jax.explaining.reporting import report_on
+from diffmask_jax.game import probes
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.tasks.files import read_file
 from diffmask_jax.training import run_folder
@@ -50,7 +52,8 @@ def made(request, tiny_bert, save_run, texts, tmp_path_factory):
     run = save_run(place / "run", tiny_bert, request.param)
     file = labelled(place / "texts.jsonl", texts, GOLD * 3)
     out = place / "report.html"
-    command = ["report", run, "--texts", file, "--against", "2", "--out", out]
+    command = ["report", run, "--texts", file, "--out", out]
+    command += ["--against", "2"] if request.param == "input" else []
     assert cli.main([str(word) for word in command]) == 0
     return run, file, json.loads(out.with_suffix(".json").read_text()), out.read_text()
 
@@ -123,6 +126,11 @@ def test_turned_texts_are_those_that_turn_and_the_worst_stands_first(made):
 # --- other methods ---------------------------------------------------------------------------
 
 
+def test_the_probe_s_order_is_that_of_its_deepest_gate_on_the_input():
+    assert rivals.gate_on_input(probes.input_probe(4), 5) == 4
+    assert rivals.gate_on_input(probes.hidden_probe(4), 5) == 0
+
+
 @pytest.fixture(scope="module")
 def short(tiny_bert, save_run, tmp_path_factory):
     """An explainer, a text of four word pieces beside the special ones, and its v by hand."""
@@ -132,7 +140,8 @@ def short(tiny_bert, save_run, tmp_path_factory):
     (encoded,) = explainer.model.encode([text])
     (batch,) = batches.in_order([encoded], 1)
     network, params = explainer.model.network, explainer.model.params
-    logits, states = network.states(params, batch.inputs)
+    inputs = jax.tree.map(jnp.asarray, batch.inputs)
+    logits, states = network.states(params, inputs)
     mask = params["word"]["embedding"][explainer.model.tokenizer.mask_token_id]
 
     def value(left: np.ndarray) -> np.ndarray:
@@ -140,7 +149,7 @@ def short(tiny_bert, save_run, tmp_path_factory):
         found = []
         for kept in left:
             state = jnp.where(np.array(kept)[None, :, None], states[0], mask)
-            masked = np.asarray(network.logits_from(params, batch.inputs, state, 0))[0]
+            masked = np.asarray(network.logits_from(params, inputs, state, 0))[0]
             shares = np.exp(masked - masked.max())
             found.append((shares / shares.sum())[int(np.argmax(logits))])
         return np.array(found)
@@ -256,7 +265,7 @@ def test_tags_group_words_by_their_part_of_speech(run, tmp_path):
 class Balance(HTMLParser):
     """Which tags are open, and what is said of the page's parts."""
 
-    VOID = frozenset({"meta", "rect", "path", "polyline", "polygon", "circle"})
+    VOID = frozenset({"meta", "rect", "path", "polyline", "polygon"})
     OPTIONAL = frozenset({"td", "th", "tr"})  # may be left open, and are in heat maps
 
     def __init__(self, markup: str) -> None:
