@@ -28,14 +28,12 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.masking import mask_state
-from diffmask_jax.game.model import rows_of
 from diffmask_jax.game.objective import Clean, Game, clean_pass, log_keep_everywhere
 from diffmask_jax.game.probes import Probe
 from diffmask_jax.training import setup
 
-BATCH = 8
 SETS = 32  # of tokens, judged in one pass
-GAP, STEPS = 0.05, 200  # of integrated gradients: how complete they are, or how many steps
+GAP, STEPS = 0.05, 100  # of integrated gradients: how complete they are, or how many steps
 WIDTH = 2  # of the beams that look for the best and the worst order
 LONGEST = 40  # tokens of a text whose orders are searched
 PROBE, RANDOM = "DiffMask", "Random"
@@ -80,21 +78,16 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
     judge = jax.jit(functools.partial(_probabilities, game))
     names = [PROBE, "Integrated gradients", "Leave one out"]
     names += ["Attention"] * (game.model.attention is not None) + [RANDOM]
-    measures: dict[int, list[Measures]] = {}
-    with tqdm(total=len(encoded), desc="other methods", unit="text", disable=None) as bar:
-        for batch in batches.in_order(encoded, BATCH, model.config.positions):
-            clean, found = attribute(*explainer.params, nothing, batch.inputs)
-            for row, index in enumerate(batch.indices.tolist()):
-                value = functools.partial(
-                    _value, judge, explainer.params[0], nothing, rows_of(clean, slice(row, row + 1))
-                )
-                random = np.random.default_rng(index).random((1, found.shape[-1]))
-                orders = np.concatenate([np.asarray(found[:, row]), random])
-                measures[index] = _measure(value, orders, _removable(encoded[index], batch.inputs))
-                bar.update()
-    rows = np.array([measures[index] for index in range(len(encoded))])
+    measures = []
+    for text in tqdm(encoded, "other methods", unit="text", disable=None):
+        (batch,) = batches.in_order([text], 1, model.config.positions)
+        clean, found = attribute(*explainer.params, nothing, batch.inputs)
+        value = functools.partial(_value, judge, explainer.params[0], nothing, clean)
+        random = np.random.default_rng(len(measures)).random((1, found.shape[-1]))
+        orders = np.concatenate([np.asarray(found[:, 0]), random])
+        measures.append(_measure(value, orders, _removable(text, found.shape[-1])))
     searched = sum(_removable(text).sum() <= LONGEST for text in encoded)
-    return Rivalry(tuple(names), rows.swapaxes(0, 1), int(searched))
+    return Rivalry(tuple(names), np.array(measures).swapaxes(0, 1), int(searched))
 
 
 def gate_on_input(probe: Probe, layers: int) -> int:
@@ -162,11 +155,10 @@ def _value(
     return np.concatenate(values)
 
 
-def _removable(text: Encoded, inputs: TextInputs | None = None) -> Bool[np.ndarray, " T"]:
-    """All but the special tokens; as long as the batch where there is one."""
+def _removable(text: Encoded, length: int | None = None) -> Bool[np.ndarray, " T"]:
+    """All but the special tokens; padded to a length."""
     own = text.parts >= 0
-    length = len(own) if inputs is None else inputs.valid.shape[-1]
-    return np.pad(own, (0, length - len(own)))
+    return np.pad(own, (0, (length or len(own)) - len(own)))
 
 
 def _measure(
