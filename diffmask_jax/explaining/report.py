@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 from diffmask_jax.analysis.survival import Kept, let_go
@@ -172,8 +172,8 @@ def as_text(report: Report) -> str:
     )
 
 
-def _mean(values: Float[np.ndarray, "L N"]) -> Interval:
-    return mean_interval(values.T.astype(np.float64))
+def _mean(values: Float[Array | np.ndarray, "L N"]) -> Interval:
+    return mean_interval(np.asarray(values, np.float64).T)
 
 
 def _turn(subject: Subject, survey: Survey, row: str, number: int) -> Turn:

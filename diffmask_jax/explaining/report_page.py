@@ -8,7 +8,7 @@ from diffmask_jax.analysis.bootstrap import Interval
 from diffmask_jax.analysis.removal import Measures
 from diffmask_jax.analysis.survival import Kept
 from diffmask_jax.explaining.report import LEAST, Report, Turn
-from diffmask_jax.explaining.rivals import LONGEST, PROBE, Rivalry
+from diffmask_jax.explaining.rivals import LONGEST, PROBE, Means, Rivalry
 from diffmask_jax.explaining.survey import Survey
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.render import report_html
@@ -209,15 +209,15 @@ def _rivalry(rivalry: Rivalry) -> Section:
 
 
 def _against(
-    name: str, measure: str, means: dict[str, Measures], differences: dict[str, Measures]
+    name: str, measure: str, means: dict[str, Means], differences: dict[str, Means]
 ) -> str:
-    interval: Interval = getattr(means[name], measure)
+    interval = means[name][measure]
     if not np.isfinite(interval.mean):
         return "–"
     shown = f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
     if name == PROBE:
         return shown
-    difference: Interval = getattr(differences[name], measure)
+    difference = differences[name][measure]
     if difference.low <= 0 <= difference.high:
         return shown
     better = (difference.mean > 0) == measure.startswith("comprehensiveness")
@@ -229,7 +229,7 @@ def _opened(survey: Survey, rows: Sequence[str], number: int) -> Opened:
     texts = shorten(" / ".join(explanation.texts), SUMMARY)
     return Opened(
         f"row {rows[number]}: {texts}",
-        f"{explanation.answer.line}; from what the last layer keeps: {last.line}",
+        f"From what the last layer keeps, the answer is {last.line}, instead of:",
         explanation.heatmap(),
     )
 

@@ -46,7 +46,7 @@ def report_on(
         explainer.config,
         model.network.layers,
         run_folder.load_layers(folder),
-        *(values.mean(axis=1) for values in seen.replay[:3]),
+        *(np.asarray(values).mean(axis=1) for values in seen.replay[:3]),
     )
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int))
     report = report_of(

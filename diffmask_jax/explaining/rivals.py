@@ -39,6 +39,10 @@ LONGEST = 40  # tokens of a text whose orders are searched
 PROBE, RANDOM = "DiffMask", "Random"
 
 
+Means = dict[str, Interval]
+"""For each of `Measures` its mean and interval."""
+
+
 class Rivalry(NamedTuple):
     """What the orders of K methods, the probe's first, are worth on N texts: `Measures` of each.
 
@@ -49,14 +53,14 @@ class Rivalry(NamedTuple):
     measures: Float[np.ndarray, "K N 6"]
     searched: int
 
-    def means(self) -> dict[str, Measures]:
-        """For each method the mean of each measure, as an `Interval`."""
+    def means(self) -> dict[str, Means]:
+        """For each method the mean of each measure, over the texts that have it."""
         return {
             name: _intervals(own) for name, own in zip(self.methods, self.measures, strict=True)
         }
 
-    def differences(self) -> dict[str, Measures]:
-        """For each other method the probe's mean minus its, as an `Interval` (paired bootstrap)."""
+    def differences(self) -> dict[str, Means]:
+        """For each other method the probe's mean minus its (paired bootstrap)."""
         probe, *others = self.measures
         return {
             name: _intervals(probe - other)
@@ -78,7 +82,7 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
     judge = jax.jit(functools.partial(_probabilities, game))
     names = [PROBE, "Integrated gradients", "Leave one out"]
     names += ["Attention"] * (game.model.attention is not None) + [RANDOM]
-    measures = []
+    measures: list[list[Measures]] = []
     for text in tqdm(encoded, "other methods", unit="text", disable=None):
         (batch,) = batches.in_order([text], 1, model.config.positions)
         clean, found = attribute(*explainer.params, nothing, batch.inputs)
@@ -174,10 +178,11 @@ def _measure(
     return [removal.measures_of(each, kept, bounds) for each in curves]
 
 
-def _intervals(values: Float[np.ndarray, "N 6"]) -> Measures:
-    """An `Interval` a measure, over the texts that have it."""
-    return Measures(*(_interval(column[np.isfinite(column)]) for column in values.T))
-
-
-def _interval(values: Float[np.ndarray, " N"]) -> Interval:
-    return mean_interval(values) if len(values) else Interval(*[np.float64("nan")] * 3)
+def _intervals(values: Float[np.ndarray, "N 6"]) -> Means:
+    """Over the texts that have a number; NaN where none has."""
+    finite = [column[np.isfinite(column)] for column in values.T]
+    unknown = Interval(*np.full(3, np.nan))
+    return {
+        name: mean_interval(column) if len(column) else unknown
+        for name, column in zip(Measures._fields, finite, strict=True)
+    }

@@ -93,24 +93,24 @@ def _look(
         logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
         prediction = family.prediction(logits)
         return family.outputs(logits), (
-            mean_over_valid(1 - gate, inputs.valid),
+            mean_over_valid(1 - gate, jnp.asarray(inputs.valid)),
             family.divergence(clean.logits, logits),
             family.agreement(original, prediction),
             prediction,
         )
 
-    outputs, by_layer = jax.lax.map(at, jnp.arange(len(keep)))
+    outputs, (masked, divergence, agreement, prediction) = jax.lax.map(at, jnp.arange(len(keep)))
     replies = Replies(family.outputs(clean.logits), keep)
-    return replies, outputs, Replay(*by_layer, original)
+    return replies, outputs, Replay(masked, divergence, agreement, prediction, original)
 
 
 def _of_text(replay: Replay, row: int) -> Replay:
-    *by_layer, original = replay
-    parts = jax.tree.map(lambda array: array[:, row], by_layer)
-    return Replay(*parts, jax.tree.map(lambda array: array[row], original))
+    by_layer = jax.tree.map(lambda array: array[:, row], replay._replace(original=None))
+    return by_layer._replace(original=jax.tree.map(lambda array: array[row], replay.original))
 
 
 def _together(replays: Sequence[Replay]) -> Replay:
-    *by_layer, original = zip(*replays, strict=True)
-    stacked = [jax.tree.map(lambda *own: np.stack(own, axis=1), *parts) for parts in by_layer]
-    return Replay(*stacked, jax.tree.map(lambda *own: np.stack(own), *original))
+    by_layer = [replay._replace(original=None) for replay in replays]
+    stacked = jax.tree.map(lambda *own: np.stack(own, axis=1), *by_layer)
+    originals = [replay.original for replay in replays]
+    return stacked._replace(original=jax.tree.map(lambda *own: np.stack(own), *originals))

@@ -1,5 +1,6 @@
 """The words of many explanations, and what they have in common: labels, places, parts of speech."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -88,7 +89,7 @@ def families(
     """
     words, specials = words_seen(explanations), specials_seen(explanations)
     found = {
-        way: kept_by(words, lambda word, names=names: names[word.text])
+        way: kept_by(words, functools.partial(_names_of_text, names))
         for way, names in labelled.items()
     }
     found["position in the text"] = kept_by(words, lambda word: [QUARTERS[int(4 * word.place)]])
@@ -105,6 +106,10 @@ def families(
     return found
 
 
+def _names_of_text(names: Names, word: Seen) -> Sequence[str]:
+    return names[word.text]
+
+
 def label_names(problem_type: str, labels: Sequence[str], values: Any) -> Names | None:
     """The groups of texts that a prediction or gold labels make; None where they make none.
 
@@ -113,7 +118,7 @@ def label_names(problem_type: str, labels: Sequence[str], values: Any) -> Names 
     if problem_type == SINGLE_LABEL.problem_type:
         return [[labels[number]] for number in values]
     if problem_type == MULTI_LABEL_HEAD.problem_type:
-        sets = [[labels[number] for number in np.flatnonzero(row)] for row in values]
+        sets = [[labels[number] for number in np.flatnonzero(row).tolist()] for row in values]
         return [names or [NO_LABEL] for names in sets]
     if problem_type == REGRESSION.problem_type and len(labels) == 1:
         borders = np.quantile(values, [1 / 3, 2 / 3])

@@ -165,7 +165,7 @@ def _layer_names(plane: _Plane, layers: Sequence[str]) -> list[str]:
 
 
 def _curve(plane: _Plane, one: Series, layers: Sequence[str], axis: Axis) -> str:
-    there = np.flatnonzero(np.isfinite(one.values))
+    there = np.flatnonzero(np.isfinite(one.values)).tolist()
     band = ""
     if one.low is not None and one.high is not None:
         forth = _points(plane, there, one.low)
@@ -179,7 +179,7 @@ def _curve(plane: _Plane, one: Series, layers: Sequence[str], axis: Axis) -> str
     return f'{band}<polyline points="{_points(plane, there, one.values)}"/>\n{dots}'
 
 
-def _points(plane: _Plane, there: np.ndarray, values: np.ndarray) -> str:
+def _points(plane: _Plane, there: Sequence[int], values: Float[np.ndarray, " L"]) -> str:
     return " ".join(f"{plane.across[at]:.1f},{plane.up(values[at]):.1f}" for at in there)
 
 

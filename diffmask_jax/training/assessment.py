@@ -97,7 +97,7 @@ def _margin(
             f"divergence is within {allowed} at every layer, at most {divergence[worst]:.3f} "
             f"(layer {layers[worst]})",
         )
-    over = [f"{layers[n]} ({divergence[n]:.3f})" for n in np.flatnonzero(~holds)]
+    over = [f"{layers[n]} ({divergence[n]:.3f})" for n in np.flatnonzero(~holds).tolist()]
     return Finding(False, f"divergence is over {allowed} at layer {', '.join(over)}")
 
 
@@ -111,7 +111,7 @@ def _agreement(
     least = f"{agreement[worst]:.1%} (layer {layers[worst]})"
     if holds.all():
         return Finding(True, f"the prediction stays in at least {least} of the texts")
-    below = ", ".join(layers[n] for n in np.flatnonzero(~holds))
+    below = ", ".join(layers[n] for n in np.flatnonzero(~holds).tolist())
     return Finding(
         False,
         f"the prediction stays in less than {config.min_agreement:.0%} of the texts at layer "
