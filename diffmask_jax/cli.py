@@ -1,4 +1,4 @@
-"""The command line: `diffmask finetune | train | explain | compare | evaluate`."""
+"""The command line: `diffmask finetune | train | explain | compare | evaluate | report`."""
 
 import errno
 import io

@@ -126,7 +126,9 @@ def test_importing_is_quick(statement, allowed):
     assert set(found.stdout.split()) <= allowed
 
 
-@pytest.mark.parametrize("command", ["train", "explain", "evaluate", "compare", "finetune"])
+@pytest.mark.parametrize(
+    "command", ["train", "explain", "evaluate", "report", "compare", "finetune"]
+)
 def test_help_is_quick(command):
     """Told before anything heavy is imported, of every command."""
     code = (

@@ -1,4 +1,4 @@
-"""How much of a change of F1 or accuracy is chance: the paired bootstrap over examples."""
+"""How much of a mean, or of a change of F1 or accuracy, is chance: the bootstrap over examples."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -26,6 +26,38 @@ class Change(NamedTuple):
     def holds_zero(self) -> bool:
         """Whether chance alone may have made the change."""
         return self.low <= 0 <= self.high
+
+
+class Interval(NamedTuple):
+    """A mean and the interval that holds it at 95%; each a number, or an array of numbers."""
+
+    mean: Float[np.ndarray, "..."]
+    low: Float[np.ndarray, "..."]
+    high: Float[np.ndarray, "..."]
+
+
+def mean_interval(
+    sums: Float[np.ndarray, "N ..."],
+    counts: Float[np.ndarray, "N ..."] | None = None,
+    seed: int = 0,
+) -> Interval:
+    """Σ_n s_n / Σ_n c_n over N examples, and its interval over resampled examples.
+
+    An example brings c_n values that add up to s_n, so that values of one example, which are not
+    independent, are drawn together; c_n = 1 unless said. Differences of two methods on the same
+    examples, s_n = a_n − b_n, give the paired bootstrap. Resamples without any value are left out.
+
+    Raises: ValueError if there is no example, or no value at all.
+    """
+    counts = np.ones_like(sums) if counts is None else counts
+    if not len(sums) or not (counts.sum(axis=0) > 0).all():
+        raise ValueError("there is nothing to take a mean of")
+    rng, size = np.random.default_rng(seed), len(sums)
+    drawn = rng.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
+    total, number = (np.tensordot(drawn, part, axes=1) for part in (sums, counts))
+    means = np.where(number > 0, total / np.where(number > 0, number, 1), np.nan)
+    low, high = np.nanquantile(means, [0.025, 0.975], axis=0)
+    return Interval(sums.sum(axis=0) / counts.sum(axis=0), low, high)
 
 
 Confusions = Float[np.ndarray, "R C C"]

@@ -122,9 +122,10 @@ class Explainer:
             replies = jax.device_get(self._reply(*self.params, batch.inputs))
             check_finite(replies, f"what {self.model.path} says is not finite: {OVERFLOW}")
             for row, index in enumerate(batch.indices):
-                yield int(index), self._explanation(texts[index], encoded[index], replies, row)
+                yield int(index), self.explanation(texts[index], encoded[index], replies, row)
 
-    def _explanation(self, text: Text, encoded: Encoded, replies: Replies, row: int) -> Explanation:
+    def explanation(self, text: Text, encoded: Encoded, replies: Replies, row: int) -> Explanation:
+        """What one row of a batch's answers says of its text."""
         outputs = np.asarray(replies.outputs)[row]
         if self.model.head.spans:
             outputs = outputs[: len(encoded.tokens)]  # padding answers nothing

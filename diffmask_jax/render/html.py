@@ -18,18 +18,19 @@ from diffmask_jax.render.text import display_width, words
 def page(heatmaps: Sequence[Heatmap], title: str) -> str:
     """A standalone page: a legend, then each heat map as coloured text and as a table."""
     style = _PAIR_STYLE if any(is_pair(heatmap.parts) for heatmap in heatmaps) else ""
-    return document(title, _legend(heatmaps), "".join(map(_article, heatmaps)), style)
+    return document(title, _legend(heatmaps), "".join(map(article, heatmaps)), style)
 
 
 def fragment(heatmap: Heatmap) -> str:
     """The same for one heat map inside another page, such as a notebook's `_repr_html_`."""
     style = style_sheet() + _PAIR_STYLE * is_pair(heatmap.parts)
     return (
-        f'<div class="dm">\n<style>{style}</style>\n{_article(heatmap)}{_legend([heatmap])}</div>\n'
+        f'<div class="dm">\n<style>{style}</style>\n{article(heatmap)}{_legend([heatmap])}</div>\n'
     )
 
 
-def _article(heatmap: Heatmap) -> str:
+def article(heatmap: Heatmap) -> str:
+    """One heat map as part of a page: coloured text above a table."""
     title = f"<h2>{safe(heatmap.title)}</h2>\n" if heatmap.title else ""
     caption = f'<p class="caption">{safe(heatmap.caption)}</p>\n' if heatmap.caption else ""
     return (

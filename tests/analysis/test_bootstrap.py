@@ -50,3 +50,36 @@ def test_the_interval_is_scipy_s():
 def test_nothing_changed_is_an_interval_of_nothing():
     same = bootstrap.change(bootstrap.macro_f1, ORIGINAL, np.stack([ORIGINAL] * 2), GOLD, C)
     assert same.change == same.low == same.high == 0 and same.holds_zero
+
+
+def test_the_interval_of_a_mean_is_scipy_s():
+    """Of values that come several an example, up to the noise of 2000 resamples."""
+    counts = RNG.integers(1, 6, 300).astype(float)
+    sums = counts * RNG.normal(2, 1, 300) + RNG.normal(size=300)
+    found = bootstrap.mean_interval(sums, counts)
+    theirs = stats.bootstrap(
+        (sums, counts), lambda s, c, axis: s.sum(axis) / c.sum(axis), paired=True,
+        vectorized=True, method="percentile", n_resamples=5000, rng=0,
+    ).confidence_interval  # fmt: skip
+    width = theirs.high - theirs.low
+    assert found.mean == pytest.approx(sums.sum() / counts.sum())
+    assert found.low == pytest.approx(theirs.low, abs=0.1 * width)
+    assert found.high == pytest.approx(theirs.high, abs=0.1 * width)
+
+
+def test_means_of_several_columns_are_those_of_each():
+    columns = RNG.random((50, 3))
+    together = np.array(bootstrap.mean_interval(columns))
+    alone = [np.array(bootstrap.mean_interval(column)) for column in columns.T]
+    np.testing.assert_allclose(together, np.stack(alone, axis=1))
+
+
+def test_what_never_varies_has_an_interval_without_width():
+    assert bootstrap.mean_interval(np.full(9, 0.5)) == (0.5, 0.5, 0.5)
+    assert bootstrap.mean_interval(np.array([3.0]), np.array([4.0])) == (0.75, 0.75, 0.75)
+
+
+def test_a_mean_of_nothing_is_refused():
+    for sums, counts in [(np.zeros(0), None), (np.zeros(3), np.zeros(3))]:
+        with pytest.raises(ValueError, match="nothing to take a mean of"):
+            bootstrap.mean_interval(sums, counts)

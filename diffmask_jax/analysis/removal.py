@@ -1,0 +1,145 @@
+"""Faithfulness of an order of tokens: what is left of a decision as they are removed one by one.
+
+v(S) ∈ [0, 1] is how strongly the network still decides as it did where only the tokens S of a text
+x are left: the probability of what it decided. An attribution is judged by its order r alone, the
+most important token first; x∖A is x without the tokens A.
+
+- comprehensiveness of the k first: v(x) − v(x∖r_{1:k}), high where they were needed;
+- sufficiency of the k first: v(x) − v(r_{1:k}), low where they are enough
+  (DeYoung et al. 2020, equations 1 and 2);
+- area over the curve: (1/N)·Σ_{i=1}^{N} v(x) − v(x∖r_{1:i}); of sufficiency, the same for the
+  reversed order, the least important token being removed first;
+- normalised: (area − min) / (max − min) with the smallest and largest area that any order of that
+  text's tokens reaches (Edin et al. 2024). Networks differ in how far their probabilities fall
+  whatever is removed, so that areas compare methods on one network, and only normalised ones
+  compare networks.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Value = Callable[[Bool[np.ndarray, "R T"]], Float[np.ndarray, " R"]]
+"""Which tokens of one text are left, in R ways -> v of each, in [0, 1]."""
+
+Order = Int[np.ndarray, " N"]
+"""The removable tokens of a text, by their places, the most important first."""
+
+
+class Curves(NamedTuple):
+    """v after 0, 1, …, N removals: the most important token first, and the least important one."""
+
+    important_first: Float[np.ndarray, " N+1"]
+    important_last: Float[np.ndarray, " N+1"]
+
+
+class Bounds(NamedTuple):
+    """The smallest and the largest area over the curve of any order of a text's tokens."""
+
+    least: float
+    most: float
+
+
+class Measures(NamedTuple):
+    """What an order is worth on one text; higher comprehensiveness, lower sufficiency is better.
+
+    sufficiency, comprehensiveness: of as many tokens as are kept
+    …_area: over the curve; …_normalised: by the best and worst orders, NaN where all orders reach
+      the same or none were searched
+    """
+
+    sufficiency: float
+    comprehensiveness: float
+    sufficiency_area: float
+    comprehensiveness_area: float
+    sufficiency_normalised: float
+    comprehensiveness_normalised: float
+
+
+def order_of(attribution: Float[np.ndarray, " T"], removable: Bool[np.ndarray, " T"]) -> Order:
+    """The removable tokens by falling attribution; of equals, the first in the text first."""
+    places = np.flatnonzero(removable)
+    return places[np.argsort(-attribution[places], kind="stable")]
+
+
+def without_first(order: Order, tokens: int) -> Bool[np.ndarray, "N+1 T"]:
+    """Which of a text's tokens are left when none, the first, the first two, … are removed."""
+    left = np.ones((len(order) + 1, tokens), bool)
+    for number, place in enumerate(order, start=1):
+        left[number:, place] = False
+    return left
+
+
+def curves_of(value: Value, order: Order, tokens: int) -> Curves:
+    """v along an order and along its reverse."""
+    ways = [without_first(order, tokens), without_first(order[::-1], tokens)]
+    return Curves(*np.split(value(np.concatenate(ways)), 2))
+
+
+def area(curve: Float[np.ndarray, " _"]) -> float:
+    """(1/N)·Σ_{i=1}^{N} v(x) − v(x∖r_{1:i}); 0 where nothing can be removed."""
+    return float(np.mean(curve[0] - curve[1:])) if len(curve) > 1 else 0.0
+
+
+def measures_of(curves: Curves, kept: int, bounds: Bounds | None) -> Measures:
+    """The measures of an order, of which the `kept` first tokens are the explanation.
+
+    Raises: ValueError if there are not so many tokens.
+    """
+    down, up = curves
+    if not 0 <= kept < len(down):
+        raise ValueError(f"{kept} of {len(down) - 1} tokens cannot be kept")
+    areas = area(up), area(down)
+    normalised = [np.nan if bounds is None else normalise(one, bounds) for one in areas]
+    return Measures(
+        float(up[0] - up[len(up) - 1 - kept]), float(down[0] - down[kept]), *areas, *normalised
+    )
+
+
+def normalise(one: float, bounds: Bounds) -> float:
+    """(area − least) / (most − least); NaN where all orders reach the same."""
+    width = bounds.most - bounds.least
+    return (one - bounds.least) / width if width > 0 else float("nan")
+
+
+def bounds_of(
+    value: Value, removable: Bool[np.ndarray, " T"], width: int, seen: Sequence[Curves] = ()
+) -> Bounds:
+    """The least and the largest area over all orders, by two beam searches over sets.
+
+    An area is a sum over the sets that an order passes through, so that of all orders that remove
+    the same tokens first only the best need be followed. `width` such sets are: a width of
+    C(N, ⌊N/2⌋) follows all, which is exact; less is a bound from inside, and so curves seen
+    elsewhere count as well. About N²·width sets are judged.
+    """
+    full = value(np.ones((1, len(removable)), bool))[0]
+    ends = [area(curve) for curves in seen for curve in curves]
+    ends.append(_largest(lambda left: full - value(left), removable, width))
+    ends.append(-_largest(lambda left: value(left) - full, removable, width))
+    return Bounds(min(ends), max(ends))
+
+
+def _largest(
+    drop: Callable[[Bool[np.ndarray, "R T"]], Float[np.ndarray, " R"]],
+    removable: Bool[np.ndarray, " T"],
+    width: int,
+) -> float:
+    """The largest mean over i = 1 … N of drop(x∖r_{1:i}) that the beam finds."""
+    places = np.flatnonzero(removable)
+    beam = {np.ones(len(removable), bool).tobytes(): 0.0}  # what is left -> the sum so far
+    for _ in places:
+        reached: dict[bytes, float] = {}
+        for key, total in beam.items():
+            left = np.frombuffer(key, bool)
+            for place in places[left[places]]:
+                fewer = left.copy()
+                fewer[place] = False
+                reached[fewer.tobytes()] = max(total, reached.get(fewer.tobytes(), -np.inf))
+        drops = drop(np.array([np.frombuffer(key, bool) for key in reached]))
+        totals = np.array(list(reached.values())) + drops
+        best = np.argsort(-totals, kind="stable")[:width]
+        keys = list(reached)
+        beam = {keys[number]: float(totals[number]) for number in best}
+    return max(beam.values()) / max(len(places), 1)

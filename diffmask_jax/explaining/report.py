@@ -1,0 +1,221 @@
+"""What a probe says of a data set, in numbers: layers, words and groups, turned predictions."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffmask_jax.analysis.bootstrap import Interval, mean_interval
+from diffmask_jax.analysis.survival import Kept, let_go
+from diffmask_jax.explaining.rivals import Rivalry
+from diffmask_jax.explaining.survey import Replay, Survey
+from diffmask_jax.explaining.word_groups import Names, families, kept_by, words_seen
+from diffmask_jax.game.divergences import Prediction
+from diffmask_jax.models.heads import Score
+from diffmask_jax.runtime.markdown import table
+from diffmask_jax.training.assessment import Assessment
+
+WORDS = 20  # kept longest, and as many dropped first
+LEAST = 5  # texts that a word must be in to be among them
+TURNS = 50  # texts that are listed
+
+
+class Subject(NamedTuple):
+    """What a report is about: a run, its data, and the margin (nats) and layers of its probe."""
+
+    run: str
+    data: str
+    gate: str
+    margin: float
+    layers: tuple[str, ...]
+
+
+class ScoreCurve(NamedTuple):
+    """One of the head's scores against gold labels: of whole texts, and masked at every layer."""
+
+    score: Score
+    original: float
+    masked: tuple[float, ...]
+
+
+class Turn(NamedTuple):
+    """A text whose prediction turns at some layers, and what is said of it at the worst of them.
+
+    row: what the text is called in its file; text: itself
+    divergence: nats, the largest of these layers'
+    """
+
+    row: str
+    text: str
+    layers: tuple[str, ...]
+    worst: str
+    divergence: float
+    before: str
+    after: str
+
+
+class Report(NamedTuple):
+    """All numbers of a report on N texts at L layers, whose gates are thresholded at ½.
+
+    masked, divergence (nats), agreement: means over texts with their intervals, (L,) each
+    longest, first: the words that are kept longest and those that are dropped first
+    groups: how long the words of a group are kept, for every way to group them
+    gone: how many words each layer lets go of for good, and last how many stay to the end, (L+1,)
+    turned: how many texts there are whose prediction turns; turns: the worst of them
+    rivalry: the probe against other methods, where they were compared
+    """
+
+    subject: Subject
+    texts: int
+    assessment: Assessment
+    masked: Interval
+    divergence: Interval
+    agreement: Interval
+    scores: tuple[ScoreCurve, ...]
+    longest: tuple[Kept, ...]
+    first: tuple[Kept, ...]
+    groups: dict[str, list[Kept]]
+    gone: tuple[int, ...]
+    turned: int
+    turns: tuple[Turn, ...]
+    rivalry: Rivalry | None
+
+
+Measure = Callable[[Prediction], dict[str, float]]
+"""What is decided of the texts -> the scores against their gold labels."""
+
+
+def report_of(
+    subject: Subject,
+    survey: Survey,
+    rows: Sequence[str],
+    assessment: Assessment,
+    *,
+    scores: Sequence[Score] = (),
+    measure: Measure = lambda prediction: {},
+    labelled: dict[str, Names] | None = None,
+    tags: Sequence[Sequence[str | None]] | None = None,
+    rivalry: Rivalry | None = None,
+) -> Report:
+    """The numbers of a surveyed data set.
+
+    rows: what each text is called in its file. scores, measure: of the model's head, where there
+      are gold labels. labelled, tags: as of `word_groups.families`.
+    """
+    words = kept_by(words_seen(survey.explanations), lambda word: [word.spelt], LEAST)
+    each = min(WORDS, -(-len(words) // 2))
+    replay = survey.replay
+    turned = np.flatnonzero((replay.agreement < 1).any(axis=0)).tolist()
+    turns = [_turn(subject, survey, rows[number], number) for number in turned]
+    gone = np.zeros(len(subject.layers) + 1, int)
+    for explanation in survey.explanations:
+        np.add.at(gone, let_go(explanation.word_keep), 1)
+    return Report(
+        subject=subject,
+        texts=len(rows),
+        assessment=assessment,
+        masked=_mean(replay.masked),
+        divergence=_mean(replay.divergence),
+        agreement=_mean(replay.agreement),
+        scores=_score_curves(replay, scores, measure),
+        longest=tuple(words[:each]),
+        first=tuple(words[: -each - 1 : -1]),
+        groups=families(survey.explanations, labelled or {}, tags),
+        gone=tuple(gone.tolist()),
+        turned=len(turned),
+        turns=tuple(sorted(turns, key=lambda turn: -turn.divergence)[:TURNS]),
+        rivalry=rivalry,
+    )
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as JSON types; None for what is not defined."""
+    numbers: dict[str, Any] = _plain(report._replace(rivalry=None))
+    if report.rivalry is not None:
+        numbers["rivalry"] = {
+            "texts": report.rivalry.measures.shape[1],
+            "searched": report.rivalry.searched,
+            "means": _plain(report.rivalry.means()),
+            "differences": _plain(report.rivalry.differences()),
+        }
+    return numbers
+
+
+def as_text(report: Report) -> str:
+    """The verdict and the table of layers, for a terminal."""
+    subject, verdict = report.subject, report.assessment
+    marks = {True: "+", False: "-", None: "?"}
+    head = ["layer", "masked", "KL (nats)", "agreement"]
+    head += [curve.score.title for curve in report.scores]
+    rows = [
+        [
+            layer,
+            f"{report.masked.mean[n]:.1%}",
+            f"{report.divergence.mean[n]:.3f}",
+            f"{report.agreement.mean[n]:.1%}",
+            *(curve.score.shown(curve.masked[n]) for curve in report.scores),
+        ]
+        for n, layer in enumerate(subject.layers)
+    ]
+    return "\n".join(
+        [
+            f"{subject.run}: {subject.gate} probe on {report.texts} texts ({subject.data})",
+            f"the probe is {verdict.answer}",
+            *(f"  {marks[finding.holds]} {finding.says}" for finding in verdict.findings),
+            *(f"  next: {advice}" for advice in verdict.advice),
+            "",
+            table(head, rows),
+        ]
+    )
+
+
+def _mean(values: Float[Array | np.ndarray, "L N"]) -> Interval:
+    return mean_interval(np.asarray(values, np.float64).T)
+
+
+def _turn(subject: Subject, survey: Survey, row: str, number: int) -> Turn:
+    replay = survey.replay
+    layers = np.flatnonzero(replay.agreement[:, number] < 1)
+    worst = layers[replay.divergence[layers, number].argmax()]
+    explanation = survey.explanations[number]
+    return Turn(
+        row=row,
+        text=" / ".join(explanation.texts),
+        layers=tuple(subject.layers[layer] for layer in layers),
+        worst=subject.layers[worst],
+        divergence=float(replay.divergence[worst, number]),
+        before=explanation.answer.line,
+        after=survey.answers[number][worst].line,
+    )
+
+
+def _score_curves(
+    replay: Replay, scores: Sequence[Score], measure: Measure
+) -> tuple[ScoreCurve, ...]:
+    original = measure(replay.original)
+    masked = [
+        measure(jax.tree.map(lambda array, layer=layer: array[layer], replay.prediction))
+        for layer in range(len(replay.masked))
+    ]
+    return tuple(
+        ScoreCurve(score, original[score.name], tuple(found[score.name] for found in masked))
+        for score in scores
+    )
+
+
+def _plain(value: Any) -> Any:
+    """NamedTuples as objects, arrays as lists, numbers with six digits."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {name: _plain(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

@@ -1,0 +1,239 @@
+"""A report as a page: which of its numbers stand where, and in which words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from diffmask_jax.analysis.bootstrap import Interval
+from diffmask_jax.analysis.removal import Measures
+from diffmask_jax.analysis.survival import Kept
+from diffmask_jax.explaining.report import LEAST, Report, Turn
+from diffmask_jax.explaining.rivals import LONGEST, PROBE, Means, Rivalry
+from diffmask_jax.explaining.survey import Survey
+from diffmask_jax.game.gates import GATES
+from diffmask_jax.render import report_html
+from diffmask_jax.render.charts import Axis, Bar, Level, Series, bar_table, line_chart
+from diffmask_jax.render.report_html import Opened, Section
+from diffmask_jax.render.text import shorten
+
+OPENED = 20  # texts, and of long ones
+CELLS = 60_000  # as many as have so many cells together, for a page must not be too large to open
+SUMMARY = 90  # terminal cells of a text's line
+SHARES, NATS = Axis(1.0, percent=True), Axis(0.0, percent=False)
+VERDICTS = {"good": "Yes", "not settled": "Not yet: it has not settled", "not good": "No"}
+HEADS = {
+    "sufficiency": "sufficiency ↓",
+    "comprehensiveness": "comprehensiveness ↑",
+    "sufficiency_area": "sufficiency, area ↓",
+    "comprehensiveness_area": "comprehensiveness, area ↑",
+    "sufficiency_normalised": "sufficiency, normalised ↓",
+    "comprehensiveness_normalised": "comprehensiveness, normalised ↑",
+}
+
+
+def page(report: Report, survey: Survey, rows: Sequence[str]) -> str:
+    """The report with some of its texts, evenly spread over the data, to open."""
+    subject, masks = report.subject, GATES[report.subject.gate].masks
+    sections = [_verdict(report), _curves(report), _last_layers(report), _words(report)]
+    sections += [_groups(report)] * bool(report.groups) + [_turned(report)]
+    if report.rivalry is not None:
+        sections.append(_rivalry(report.rivalry))
+    cells = np.mean([explanation.keep.size for explanation in survey.explanations])
+    count = int(np.clip(CELLS // cells, 1, OPENED))
+    chosen = np.unique(np.linspace(0, report.texts - 1, min(count, report.texts)).astype(int))
+    return report_html.page(
+        f"Which {masks} the predictions need",
+        f"{subject.run}, {report.texts} texts ({subject.data}); a position is kept where its keep "
+        "probability is above ½; intervals hold the mean at 95% (bootstrap over texts)",
+        sections,
+        f"{len(chosen)} texts, evenly spread over the data",
+        [_opened(survey, rows, number) for number in chosen.tolist()],
+    )
+
+
+def _verdict(report: Report) -> Section:
+    verdict = report.assessment
+    found = [(finding.holds, finding.says) for finding in verdict.findings]
+    return Section(
+        f"Is this probe good? {VERDICTS[verdict.answer]}.",
+        "What it did to these texts, and how its training ended.",
+        report_html.findings(found, verdict.advice),
+    )
+
+
+def _curves(report: Report) -> Section:
+    layers = report.subject.layers
+
+    def chart(title: str, note: str, interval: Interval, axis: Axis, level: Level | None) -> str:
+        return line_chart(title, note, layers, [Series("mean", *interval)], axis, level)
+
+    margin = Level("margin", report.subject.margin)
+    charts = [
+        chart("Masked", "share of the positions that are dropped", report.masked, SHARES, None),
+        chart("KL", "nats from the original prediction", report.divergence, NATS, margin),
+        chart("Agreement", "share of the predictions that stay", report.agreement, SHARES, None),
+    ]
+    for curve in report.scores:
+        both = [
+            Series("masked", np.array(curve.masked)),
+            Series("whole texts", np.full(len(layers), curve.original)),
+        ]
+        axis = Axis(1.0 if curve.score.is_share else 0.0, curve.score.is_share)
+        title = curve.score.title[:1].upper() + curve.score.title[1:]
+        charts.append(line_chart(title, "against the gold labels", layers, both, axis))
+    head = ["layer", "masked", "KL (nats)", "agreement"]
+    head += [
+        f"{curve.score.title} ({curve.score.shown(curve.original)})" for curve in report.scores
+    ]
+    numbers = [
+        [
+            layer,
+            _shown(report.masked, n, SHARES),
+            _shown(report.divergence, n, NATS),
+            _shown(report.agreement, n, SHARES),
+            *(curve.score.shown(curve.masked[n]) for curve in report.scores),
+        ]
+        for n, layer in enumerate(layers)
+    ]
+    table = report_html.listing(
+        "Means and their intervals; in brackets of whole texts", head, numbers
+    )
+    return Section(
+        "Layer by layer",
+        "W: word embeddings, E: the embedding layer, 1, 2, …: blocks. What the model still says "
+        "when what a layer drops is dropped.",
+        report_html.side_by_side("charts", charts) + report_html.folded("The numbers", table),
+    )
+
+
+def _last_layers(report: Report) -> Section:
+    layers, total = report.subject.layers, max(sum(report.gone), 1)
+    names = [f"at {layer}" for layer in layers] + ["never: kept to the end"]
+    bars = [
+        Bar(name, (str(count), f"{count / total:.1%}"), count / total)
+        for name, count in zip(names, report.gone, strict=True)
+    ]
+    longest = max(bar.value for bar in bars)
+    return Section(
+        "How many layers until a word is let go",
+        "The layer from which on no layer keeps a word; a word is kept where one of its pieces is.",
+        bar_table(
+            "Words by the layer that lets go of them", ["let go", "words", "share"], bars, longest
+        ),
+    )
+
+
+def _words(report: Report) -> Section:
+    if not report.longest:
+        return Section("Words", f"No word is in {LEAST} texts or more.", "")
+    tables = [
+        _kept_table("Kept longest", report.longest, report),
+        _kept_table("Dropped first", report.first, report),
+    ]
+    return Section(
+        "Which words are kept longest, and which are dropped first",
+        f"The expected number of layers that keep a word, of {len(report.subject.layers)}; words "
+        f"in {LEAST} texts or more, without regard to case. They were picked for their means, so "
+        "that these overstate: look at the order, not at single places.",
+        report_html.side_by_side("tables", tables),
+    )
+
+
+def _groups(report: Report) -> Section:
+    tables = [
+        _kept_table(f"By {way}" if way != "special tokens" else "Special tokens", kept, report)
+        for way, kept in report.groups.items()
+    ]
+    return Section(
+        "Which groups of words are kept longest",
+        f"The expected number of layers that keep a word, of {len(report.subject.layers)}.",
+        report_html.side_by_side("tables", tables),
+    )
+
+
+def _kept_table(caption: str, kept: Sequence[Kept], report: Report) -> str:
+    bars = [
+        Bar(
+            one.name,
+            (str(one.tokens), str(one.texts), f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]"),
+            one.mean,
+            one.low,
+            one.high,
+        )
+        for one in kept
+    ]
+    longest = float(len(report.subject.layers))
+    return bar_table(caption, ["", "times", "texts", "layers that keep it"], bars, longest)
+
+
+def _turned(report: Report) -> Section:
+    title = f"{report.turned} of {report.texts} texts whose prediction turns at some layer"
+    if not report.turned:
+        return Section(title, "", "")
+    more = f", {len(report.turns)} of them" if len(report.turns) < report.turned else ""
+    markup = report_html.entries([(_above(turn), turn.text, _below(turn)) for turn in report.turns])
+    return Section(
+        title,
+        f"Worst first, by the largest divergence of the layers at which it turns{more}.",
+        report_html.folded("The texts", markup),
+    )
+
+
+def _above(turn: Turn) -> str:
+    return f"row {turn.row}, turns at layer {', '.join(turn.layers)}"
+
+
+def _below(turn: Turn) -> str:
+    after = f"from what layer {turn.worst} keeps {turn.after}"
+    return f"{turn.before}; {after}: {turn.divergence:.3f} nats"
+
+
+def _rivalry(rivalry: Rivalry) -> Section:
+    means, differences = rivalry.means(), rivalry.differences()
+    rows = [
+        [name, *(_against(name, measure, means, differences) for measure in Measures._fields)]
+        for name in rivalry.methods
+    ]
+    count = rivalry.measures.shape[1]
+    return Section(
+        "Is it more faithful than other methods?",
+        f"On {count} texts, tokens removed in each method's order, all methods keeping as many as "
+        "the probe does. Sufficiency: how much less probable the prediction is from what is kept "
+        "(lower is better); comprehensiveness: from what is not kept (higher is better); area: the "
+        "mean over all numbers of removed tokens; normalised: 0 and 1 are the smallest and largest "
+        f"area that a search found of any order, over the {rivalry.searched} texts of at most "
+        f"{LONGEST} tokens. * and °: the probe is better or worse than that method, the paired 95% "
+        "interval of the difference being without 0.",
+        report_html.listing("Means, with their intervals", ["", *HEADS.values()], rows),
+    )
+
+
+def _against(
+    name: str, measure: str, means: dict[str, Means], differences: dict[str, Means]
+) -> str:
+    interval = means[name][measure]
+    if not np.isfinite(interval.mean):
+        return "–"
+    shown = f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    if name == PROBE:
+        return shown
+    difference = differences[name][measure]
+    if difference.low <= 0 <= difference.high:
+        return shown
+    better = (difference.mean > 0) == measure.startswith("comprehensiveness")
+    return f"{shown} {'*' if better else '°'}"
+
+
+def _opened(survey: Survey, rows: Sequence[str], number: int) -> Opened:
+    explanation, last = survey.explanations[number], survey.answers[number][-1]
+    texts = shorten(" / ".join(explanation.texts), SUMMARY)
+    return Opened(
+        f"row {rows[number]}: {texts}",
+        f"From what the last layer keeps, the answer is {last.line}, instead of:",
+        explanation.heatmap(),
+    )
+
+
+def _shown(interval: Interval, layer: int, axis: Axis) -> str:
+    mean, low, high = (axis.shown(part[layer]) for part in interval)
+    return f"{mean} [{low}, {high}]"

@@ -1,0 +1,93 @@
+"""A report on a run and some examples: survey them, read labels and tags, compare methods."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
+from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.explaining.explanation import Explanation
+from diffmask_jax.explaining.report import Report, Subject, report_of
+from diffmask_jax.explaining.rivals import rivalry
+from diffmask_jax.explaining.survey import Survey, survey
+from diffmask_jax.explaining.word_groups import Names, label_names, tags_of
+from diffmask_jax.tasks.encoded_examples import EncodedExamples, gold_labels
+from diffmask_jax.tasks.scoring import by_labels
+from diffmask_jax.tasks.tags import read_tags
+from diffmask_jax.tasks.task import Examples
+from diffmask_jax.tasks.trees import Sentence
+from diffmask_jax.training import run_folder
+from diffmask_jax.training.assessment import assess
+
+
+def report_on(
+    explainer: Explainer,
+    folder: Path,
+    name: str,
+    data: EncodedExamples,
+    *,
+    tags: Path | None = None,
+    against: int = 0,
+) -> tuple[Report, Survey]:
+    """The report of a run's probe on a data set, and the survey that it is made of.
+
+    folder, name: the run's, and what its data is called. tags: a file of parts of speech, as
+    `read_tags` has it. against: on how many of the texts other methods are compared.
+
+    Raises: UserError if a label is none of the model's, or the tags do not fit.
+    """
+    model, examples, encoded = explainer.model, data.examples, data.encoded
+    gold = gold_labels(model, data)
+    scoring = by_labels(model, gold)
+    tagged = None if tags is None else _read_tags(tags, examples)
+    texts = examples.texts
+    seen = survey(explainer, texts, encoded)
+    assessment = assess(
+        explainer.config,
+        model.network.layers,
+        run_folder.load_layers(folder),
+        *(np.asarray(values).mean(axis=1) for values in seen.replay[:3]),
+    )
+    chosen = np.unique(np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int))
+    report = report_of(
+        Subject(
+            str(folder),
+            name,
+            explainer.config.gate,
+            explainer.config.margin,
+            model.network.layers,
+        ),
+        seen,
+        examples.rows,
+        assessment,
+        scores=scoring.scores,
+        measure=scoring.measure,
+        labelled=_labelled(explainer, seen, gold),
+        tags=None if tagged is None else _tags(seen.explanations, encoded, tagged),
+        rivalry=rivalry(explainer, [encoded[n] for n in chosen]) if len(chosen) else None,
+    )
+    return report, seen
+
+
+def _labelled(explainer: Explainer, seen: Survey, gold: Any) -> dict[str, Names]:
+    """Texts by what is predicted, and by their gold labels, where such labels make groups."""
+    kind, labels = explainer.model.head.problem_type, explainer.model.labels
+    predicted = label_names(kind, labels, seen.replay.original)
+    golden = None if gold is None else label_names(kind, labels, gold)
+    named = {"predicted label": predicted, "gold label": golden}
+    return {way: names for way, names in named.items() if names is not None}
+
+
+def _read_tags(file: Path, examples: Examples) -> list[tuple[str, ...]]:
+    if examples.second is not None:
+        raise UserError("--tags is for single texts, not for pairs")
+    return read_tags(file, [Sentence(tuple(text.split(" ")), (), 0) for text in examples.first])
+
+
+def _tags(
+    explanations: Sequence[Explanation], encoded: Sequence[Encoded], tags: Sequence[Sequence[str]]
+) -> list[list[str | None]]:
+    return [tags_of(*each) for each in zip(explanations, encoded, tags, strict=True)]

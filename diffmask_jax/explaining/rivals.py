@@ -1,0 +1,188 @@
+"""Is a probe more faithful to the network than other methods? Their orders of tokens, on texts.
+
+All are judged alike: the tokens that a method ranks last give way to the embedding of no word in
+the network's first state (`no_word_states`), special tokens stay, and the network goes on from
+there (`analysis.removal`).
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from tqdm import tqdm
+
+from diffmask_jax.analysis import removal
+from diffmask_jax.analysis.bootstrap import Interval, mean_interval
+from diffmask_jax.analysis.removal import Measures
+from diffmask_jax.attribution.attention import received_attention
+from diffmask_jax.attribution.erasure import leave_one_out
+from diffmask_jax.attribution.integrated_gradients import completed
+from diffmask_jax.attribution.methods import Explained, explained
+from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.data import batches
+from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.game.masking import mask_state
+from diffmask_jax.game.objective import Clean, Game, clean_pass, log_keep_everywhere
+from diffmask_jax.game.probes import Probe
+from diffmask_jax.training import setup
+
+SETS = 32  # of tokens, judged in one pass
+GAP, STEPS = 0.05, 100  # of integrated gradients: how complete they are, or how many steps
+WIDTH = 2  # of the beams that look for the best and the worst order
+LONGEST = 40  # tokens of a text whose orders are searched
+PROBE, RANDOM = "DiffMask", "Random"
+
+
+Means = dict[str, Interval]
+"""For each of `Measures` its mean and interval."""
+
+
+class Rivalry(NamedTuple):
+    """What the orders of K methods, the probe's first, are worth on N texts: `Measures` of each.
+
+    searched: how many of the texts were short enough to look for their best and worst orders
+    """
+
+    methods: tuple[str, ...]
+    measures: Float[np.ndarray, "K N 6"]
+    searched: int
+
+    def means(self) -> dict[str, Means]:
+        """For each method the mean of each measure, over the texts that have it."""
+        return {
+            name: _intervals(own) for name, own in zip(self.methods, self.measures, strict=True)
+        }
+
+    def differences(self) -> dict[str, Means]:
+        """For each other method the probe's mean minus its (paired bootstrap)."""
+        probe, *others = self.measures
+        return {
+            name: _intervals(probe - other)
+            for name, other in zip(self.methods[1:], others, strict=True)
+        }
+
+
+def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
+    """The probe against integrated gradients, leave-one-out, attention and random orders.
+
+    The probe's order is that of its deepest gate on the input: the last layer's, or of a probe of
+    hidden states the first's. Every method keeps as many tokens of a text as that gate does.
+
+    Raises: ValueError if there is no text.
+    """
+    model, game = explainer.model, explainer.game
+    nothing = setup.no_word_states(model, encoded[: setup.SAMPLE])[0]
+    attribute = jax.jit(functools.partial(_attributions, game))
+    judge = jax.jit(functools.partial(_probabilities, game))
+    names = [PROBE, "Integrated gradients", "Leave one out"]
+    names += ["Attention"] * (game.model.attention is not None) + [RANDOM]
+    measures: list[list[Measures]] = []
+    for text in tqdm(encoded, "other methods", unit="text", disable=None):
+        (batch,) = batches.in_order([text], 1, model.config.positions)
+        clean, found = attribute(*explainer.params, nothing, batch.inputs)
+        value = functools.partial(_value, judge, explainer.params[0], nothing, clean)
+        random = np.random.default_rng(len(measures)).random((1, found.shape[-1]))
+        orders = np.concatenate([np.asarray(found[:, 0]), random])
+        measures.append(_measure(value, orders, _removable(text, found.shape[-1])))
+    searched = sum(_removable(text).sum() <= LONGEST for text in encoded)
+    return Rivalry(tuple(names), np.array(measures).swapaxes(0, 1), int(searched))
+
+
+def gate_on_input(probe: Probe, layers: int) -> int:
+    """The deepest layer whose gate multiplies the network's first state."""
+    return max(layer for layer in range(layers) if probe.target(layer) == 0)
+
+
+def _attributions(
+    game: Game, params: Any, probe_params: Any, nothing: Float[Array, " D"], inputs: TextInputs
+) -> tuple[Clean, Float[Array, "K B T"]]:
+    """Of all methods but the random one, to the first state; and the clean pass."""
+    clean = clean_pass(game, params, inputs)
+    keep = log_keep_everywhere(game, probe_params, clean)
+    state, family = clean.states[0], game.model.family
+    unused = Statistics(jnp.zeros_like(nothing), jnp.zeros_like(nothing))
+    subject = explained(game.model, params, clean, unused, 0)
+    found = [
+        jnp.exp(keep[gate_on_input(game.probe, len(keep))]),
+        _integrated(subject),
+        leave_one_out(
+            lambda state: family.divergence(clean.logits, subject.logits(state)),
+            state, jnp.asarray(inputs.valid), nothing,
+        ),
+    ]  # fmt: skip
+    if game.model.attention is not None:
+        weights = game.model.attention(params, inputs, clean.states)
+        received = [received_attention(block, inputs.valid) for block in weights]
+        found.append(jnp.mean(jnp.stack(received), axis=0))
+    return clean, jnp.stack(found)
+
+
+def _integrated(subject: Explained) -> Float[Array, "B T"]:
+    """Integrated gradients, as many steps as an order of tokens needs."""
+    prediction = subject.family.prediction(subject.clean.logits)
+    gradients = completed(
+        lambda state: subject.family.score(subject.logits(state), prediction),
+        subject.state,
+        subject.clean.inputs.valid,
+        tolerance=GAP,
+        most=STEPS,
+    )
+    return jnp.abs(gradients.contribution)
+
+
+def _probabilities(
+    game: Game, params: Any, nothing: Float[Array, " D"], clean: Clean, left: Bool[Array, "R T"]
+) -> Float[Array, " R"]:
+    """exp(−surprisal) of one text's decision where only some of its tokens are left."""
+    family = game.model.family
+    repeated = jax.tree.map(lambda a: jnp.repeat(jnp.asarray(a), len(left), axis=0), clean)
+    state = mask_state(repeated.states[0], left.astype(jnp.float32), nothing)
+    logits = game.model.logits_from(params, repeated.inputs, state, 0)
+    return jnp.exp(-family.surprisal(logits, family.prediction(repeated.logits)))
+
+
+def _value(
+    judge: Any, params: Any, nothing: Any, clean: Clean, left: Bool[np.ndarray, "R T"]
+) -> Float[np.ndarray, " R"]:
+    """The same for any number of sets, some at a time, so that one program serves all."""
+    values = []
+    for start in range(0, len(left), SETS):
+        some = left[start : start + SETS]
+        filled = np.concatenate([some, np.repeat(some[:1], SETS - len(some), axis=0)])
+        values.append(np.asarray(judge(params, nothing, clean, filled))[: len(some)])
+    return np.concatenate(values)
+
+
+def _removable(text: Encoded, length: int | None = None) -> Bool[np.ndarray, " T"]:
+    """All but the special tokens; padded to a length."""
+    own = text.parts >= 0
+    return np.pad(own, (0, (length or len(own)) - len(own)))
+
+
+def _measure(
+    value: removal.Value, attributions: Float[np.ndarray, "K T"], removable: Bool[np.ndarray, " T"]
+) -> list[Measures]:
+    """Of every method on one text, the probe first, whose kept tokens set how many all keep."""
+    kept = int((removable & (attributions[0] > 0.5)).sum())
+    orders = [removal.order_of(each, removable) for each in attributions]
+    curves = [removal.curves_of(value, order, len(removable)) for order in orders]
+    bounds = None
+    if removable.sum() <= LONGEST:
+        bounds = removal.bounds_of(value, removable, WIDTH, curves)
+    return [removal.measures_of(each, kept, bounds) for each in curves]
+
+
+def _intervals(values: Float[np.ndarray, "N 6"]) -> Means:
+    """Over the texts that have a number; NaN where none has."""
+    finite = [column[np.isfinite(column)] for column in values.T]
+    unknown = Interval(*np.full(3, np.nan))
+    return {
+        name: mean_interval(column) if len(column) else unknown
+        for name, column in zip(Measures._fields, finite, strict=True)
+    }

@@ -1,0 +1,148 @@
+"""Is a probe good? What it did to some texts, and what its training says, as a verdict in words."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from diffmask_jax.training.config import RunConfig
+
+NEXT_TO_NOTHING = 0.05  # share of positions: a probe that masks less says little
+NEXT_TO_ALL = 0.98  # the model answers alike whatever it reads
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at: whether it is as it should be (None: not known), and words."""
+
+    holds: bool | None
+    says: str
+
+
+class Assessment(NamedTuple):
+    """A verdict on a probe.
+
+    answer: "good"; "not settled", if it keeps what it promises and its training had not settled,
+      or did not say; "not good", if it breaks its promise somewhere
+    findings: what it rests on; advice: what to try next, a sentence each
+    """
+
+    answer: str
+    findings: tuple[Finding, ...]
+    advice: tuple[str, ...]
+
+
+def assess(
+    config: RunConfig,
+    layers: Sequence[str],
+    trained: Sequence[dict[str, Any]],
+    masked: Float[np.ndarray, " L"],
+    divergence: Float[np.ndarray, " L"],
+    agreement: Float[np.ndarray, " L"],
+) -> Assessment:
+    """What to think of a run's probe.
+
+    A layer keeps its promise if D ≤ 1.2·m (`tolerance`, as when the authors keep a probe) and at
+    least 75% (`min_agreement`) of the predictions stay.
+
+    Args:
+      trained: what the last validation said of the layers (`run_folder.load_layers`); may be empty.
+      masked, divergence, agreement: what the gates, thresholded at ½, did to the texts, means of
+        every layer: share of positions, nats, share of predictions.
+    """
+    on_margin = divergence <= config.tolerance * config.margin
+    agrees = agreement >= config.min_agreement
+    idle, starved = masked.max() < NEXT_TO_NOTHING, masked.min() > NEXT_TO_ALL
+    unsettled = [row for row in trained if not (row["still"] and row["on_margin"])]
+    findings = (
+        _margin(config, layers, divergence, on_margin),
+        _agreement(config, layers, agreement, agrees),
+        _masked(masked, bool(idle), bool(starved)),
+        _settled(config, trained),
+    )
+    broken = any(finding.holds is False for finding in findings[:3])
+    answer = "not good" if broken else "good" if findings[3].holds else "not settled"
+    margin, advice = config.margin, []
+    if unsettled:
+        advice.append(
+            "train longer: repeat the training's command with a larger --steps than "
+            f"{config.steps}, and it goes on from where it ended"
+        )
+    elif not (on_margin.all() and agrees.all()):
+        advice.append(
+            f"allow less divergence: train a probe with --margin {margin / 2:g}; and look whether "
+            "these texts are like those that it was trained on"
+        )
+    if idle:
+        advice.append(f"allow more divergence: train a probe with --margin {2 * margin:g}")
+    if starved:
+        advice.append(
+            "the model answers alike with nearly nothing left: look whether its predictions on "
+            f"these texts differ at all, or train a probe with --margin {margin / 2:g}"
+        )
+    return Assessment(answer, findings, tuple(advice))
+
+
+def _margin(
+    config: RunConfig,
+    layers: Sequence[str],
+    divergence: Float[np.ndarray, " L"],
+    holds: Bool[np.ndarray, " L"],
+) -> Finding:
+    allowed = f"{config.tolerance:g} times the margin of {config.margin:g} nats"
+    if holds.all():
+        worst = int(divergence.argmax())
+        return Finding(
+            True,
+            f"divergence is within {allowed} at every layer, at most {divergence[worst]:.3f} "
+            f"(layer {layers[worst]})",
+        )
+    over = [f"{layers[n]} ({divergence[n]:.3f})" for n in np.flatnonzero(~holds).tolist()]
+    return Finding(False, f"divergence is over {allowed} at layer {', '.join(over)}")
+
+
+def _agreement(
+    config: RunConfig,
+    layers: Sequence[str],
+    agreement: Float[np.ndarray, " L"],
+    holds: Bool[np.ndarray, " L"],
+) -> Finding:
+    worst = int(agreement.argmin())
+    least = f"{agreement[worst]:.1%} (layer {layers[worst]})"
+    if holds.all():
+        return Finding(True, f"the prediction stays in at least {least} of the texts")
+    below = ", ".join(layers[n] for n in np.flatnonzero(~holds).tolist())
+    return Finding(
+        False,
+        f"the prediction stays in less than {config.min_agreement:.0%} of the texts at layer "
+        f"{below}; the least is {least}",
+    )
+
+
+def _masked(masked: Float[np.ndarray, " L"], idle: bool, starved: bool) -> Finding:
+    said = f"from {masked.min():.1%} to {masked.max():.1%} of the positions are dropped"
+    if idle:
+        return Finding(False, f"{said}: next to nothing")
+    return Finding(not starved, f"{said}: next to all" if starved else said)
+
+
+def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
+    """As `settled.verdict_on` decided in training."""
+    if not trained:
+        return Finding(None, "its training did not say whether it had settled")
+    off = [row for row in trained if row["still"] and not row["on_margin"]]
+    kinds = {
+        "still moved": [row for row in trained if not row["still"]],
+        "stood still above the margin": [r for r in off if r["divergence"] > config.margin],
+        "stood still below the margin, where more could be dropped": [
+            row for row in off if row["divergence"] <= config.margin
+        ],
+    }
+    parts = [
+        f"layer {', '.join(row['layer'] for row in rows)} {what}"
+        for what, rows in kinds.items()
+        if rows
+    ]
+    if parts:
+        return Finding(False, f"at the end of its training {'; '.join(parts)}")
+    return Finding(True, "its training had settled at every layer")

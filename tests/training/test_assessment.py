@@ -1,0 +1,84 @@
+"""Is a probe good? Every finding, and what is advised."""
+
+import numpy as np
+import pytest
+
+from diffmask_jax.training.assessment import assess
+from diffmask_jax.training.config import run_config
+
+LAYERS = ("W", "E", "1")
+CONFIG = run_config("model", "texts", train="train.txt", dev="dev.txt", margin=0.2, steps=100)
+SETTLED = {"still": True, "on_margin": True, "divergence": 0.2}
+GOOD = {"masked": [0.3, 0.4, 0.5], "divergence": [0.1, 0.2, 0.24], "agreement": [0.8, 0.9, 1.0]}
+
+
+def assessed(trained=(SETTLED,) * 3, **changes):
+    values = {name: np.array(own) for name, own in (GOOD | changes).items()}
+    rows = [{"layer": layer} | row for layer, row in zip(LAYERS, trained, strict=False)]
+    return assess(CONFIG, LAYERS, rows, **values)
+
+
+def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
+    found = assessed()
+    assert found.answer == "good" and not found.advice
+    assert all(finding.holds for finding in found.findings)
+    assert [finding.says for finding in found.findings] == [
+        "divergence is within 1.2 times the margin of 0.2 nats at every layer, at most 0.240 "
+        "(layer 1)",
+        "the prediction stays in at least 80.0% (layer W) of the texts",
+        "from 30.0% to 50.0% of the positions are dropped",
+        "its training had settled at every layer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "advice"),
+    [
+        (
+            {"divergence": [0.1, 0.25, 0.5]},
+            "divergence is over 1.2 times the margin of 0.2 nats at layer E (0.250), 1 (0.500)",
+            "--margin 0.1;",
+        ),
+        (
+            {"agreement": [0.9, 0.74, 0.7]},
+            "the prediction stays in less than 75% of the texts at layer E, 1; the least is 70.0% "
+            "(layer 1)",
+            "--margin 0.1;",
+        ),
+        (
+            {"masked": [0.0, 0.01, 0.04]},
+            "from 0.0% to 4.0% of the positions are dropped: next to nothing",
+            "--margin 0.4",
+        ),
+        (
+            {"masked": [0.99, 1.0, 1.0]},
+            "from 99.0% to 100.0% of the positions are dropped: next to all",
+            "the model answers alike",
+        ),
+    ],
+)
+def test_a_promise_that_is_broken_is_not_good_however_it_was_trained(changes, says, advice):
+    found = assessed(**changes)
+    assert found.answer == "not good"
+    assert says in [finding.says for finding in found.findings if finding.holds is False]
+    assert len(found.advice) == 1 and advice in found.advice[0]
+
+
+def test_what_had_not_settled_is_trained_longer():
+    moving = SETTLED | {"still": False}
+    under = SETTLED | {"on_margin": False, "divergence": 0.1}
+    over = SETTLED | {"on_margin": False, "divergence": 0.3}
+    found = assessed((moving, under, over))
+    assert found.answer == "not settled"
+    assert found.findings[-1].says == (
+        "at the end of its training layer W still moved; layer 1 stood still above the margin; "
+        "layer E stood still below the margin, where more could be dropped"
+    )
+    assert len(found.advice) == 1 and "--steps than 100" in found.advice[0]
+    broken = assessed((moving,) * 3, agreement=[0.1] * 3)
+    assert broken.answer == "not good" and "--steps than 100" in broken.advice[0]
+
+
+def test_a_training_that_says_nothing_leaves_it_open():
+    found = assessed(())
+    assert found.answer == "not settled" and found.findings[-1].holds is None and not found.advice
