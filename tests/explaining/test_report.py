@@ -18,6 +18,7 @@ from diffmask_jax.explaining.report import LEAST, as_json
 from diffmask_jax.explaining.reporting import report_on
 from diffmask_jax.game import probes
 from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.tasks.encoded_examples import encode_examples
 from diffmask_jax.tasks.files import read_file
 from diffmask_jax.training import run_folder
 
@@ -223,7 +224,8 @@ def test_every_head_has_a_report(kind, tiny_bert, save_bert, save_run, sentences
     if kind == "regression":
         run_folder.save_scale(run, 1.0)
     data = read_file(labelled(tmp_path / "texts.jsonl", sentences, labels))
-    report, survey = report_on(Explainer.from_pretrained(run), run, "texts", data)
+    explainer = Explainer.from_pretrained(run)
+    report, survey = report_on(explainer, run, "texts", encode_examples(explainer.model, data))
     numbers = as_json(report)
     json.dumps(numbers, allow_nan=False)
     gold = {one.name for one in report.groups["gold label"]}
@@ -243,7 +245,10 @@ def test_words_of_pairs_are_grouped_by_their_text(run, tmp_path):
     file = tmp_path / "pairs.jsonl"
     pairs = [("quite a film", "not bad"), ("the plot", "great fun !")]
     file.write_text("\n".join(json.dumps({"text": a, "pair": b}) for a, b in pairs))
-    report, _ = report_on(Explainer.from_pretrained(run), run, "pairs", read_file(file))
+    explainer = Explainer.from_pretrained(run)
+    report, _ = report_on(
+        explainer, run, "pairs", encode_examples(explainer.model, read_file(file))
+    )
     by_text = {one.name: one.tokens for one in report.groups["text of the pair"]}
     assert by_text == {"first text": 5, "second text": 5}
 
@@ -257,7 +262,8 @@ def test_tags_group_words_by_their_part_of_speech(run, tmp_path):
     (tmp_path / "tags.jsonl").write_text("\n".join(lines))
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     explainer, examples = Explainer.from_pretrained(run), read_file(tmp_path / "texts.txt")
-    report, _ = report_on(explainer, run, "texts", examples, tags=tmp_path / "tags.jsonl")
+    data = encode_examples(explainer.model, examples)
+    report, _ = report_on(explainer, run, "texts", data, tags=tmp_path / "tags.jsonl")
     by_tag = {one.name: one.tokens for one in report.groups["part of speech"]}
     assert by_tag == {"ADJ": 3, "NOUN": 1, "PUNCT": 1, "PART": 1}
 
