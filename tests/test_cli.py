@@ -142,7 +142,7 @@ def test_colour(explain, monkeypatch, terminal, no_color, asked, colored):
 def test_piped_texts_come_out_in_order_and_nothing_is_said(run, sentences, tmp_path):
     texts = [*sentences] * 10
     with process("explain", run, "--jsonl", "/dev/stdout", stdin=subprocess.PIPE) as command:
-        out, err = command.communicate("\n".join(texts), timeout=120)
+        out, err = command.communicate("\n".join(texts), timeout=600)
     assert (command.returncode, err) == (0, "")
     assert [json.loads(line)["text"] for line in out.splitlines()] == texts
 
@@ -155,7 +155,7 @@ def test_a_reader_that_leaves_is_no_reason_to_complain(run, sentences, tmp_path)
         assert "with probability" in command.stdout.readline()
         command.stdout.close()
         assert command.stderr.read() == ""
-        assert command.wait(timeout=120) == 0
+        assert command.wait(timeout=600) == 0
 
 
 def test_a_full_disk_and_a_closed_output_are_no_traceback(monkeypatch, capsys):
@@ -176,7 +176,7 @@ def test_a_mistake_ends_with_status_2_and_one_line(run, tmp_path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     del environment["JAX_COMPILATION_CACHE_DIR"]
     command = [sys.executable, "-m", "diffmask_jax.cli", "explain", run, "fun", "--truncate", ""]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "diffmask: text 2 of 2: an empty or blank text has nothing to read: ''\n"
     assert (tmp_path / "diffmask_jax").is_dir()  # where it keeps its compiled programs
@@ -185,7 +185,7 @@ def test_a_mistake_ends_with_status_2_and_one_line(run, tmp_path):
 def test_a_terminal_that_is_not_utf_8_gets_question_marks(run):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)}
     command = [sys.executable, "-m", "diffmask_jax.cli", "explain", run, TEXT]
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"?bad? with probability")
 

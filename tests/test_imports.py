@@ -120,7 +120,7 @@ def test_importing_is_quick(statement, allowed):
     """In a fresh interpreter; what is heavy is imported where it is used."""
     code = f"import sys\n{statement}\nprint(*[n for n in {HEAVY} if n in sys.modules])"
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600,
         env={"PYTHONPATH": str(PACKAGE.parent)},
     )  # fmt: skip
     assert set(found.stdout.split()) <= allowed
@@ -137,7 +137,7 @@ def test_help_is_quick(command):
         f"print('imported', code, *[n for n in {HEAVY} if n in sys.modules])"
     )
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600,
         env={"PYTHONPATH": str(PACKAGE.parent)},
     )  # fmt: skip
     assert found.stdout.startswith("usage:")

@@ -8,7 +8,8 @@ from jaxtyping import Float
 
 from diffmask_jax.render.colors import ON_DARK, ON_LIGHT, color, hex_color
 from diffmask_jax.render.markup import safe
-from diffmask_jax.render.text import shorten, visible
+from diffmask_jax.render.text import shorten
+from diffmask_jax.runtime.messages import visible
 
 WIDE, HIGH = 360.0, 210.0
 LEFT, RIGHT, TOP, BOTTOM = 48.0, 12.0, 12.0, 38.0

@@ -14,7 +14,7 @@ from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.render.comparison import normalise
 from diffmask_jax.render.picture import draw_cells, draw_marks, headline, plain_text, save
 from diffmask_jax.render.stretches import end, middles, name_columns, stretches
-from diffmask_jax.render.text import visible
+from diffmask_jax.runtime.messages import visible
 from experiments.common.figures import clear
 
 LINE = "#e2e4ea"

@@ -25,7 +25,7 @@ def found(run, texts_file, child_environment, tmp_path_factory):
     places = [str(place) for place in (run, texts_file, out)]
     # Of float64, too, what is quickly compiled computes some functions to eight digits only.
     environment = child_environment(XLA_FLAGS="--xla_backend_optimization_level=0")
-    subprocess.run([sys.executable, str(SCRIPT), *places], check=True, env=environment, timeout=300)
+    subprocess.run([sys.executable, str(SCRIPT), *places], check=True, env=environment, timeout=600)
     with np.load(out, allow_pickle=True) as arrays:
         return dict(arrays)
 

@@ -205,7 +205,7 @@ def test_tfds_is_asked_for_only_when_needed(raw, data):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert "run `pip install tensorflow-datasets importlib_resources`" in result.stdout
 

@@ -59,7 +59,7 @@ def run(code: str, *arguments: Path) -> subprocess.CompletedProcess:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
 

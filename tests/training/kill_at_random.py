@@ -28,7 +28,7 @@ from diffmask_jax.runtime import preemption
 from diffmask_jax.training.run_log import RunLog
 
 PACE = 0.1  # seconds a call takes while there are deaths to come, so that they come in time
-PATIENCE = 120
+PATIENCE = 600
 
 
 def fork(command: list[str], log: Path, hurry: bool) -> int:

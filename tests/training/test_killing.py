@@ -52,7 +52,7 @@ def folders(ends, tiny_bert, texts_file, child_environment, tmp_path_factory):
         places = ["--model", tiny_bert, "--train", texts_file, "--dev", texts_file, "--out", out]
         command = ["train", "texts", *map(str, places), "--gate", gate, *SETTINGS]
         subprocess.run(
-            [sys.executable, *script, *command], env=environment, check=True, timeout=400
+            [sys.executable, *script, *command], env=environment, check=True, timeout=600
         )
 
     whole, killed, lives = root / "whole", root / "killed", root / "lives"
