@@ -18,15 +18,13 @@ from diffmask_jax.render.text import display_width, words
 def page(heatmaps: Sequence[Heatmap], title: str) -> str:
     """A standalone page: a legend, then each heat map as coloured text and as a table."""
     style = _PAIR_STYLE if any(is_pair(heatmap.parts) for heatmap in heatmaps) else ""
-    return document(title, _legend(heatmaps), "".join(map(article, heatmaps)), style)
+    return document(title, legend_of(heatmaps), "".join(map(article, heatmaps)), style)
 
 
 def fragment(heatmap: Heatmap) -> str:
     """The same for one heat map inside another page, such as a notebook's `_repr_html_`."""
     style = style_sheet() + _PAIR_STYLE * is_pair(heatmap.parts)
-    return (
-        f'<div class="dm">\n<style>{style}</style>\n{article(heatmap)}{_legend([heatmap])}</div>\n'
-    )
+    return f'<div class="dm">\n<style>{style}</style>\n{article(heatmap)}{legend_of([heatmap])}</div>\n'
 
 
 def article(heatmap: Heatmap) -> str:
@@ -102,7 +100,8 @@ def _column_label(heatmap: Heatmap, column: int) -> str:
     return label if display_width(token) <= 2 else f'<span title="{safe(token)}">{label}</span>'
 
 
-def _legend(heatmaps: Sequence[Heatmap]) -> str:
+def legend_of(heatmaps: Sequence[Heatmap]) -> str:
+    """What the colours of heat maps mean, and the marks that one of them has."""
     return legend(
         "Keep probability",
         "dropped",

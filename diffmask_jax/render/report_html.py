@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from diffmask_jax.render import charts
 from diffmask_jax.render.heatmap import Heatmap
-from diffmask_jax.render.html import article
-from diffmask_jax.render.markup import document, legend, safe
+from diffmask_jax.render.html import article, legend_of
+from diffmask_jax.render.markup import document, safe
 from diffmask_jax.render.pair import is_pair
 from diffmask_jax.render.pair_style import GRID as _PAIR_STYLE
 
@@ -46,7 +46,8 @@ def page(
     links = "\n".join(f'<a href="#part{n}">{safe(name)}</a>' for n, name in enumerate(named, 1))
     head = f'<p class="caption">{safe(caption)}</p>\n<nav aria-label="Parts">\n{links}\n</nav>\n'
     parts = [_section(number, section) for number, section in enumerate(sections, start=1)]
-    last = f'<section id="part{len(named)}">\n<h2>{safe(texts)}</h2>\n{_LEGEND}'
+    last = f'<section id="part{len(named)}">\n<h2>{safe(texts)}</h2>\n'
+    last += legend_of([one.heatmap for one in opened])
     last += "".join(map(_details, opened)) + "</section>\n"
     pairs = any(is_pair(one.heatmap.parts) for one in opened)
     style = charts.style() + _STYLE + _PAIR_STYLE * pairs
@@ -111,13 +112,6 @@ def _details(one: Opened) -> str:
     note = f"<p>{safe(one.note)}</p>\n" if one.note else ""
     return folded(one.summary, note + article(one.heatmap))
 
-
-_LEGEND = legend(
-    "Keep probability",
-    "dropped",
-    "kept",
-    "Text: the top layer. Table: one row per layer, the input at the bottom.",
-)
 
 _STYLE = """
 .dm nav { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 10px 0 18px; font-size: 13px }
