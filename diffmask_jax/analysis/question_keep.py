@@ -79,8 +79,11 @@ def kept_curves(
                 wrong.append(gold[-1])
     nothing = [np.full(len(keep[0]), np.nan)]
     return KeptCurves(
-        *(np.mean(curves or nothing, axis=0) for curves in (question, passage, gold, wrong)),
-        wrong=len(wrong),
+        np.mean(question, axis=0),
+        np.mean(passage, axis=0),
+        np.mean(gold or nothing, axis=0),
+        np.mean(wrong or nothing, axis=0),
+        len(wrong),
     )
 
 

@@ -159,7 +159,8 @@ def _span(
     assert first is not None and last is not None  # as they are pieces of the passage
     answer = text[1][first[0] : last[1]]
     probability = float(np.prod(probabilities[places, [0, 1]]))
-    span = AnswerSpan(first[0], last[1], *places.tolist(), probability)
+    begins, ends = places.tolist()
+    span = AnswerSpan(first[0], last[1], begins, ends, probability)
     return Answer(answer, f"“{answer}” with probability {probability:.2f}", span)
 
 

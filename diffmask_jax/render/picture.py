@@ -98,8 +98,8 @@ def _underline(figure: "Figure", label: "Text") -> None:
     label.set_rotation(0)
     box = label.get_window_extent()
     label.set_rotation(turn)
-    anchor = label.get_transform().transform(label.get_position())
-    turned = Affine2D().rotate_deg_around(*anchor, turn) + figure.transFigure.inverted()
+    x, y = label.get_transform().transform(label.get_position())
+    turned = Affine2D().rotate_deg_around(x, y, turn) + figure.transFigure.inverted()
     x, y = turned.transform([(box.x0, box.y0), (box.x1, box.y0)]).T
     figure.add_artist(Line2D(x, y, color=label.get_color(), linewidth=1.1))
 
