@@ -78,11 +78,12 @@ def run(options: argparse.Namespace) -> None:
     recipe = dataclasses.replace(model.architecture.recipe, **asked)
 
     train, dev = (encode_split(model, *one, options.truncate) for one in examples.items())
-    labelled = [
-        Labelled(data.encoded, _needed(gold_labels(model, data), kind)) for data in (train, dev)
-    ]
+    labelled = {
+        split: Labelled(data.encoded, _needed(gold_labels(model, data), kind))
+        for split, data in (("train", train), ("dev", dev))
+    }
     scoring = scoring_of(model, dev)
-    scores = finetune(model, *labelled, recipe, options.out, scoring)
+    scores = finetune(model, labelled["train"], labelled["dev"], recipe, options.out, scoring)
     measured = ", ".join(
         f"{score.title} {score.shown(scores[score.name])}" for score in scoring.scores
     )

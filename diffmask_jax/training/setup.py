@@ -139,7 +139,8 @@ def calibrated_probe(
 def sample(texts: Sequence[Encoded]) -> Sequence[Encoded]:
     """The first SAMPLE texts, or fewer: as many as pad to no more than POSITIONS, one at least."""
     longest = np.maximum.accumulate([len(text.ids) for text in texts[:SAMPLE]])
-    return texts[: max(1, np.sum(longest * np.arange(1, len(longest) + 1) <= POSITIONS))]
+    fit = int(np.sum(longest * np.arange(1, len(longest) + 1) <= POSITIONS))
+    return texts[: max(1, fit)]
 
 
 def no_word_states(model: Classifier, texts: Sequence[Encoded]) -> list[Float[Array, " _"]]:

@@ -1,6 +1,5 @@
 """The numbers of the paper's section 3.2, from the attributions of several runs."""
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -67,11 +66,13 @@ def numbers(
     probabilities: Float[np.ndarray, "N C"],
 ) -> Numbers:
     """Everything that the report says."""
-    scores = functools.partial(study.model.head.measure, gold=study.labels)
     places = {"all states": slice(None), "last layer": slice(-1, None)}
 
+    def score(prediction: Any) -> dict[str, float]:
+        return study.model.head.measure(prediction, study.labels)
+
     def tables(outcomes: Sequence[Outcome]) -> list[list[dict[str, float]]]:
-        return [faithfulness.table(outcome, scores) for outcome in outcomes]
+        return [faithfulness.table(outcome, score) for outcome in outcomes]
 
     return Numbers(
         sampled={g: tables(m.sampled) for g, m in by_gate.items()},
