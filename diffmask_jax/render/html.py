@@ -24,7 +24,8 @@ def page(heatmaps: Sequence[Heatmap], title: str) -> str:
 def fragment(heatmap: Heatmap) -> str:
     """The same for one heat map inside another page, such as a notebook's `_repr_html_`."""
     style = style_sheet() + _PAIR_STYLE * is_pair(heatmap.parts)
-    return f'<div class="dm">\n<style>{style}</style>\n{article(heatmap)}{legend_of([heatmap])}</div>\n'
+    shown = article(heatmap) + legend_of([heatmap])
+    return f'<div class="dm">\n<style>{style}</style>\n{shown}</div>\n'
 
 
 def article(heatmap: Heatmap) -> str:
