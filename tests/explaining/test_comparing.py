@@ -30,7 +30,7 @@ def test_every_method_has_a_panel_of_its_layers(explainers, noise):
     found = comparing.compare(explainers, noise, TEXT)
     assert [panel.name for panel in found.panels] == [
         "Attention", "Gradient × input", "Integrated gradients", "Schulz et al. (2020)",
-        "Guan et al. (2019)", "Erasure, by search", "DiffMask, input", "DiffMask, hidden states",
+        "Guan et al. (2019)", "DiffMask, input", "DiffMask, hidden states",
     ]  # fmt: skip
     assert found.tokens == ("[CLS]", *TEXT.split(), "[SEP]")
     for panel in found.panels:
