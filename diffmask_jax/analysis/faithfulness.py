@@ -96,7 +96,7 @@ def measure(
     outcomes, order = [], []
     for number, batch in enumerate(batches):
         outcome = jax.device_get(evaluate(jax.random.fold_in(key, number), batch.inputs))
-        outcome = _along_examples(lambda a, batch=batch: a[: len(batch.indices)], outcome)
+        outcome = along_examples(lambda a, batch=batch: a[: len(batch.indices)], outcome)
         if decide is not None:
             original, prediction = (
                 decide(read, batch.indices) for read in (outcome.original, outcome.prediction)
@@ -105,10 +105,10 @@ def measure(
         outcomes.append(outcome)
         order.append(batch.indices)
     places = np.argsort(np.concatenate(order))
-    return _along_examples(lambda *parts: np.concatenate(parts)[places], *outcomes)
+    return along_examples(lambda *parts: np.concatenate(parts)[places], *outcomes)
 
 
-def _along_examples(function: Callable[..., np.ndarray], *outcomes: Outcome) -> Outcome:
+def along_examples(function: Callable[..., np.ndarray], *outcomes: Outcome) -> Outcome:
     """A function of arrays (N, …), of every array of some outcomes."""
 
     def behind_layers(*arrays: np.ndarray) -> np.ndarray:

@@ -38,6 +38,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_columns(parser, "text", "pair")
     add_moved(parser)
     option("--layers", action="store_true", help="one row per layer instead of the last one")
+    option(
+        "--replay",
+        action="store_true",
+        help="also run the model on what is kept at each layer, and tell its answers; a page "
+        "always does",
+    )
     add_truncate(parser)
     option("--png", type=Path, help="write a heat map (one text)")
     option("--html", type=Path, help="write one standalone page")
@@ -67,7 +73,9 @@ def run(options: argparse.Namespace) -> None:
     examples = given or read_file_for(explainer.model, file, columns_of(options))
     if options.png and len(examples.first) > 1:
         raise UserError(f"--png draws one text, not {len(examples.first)}: use --html or --jsonl")
-    explanations = presenting.explain_all(explainer, examples, options.truncate)
+    explanations = presenting.explain_all(
+        explainer, examples, options.truncate, options.replay or options.html is not None
+    )
     presenting.write_files(explanations, examples.rows, *files)
     if len(explanations) == 1 or not any(files):
         width = shutil.get_terminal_size().columns

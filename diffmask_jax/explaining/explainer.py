@@ -10,15 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffmask_jax.analysis.replaying import Replay, replay
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.texts import Text, is_one, texts_of
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explanation import PASSAGE, Explanation, words_of
+from diffmask_jax.explaining.replayed import replayed_of
 from diffmask_jax.game import probes
-from diffmask_jax.game.objective import Game, keep_probabilities
+from diffmask_jax.game.objective import (
+    Game,
+    clean_pass,
+    keep_probabilities,
+    log_keep_everywhere,
+)
 from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.training import run_folder, setup
@@ -28,10 +36,14 @@ BATCH = 32
 
 
 class Replies(NamedTuple):
-    """One batch's answers: what the model says, and keep probabilities at every layer."""
+    """One batch's answers: what the model says, and keep probabilities at every layer.
+
+    replay: what it says from what is kept, where that was asked
+    """
 
     outputs: Float[Array | np.ndarray, "B ..."]
     keep: Float[Array | np.ndarray, "L B T"]
+    replay: Replay | None = None
 
 
 class Explainer:
@@ -48,6 +60,7 @@ class Explainer:
         self._mesh = devices.data_mesh()
         self.params = devices.place((model.params, probe_params), self._mesh, devices.WHOLE)
         self._reply = devices.spread(functools.partial(_reply, self.game), self._mesh)
+        self._replayed = devices.spread(functools.partial(_replayed, self.game), self._mesh)
 
     @classmethod
     def from_pretrained(cls, run: str | Path, model: str | Path | None = None) -> "Explainer":
@@ -77,12 +90,16 @@ class Explainer:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is an Iterable[str], but comes first
-        self, texts: Text, *, truncate: bool = False
+        self, texts: Text, *, truncate: bool = False, replay: bool = False
     ) -> Explanation: ...
     @overload
-    def __call__(self, texts: Iterable[Text], *, truncate: bool = False) -> list[Explanation]: ...
+    def __call__(
+        self, texts: Iterable[Text], *, truncate: bool = False, replay: bool = False
+    ) -> list[Explanation]: ...
     @overload
-    def __call__(self, *, question: str, passage: str, truncate: bool = False) -> Explanation: ...
+    def __call__(
+        self, *, question: str, passage: str, truncate: bool = False, replay: bool = False
+    ) -> Explanation: ...
     def __call__(
         self,
         texts: object = None,
@@ -90,6 +107,7 @@ class Explainer:
         question: object = None,
         passage: object = None,
         truncate: bool = False,
+        replay: bool = False,
     ) -> Explanation | list[Explanation]:
         """Explain one text or pair, or many in batches.
 
@@ -98,6 +116,8 @@ class Explainer:
         question, passage: such a pair by name, instead of texts.
         truncate: cut a text that is longer than the model takes instead of refusing it; of a
             question and its passage, the passage.
+        replay: also run the model, at every layer, on what is kept there alone: as many passes
+            more as there are layers.
 
         Raises: UserError for an empty text, one that is too long, or what is no text; for a
             question without its passage, or to a model that answers none.
@@ -106,29 +126,41 @@ class Explainer:
             check_answers(self.model)
             texts = _pair(texts, question, passage)
         if is_one(texts):
-            return self([texts], truncate=truncate)[0]
+            return self([texts], truncate=truncate, replay=replay)[0]
         read = texts_of(texts)
         encoded = self.model.encode(read, truncate)
-        explanations = dict(self.stream(read, encoded))
+        explanations = dict(self.stream(read, encoded, replay))
         return [explanations[index] for index in range(len(read))]
 
     def stream(
-        self, texts: Sequence[Text], encoded: Sequence[Encoded]
+        self, texts: Sequence[Text], encoded: Sequence[Encoded], replay: bool = False
     ) -> Iterator[tuple[int, Explanation]]:
         """(index, explanation) of every text as its batch is done: shortest first."""
         size = devices.round_up(BATCH if len(encoded) > 1 else 1, self._mesh)
         limit = self.model.config.positions
         for batch in batches.in_order(encoded, size, limit):
-            replies = jax.device_get(self._reply(*self.params, batch.inputs))
-            check_finite(replies, f"what {self.model.path} says is not finite: {OVERFLOW}")
+            replies = self.replies(batch.inputs, replay)
             for row, index in enumerate(batch.indices):
                 yield int(index), self.explanation(texts[index], encoded[index], replies, row)
 
+    def replies(self, inputs: TextInputs, replay: bool = False) -> Replies:
+        """One batch's answers, on the host. Raises: UserError if one is not finite."""
+        reply = self._replayed if replay else self._reply
+        replies: Replies = jax.device_get(reply(*self.params, inputs))
+        check_finite(replies, f"what {self.model.path} says is not finite: {OVERFLOW}")
+        return replies
+
     def explanation(self, text: Text, encoded: Encoded, replies: Replies, row: int) -> Explanation:
         """What one row of a batch's answers says of its text."""
+        head = self.model.head
+
+        def answer(outputs: np.ndarray) -> Answer:
+            return head.answer(self.model.labels, outputs, text, encoded)
+
         outputs = np.asarray(replies.outputs)[row]
-        if self.model.head.spans:
+        if head.spans:
             outputs = outputs[: len(encoded.tokens)]  # padding answers nothing
+        numbers = head.problem_type == REGRESSION.problem_type
         return Explanation(
             texts=(text,) if isinstance(text, str) else text,
             tokens=encoded.tokens,
@@ -140,10 +172,13 @@ class Explainer:
             keep=np.asarray(replies.keep)[:, row, : len(encoded.tokens)],
             labels=self.model.labels,
             outputs=outputs,
-            answer=self.model.head.answer(self.model.labels, outputs, text, encoded),
-            problem_type=self.model.head.problem_type,
+            answer=answer(outputs),
+            problem_type=head.problem_type,
             gate=self.config.gate,
             cut_to=self._cut_to(text, encoded),
+            replayed=None
+            if replies.replay is None
+            else replayed_of(replies.replay, row, answer, numbers),
         )
 
     def _cut_to(self, text: Text, encoded: Encoded) -> int | None:
@@ -176,6 +211,14 @@ def _pair(texts: object, question: object, passage: object) -> tuple[str, str]:
 def _reply(game: Game, model_params: Any, probe_params: Any, inputs: TextInputs) -> Replies:
     logits, keep = keep_probabilities(game, model_params, probe_params, inputs)
     return Replies(game.model.family.outputs(logits), keep)
+
+
+def _replayed(game: Game, model_params: Any, probe_params: Any, inputs: TextInputs) -> Replies:
+    """The same and what the model says from what is kept, as one program."""
+    clean = clean_pass(game, model_params, inputs)
+    keep = jnp.exp(log_keep_everywhere(game, probe_params, clean))
+    replayed = replay(game, model_params, probe_params, clean, keep)
+    return Replies(game.model.family.outputs(clean.logits), keep, replayed)
 
 
 def _probe_shapes(game: Game, model: Classifier) -> Any:

@@ -12,12 +12,16 @@ from jaxtyping import Float
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
+from diffmask_jax.explaining.replayed import Replayed, rounded
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.render import html, png
 from diffmask_jax.render.heatmap import Heatmap, make_heatmap
 from diffmask_jax.render.marks import Marks
-from diffmask_jax.render.pair import NAMES, QUESTION_NAMES
+from diffmask_jax.render.page import Entry, page
+from diffmask_jax.render.pair import NAMES, QUESTION_NAMES, texts
+from diffmask_jax.render.replay import Replay
+from diffmask_jax.render.spelling import spell
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.tasks import questions
@@ -53,6 +57,7 @@ class Explanation:
     gate: "input" (what of the input can go, given the layers so far) or "hidden" (which states)
     cut_to: how many tokens a question's passage was cut to fit in; None if it was not cut
     gold: the answers to a question that people gave, where they are known
+    replayed: what the model says from what is kept at each layer; None if it was not asked
     """
 
     texts: tuple[str, ...]
@@ -70,6 +75,7 @@ class Explanation:
     gate: str
     cut_to: int | None = None
     gold: tuple[questions.Answer, ...] = ()
+    replayed: Replayed | None = None
 
     @property
     def text(self) -> str:
@@ -133,6 +139,32 @@ class Explanation:
             marks=self.marks,
         )
 
+    def entry(self) -> Entry:
+        """Itself as what a page shows of one text."""
+        spellings = []
+        for _, run in texts(self.parts):
+            tokens = slice(run.start, run.stop)
+            number = max(0, *self.parts[tokens])
+            places = self.offsets[tokens]
+            spellings.append(spell(self.texts[number], self.shown[tokens], places))
+        return Entry(self.heatmap(), tuple(spellings), self.replay())
+
+    def replay(self) -> Replay | None:
+        """What the model still says at every layer, in words; None if it was not asked."""
+        if self.replayed is None:
+            return None
+        shares = self.replayed.probability
+        return Replay(
+            whole=self.answer.line,
+            answers=tuple(answer.line for answer in self.replayed.answers),
+            kept=tuple((self.keep > 0.5).sum(axis=1).tolist()),
+            tokens=len(self.tokens),
+            divergence=tuple(self.replayed.divergence.tolist()),
+            turned=tuple((self.replayed.agreement < 1).tolist()),
+            probability=None if shares is None else tuple(shares.tolist()),
+            whole_probability=self.replayed.whole,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Itself as JSON types; one line of a .jsonl file."""
         return {
@@ -144,7 +176,8 @@ class Explanation:
             "offsets": list(self.offsets),
             "parts": list(self.parts),
             "words": [word._asdict() for word in self.words],
-            "keep": [_rounded(row) for row in self.keep],
+            "keep": [rounded(row) for row in self.keep],
+            **({} if self.replayed is None else {"replayed": self.replayed.to_dict()}),
         }
 
     def _what_was_said(self) -> dict[str, Any]:
@@ -159,7 +192,7 @@ class Explanation:
                 "answer": span._asdict() | {"probability": round(span.probability, 4)},
                 "gold": [answer._asdict() for answer in self.gold],
                 "cut_to": self.cut_to,
-                "probabilities": {"start": _rounded(starts), "end": _rounded(ends)},
+                "probabilities": {"start": rounded(starts), "end": rounded(ends)},
             }
         pair = {"pair": self.texts[1]} if len(self.texts) > 1 else {}
         what = "outputs" if self.probabilities is None else "probabilities"
@@ -167,7 +200,7 @@ class Explanation:
             "text": self.text,
             **pair,
             "prediction": self.prediction,
-            what: dict(zip(self.labels, _rounded(self.outputs), strict=True)),
+            what: dict(zip(self.labels, rounded(self.outputs), strict=True)),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -179,7 +212,7 @@ class Explanation:
         if ending == ".json":
             write_atomically(path, dumps(self.to_dict(), indent=1, plain=False) + "\n")
         elif ending == ".html":
-            write_atomically(path, html.page([self.heatmap()], self.headline))
+            write_atomically(path, page([self.entry()], self.headline))
         elif ending == ".png":
             png.write_png(self.heatmap(), path)
         else:
@@ -209,7 +242,3 @@ def words_of(text: Text, encoded: Encoded) -> tuple[Word, ...]:
             spelt = texts[part][first[0] : last[1]]
             words.append(Word(spelt, first[0], last[1], tokens[0], tokens[-1], part))
     return tuple(words)
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(float(value), 4) for value in values]

@@ -8,14 +8,20 @@ from tqdm import tqdm
 
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
-from diffmask_jax.render import html, terminal
+from diffmask_jax.render import terminal
+from diffmask_jax.render.page import page
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
+from diffmask_jax.runtime.messages import visible
 from diffmask_jax.tasks.task import Examples
 
 
-def explain_all(explainer: Explainer, examples: Examples, truncate: bool) -> list[Explanation]:
+def explain_all(
+    explainer: Explainer, examples: Examples, truncate: bool, replay: bool = False
+) -> list[Explanation]:
     """Explanations in the order of the texts, with a progress bar if someone is watching.
+
+    replay: with what the model says at every layer from what is kept there.
 
     Those of questions have the gold answers of the examples.
     """
@@ -23,7 +29,7 @@ def explain_all(explainer: Explainer, examples: Examples, truncate: bool) -> lis
     encoded = explainer.model.encode(texts, truncate, examples.rows)
     explanations: dict[int, Explanation] = {}
     with tqdm(total=len(texts), desc="explain", unit="text", disable=None) as bar:
-        for index, explanation in explainer.stream(texts, encoded):
+        for index, explanation in explainer.stream(texts, encoded, replay):
             explanations[index] = explanation
             bar.update()
     in_order = [explanations[index] for index in range(len(texts))]
@@ -47,8 +53,8 @@ def write_files(
     if png:
         explanations[0].save(png)
     if html_page:
-        heatmaps = [explanation.heatmap() for explanation in explanations]
-        write_atomically(html_page, html.page(heatmaps, "What the prediction needs"))
+        entries = [explanation.entry() for explanation in explanations]
+        write_atomically(html_page, page(entries, "What the prediction needs"))
     if jsonl:
         lines = (
             dumps({"row": row} | explanation.to_dict(), plain=False)
@@ -58,9 +64,19 @@ def write_files(
 
 
 def print_all(explanations: Sequence[Explanation], color: bool, width: int, all_rows: bool) -> None:
-    """Draw each explanation in the terminal, a blank line between two."""
+    """Draw each explanation in the terminal, a blank line between two.
+
+    Where it was replayed, a line says what the model answers from what is kept at the top layer.
+    """
     drawn = (
-        terminal.draw(e.heatmap(), color=color, width=width, all_rows=all_rows)
+        terminal.draw(e.heatmap(), color=color, width=width, all_rows=all_rows) + _replayed(e)
         for e in explanations
     )
     sys.stdout.write("\n".join(drawn))
+
+
+def _replayed(explanation: Explanation) -> str:
+    replay, top = explanation.replay(), len(explanation.layers) - 1
+    if replay is None:
+        return ""
+    return f"with {replay.left(top)} kept: {visible(replay.line(top))}\n"

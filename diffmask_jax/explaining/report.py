@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
+from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.survival import Kept, let_go
 from diffmask_jax.explaining.rivals import Rivalry
-from diffmask_jax.explaining.survey import Replay, Survey
+from diffmask_jax.explaining.survey import Survey
 from diffmask_jax.explaining.word_groups import Names, families, kept_by, words_seen
 from diffmask_jax.game.divergences import Prediction
 from diffmask_jax.models.heads import Score
@@ -193,7 +194,7 @@ def _turn(subject: Subject, survey: Survey, row: str, number: int) -> Turn:
 
 
 def _score_curves(
-    replay: Replay, scores: Sequence[Score], measure: Measure
+    replay: Outcome, scores: Sequence[Score], measure: Measure
 ) -> tuple[ScoreCurve, ...]:
     original = measure(replay.original)
     masked = [

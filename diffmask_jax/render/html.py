@@ -8,6 +8,7 @@ No script, no external resource. Colour is never the only carrier of a value: ev
 from collections.abc import Iterator, Sequence
 
 from diffmask_jax.render.heatmap import Heatmap
+from diffmask_jax.render.layer_names import meaning
 from diffmask_jax.render.markup import document, legend, marked, safe, short
 from diffmask_jax.render.pair import is_pair, texts
 from diffmask_jax.render.pair_style import GRID as _PAIR_STYLE
@@ -34,7 +35,7 @@ def article(heatmap: Heatmap) -> str:
     caption = f'<p class="caption">{safe(heatmap.caption)}</p>\n' if heatmap.caption else ""
     return (
         f"<article>\n{title}{caption}{_texts(heatmap)}"
-        f'<div class="scroll" tabindex="0">{"".join(_table(heatmap))}</div>\n</article>\n'
+        f'<div class="scroll" tabindex="0">{"".join(table(heatmap))}</div>\n</article>\n'
     )
 
 
@@ -63,11 +64,12 @@ def _marked(heatmap: Heatmap, at: int, piece: str) -> str:
     return marked(safe(piece), heatmap.marks.predicted[at], heatmap.marks.gold[at])
 
 
-def _table(heatmap: Heatmap) -> Iterator[str]:
-    """Rows from the top layer down to the input, whose tokens the style sheet puts below it.
+def table(heatmap: Heatmap) -> Iterator[str]:
+    """A heat map's markup: rows from the top layer down to the input.
 
-    The head comes first in the markup because that is where screen readers look for it. Closing
-    tags of cells and rows are optional in HTML and left out: they would be a sixth of a page.
+    The style sheet puts the tokens below it. The head comes first in the markup because that is
+    where screen readers look for it. Closing tags of cells and rows are optional in HTML and left
+    out: they would be a sixth of a page.
     """
     named = texts(heatmap.parts, heatmap.names)
     edges = {run.start for _, run in named} - {0}
@@ -86,7 +88,8 @@ def _table(heatmap: Heatmap) -> Iterator[str]:
             yield f"<th scope=colgroup colspan={len(run)}{mark}><span>{name}</span>"
     yield "</thead>\n<tbody>\n"
     for row, values in zip(heatmap.rows[::-1], heatmap.values[::-1].tolist(), strict=True):
-        yield f"<tr><th scope=row>{safe(row)}"
+        told = f' title="{meaning(row)}"' * bool(meaning(row))
+        yield f"<tr><th scope=row{told}>{safe(row)}"
         for column, value in enumerate(values):
             look = f'"{level(value)} edge"' if column in edges else level(value)
             yield f"<td class={look} title={value:.3f}>{short(value)}"

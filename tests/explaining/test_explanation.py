@@ -13,7 +13,7 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explanation import Explanation, Word
 from diffmask_jax.models.heads import HEADS
-from diffmask_jax.render import html
+from diffmask_jax.render.page import page as drawn_page
 
 KEEP = np.array([[0.9, 0.8, 0.7, 0.6], [0.5, 0.125, 0.25, 0.0]], np.float32)
 
@@ -153,8 +153,8 @@ def test_no_text_is_taken_for_markup(tmp_path_factory, token, text, label):
     tokens = ("[CLS]", "x", "##x", f"xxxx{token}")
     explanation(text, shown=tokens, labels=("x", f"x{label}")).save(page)
     shown = Elements(page.read_text(encoding="utf-8"))
-    harmless = explanation(shown=("[CLS]", "x", "##x", "xxxx")).heatmap()
-    assert shown.tags == Elements(html.page([harmless], "title")).tags
+    harmless = explanation("x", shown=("[CLS]", "x", "##x", "xxxx")).entry()
+    assert shown.tags == Elements(drawn_page([harmless], "title")).tags
     assert f"xxxx{token}" in shown.text
 
 

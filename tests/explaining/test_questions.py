@@ -211,8 +211,9 @@ def test_a_question_on_the_line(command, explainer, tmp_path):
     lines = out.splitlines()
     assert lines[0] == explainer(PAIRS[0]).answer.line
     assert lines.index("question") < lines.index("passage")
+    found = explainer(PAIRS[0], replay=True)  # as a page asks
     told = json.loads(places["jsonl"].read_text(encoding="utf-8"))
-    assert told == {"row": "1"} | json.loads(json.dumps(explainer(PAIRS[0]).to_dict()))
+    assert told == {"row": "1"} | json.loads(json.dumps(found.to_dict()))
     assert places["png"].read_bytes().startswith(b"\x89PNG")
     assert "<dt>question</dt>" in places["html"].read_text(encoding="utf-8")
 

@@ -1,0 +1,27 @@
+"""What the names of layers mean, in words."""
+
+_NAMED = {
+    "W": "the word embeddings",
+    "E": "what enters the first block: words, positions and segments together",
+    "embedding": "the embedded input",
+    "hidden": "the hidden state",
+}
+
+
+def meaning(layer: str) -> str:
+    """What stands in a layer's state; empty for a name that says it all.
+
+    >>> meaning("3")
+    'after block 3'
+    """
+    return f"after block {layer}" if layer.isdecimal() else _NAMED.get(layer, "")
+
+
+def explained(layers: tuple[str, ...]) -> str:
+    """All of them in one line, the blocks together."""
+    blocks = [layer for layer in layers if layer.isdecimal()]
+    told = [f"{layer}: {meaning(layer)}" for layer in layers if layer in _NAMED]
+    if blocks:
+        run = blocks[0] if len(blocks) == 1 else f"{blocks[0]} to {blocks[-1]}"
+        told.append(f"{run}: after that block of the network")
+    return "; ".join(told)

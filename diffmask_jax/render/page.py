@@ -1,0 +1,131 @@
+"""A page on which a decision is watched as it forms, layer by layer; it needs nothing else.
+
+Every text stands in its own spelling. Below it is a curve of what the model still answers from what
+is kept (`curve.py`), where that was replayed, and the heat map with every number. A little script
+(`page.js`) adds a slider over the layers, links words with their cells, and lays a heat map out
+only once its text comes near the screen: until then its markup rests in a <noscript>, which is
+also what is read where there is no script.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from diffmask_jax.render.curve import curve, side_share, told_at
+from diffmask_jax.render.heatmap import Heatmap
+from diffmask_jax.render.html import table
+from diffmask_jax.render.layer_names import explained
+from diffmask_jax.render.markup import document, legend, marked, safe
+from diffmask_jax.render.page_style import STYLE
+from diffmask_jax.render.pair import is_pair
+from diffmask_jax.render.pair_style import GRID
+from diffmask_jax.render.replay import Replay
+from diffmask_jax.render.spelling import Spelling
+from diffmask_jax.render.style import level
+
+_SCRIPT = Path(__file__).with_name("page.js")
+_CURVE = (
+    '<p class="legend"><b>Replayed</b> <span>At each layer the model was run with only the tokens '
+    "kept there (keep probability above ½), the others replaced by the learned baseline. Line: "
+    "probability of the whole text’s answer, dashed where nothing is dropped; a hollow dot: "
+    "another answer. Bars: KL from the whole text’s outputs, in nats.</span></p>\n"
+)
+
+
+class Entry(NamedTuple):
+    """One text of a page.
+
+    spellings: of each text of the heat map, in order; replay: None if it was not replayed
+    """
+
+    heatmap: Heatmap
+    spellings: tuple[Spelling, ...]
+    replay: Replay | None = None
+
+
+def page(entries: Sequence[Entry], title: str) -> str:
+    """A standalone page of one or more texts; without script it reads the same, at the top layer.
+
+    Its address may end in #text=2&layer=E, or in #view=dropped, and then opens so.
+    """
+    heatmaps = [entry.heatmap for entry in entries]
+    pair = any(is_pair(heatmap.parts) for heatmap in heatmaps)
+    main = "".join(_article(number, entry) for number, entry in enumerate(entries, 1))
+    script = f"<script>\n{_SCRIPT.read_text(encoding='utf-8')}</script>\n"
+    return document(title, _head(entries), main + script, GRID * pair + STYLE)
+
+
+def _head(entries: Sequence[Entry]) -> str:
+    """The legends; that of the layers at which words are dropped is the script's to show."""
+    rows = tuple(dict.fromkeys(row for entry in entries for row in entry.heatmap.rows))
+    where = (
+        "Text: one layer, the top one at first. Table: one row per layer, the input at the bottom."
+    )
+    scale = legend("Keep probability", "dropped", "kept", where, [e.heatmap.marks for e in entries])
+    layers = f'<p class="legend"><b>Layers</b> <span>{safe(explained(rows))}</span></p>\n'
+    replayed = any(entry.replay is not None for entry in entries)
+    return f"{scale}{_drop_scale(rows)}{layers * bool(explained(rows))}{_CURVE * replayed}"
+
+
+def _drop_scale(rows: Sequence[str]) -> str:
+    ramp = "".join(
+        f'<span class="{level(at / len(rows))}">{safe(name)}</span>'
+        for at, name in enumerate((*rows, "–"))
+    )
+    return (
+        '<p class="legend drops" hidden><b>Dropped at layer</b> <span class="key">'
+        f'<span class="ramp">{ramp}</span> kept to the top</span> '
+        "<span>The first layer from which on a token is not kept again.</span></p>\n"
+    )
+
+
+def _article(number: int, entry: Entry) -> str:
+    heatmap, replay = entry.heatmap, entry.replay
+    caption = f'<p class="caption">{safe(heatmap.caption)}</p>\n' if heatmap.caption else ""
+    return (
+        f"<article id=text-{number}>\n<h2>{safe(heatmap.title)}</h2>\n{caption}{_texts(entry)}"
+        f"{_replayed(heatmap, replay) if replay else ''}"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Heat map">'
+        f"<noscript>{''.join(table(heatmap))}</noscript></div>\n</article>\n"
+    )
+
+
+def _replayed(heatmap: Heatmap, replay: Replay) -> str:
+    told = safe(told_at(heatmap.rows, replay, len(heatmap.rows) - 1))
+    return (
+        '<figure class="replay">'
+        f'<div class="plot" style="--side-share:{100 * side_share(heatmap.rows):.2f}%">'
+        f"{curve(heatmap.rows, replay)}</div>"
+        f'<figcaption><p class="told">{told}</p></figcaption></figure>\n'
+    )
+
+
+def _texts(entry: Entry) -> str:
+    """The running text: one paragraph, or a list of the names and words of two texts."""
+    drawn = [
+        (name, _text(one, spelling))
+        for (name, one), spelling in zip(entry.heatmap.texts, entry.spellings, strict=True)
+    ]
+    if not is_pair(entry.heatmap.parts):
+        return f'<p class="text">{drawn[0][1]}</p>\n'
+    pair = (f'<dt>{name}</dt>\n<dd class="text">{text}</dd>\n' for name, text in drawn)
+    return f'<dl class="pair">\n{"".join(pair)}</dl>\n'
+
+
+def _text(heatmap: Heatmap, spelling: Spelling) -> str:
+    """A span a token, also where it shows nothing: the script finds a token by its number."""
+    values, drawn = heatmap.values[-1].tolist(), []
+    for at, piece in enumerate(spelling.pieces):
+        look = f'"{level(values[at])} special"' if piece.special else level(values[at])
+        shown = marked(_spelt(piece.text), heatmap.marks.predicted[at], heatmap.marks.gold[at])
+        drawn.append(
+            f"{_spelt(piece.before)}<span class={look} title={values[at]:.3f}>{shown}</span>"
+        )
+    rest = spelling.rest.rstrip()
+    return "".join(drawn) + (f'<em title="not read">{_spelt(rest)}</em>' if rest else "")
+
+
+def _spelt(text: str) -> str:
+    """Harmless, but with the line breaks and tabs of its author."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join("\t".join(map(safe, line.split("\t"))) for line in lines)

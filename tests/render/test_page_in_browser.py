@@ -1,0 +1,164 @@
+"""A page as a real browser shows it: Debian's Chromium, without a window and without a network.
+
+A script at the end of a copy of the page does what a person would, and writes down what it sees.
+"""
+
+import html as markup_of
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffmask_jax.render.heatmap import make_heatmap
+from diffmask_jax.render.page import Entry, page
+from diffmask_jax.render.replay import Replay
+from diffmask_jax.render.spelling import spell
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+
+ROWS = ("W", "E", "1", "2")
+
+
+def entry(words: int, replayed: bool = True) -> Entry:
+    """Token t is dropped at layer t mod 5, that is never where that is 4."""
+    spelt = [f"word{number}" for number in range(words)]
+    tokens, text = ["[CLS]", *spelt, "[SEP]"], " ".join(spelt)
+    ends = np.cumsum([len(word) + 1 for word in spelt]).tolist()
+    places = [None, *((e - 1 - len(w), e - 1) for e, w in zip(ends, spelt, strict=True)), None]
+    numbers = np.arange(len(tokens))
+    values = np.where(np.arange(4)[:, None] < numbers % 5, 0.9, 0.02)
+    heatmap = make_heatmap(
+        title="“good” with probability 0.80", caption="C", tokens=tokens, rows=ROWS,
+        values=values, parts=[-1, *[0] * words, -1],
+    )  # fmt: skip
+    replay = Replay(
+        whole="“good” with probability 0.80",
+        answers=tuple(f"“good” with probability 0.7{row}" for row in range(4)),
+        kept=tuple((values > 0.5).sum(axis=1).tolist()), tokens=len(tokens),
+        divergence=(0.0, 0.1, 0.2, 0.3), turned=(False,) * 4, probability=(0.7, 0.71, 0.72, 0.73),
+        whole_probability=0.8,
+    )  # fmt: skip
+    return Entry(heatmap, (spell(text, tokens, places),), replay if replayed else None)
+
+
+def browse(folder: Path, entries, script: str, place: str = "", *options: str):
+    """What a script, the body of a function, returns in a page opened at a place."""
+    acting = f"""<pre id=seen></pre><script>
+        const all = selector => [...document.querySelectorAll(selector)]
+        const one = selector => document.querySelector(selector)
+        const looks = () => all('#text-1 .text span').map(word => word.className)
+        const act = () => {{ {script} }}
+        requestAnimationFrame(() => setTimeout(() => {{
+            one('#seen').textContent = JSON.stringify(act())
+        }}, 200))</script></body>"""
+    file = folder / "page.html"
+    file.write_text(page(entries, "Page").replace("</body>", acting), encoding="utf-8")
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        f"--user-data-dir={folder / 'browser'}", "--virtual-time-budget=5000",
+        "--window-size=500,900", *options, "--dump-dom", f"{file.as_uri()}{place}",
+    ]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    seen = shown.partition("<pre id=\"seen\">")[2].partition("</pre>")[0]  # fmt: skip
+    assert seen, shown[-2000:]
+    return json.loads(markup_of.unescape(seen))
+
+
+ACTS = """
+    const seen = {opened: looks(), told: one('.told').textContent}
+    seen.layer = one('.slider input').value
+    const slider = one('.slider input')
+    slider.value = 0
+    slider.dispatchEvent(new Event('input', {bubbles: true}))
+    seen.moved = looks()
+    seen.movedTold = one('.told').textContent
+    seen.hash = location.hash
+    seen.now = all('#text-1 .now th').map(head => head.textContent.trim())
+    seen.spoken = slider.getAttribute('aria-valuetext')
+    const word = all('#text-1 .text span')[2]
+    word.dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))
+    seen.lit = all('#text-1 .lit').map(element => element.tagName + ':' + element.textContent)
+    seen.said = one('output').textContent
+    all('#text-1 tbody td')[4].dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))
+    seen.litWord = all('#text-1 .text .lit').map(element => element.textContent)
+    one('#text-1').dispatchEvent(new MouseEvent('mouseleave'))
+    seen.left = all('.lit').length
+    const reader = one('#text-1 .text')
+    reader.focus()
+    for (const key of ['ArrowLeft', 'ArrowRight', 'ArrowUp'])
+        reader.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}))
+    seen.focused = all('#text-1 .text .lit').map(element => element.textContent)
+    seen.upwards = slider.value
+    const drop = one('.views [value=dropped]')
+    drop.checked = true
+    drop.dispatchEvent(new Event('change', {bubbles: true}))
+    seen.dropped = looks()
+    seen.at = all('#text-1 .text span').map(word => word.dataset.at || '')
+    seen.legends = [one('.legend').hidden, one('.drops').hidden]
+    return seen
+"""
+
+
+def test_slider_links_keys_and_views(tmp_path):
+    seen = browse(tmp_path, [entry(6), entry(3, replayed=False)], ACTS, "#layer=E")
+    kept, gone = "v90", "v2"
+    # Tokens 0 to 7: at layer E (1) those of t mod 5 > 1 are kept; at W (0) those of t mod 5 > 0.
+    assert seen["layer"] == "1" and seen["told"].startswith("Layer E, with 4 of 8 tokens kept: ")
+    assert seen["opened"] == [
+        f"{gone} special",
+        gone,
+        kept,
+        kept,
+        kept,
+        gone,
+        gone,
+        f"{kept} special",
+    ]
+    assert seen["moved"] == [f"{gone} special", *[kept] * 4, gone, kept, f"{kept} special"]
+    assert "probability 0.70 instead of 0.80" in seen["movedTold"]
+    assert seen["hash"] == "#text=1&layer=W" and seen["now"] == ["W"]
+    assert seen["spoken"] == "W the word embeddings"
+    assert seen["lit"][0] == "SPAN:word1" and seen["lit"].count("TR:W0.9.9.9.9.02.9.9") <= 1
+    assert sum(name.startswith("TD:") for name in seen["lit"]) == 4
+    assert sum(name.startswith("TH:word1") for name in seen["lit"]) == 1
+    assert seen["said"] == (
+        "word1: kept with probability 0.900 at layer W, dropped at layer 1"
+    )  # fmt: skip
+    assert seen["litWord"] == ["word3"] and seen["left"] == 0
+    assert seen["focused"] == ["word3"] and seen["upwards"] == "1"
+    assert seen["at"] == ["W", "E", "1", "2", "", "W", "E", "1"]
+    assert seen["dropped"][3:6] == ["v75", "v100 lit", "v0"]
+    assert seen["legends"] == [True, False]
+
+
+def test_dark_and_narrow_a_long_text_wraps(tmp_path):
+    script = """return {
+        paper: getComputedStyle(document.body).backgroundColor,
+        wide: document.documentElement.scrollWidth <= innerWidth,
+        high: one('.text').getBoundingClientRect().height,
+        text: one('.text').textContent, cells: all('td').length,
+        curve: one('svg').getBoundingClientRect().right <= innerWidth}"""
+    dark = "--blink-settings=preferredColorScheme=0"
+    seen = browse(tmp_path, [entry(300)], script, "", dark)
+    assert seen["paper"] == "rgb(18, 19, 24)" and seen["wide"] and seen["curve"]
+    assert seen["high"] > 1000 and seen["cells"] == 4 * 302
+    assert seen["text"].startswith("[CLS]word0 word1 ")
+
+
+def test_of_two_hundred_texts_only_those_in_sight_are_laid_out_until_printed(tmp_path):
+    """And the address opens one of them, at a layer of its own."""
+    script = """
+        const seen = {
+            before: all('table').length, sliders: all('.slider').length,
+            layers: all('.slider input').map(slider => slider.value),
+            at: Math.round(one('#text-150').getBoundingClientRect().top)}
+        dispatchEvent(new Event('beforeprint'))
+        return {...seen, after: all('table').length}"""
+    seen = browse(tmp_path, [entry(12)] * 200, script, "#text=150&layer=E")
+    assert 1 <= seen["before"] <= 20 and seen["sliders"] == seen["before"]
+    assert seen["after"] == 200
+    assert abs(seen["at"]) < 500 and seen["layers"].count("1") == 1
