@@ -34,18 +34,19 @@ def replay(
     family = game.model.family
     decision, valid = family.prediction(clean.logits), jnp.asarray(clean.inputs.valid)
 
-    def at(layer: Int[Array, ""]) -> tuple[Any, Array, Array]:
+    def at(layer: Int[Array, ""]) -> tuple[Outcome, Array, Array]:
         gate = (keep[layer] > 0.5).astype(jnp.float32)
         logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
         prediction = family.prediction(logits)
-        outcome = (
-            mean_over_valid(1 - gate, valid),
-            family.divergence(clean.logits, logits),
-            family.agreement(decision, prediction),
-            prediction,
+        outcome = Outcome(
+            masked=mean_over_valid(1 - gate, valid),
+            divergence=family.divergence(clean.logits, logits),
+            agreement=family.agreement(decision, prediction),
+            prediction=prediction,
+            original=None,
         )
         return outcome, family.outputs(logits), jnp.exp(-family.surprisal(logits, decision))
 
     outcome, outputs, probability = jax.lax.map(at, jnp.arange(len(keep)))
     whole = jnp.exp(-family.surprisal(clean.logits, decision))
-    return Replay(Outcome(*outcome, decision), outputs, probability, whole)
+    return Replay(outcome._replace(original=decision), outputs, probability, whole)

@@ -44,9 +44,10 @@ def survey(explainer: Explainer, texts: Sequence[Text], encoded: Sequence[Encode
     with tqdm(total=len(texts), desc="survey", unit="text", disable=None) as bar:
         for batch in batches.in_order(encoded, size, explainer.model.config.positions):
             replies = explainer.replies(batch.inputs, replay=True)
+            assert replies.replay is not None
             for row, index in enumerate(batch.indices.tolist()):
                 found = explainer.explanation(texts[index], encoded[index], replies, row)
-                assert found.replayed is not None and replies.replay is not None
+                assert found.replayed is not None
                 explanations[index], answers[index] = found, found.replayed.answers
             whole, count = replies.replay.outcome, len(batch.indices)
             outcomes.append(along_examples(lambda a, count=count: a[:count], whole))
