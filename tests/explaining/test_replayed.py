@@ -86,7 +86,7 @@ def test_replayed_is_what_pytorch_says_of_the_same_embeddings(explainers, tiny_b
         found = explainer(text, replay=True)
         ids = torch.tensor(explainer.model.encode([text])[0].ids.astype(np.int64))
         for layer in range(len(found.layers)):
-            words = theirs.get_input_embeddings()(ids)
+            words = theirs.get_input_embeddings()(ids).detach()
             kept = torch.tensor(found.keep[layer] > 0.5)[:, None]
             with torch.no_grad():
                 said = theirs(inputs_embeds=torch.where(kept, words, baseline)[None]).logits
