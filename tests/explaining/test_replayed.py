@@ -94,8 +94,8 @@ def test_replayed_is_what_pytorch_says_of_the_same_embeddings(explainers, tiny_b
             p, q = (torch.log_softmax(logits[0], -1) for logits in (whole, said))
             divergence = torch.sum(p.exp() * (p - q)).item()
             assert found.replayed.divergence[layer] == pytest.approx(divergence, abs=2e-4)
-            best = int(whole.argmax())
-            assert found.replayed.probability[layer] == pytest.approx(q[best].exp().item(), abs=1e-4)
+            probability = q[whole.argmax()].exp().item()
+            assert found.replayed.probability[layer] == pytest.approx(probability, abs=1e-4)
 
 
 def test_many_at_once_are_replayed_as_each_alone(explainers, sentences):
