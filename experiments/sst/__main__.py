@@ -3,7 +3,7 @@
     python -m experiments.sst --model ../shared/models/sst5-minilm --raw-dir ../shared/data/sst \
         --tags ../shared/data/pos/sst_dev.upos.jsonl [--seeds 5] [--out reports/sst]
 
-Cost, small BERT above: 7 minutes a hidden run and 14 an input one on one core, 10 for the rest.
+Cost, small BERT above: 12 minutes a hidden run and 20 an input one on one core, 50 for the rest.
 Stopped and started again, it goes on where it was. The paper's BERT-base: macro-F1 37.9 → 38.3 with
 46.3% of the input masked, → 38.9 with 67.6% of the hidden states; standard deviation over 5 seeds
 0.05 and 0.03; [CLS]'s last state the largest hidden attribution in 99% of sentences (Schulz et al.
