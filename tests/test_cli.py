@@ -462,7 +462,7 @@ def test_a_gru_has_settings_of_its_own(tiny_bert, treebank, tmp_path, asked):
     gru = ["--model", "gru", "--embeddings", tiny_bert, "--batch-size", 5]
     assert cli.main([*map(str, [*command, *gru])]) == 0
     assert cli.main([*map(str, [*command, "--model", tiny_bert])]) == 0
-    (model, *_, recipe, _), (bert, *_, bert_recipe, _) = asked
+    (model, *_, recipe, _, _), (bert, *_, bert_recipe, _, _) = asked
     assert model.architecture is GRU_CLASSIFIER
     assert model.network.layers == ("W",) and len(bert.network.layers) == 4
     assert (recipe.epochs, recipe.encoder_rate, recipe.head_rate) == (8, 1e-3, 1e-3)

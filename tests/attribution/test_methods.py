@@ -14,11 +14,11 @@ from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution.guan import tolerated_noise
 from diffmask_jax.attribution.methods import (
     at_every_layer,
-    erasure,
     explained,
     guan,
     integrated,
     schulz,
+    smallest_sets,
 )
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.game.divergences import MULTI_LABEL, gaussian
@@ -100,7 +100,7 @@ def test_erasure_is_the_share_of_the_smallest_sets_at_every_layer():
     model = uneven.model(MULTI_LABEL)  # of which every label must stay
     clean = Clean(INPUTS, *model.states(PARAMS, INPUTS))
     noise = state_statistics(model, PARAMS, uneven.batches())
-    searched = functools.partial(erasure, passes=100, width=3, batch=16)
+    searched = functools.partial(smallest_sets, passes=100, width=3, batch=16)
     run = jax.jit(functools.partial(at_every_layer, searched, model))
     found = run(PARAMS, noise, KEY, clean)
     sets = np.array(list(itertools.product([0.0, 1.0], repeat=T)))

@@ -104,7 +104,8 @@ def test_bert_s_own_numbers_are_not_touched_but_for_marks(name, text):
         assert start == own[0] and own[1] <= end
         assert own[1] in (end, *inside_characters(text))
     places = range(1, len(encoded.ids) - 1)
-    joined = [encoded.offsets[place][0] in inside_characters(text) for place in places]
+    firsts = [encoded.offsets[place][0] for place in places]
+    joined = [n in inside_characters(text) and text[n - 1] not in BLANKS for n in firsts]
     own = np.cumsum(
         [
             place == 1 or (pieces.word_ids[place] != pieces.word_ids[place - 1] and not inside)

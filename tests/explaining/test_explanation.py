@@ -153,7 +153,8 @@ def test_no_text_is_taken_for_markup(tmp_path_factory, token, text, label):
     tokens = ("[CLS]", "x", "##x", f"xxxx{token}")
     explanation(text, shown=tokens, labels=("x", f"x{label}")).save(page)
     shown = Elements(page.read_text(encoding="utf-8"))
-    harmless = explanation("x", shown=("[CLS]", "x", "##x", "xxxx")).entry()
+    plain = "".join(sign if sign.isspace() else "x" for sign in text)
+    harmless = explanation(plain, shown=("[CLS]", "x", "##x", f"xxxx{'x' * len(token)}")).entry()
     assert shown.tags == Elements(drawn_page([harmless], "title")).tags
     assert f"xxxx{token}" in shown.text
 

@@ -27,7 +27,7 @@ def examples_of(texts) -> Examples:
 
 
 def rows_of(texts) -> list[str]:
-    return [f"row {number}" for number in range(len(texts))]
+    return [str(number) for number in range(1, len(texts) + 1)]
 
 
 def test_explanations_come_in_the_order_of_their_texts(explainer, explained, sentences):

@@ -309,7 +309,8 @@ def test_every_method_says_something_of_every_layer(explainer, noise):
     found = comparing.compare([explainer], noise, PAIRS[0], names=names)
     assert [panel.name for panel in found.panels] == [
         "Attention", "Gradient × input", "Integrated gradients", "Schulz et al. (2020)",
-        "Guan et al. (2019)", "Leave one out", "DiffMask, per example", "DiffMask, input",
+        "Guan et al. (2019)", "Erasure, by search", "Leave one out", "DiffMask, per example",
+        "DiffMask, input",
     ]  # fmt: skip
     tokens = explainer(PAIRS[0]).tokens
     for panel in found.panels:

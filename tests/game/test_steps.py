@@ -100,16 +100,24 @@ def assert_identical(found, expected):
 
 
 def test_many_steps_in_one_call_are_the_single_steps():
+    """But for the rounding of two programs."""
     found = many(start(), draw_chunk(0)[0])
-    assert_identical(found, by_single_steps(1))
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
+        found,
+        by_single_steps(1),
+    )
 
 
 def test_a_resumed_run_replays_exactly():
     """From nothing but the numbers in its state, which carries the step the keys depend on."""
     saved = jax.tree.map(np.asarray, many(start(), draw_chunk(0)[0])[0])
     assert saved.step == CHUNK
-    found, _ = many(jax.tree.map(jnp.asarray, saved), draw_chunk(1)[0])
-    assert_identical(found, by_single_steps(2)[0])
+    found, expected = (
+        many(state, draw_chunk(1)[0])[0]
+        for state in (jax.tree.map(jnp.asarray, saved), many(start(), draw_chunk(0)[0])[0])
+    )
+    assert_identical(found, expected)
 
 
 def half_open() -> steps.TrainState:

@@ -171,7 +171,7 @@ class Stopped(BaseException):
     ("kind", "place", "calls"),
     [
         ("bert", "save", 2),
-        ("bert", "write_atomically", 3),
+        ("bert", "write_in", 3),
         pytest.param("bert", "_epoch", 2, marks=pytest.mark.long),
         ("gru", "save", 2),
     ],

@@ -38,7 +38,7 @@ def assert_refused(action, *words: str) -> None:
     ("changes", "words"),
     [
         ({"gate": "output"}, ["gate", "'output'", "input, hidden"]),
-        ({"task": "squad"}, ["task", "'squad'", "sst, texts"]),
+        ({"task": "quiz"}, ["task", "'quiz'", "sst, texts, squad, questions"]),
         ({"layers": "all"}, ["layers", "'all'", "example, batch"]),
         ({"sparsity": "l1"}, ["sparsity", "'l1'", "count, log"]),
         ({"steps": 0}, ["--steps", "above 0"]),
