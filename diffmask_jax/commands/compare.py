@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--methods",
         metavar="NAME,…",
         help="beside attention and the runs' probes: gradient, integrated_gradients, schulz, guan, "
-        "leave_one_out, per_example (default: the first four)",
+        "erasure, leave_one_out, per_example (default: the first four)",
     )
     add_moved(parser)
     add_truncate(parser)

@@ -4,17 +4,11 @@ import argparse
 from pathlib import Path
 
 from diffmask_jax.commands.arguments import check_ending
-from diffmask_jax.commands.shared import (
-    COLUMNS,
-    add_columns,
-    add_moved,
-    check_no_columns,
-    columns_of,
-)
+from diffmask_jax.commands.shared import add_data, check_data, data_of, write_results
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import check_writable, write_atomically
+from diffmask_jax.runtime.files import check_writable
 from diffmask_jax.runtime.json_files import dumps
-from diffmask_jax.runtime.messages import say, show
+from diffmask_jax.runtime.messages import show
 
 HELP = "a page on a data set: is the probe good, and which words are kept"
 
@@ -22,11 +16,7 @@ HELP = "a page on a data set: is the probe good, and which words are kept"
 def add(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     option = parser.add_argument
-    option("run", type=Path, help="run folder made by `diffmask train`")
-    option("--split", default="dev", help="of the data that the run is about (default: dev)")
-    option("--texts", type=Path, help="report on a file instead, with or without labels")
-    add_columns(parser, *COLUMNS)
-    add_moved(parser)
+    add_data(parser, "report on a file instead, with or without labels")
     option(
         "--tags",
         type=Path,
@@ -49,39 +39,20 @@ def run(options: argparse.Namespace) -> None:
     check_ending(options.out, ".html")
     if options.out:
         check_writable(options.out)
-    if not options.texts:
-        check_no_columns(options, "--texts")
+    check_data(options)
     if options.against < 0:
         raise UserError(f"--against is a number of texts, not {options.against}")
 
     from diffmask_jax.explaining import report, report_page
     from diffmask_jax.explaining.explainer import Explainer
     from diffmask_jax.explaining.reporting import report_on
-    from diffmask_jax.tasks.encoded_examples import gold_labels, read_file_for
-    from diffmask_jax.training import setup
 
     explainer = Explainer.from_pretrained(options.run, options.model)
-    model = explainer.model
-    if options.texts:
-        name = options.texts.name
-        examples = read_file_for(model, options.texts, columns_of(options))
-    else:
-        name = options.split
-        examples = setup.read_split(explainer.config, options.split)
-    # A text is cut; a question that is too long with its passage is left out, as in the paper.
-    data = setup.encode_split(model, name, examples, truncate=not model.head.spans)
-    if options.label_column is None:
-        try:
-            gold_labels(model, data)
-        except UserError as error:  # a column that nobody named may be about something else
-            say(f"no scores against gold labels: {error}")
-            data = data._replace(gold=None)
+    name, data = data_of(options, explainer)
     made, survey = report_on(
         explainer, options.run, name, data, tags=options.tags, against=options.against
     )
     show(report.as_text(made))
-    out = options.out or options.run / f"report-{name}.html"
+    page = report_page.page(made, survey, data.examples.rows)
     numbers = dumps(report.as_json(made), indent=1, plain=False)
-    write_atomically(out, report_page.page(made, survey, data.examples.rows))
-    write_atomically(out.with_suffix(".json"), numbers + "\n")
-    say(f"written to {out} and {out.with_suffix('.json').name}")
+    write_results(options, f"report-{name}.html", {".html": page, ".json": numbers + "\n"})

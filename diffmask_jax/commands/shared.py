@@ -2,14 +2,22 @@
 
 import argparse
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from diffmask_jax.commands.arguments import add_settings, listed, those_of
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import write_atomically, write_in
+from diffmask_jax.runtime.messages import say
 from diffmask_jax.runtime.settings import settle
 from diffmask_jax.tasks.columns import Columns
 from diffmask_jax.tasks.task import Task
 from diffmask_jax.tasks.tasks import TASKS
+
+if TYPE_CHECKING:  # importing JAX takes longer than telling a mistake
+    from diffmask_jax.explaining.explainer import Explainer
+    from diffmask_jax.tasks.encoded_examples import EncodedExamples
 
 
 def add_truncate(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +69,66 @@ def check_no_columns(options: argparse.Namespace, file: str) -> None:
     for name, column in columns_of(options)._asdict().items():
         if column is not None:
             raise UserError(f"--{name}-column names a column of a file: give {file} FILE, too")
+
+
+def add_data(parser: argparse.ArgumentParser, texts: str) -> None:
+    """Of every command about a run and a data set. texts: help of `--texts`."""
+    option = parser.add_argument
+    option("run", type=Path, help="run folder made by `diffmask train`")
+    option("--split", default="dev", help="of the data that the run is about (default: dev)")
+    option("--texts", type=Path, help=texts)
+    add_columns(parser, *COLUMNS)
+    add_moved(parser)
+
+
+def check_data(options: argparse.Namespace) -> None:
+    """Raises: UserError if a column is named and no file is."""
+    if not options.texts:
+        check_no_columns(options, "--texts")
+
+
+def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, EncodedExamples]":
+    """What `add_data` asked for: its name, and its texts as the run's model reads them.
+
+    Raises: UserError if it cannot be read, or its gold labels, named by a column, do not fit.
+    """
+    from diffmask_jax.tasks.encoded_examples import gold_labels, read_file_for
+    from diffmask_jax.training import setup
+
+    model = explainer.model
+    if options.texts:
+        name = options.texts.name
+        examples = read_file_for(model, options.texts, columns_of(options))
+    else:
+        name = options.split
+        examples = setup.read_split(explainer.config, options.split)
+    # A text is cut; a question that is too long with its passage is left out, as in the paper.
+    data = setup.encode_split(model, name, examples, truncate=not model.head.spans)
+    if options.label_column is None:
+        try:
+            gold_labels(model, data)
+        except UserError as error:  # a column that nobody named may be about something else
+            say(f"no scores against gold labels: {error}")
+            data = data._replace(gold=None)
+    return name, data
+
+
+def write_results(options: argparse.Namespace, default: str, texts: Mapping[str, str]) -> None:
+    """Write what a command found to `--out`, or into the run's folder, and say so.
+
+    default: the file's name there; texts: by their endings, the first that of `--out`.
+
+    Raises: UserError if one cannot be written.
+    """
+    out = options.out or options.run / default
+    places = {out.with_suffix(ending): text for ending, text in texts.items()}
+    for place, text in places.items():
+        if options.out:
+            write_atomically(place, text)
+        else:
+            write_in(options.run, place.name, text)
+    first, *others = places
+    say(f"written to {' and '.join([str(first), *(place.name for place in others)])}")
 
 
 def places_of(task: Task, options: argparse.Namespace) -> Any:

@@ -1,20 +1,19 @@
 """What a probe says of a data set, in numbers: layers, words and groups, turned predictions."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
-from diffmask_jax.analysis.faithfulness import Outcome
+from diffmask_jax.analysis.faithfulness import Measure, Outcome
 from diffmask_jax.analysis.survival import Kept, let_go
 from diffmask_jax.explaining.rivals import Rivalry
 from diffmask_jax.explaining.survey import Survey
 from diffmask_jax.explaining.word_groups import Names, families, kept_by, words_seen
-from diffmask_jax.game.divergences import Prediction
 from diffmask_jax.models.heads import Score
 from diffmask_jax.runtime.markdown import table
 from diffmask_jax.training.assessment import Assessment
@@ -85,10 +84,6 @@ class Report(NamedTuple):
     rivalry: Rivalry | None
 
 
-Measure = Callable[[Prediction], dict[str, float]]
-"""What is decided of the texts -> the scores against their gold labels."""
-
-
 def report_of(
     subject: Subject,
     survey: Survey,
@@ -96,7 +91,7 @@ def report_of(
     assessment: Assessment,
     *,
     scores: Sequence[Score] = (),
-    measure: Measure = lambda prediction: {},
+    measure: Measure | None = None,
     labelled: dict[str, Names] | None = None,
     tags: Sequence[Sequence[str | None]] | None = None,
     rivalry: Rivalry | None = None,
@@ -194,15 +189,15 @@ def _turn(subject: Subject, survey: Survey, row: str, number: int) -> Turn:
 
 
 def _score_curves(
-    replay: Outcome, scores: Sequence[Score], measure: Measure
+    replay: Outcome, scores: Sequence[Score], measure: Measure | None
 ) -> tuple[ScoreCurve, ...]:
-    original = measure(replay.original)
-    masked = [
-        measure(jax.tree.map(lambda array, layer=layer: array[layer], replay.prediction))
-        for layer in range(len(replay.masked))
-    ]
+    *layers, _ = faithfulness.table(replay, measure)
     return tuple(
-        ScoreCurve(score, original[score.name], tuple(found[score.name] for found in masked))
+        ScoreCurve(
+            score,
+            layers[0][f"{score.name}_original"],
+            tuple(row[f"{score.name}_masked"] for row in layers),
+        )
         for score in scores
     )
 
