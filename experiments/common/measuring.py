@@ -1,23 +1,70 @@
 """What a run's probe says and does on a data set, left in files as it is found."""
 
 import functools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.game.objective import Game, clean_pass, log_keep_everywhere
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.training import run_folder
 from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 
 PerText = list[np.ndarray]
 """An array (L, T) for every text."""
+
+
+class Programs(NamedTuple):
+    """What is found of a batch, jitted: of each, the parameters of model and probe come first.
+
+    log_keep: (…, inputs) -> log P(z ≠ 0), (L, B, T)
+    sampled, thresholded: (…, key, inputs) -> the outcome with such gates
+    """
+
+    log_keep: Callable[..., Any]
+    sampled: Callable[..., Any]
+    thresholded: Callable[..., Any]
+
+
+def programs(game: Game) -> Programs:
+    """Of a game: the runs of one gate play the same, so that they share these."""
+
+    @jax.jit
+    def find(params: Any, probe_params: Any, inputs: Any) -> Float[Array, "L B T"]:
+        return log_keep_everywhere(game, probe_params, clean_pass(game, params, inputs))
+
+    sampled, thresholded = (
+        jax.jit(functools.partial(faithfulness.outcome_of, game, gates))
+        for gates in (faithfulness.sampled, faithfulness.thresholded)
+    )
+    return Programs(find, sampled, thresholded)
+
+
+def explainers_of(model: Classifier, folders: Sequence[Path]) -> list[Explainer]:
+    """Those of some runs on one model, which is loaded once for all."""
+    return [
+        Explainer(run_folder.load_config(folder), model, run_folder.load_probe(folder)[0])
+        for folder in folders
+    ]
+
+
+def curves(folders: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
+    """The validations of every run."""
+    lines = {folder.name: (folder / "validation.jsonl").read_text() for folder in folders}
+    return {
+        name: [json.loads(line) for line in written.splitlines()] for name, written in lines.items()
+    }
 
 
 def outcome(

@@ -36,8 +36,9 @@ from diffmask_jax.tasks.encoded_questions import LONGEST, told
 from diffmask_jax.tasks.question_tags import read_question_tags
 from diffmask_jax.tasks.questions import places_of as places_in
 from diffmask_jax.tasks.squad import SQUAD
-from diffmask_jax.training.config import RunConfig, as_dict, run_config
+from diffmask_jax.training.config import as_dict
 from experiments.common.command import told_in_one_line
+from experiments.common.probe_runs import configurations, run_folder
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import check_settings, make_folder
 from experiments.squad import figures, numbers, report, stages
@@ -59,24 +60,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def run_folder(out: Path, gate: str, seed: int) -> Path:
-    """Where the run of a seed lies."""
-    return out / "runs" / f"{gate}-{seed}"
-
-
-def configurations(
-    model: str, places: dict[str, Any], seeds: int, out: Path
-) -> dict[Path, RunConfig]:
-    """Every run of the experiment."""
-    return {
-        run_folder(out, gate, seed): run_config(
-            model, SQUAD.name, **places, gate=gate, seed=seed, **SETTINGS[gate]
-        )
-        for gate in GATES
-        for seed in range(seeds)
-    }
-
-
 def run(options: argparse.Namespace) -> list[Claim]:
     """The whole experiment; writes the report and gives its claims."""
     out = options.out
@@ -85,7 +68,9 @@ def run(options: argparse.Namespace) -> list[Claim]:
     tags = read_question_tags(options.tags, whole.questions) if options.tags else None
     chosen = whole.places(options.questions).tolist()
     study = whole.at(chosen)
-    configs = configurations(whole.model.path, asdict(places), options.seeds, out)
+    configs = configurations(
+        whole.model.path, SQUAD.name, asdict(places), SETTINGS, options.seeds, out
+    )
     timer = Timer()
     with timer.part("train the probes"):
         stages.train_all(configs)

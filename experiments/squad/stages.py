@@ -1,8 +1,6 @@
 """The parts of the SQuAD experiment that take time; each leaves its result in a file and is not
 repeated where that file is there, so that an experiment that was stopped goes on where it was."""
 
-import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,24 +11,30 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
-from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data import batches
+from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.explaining.explainer import Explainer
-from diffmask_jax.game.objective import clean_pass, log_keep_everywhere
+from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.spans import best_span
-from diffmask_jax.tasks.answer_spans import PASSAGE
 from diffmask_jax.tasks.encoded_questions import LONGEST, EncodedQuestions, encode_questions
 from diffmask_jax.tasks.questions import Question, answerable
 from diffmask_jax.tasks.squad import SquadPlaces, read_questions
 from diffmask_jax.training import probe
-from diffmask_jax.training import run_folder as runs
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.train import train
-from experiments.common.measuring import PerText, log_keep, outcome, split
+from experiments.common.measuring import (
+    PerText,
+    curves,
+    explainers_of,
+    log_keep,
+    outcome,
+    programs,
+    split,
+)
 from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 
@@ -97,8 +101,7 @@ class Measured(NamedTuple):
 
     def curves(self) -> dict[str, list[dict[str, float]]]:
         """The validations of every run."""
-        lines = {f.name: (f / "validation.jsonl").read_text().splitlines() for f in self.folders}
-        return {name: [json.loads(line) for line in written] for name, written in lines.items()}
+        return curves(self.folders)
 
 
 def open_study(model: Classifier, places: SquadPlaces, out: Path) -> Study:
@@ -143,20 +146,8 @@ def measure(study: Study, folders: Sequence[Path]) -> Measured:
 
     The runs play the same game, so that one compiled program serves all of them.
     """
-    explainers = [
-        Explainer(runs.load_config(folder), study.model, runs.load_probe(folder)[0])
-        for folder in folders
-    ]
-    game = explainers[0].game
-
-    @jax.jit
-    def find(params: Any, probe_params: Any, inputs: Any) -> Float[Array, "L B T"]:
-        return log_keep_everywhere(game, probe_params, clean_pass(game, params, inputs))
-
-    sampled, thresholded = (
-        jax.jit(functools.partial(faithfulness.outcome_of, game, gates))
-        for gates in (faithfulness.sampled, faithfulness.thresholded)
-    )
+    explainers = explainers_of(study.model, folders)
+    find, sampled, thresholded = programs(explainers[0].game)
     texts, stream = study.data.encoded, study.batches(BATCH)
     measured = Measured(list(folders), explainers, [], [], [])
     pairs = zip(folders, explainers, strict=True)

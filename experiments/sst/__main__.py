@@ -27,8 +27,9 @@ from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.tasks import tags as parts_of_speech
 from diffmask_jax.tasks.sst import SST
-from diffmask_jax.training.config import RunConfig, as_dict, run_config
+from diffmask_jax.training.config import as_dict
 from experiments.common.command import told_in_one_line
+from experiments.common.probe_runs import configurations, run_folder
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import make_folder
 from experiments.sst import figures as sst_figures
@@ -44,24 +45,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "input": {"margin": 0.1, "steps": 2400},
     "hidden": {"margin": 0.05, "steps": 2400},
 }
-
-
-def run_folder(out: Path, gate: str, seed: int) -> Path:
-    """Where the run of a seed lies."""
-    return out / "runs" / f"{gate}-{seed}"
-
-
-def configurations(
-    model: str, places: dict[str, Any], seeds: int, out: Path
-) -> dict[Path, RunConfig]:
-    """Every run of the experiment."""
-    return {
-        run_folder(out, gate, seed): run_config(
-            model, SST.name, **places, gate=gate, seed=seed, **SETTINGS[gate]
-        )
-        for gate in GATES
-        for seed in range(seeds)
-    }
 
 
 def compare(study: Study, by_gate: dict[str, Measured]) -> None:
@@ -102,7 +85,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     model = load_classifier(options.model)
     study, test = (stages.open_study(model, places, split, out) for split in ("dev", "test"))
     tagged = _tags(options, study)
-    configs = configurations(study.model.path, asdict(places), seeds, out)
+    configs = configurations(study.model.path, SST.name, asdict(places), SETTINGS, seeds, out)
     timer = Timer()
     with timer.part("train the probes"):
         stages.train_all(configs, study.model)

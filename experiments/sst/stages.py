@@ -2,7 +2,6 @@
 repeated where that file is there, so that an experiment that was stopped goes on where it was."""
 
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from diffmask_jax.analysis import faithfulness, token_groups
+from diffmask_jax.analysis import token_groups
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.schulz import Statistics
@@ -20,7 +19,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
-from diffmask_jax.game.objective import clean_pass, log_keep_everywhere
+from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.tasks.sst import load_sst
 from diffmask_jax.tasks.trees import Sentence
@@ -29,7 +28,15 @@ from diffmask_jax.training import run_folder as runs
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.setup import outputs_of
 from diffmask_jax.training.train import prepare, train
-from experiments.common.measuring import PerText, log_keep, outcome, split
+from experiments.common.measuring import (
+    PerText,
+    curves,
+    explainers_of,
+    log_keep,
+    outcome,
+    programs,
+    split,
+)
 from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 
@@ -95,8 +102,7 @@ class Measured(NamedTuple):
 
     def curves(self) -> dict[str, list[dict[str, float]]]:
         """The validations of every run."""
-        lines = {f.name: (f / "validation.jsonl").read_text().splitlines() for f in self.folders}
-        return {name: [json.loads(line) for line in written] for name, written in lines.items()}
+        return curves(self.folders)
 
     def settled(self) -> list[list[dict[str, Any]]]:
         """What every run says of its layers: which have settled, which are on their margin."""
@@ -108,20 +114,8 @@ def measure(study: Study, test: Study, folders: Sequence[Path]) -> Measured:
 
     The runs play the same game, so that one compiled program serves all of them.
     """
-    explainers = [
-        Explainer(runs.load_config(folder), study.model, runs.load_probe(folder)[0])
-        for folder in folders
-    ]
-    game = explainers[0].game
-
-    @jax.jit
-    def find(params: Any, probe_params: Any, inputs: Any) -> Float[Array, "L B T"]:
-        return log_keep_everywhere(game, probe_params, clean_pass(game, params, inputs))
-
-    sampled, thresholded = (
-        jax.jit(functools.partial(faithfulness.outcome_of, game, gates))
-        for gates in (faithfulness.sampled, faithfulness.thresholded)
-    )
+    explainers = explainers_of(study.model, folders)
+    find, sampled, thresholded = programs(explainers[0].game)
     stream, test_stream = study.batches(BATCH), test.batches(BATCH)
     measured = Measured(list(folders), explainers, [], [], [], [])
     pairs = zip(folders, explainers, strict=True)

@@ -1,4 +1,6 @@
-"""A treebank for experiments on the tiny models."""
+"""A treebank for experiments on the tiny models, and experiments as commands."""
+
+import sys
 
 import pytest
 
@@ -14,3 +16,19 @@ def treebank(sentences, tmp_path):
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.txt").write_text("".join(trees))
     return tmp_path
+
+
+@pytest.fixture
+def command_of(monkeypatch):
+    """(its module, {option: value}) -> a function that runs an experiment, some options changed."""
+
+    def of(module, places):
+        def run(**changed) -> None:
+            named = {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+            arguments = [str(part) for option in (places | named).items() for part in option]
+            monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
+            module.main()
+
+        return run
+
+    return of

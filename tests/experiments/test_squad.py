@@ -1,7 +1,6 @@
 """The SQuAD experiment: its numbers by hand, and from end to end on a tiny BERT."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -176,16 +175,9 @@ def places(tiny_answerer, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def experiment(places, monkeypatch):
+def experiment(places, command_of):
     """Run it with some options changed."""
-
-    def run(**changed) -> None:
-        options = places | {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
-        arguments = [str(part) for option in options.items() for part in option]
-        monkeypatch.setattr(sys, "argv", ["squad", *arguments])
-        squad.main()
-
-    return run
+    return command_of(squad, places)
 
 
 def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -47,16 +46,9 @@ def places(save_bert, sentences, treebank, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def experiment(places, monkeypatch):
+def experiment(places, command_of):
     """Run it with some options changed."""
-
-    def run(**changed) -> None:
-        options = places | {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
-        arguments = [str(part) for option in options.items() for part in option]
-        monkeypatch.setattr(sys, "argv", ["sst", *arguments])
-        sst.main()
-
-    return run
+    return command_of(sst, places)
 
 
 def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
