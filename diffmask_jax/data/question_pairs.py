@@ -9,7 +9,8 @@ from diffmask_jax.errors import UserError
 if TYPE_CHECKING:  # importing transformers takes half a second
     from transformers import PreTrainedTokenizerFast
 
-_PASSAGE = 1  # which text of the pair
+PASSAGE = 1
+"""Which text of the pair the passage is."""
 
 
 def encode_question_pairs(
@@ -37,12 +38,28 @@ def encode_question_pairs(
     for number, (pair, pieces) in enumerate(zip(pairs, encoded, strict=True), start=1):
         if len(pieces.ids) > limit:
             _check_may_be_cut(pieces, limit, cut, place(number))
-            (encoded[number - 1],) = batch_encode(tokenizer, [pair], limit, only_second=True)
+            encoded[number - 1] = with_passage_cut(tokenizer, pair, limit)
     return encoded
 
 
+def with_passage_cut(
+    tokenizer: "PreTrainedTokenizerFast", pair: tuple[str, str], limit: int
+) -> Encoded:
+    """A question and as much of its passage as `limit` pieces hold.
+
+    Raises: UserError as of `batch_encode`.
+    """
+    (pieces,) = batch_encode(tokenizer, [pair], limit, only_second=True)
+    return pieces
+
+
+def beside_passage(pieces: Encoded) -> int:
+    """How many pieces are not the passage's: the question's and the special ones."""
+    return int((pieces.parts != PASSAGE).sum())
+
+
 def _check_may_be_cut(pieces: Encoded, limit: int, cut: bool, place: str) -> None:
-    rest = int((pieces.parts != _PASSAGE).sum())
+    rest = beside_passage(pieces)
     if rest >= limit:
         raise UserError(
             f"{place}the question has {rest} word pieces, special ones included, which leaves no "

@@ -13,10 +13,11 @@ from jaxtyping import Array, Float
 from diffmask_jax.analysis.replaying import Replay, replay
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.data.texts import Text, is_one, texts_of
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining.explanation import PASSAGE, Explanation, words_of
+from diffmask_jax.explaining.explanation import Explanation, words_of
 from diffmask_jax.explaining.replayed import replayed_of
 from diffmask_jax.game import probes
 from diffmask_jax.game.objective import (

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
@@ -25,8 +26,6 @@ from diffmask_jax.render.spelling import spell
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.tasks import questions
-
-PASSAGE = 1  # which of the two texts, beside a question
 
 
 class Word(NamedTuple):

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.tasks.questions import Answer
-
-PASSAGE = 1  # which text of the pair
 
 PieceSpan = tuple[int, int]
 """The first and the last piece of a stretch of a pair, counted from its first special token."""

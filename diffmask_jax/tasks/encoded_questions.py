@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from diffmask_jax.data.question_pairs import beside_passage, with_passage_cut
 from diffmask_jax.data.wordpieces import Encoded, batch_encode
-from diffmask_jax.tasks.answer_spans import PASSAGE, PieceSpan, gold_spans
+from diffmask_jax.tasks.answer_spans import PieceSpan, gold_spans
 from diffmask_jax.tasks.questions import Question
 
 if TYPE_CHECKING:  # importing transformers takes half a second
@@ -106,10 +107,8 @@ def _pieces(
         pairs, rows = [(one.question, one.passage) for one in chunk], [one.id for one in chunk]
         whole = batch_encode(tokenizer, pairs, rows=rows)
         for question, pieces in zip(chunk, whole, strict=True):
-            rest = int((pieces.parts != PASSAGE).sum())
-            if cut and len(pieces.ids) > limit > rest:
+            if cut and len(pieces.ids) > limit > beside_passage(pieces):
                 pair = (question.question, question.passage)
-                (shorter,) = batch_encode(tokenizer, [pair], limit, only_second=True)
-                yield question, shorter, True
+                yield question, with_passage_cut(tokenizer, pair, limit), True
             else:
                 yield question, pieces, False

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.game.divergences import Logits, Prediction
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import Score
 from diffmask_jax.models.spans import best_span
 from diffmask_jax.tasks import squad_scores
-from diffmask_jax.tasks.answer_spans import PASSAGE, span_text
+from diffmask_jax.tasks.answer_spans import span_text
 from diffmask_jax.tasks.encoded_examples import EncodedExamples, gold_labels
 from diffmask_jax.tasks.question_examples import questions_of
 
