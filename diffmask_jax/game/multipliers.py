@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from diffmask_jax.game.optimizers import lookahead, standing_still
 
 LARGEST = 200.0
-SMALLEST = 0.02  # of a controlled λ: its logarithm must be able to come back
+SMALLEST = 0.002  # of a controlled λ·m: λ's logarithm must be able to come back
 
 
 def project(multipliers: optax.LookaheadParams) -> optax.LookaheadParams:
@@ -48,8 +48,10 @@ def control(
 
     Without the proportional part it is gradient ascent in log λ. That part damps: λ answers an
     excess before its integral has grown, and falls back as soon as the excess is gone. λ's scale
-    does not matter to it, nor does the scale of single divergences, by which RMSprop divides.
+    does not matter to it, nor does the scale of single divergences, by which RMSprop divides, nor
+    D's unit: c·D against c·m moves λ/c as D against m moves λ (up to λ = 200).
     """
+    smallest = np.log(SMALLEST / margin)
 
     def init(multipliers: optax.LookaheadParams) -> Control:
         none = jnp.zeros_like(multipliers.fast)  # and a copy, for a state that can be donated
@@ -67,7 +69,7 @@ def control(
         weight = followed(state.weight, 1.0)
         error = jnp.clip(excess / jnp.maximum(weight, 1e-6), -1.0, 1.0)
         log = state.log + jnp.where(played, integral * error, 0.0)
-        log = jnp.clip(log, np.log(SMALLEST), np.log(LARGEST))
+        log = jnp.clip(log, smallest, np.log(LARGEST))
         wanted = jnp.exp(log + proportional * error)
         return jax.tree.map(lambda now: wanted - now, multipliers), Control(log, excess, weight)
 

@@ -50,11 +50,14 @@ def authors(rates: Rates) -> Players:
 
 
 def settling(margin: float, rates: Rates) -> Players:
-    """Centered RMSprop at falling rates, its running average judged, against a controller of λ."""
+    """Centered RMSprop at falling rates, its running average judged, against a controller of λ.
+
+    λ starts at 0.5/m: L₀ is a share, so that λ·m is one, too, whatever the unit of D and m.
+    """
     peaks = rates.probe, rates.baseline
     schedules = (functools.partial(falling, peak, rates.warmup) for peak in peaks)
     probe = averaged(descent(scale_by_standard_deviation(), *schedules))
-    return Players(probe, control(margin, rates.multiplier), multiplier=5.0)
+    return Players(probe, control(margin, rates.multiplier), multiplier=0.5 / margin)
 
 
 FALL = 1000  # steps after which a falling rate is down by √2

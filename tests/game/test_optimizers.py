@@ -268,10 +268,10 @@ def test_the_average_of_a_standstill_is_where_it_stands_and_the_first_step_has_n
 # --- the controller ---------------------------------------------------------------------------
 
 
-def controlled(excess, margin=0.1, **settings):
+def controlled(excess, margin=0.1, start=2.0, **settings):
     """λ after every step against given D − m, (steps, L)."""
     control = duals.control(margin, **settings)
-    start = pair(jnp.full(excess.shape[1], 2.0))
+    start = pair(jnp.full(excess.shape[1], start))
     return trajectory(control, start, -jnp.asarray(excess)).fast
 
 
@@ -292,6 +292,21 @@ def test_a_layer_that_is_not_played_keeps_its_multiplier():
     found = controlled(excess)
     np.testing.assert_array_equal(found[1:, 0], found[0, 0])
     assert np.all(np.diff(found[:, 1]) > 0)
+
+
+@pytest.mark.parametrize("unit", [0.1, 10.0])
+def test_our_players_know_no_unit_of_the_divergence(unit):
+    """c·D against c·m: λ/c at every step, from its first on; at its lower bound, too."""
+    excess = np.random.default_rng(8).normal(-0.05, 0.2, (400, 3))
+
+    def play(c):
+        start = players.settling(0.1 * c, RATES).multiplier
+        return start, controlled((c * excess).astype(np.float32), 0.1 * c, start, integral=0.1)
+
+    (first, expected), (other, found) = play(1.0), play(unit)
+    assert other == pytest.approx(first / unit)
+    assert expected.min() < 0.02
+    np.testing.assert_allclose(found, expected / unit, rtol=1e-3)
 
 
 def test_a_multiplier_stays_within_its_bounds_and_comes_back_from_them():
