@@ -72,6 +72,13 @@ class Checkpoints:
         except Exception as error:  # as in `restore`
             raise self._cannot_save(error) from error
 
+    def wait(self) -> None:
+        """Until what was saved is on disk. Raises: UserError if it cannot be written."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:  # as in `restore`
+            raise self._cannot_save(error) from error
+
     def _cannot_save(self, error: Exception) -> UserError:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return UserError(

@@ -1,10 +1,10 @@
 """Fine-tuning on labelled texts: from a checkpoint to a folder with the best epoch in it."""
 
+import contextlib
 import dataclasses
 import functools
-import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +20,14 @@ from diffmask_jax.data.wordpieces import Encoded, check_length
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.models.huggingface.saving import TRAINING, save
+from diffmask_jax.models.huggingface.saving import TRAINING, remove_unfinished, save
 from diffmask_jax.models.recipe import Recipe
-from diffmask_jax.runtime import settings
+from diffmask_jax.runtime import locks, settings
 from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.runtime.files import check_own, remove_half_written, write_in
 from diffmask_jax.runtime.json_files import check, dumps, finite, read_lines
 from diffmask_jax.runtime.messages import show
+from diffmask_jax.runtime.preemption import Stopped, Watch, ending_at_once
 from diffmask_jax.runtime.tensors import check_finite
 from diffmask_jax.tasks.scoring import Scoring, by_labels
 from diffmask_jax.training import classifier_steps
@@ -54,9 +55,11 @@ def finetune(
 ) -> Scores:
     """Train all that is not frozen; the epoch with the best dev score is the model in `folder`.
 
-    A killed fine-tuning goes on from the last epoch it finished, and ends bit for bit as if nothing
-    had happened where the device computes alike twice (a GPU may not). A finished one is left as
-    it is. folder/finetuning keeps the settings and `history.jsonl`, the scores of every epoch.
+    A killed fine-tuning goes on from what it saved last, after every epoch and by the clock, and
+    ends bit for bit as if nothing had happened where the device computes alike twice (a GPU may
+    not). A signal lets the device finish its call, saves and raises `Stopped`. A finished one is
+    left as it is. folder/finetuning keeps the settings and `history.jsonl`, the scores of every
+    epoch. While it goes on, no other process writes in the folder (`locks.held`).
 
     Of several gold spans of a question the first is trained on. scoring: how the dev texts are
     scored, under the names of the head's scores; by its head unless said.
@@ -74,9 +77,20 @@ def finetune(
         "labels": list(model.labels),
         "data": _digest([*train.texts, *dev.texts], [train.gold, dev.gold]),
     }
-    place = _open(folder, origin | dataclasses.asdict(recipe))
+    with locks.held(folder):
+        place = _open(folder, origin | dataclasses.asdict(recipe))
+        return _finetune(model, train, evaluator(model, dev, scoring), recipe, folder, place)
+
+
+def _finetune(
+    model: Classifier,
+    train: Labelled,
+    evaluate: Callable[[Params], Scores],
+    recipe: Recipe,
+    folder: Path,
+    place: Path,
+) -> Scores:
     history, best = _read_history(place), model.head.best
-    evaluate = evaluator(model, dev, scoring)
 
     def finish_epoch(epoch: int, params: Params, loss: float) -> None:
         scores = {"epoch": epoch, "loss": loss, **evaluate(params)}
@@ -89,9 +103,19 @@ def finetune(
         show("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
     if len(history) < recipe.epochs:
-        _train(model, train, recipe, place / "checkpoints", finish_epoch)
+        _train(model, train, recipe, place / "checkpoints", len(history), finish_epoch)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # thrice the model's size
     return _best(history, best)
+
+
+class Progress(NamedTuple):
+    """What is saved: the state, and the losses of every call of this epoch so far, in nats.
+
+    Those of calls that are still to come are of the epoch before.
+    """
+
+    state: TrainState
+    losses: Float[np.ndarray, "C S"]
 
 
 def _train(
@@ -99,11 +123,16 @@ def _train(
     train: Labelled,
     recipe: Recipe,
     place: Path,
+    finished: int,
     finish_epoch: Callable[[int, Params, float], None],
 ) -> None:
-    """Train to the end from the newest checkpoint in `place`, one saved after every epoch.
+    """Train to the end from the newest checkpoint in `place`; checkpoints are numbered by calls.
 
-    An epoch has as many texts as the data, rounded to whole calls.
+    An epoch has as many texts as the data, rounded to whole calls. It is saved before it is judged
+    by `finish_epoch`, so that nothing is lost if that ends in its midst. finished: how many epochs
+    have been judged.
+
+    Raises: UserError if a loss, or a parameter where it is saved, is not finite; `Stopped`.
     """
     per_call = recipe.batch_size * recipe.steps_per_call
     calls = max(1, round(len(train.texts) / per_call))
@@ -128,56 +157,59 @@ def _train(
     advance = functools.partial(
         jax.jit(steps, donate_argnums=0), frozen=frozen, key=jax.random.key(recipe.seed)
     )
-    with Checkpoints(place) as checkpoints:
-        state = classifier_steps.init(trained, optimizer)
+
+    def judge(epoch: int) -> None:
+        with ending_at_once():
+            finish_epoch(epoch, state.params | frozen, float(np.mean(losses)))
+
+    with contextlib.ExitStack() as opened:
+        watch = opened.enter_context(Watch(alone=True))
+        checkpoints = opened.enter_context(Checkpoints(place))
+        fresh = np.zeros((calls, recipe.steps_per_call), np.float32)
+        progress = Progress(classifier_steps.init(trained, optimizer), fresh)
         if done := checkpoints.latest() or 0:
-            state = checkpoints.restore(done, state)
+            progress = checkpoints.restore(done, progress)
+        state, losses = progress.state, np.array(progress.losses)
+        if done == (finished + 1) * calls:  # stopped before it was judged
+            judge(finished + 1)
         stream = batches.shuffled(
             train.texts,
             recipe.batch_size,
             recipe.steps_per_call,
             recipe.seed,
-            start=done * calls,
+            start=done,
             limit=model.config.positions,
         )
-        bar = tqdm(total=recipe.epochs * calls, initial=done * calls, unit="call", disable=None)
-        with bar:
-            for epoch in range(done + 1, recipe.epochs + 1):
-                stretch = itertools.islice(stream, calls)
-                state, loss = _epoch(state, stretch, train.gold, advance, bar)
-                finish_epoch(epoch, state.params | frozen, loss)
-                if epoch < recipe.epochs:
-                    checkpoints.save(epoch, state)
+        bar = opened.enter_context(
+            tqdm(total=recipe.epochs * calls, initial=done, unit="call", disable=None)
+        )
 
+        def read(call: int, told: Float[Array, " S"]) -> None:
+            _check_finite(told)
+            losses[call % calls] = told
+            bar.set_postfix(loss=f"{np.mean(told):.3f}", refresh=False)
+            bar.update()
 
-def _epoch(
-    state: TrainState,
-    stream: Iterator[batches.Batch],
-    gold: np.ndarray,
-    advance: Callable[..., tuple[TrainState, Float[Array, " S"]]],
-    bar: tqdm,
-) -> tuple[TrainState, float]:
-    """One epoch, and its mean loss.
-
-    A call's losses are read after the next one is dispatched, so the device never waits.
-
-    Raises: UserError if a loss, or a parameter at the end, is not finite.
-    """
-    losses: list[Float[Array, " S"]] = []
-
-    def read(call: Float[Array, " S"]) -> None:
-        _check_finite(call)
-        bar.set_postfix(loss=f"{np.mean(call):.3f}", refresh=False)
-        bar.update()
-
-    for batch in stream:
-        state, call = advance(state, batch.inputs, gold[batch.indices])
-        losses.append(call)
-        if len(losses) > 1:
-            read(losses[-2])
-    read(losses[-1])
-    _check_finite(optax.tree.norm(state.params))
-    return state, float(np.mean(jax.device_get(losses)))
+        unread: list[tuple[int, Float[Array, " S"]]] = []
+        for call in range(done, recipe.epochs * calls):
+            batch = next(stream)
+            state, told = advance(state, batch.inputs, train.gold[batch.indices])
+            # What a call tells is read after the next one is dispatched: the device never waits.
+            for one in unread:
+                read(*one)
+            unread = [(call, told)]
+            notice, at_end = watch.heed(0), (call + 1) % calls == 0
+            if notice or at_end:
+                read(call, told)
+                unread = []
+                _check_finite(optax.tree.norm(state.params))
+                checkpoints.save(call + 1, Progress(state, losses.copy()))
+                watch.saved()
+            if notice.stops:
+                raise Stopped(notice, int(state.step))
+            if at_end:
+                checkpoints.wait()  # only now would nothing be lost
+                judge((call + 1) // calls)
 
 
 def evaluator(
@@ -216,10 +248,12 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
     file = place / "settings.json"
     try:
         there = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        is_other = not file.exists() and bool(there - {TRAINING})  # which may be killed right here
+        # What it may be killed with right here is no other.
+        is_other = not file.exists() and bool(there - {TRAINING, locks.FILE})
         if not is_other:
             place.mkdir(parents=True, exist_ok=True)
             remove_half_written(place, file.name, "history.jsonl")
+            remove_unfinished(folder)
         stored = settings.read(file)
     except (OSError, UserError) as error:
         raise UserError(f"cannot fine-tune in {folder} ({error})") from error

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime import json_files, settings, tensors
+from diffmask_jax.runtime import json_files, locks, settings, tensors
 from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import remove_half_written, write_in
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
@@ -45,7 +45,8 @@ def open_run(folder: Path, config: RunConfig) -> bool:
         return True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if {path.name for path in folder.iterdir()} - {"environment.json"}:  # killed right here
+        # Of a process that was killed right here.
+        if {path.name for path in folder.iterdir()} - {"environment.json", locks.FILE}:
             raise UserError(f"{folder} is not empty and holds no run: choose another --out")
     except OSError as error:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from error

@@ -20,6 +20,7 @@ from diffmask_jax import cli
 from diffmask_jax.game import steps
 from diffmask_jax.runtime import compilations, preemption
 from diffmask_jax.runtime.checkpoints import Checkpoints
+from diffmask_jax.runtime.preemption import Notice
 from diffmask_jax.training import clean_states, keeping, probe, run_folder, settled
 from diffmask_jax.training.curve_log import read_curves
 from diffmask_jax.training.run_log import RunLog
@@ -274,7 +275,7 @@ def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
     again = command(tiny_bert, texts_file, tmp_path, gate)
     with monkeypatch.context() as patch:
         stopping(patch, told, moment, terminate)
-        assert cli.main(again) == preemption.STATUS
+        assert cli.main(again) == Notice.TERMINATE
     assert probe.steps_done(tmp_path) == step
     line = f"diffmask: stopped by SIGTERM after step {step}: the same command goes on\n"
     assert capsys.readouterr().err == line
@@ -290,7 +291,7 @@ def test_sigterm_before_the_first_step_ends_at_once(
     tiny_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(run_folder, "open_run", lambda *_: terminate())
-    assert cli.main(command(tiny_bert, texts_file, tmp_path / "run")) == preemption.STATUS
+    assert cli.main(command(tiny_bert, texts_file, tmp_path / "run")) == Notice.TERMINATE
     assert capsys.readouterr().err == "diffmask: stopped by SIGTERM: the same command goes on\n"
     assert not (tmp_path / "run").exists()
 
