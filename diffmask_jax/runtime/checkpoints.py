@@ -1,6 +1,9 @@
 """Training state on disk through orbax: saved beside the work, restored bit for bit."""
 
+import errno
 import hashlib
+import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         newest_whole(folder)
+        logging.getLogger("absl").addFilter(_is_not_told_twice)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2,
             create=True,
@@ -80,9 +84,11 @@ class Checkpoints:
             raise self._cannot_save(error) from error
 
     def _cannot_save(self, error: Exception) -> UserError:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        told, full = str(error) or type(error).__name__, os.strerror(errno.ENOSPC)
+        reason = full if full in told else told.splitlines()[0]
         return UserError(
-            f"cannot save a checkpoint in {self._folder} ({reason}): is the disk full?"
+            f"cannot save a checkpoint in {self._folder} ({reason}): what was saved before is "
+            "whole, see to it and the same command goes on"
         )
 
     def restore(self, step: int, like: Any) -> Any:
@@ -98,6 +104,11 @@ class Checkpoints:
                 f"the checkpoint {self._folder / str(step)} is damaged or of another model: "
                 "delete that folder to go on from the one before"
             ) from error
+
+
+def _is_not_told_twice(record: logging.LogRecord) -> bool:
+    """What orbax logs as an error, each of its threads with a traceback, it raises as well."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
 
 
 def _sign(folder: Path) -> None:

@@ -119,8 +119,6 @@ def _holder(file: Path) -> str:
     """Who holds a lock, in words; it may be writing them just now."""
     try:
         told = json_files.read(file)
-        return (
-            f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
-        )
+        return f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
     except (UserError, LookupError):
         return "another process"

@@ -126,9 +126,7 @@ with {watch}:
 """
 
 
-@pytest.mark.parametrize(
-    "watch", ["preemption.ending_at_once()", "preemption.Watch(alone=True)"]
-)
+@pytest.mark.parametrize("watch", ["preemption.ending_at_once()", "preemption.Watch(alone=True)"])
 def test_while_python_does_not_run_it_ends_as_well(watch):
     """A compilation of minutes may not keep a process from ending, and is in C all the time."""
     found = subprocess.run(
