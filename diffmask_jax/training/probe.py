@@ -56,9 +56,9 @@ def fit(
     """Train until the game has settled, at most the configured number of steps, from the newest
     checkpoint if there is one. The authors' game takes all its steps.
 
-    The state is saved before every validation and, where those are far apart, by the clock; a signal
-    (`preemption`) lets the device finish its call, saves and raises `Stopped`. None of this shows
-    in the result.
+    The state is saved before every validation and, where those are far apart, by the clock;
+    SIGTERM, SIGHUP or Ctrl-C lets the device finish its call, saves and raises `Stopped`. None of
+    this shows in the result.
 
     passes: the clean states of the training texts, to be looked up instead of computed at every
     step. profile: trace a few calls into the folder (`profiling.Trace`).

@@ -15,9 +15,11 @@ from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import remove_half_written, write_in
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
 
+PROBE = "probe.safetensors"
+LAST = "last_probe.safetensors"  # in a run of the authors' game, which keeps a feasible one only
 FILES = (
-    *("config.json", "environment.json", "scale.json"),
-    *("probe.safetensors", "validation.jsonl", "curves.jsonl", "layers.json"),
+    *("config.json", "environment.json", "scale.json", PROBE, LAST),
+    *("validation.jsonl", "curves.jsonl", "layers.json"),
 )
 
 
@@ -134,22 +136,24 @@ def _layers(folder: Path) -> dict[str, Any]:
     return kept
 
 
-def save_probe(folder: Path, params: Any, scores: dict[str, float]) -> None:
-    """Keep a probe as `probe.safetensors`, its validation scores in the file's metadata."""
+def save_probe(folder: Path, params: Any, scores: dict[str, float], name: str = PROBE) -> None:
+    """Keep a probe in a file, its validation scores in the metadata."""
     arrays = {name: np.asarray(array) for name, array in _flatten(params).items()}
     metadata = {"scores": json_files.dumps(scores)}  # one entry: several are in any order
-    write_in(folder, "probe.safetensors", save(arrays, metadata=metadata))
+    write_in(folder, name, save(arrays, metadata=metadata))
 
 
-def load_probe(folder: Path) -> tuple[Any, dict[str, float]]:
-    """The kept probe's parameters and its validation scores.
+def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
+    """A probe's parameters and its validation scores: the kept one's, or by its name the last one's.
 
     Raises: UserError if the run has kept none yet, or its file is damaged.
     """
-    file = folder / "probe.safetensors"
+    file = folder / name
     if not file.is_file():
+        last = ", or take its last one (--last-probe)" if (folder / LAST).is_file() else ""
         raise UserError(
-            f"{folder} has kept no probe yet: let its training reach a validation that is feasible"
+            f"{folder} has kept no probe yet: let its training reach a validation that is "
+            f"feasible{last}"
         )
     arrays, metadata = tensors.read(file)
     try:

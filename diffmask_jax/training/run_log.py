@@ -50,11 +50,11 @@ class RunLog:
 
     def __exit__(self, kind: object, *_: object) -> None:
         # What ends the run by an error is told already, and may be that these cannot be written.
-        with contextlib.suppress(UserError) if kind else contextlib.nullcontext():
-            with contextlib.ExitStack() as closing:
-                closing.callback(self._curves.close)
-                if self._events:
-                    closing.callback(self._events.close)
+        quietly = contextlib.suppress(UserError) if kind else contextlib.nullcontext()
+        with quietly, contextlib.ExitStack() as closing:
+            closing.callback(self._curves.close)
+            if self._events:
+                closing.callback(self._events.close)
 
     @property
     def curves(self) -> Curves:

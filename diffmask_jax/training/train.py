@@ -10,7 +10,7 @@ from diffmask_jax.runtime import devices, distributed, locks
 from diffmask_jax.tasks.encoded_examples import gold_labels
 from diffmask_jax.tasks.task import check_alike
 from diffmask_jax.tasks.tasks import TASKS
-from diffmask_jax.training import clean_states, probe, run_folder, setup
+from diffmask_jax.training import clean_states, keeping, probe, run_folder, setup
 from diffmask_jax.training.clean_states import CleanStates
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.probe import Texts
@@ -68,10 +68,7 @@ def train(
             passes = clean_states.compute(model.network, model.params, texts.train, limit)
         scores = probe.fit(config, folder, model, texts, passes, profile)
     if scores is None:
-        raise UserError(
-            f"no validation found a probe with divergence ≤ {config.tolerance:g} margins and "
-            f"agreement ≥ {config.min_agreement:g}: train longer, or loosen these two"
-        )
+        raise UserError(distributed.by_first(lambda: keeping.none_feasible(config, folder)))
     return scores
 
 

@@ -1,4 +1,4 @@
-"""Of several processes one holds a folder; the others hear who it is, and none keeps it in death."""
+"""Of several processes one holds a folder; the others hear who it is; a dead one holds none."""
 
 import contextlib
 import errno
@@ -82,7 +82,7 @@ def test_who_waits_has_it_afterwards(start):
     assert first.stdout.readline() == "held\n"
     second = start(wait=600)
     assert f"in use by process {first.pid}" in second.stderr.readline()
-    out, _ = first.communicate("go\n")
+    first.communicate("go\n")
     assert second.stdout.readline() == "held\n"
     second.communicate("go\n")
     assert (first.returncode, second.returncode) == (0, 0)
@@ -133,9 +133,8 @@ def test_a_link_is_not_followed(tmp_path):
     (tmp_path / "elsewhere").write_text("mine")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / locks.FILE).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="cannot make or lock the folder"):
-        with locks.held(tmp_path / "run"):
-            pass
+    with pytest.raises(UserError, match="cannot make or lock"), locks.held(tmp_path / "run"):
+        pass
     assert (tmp_path / "elsewhere").read_text() == "mine"
 
 
@@ -143,6 +142,5 @@ def test_a_link_is_not_followed(tmp_path):
 def test_whatever_the_file_says_somebody_holds_it(tmp_path, content, impatient):
     with locks.held(tmp_path):
         (tmp_path / locks.FILE).write_text(content)
-        with pytest.raises(UserError, match="in use by another process:"):
-            with locks.held(tmp_path):
-                pass
+        with pytest.raises(UserError, match="by another process:"), locks.held(tmp_path):
+            pass

@@ -25,7 +25,7 @@ from diffmask_jax import cli
 from diffmask_jax.models import loading  # noqa: F401
 from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
 from diffmask_jax.runtime import preemption
-from diffmask_jax.training import classifier  # noqa: F401
+from diffmask_jax.training import classifier
 from diffmask_jax.training.run_log import RunLog
 
 PACE = 0.1  # seconds a call takes while there are deaths to come, so that they come in time

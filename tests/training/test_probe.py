@@ -129,7 +129,7 @@ def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
 def test_an_infeasible_probe_is_not_kept(tiny_bert, texts_file, tmp_path, capsys):
     too_strict = [*AUTHORS, "--tolerance", "1e-9"]
     assert cli.main(command(tiny_bert, texts_file, tmp_path, "input", *too_strict)) == 2
-    assert "no validation found a probe with divergence ≤ 1e-09 margins" in capsys.readouterr().err
+    assert "no validation found a probe with divergence ≤ 1e-10 nats" in capsys.readouterr().err
     assert not (tmp_path / "probe.safetensors").exists()
     assert Checkpoints(tmp_path / "checkpoints").latest() == STEPS
 

@@ -66,7 +66,10 @@ def _is_unfinished(path: Path) -> bool:
 
 def _write_tokenizer(made: Path, classifier: Classifier) -> None:
     vocabulary = Path(classifier.path) / "vocab.txt"
-    classifier.tokenizer.save_pretrained(made)
+    try:
+        classifier.tokenizer.save_pretrained(made)
+    except Exception as error:  # tokenizers raises no other kind, such as where a disk is full
+        raise error if isinstance(error, OSError) else OSError(str(error)) from error
     if vocabulary.is_file():
         shutil.copyfile(vocabulary, made / "vocab.txt")
 
