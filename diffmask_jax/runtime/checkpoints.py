@@ -107,8 +107,8 @@ class Checkpoints:
 
 
 def _is_not_told_twice(record: logging.LogRecord) -> bool:
-    """What orbax logs as an error, each of its threads with a traceback, it raises as well."""
-    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+    """What orbax logs of an error, each of its threads with a traceback, it raises as well."""
+    return "orbax" not in record.pathname
 
 
 def _sign(folder: Path) -> None:

@@ -144,7 +144,7 @@ def save_probe(folder: Path, params: Any, scores: dict[str, float], name: str = 
 
 
 def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
-    """A probe's parameters and its validation scores: the kept one's, or by its name the last one's.
+    """The parameters and validation scores of the kept probe, or by its name of the last one.
 
     Raises: UserError if the run has kept none yet, or its file is damaged.
     """

@@ -15,7 +15,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax._src.xla_bridge
@@ -23,6 +23,7 @@ from safetensors import safe_open
 
 from diffmask_jax import cli
 from diffmask_jax.models import loading  # noqa: F401
+from diffmask_jax.models.huggingface import saving
 from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
 from diffmask_jax.runtime import preemption
 from diffmask_jax.training import classifier
@@ -43,7 +44,8 @@ def fork(command: list[str], log: Path, hurry: bool) -> int:
     if not hurry:
         RunLog.training = slowly(RunLog.training)
         classifier._check_finite = slowly(classifier._check_finite)
-        preemption.SAVE_EVERY = 2 * PACE
+        saving._check_same_but_weights = slowly(saving._check_same_but_weights)
+        preemption.SAVE_EVERY = 5 * PACE
     code = 1
     try:
         code = cli.main(command)
@@ -126,8 +128,13 @@ def ends_of(told: str) -> list[str]:
     return [how for how, times in pairs for _ in range(int(times))]
 
 
+def warm_up(command: Sequence[str]) -> None:
+    """Import what the command needs, a tokenizer's modules too."""
+    read_tokenizer(Path(command[command.index("--model") + 1]))
+
+
 def main(ends: str, seed: str, folder: str, *command: str) -> None:
-    read_tokenizer(Path(command[command.index("--model") + 1]))  # imports what it needs
+    warm_up(command)
     rng, place = random.Random(seed), Path(folder)
     run = Path(command[command.index("--out") + 1])
     order = ends_of(ends)

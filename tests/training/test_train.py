@@ -182,7 +182,7 @@ def test_no_feasible_probe_is_an_error_with_the_run_kept(config, tmp_path, capsy
         assert option in str(refused.value)
 
     # Its last probe explains where that is asked, with a warning in whatever it says.
-    with pytest.raises(UserError, match="kept no probe yet.*--last-probe"):
+    with pytest.raises(UserError, match=r"kept no probe yet.*--last-probe"):
         Explainer.from_pretrained(run)
     capsys.readouterr()
     files = [tmp_path / f"x.{kind}" for kind in ("html", "jsonl", "png")]
