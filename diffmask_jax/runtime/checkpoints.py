@@ -22,16 +22,18 @@ DIGESTS = "sha256.json"
 def newest_whole(folder: Path) -> int | None:
     """The step of the newest whole checkpoint in a folder, where a process may have been killed.
 
-    What it left half-written is removed. What does not fit its digests is told and moved aside. All
-    processes call it alike.
+    What it left half-written does not count. What does not fit its digests is told and moved aside.
+    All processes call it alike.
 
     Raises: UserError if there were checkpoints and none is whole any more, or the folder is a link.
     """
-    return distributed.by_first(lambda: _tidied(folder))
+    return distributed.by_first(lambda: _newest(folder))
 
 
 class Checkpoints:
     """The checkpoints of one run, the newest two kept; a context manager that waits on leaving.
+
+    Only for who holds the run's folder (`locks`): what others left half-written is removed.
 
     Saving copies the arrays and writes in the background. A checkpoint takes its final name only
     when it is whole, and carries the digests of its files, so a process killed in the middle of one
@@ -42,6 +44,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         newest_whole(folder)
+        distributed.by_first(lambda: _remove_unfinished(folder))
         logging.getLogger("absl").addFilter(_is_not_told_twice)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2,
@@ -120,12 +123,15 @@ def _sign(folder: Path) -> None:
         write_in(place, DIGESTS, json_files.dumps(digests, indent=1) + "\n")
 
 
-def _tidied(folder: Path) -> int | None:
+def _remove_unfinished(folder: Path) -> None:
+    for unfinished in ocp.utils.tmp_checkpoints(folder) if folder.exists() else ():
+        shutil.rmtree(unfinished.get(), ignore_errors=True)
+
+
+def _newest(folder: Path) -> int | None:
     check_own(folder)
     if not folder.exists():
         return None
-    for unfinished in ocp.utils.tmp_checkpoints(folder):
-        shutil.rmtree(unfinished.get(), ignore_errors=True)
     steps = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
     for step in sorted(steps, reverse=True):
         place = folder / str(step)

@@ -15,7 +15,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import distributed, json_files, messages
 
 FILE = ".lock"
-WAIT = 120  # seconds: what a cluster gives a process between SIGTERM and SIGKILL
+WAIT = 180  # seconds: more than a cluster gives a process between SIGTERM and SIGKILL
 WITHOUT = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # of a file system that has no locks
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 

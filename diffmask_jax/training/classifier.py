@@ -1,8 +1,6 @@
 """Fine-tuning on labelled texts: from a checkpoint to a folder with the best epoch in it."""
 
-import contextlib
 import dataclasses
-import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
-from jaxtyping import Array, Float
-from tqdm import tqdm
 
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
@@ -23,15 +18,11 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.saving import TRAINING, remove_unfinished, save
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime import locks, settings
-from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.runtime.files import check_own, remove_half_written, write_in
 from diffmask_jax.runtime.json_files import check, dumps, finite, read_lines
 from diffmask_jax.runtime.messages import show
-from diffmask_jax.runtime.preemption import Stopped, Watch, ending_at_once
-from diffmask_jax.runtime.tensors import check_finite
 from diffmask_jax.tasks.scoring import Scoring, by_labels
-from diffmask_jax.training import classifier_steps
-from diffmask_jax.training.classifier_steps import TrainState
+from diffmask_jax.training.classifier_calls import play
 
 EVALUATION_BATCH = 32
 
@@ -92,7 +83,7 @@ def _finetune(
 ) -> Scores:
     history, best = _read_history(place), model.head.best
 
-    def finish_epoch(epoch: int, params: Params, loss: float) -> None:
+    def judge(epoch: int, params: Params, loss: float) -> None:
         scores = {"epoch": epoch, "loss": loss, **evaluate(params)}
         del history[epoch - 1 :]  # of an epoch that was killed before its state was saved
         history.append(scores)
@@ -103,113 +94,9 @@ def _finetune(
         show("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
     if len(history) < recipe.epochs:
-        _train(model, train, recipe, place / "checkpoints", len(history), finish_epoch)
+        play(model, *train, recipe, place / "checkpoints", len(history), judge)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # thrice the model's size
     return _best(history, best)
-
-
-class Progress(NamedTuple):
-    """What is saved: the state, and the losses of every call of this epoch so far, in nats.
-
-    Those of calls that are still to come are of the epoch before.
-    """
-
-    state: TrainState
-    losses: Float[np.ndarray, "C S"]
-
-
-def _train(
-    model: Classifier,
-    train: Labelled,
-    recipe: Recipe,
-    place: Path,
-    finished: int,
-    finish_epoch: Callable[[int, Params, float], None],
-) -> None:
-    """Train to the end from the newest checkpoint in `place`; checkpoints are numbered by calls.
-
-    An epoch has as many texts as the data, rounded to whole calls. It is saved before it is judged
-    by `finish_epoch`, so that nothing is lost if that ends in its midst. finished: how many epochs
-    have been judged.
-
-    Raises: UserError if a loss, or a parameter where it is saved, is not finite; `Stopped`.
-    """
-    per_call = recipe.batch_size * recipe.steps_per_call
-    calls = max(1, round(len(train.texts) / per_call))
-    total = recipe.epochs * calls * recipe.steps_per_call
-    optimizer = classifier_steps.adamw(
-        recipe.encoder_rate,
-        recipe.head_rate,
-        total=total,
-        warmup=round(recipe.warmup * total),
-        weight_decay=recipe.weight_decay,
-        clip=recipe.clip,
-    )
-    steps = functools.partial(
-        classifier_steps.steps,
-        logits=model.architecture.training_logits(model.config),
-        loss=model.head.loss,
-        optimizer=optimizer,
-    )
-    frozen = {name: model.params[name] for name in model.architecture.frozen}
-    trained = {name: part for name, part in model.params.items() if name not in frozen}
-    # The key is an argument of the program, so that one compiled program serves all seeds.
-    advance = functools.partial(
-        jax.jit(steps, donate_argnums=0), frozen=frozen, key=jax.random.key(recipe.seed)
-    )
-
-    def judge(epoch: int) -> None:
-        with ending_at_once():
-            finish_epoch(epoch, state.params | frozen, float(np.mean(losses)))
-
-    with contextlib.ExitStack() as opened:
-        watch = opened.enter_context(Watch(alone=True))
-        checkpoints = opened.enter_context(Checkpoints(place))
-        fresh = np.zeros((calls, recipe.steps_per_call), np.float32)
-        progress = Progress(classifier_steps.init(trained, optimizer), fresh)
-        if done := checkpoints.latest() or 0:
-            progress = checkpoints.restore(done, progress)
-        state, losses = progress.state, np.array(progress.losses)
-        if done == (finished + 1) * calls:  # stopped before it was judged
-            judge(finished + 1)
-        stream = batches.shuffled(
-            train.texts,
-            recipe.batch_size,
-            recipe.steps_per_call,
-            recipe.seed,
-            start=done,
-            limit=model.config.positions,
-        )
-        bar = opened.enter_context(
-            tqdm(total=recipe.epochs * calls, initial=done, unit="call", disable=None)
-        )
-
-        def read(call: int, told: Float[Array, " S"]) -> None:
-            _check_finite(told)
-            losses[call % calls] = told
-            bar.set_postfix(loss=f"{np.mean(told):.3f}", refresh=False)
-            bar.update()
-
-        unread: list[tuple[int, Float[Array, " S"]]] = []
-        for call in range(done, recipe.epochs * calls):
-            batch = next(stream)
-            state, told = advance(state, batch.inputs, train.gold[batch.indices])
-            # What a call tells is read after the next one is dispatched: the device never waits.
-            for one in unread:
-                read(*one)
-            unread = [(call, told)]
-            notice, at_end = watch.heed(0), (call + 1) % calls == 0
-            if notice or at_end:
-                read(call, told)
-                unread = []
-                _check_finite(optax.tree.norm(state.params))
-                checkpoints.save(call + 1, Progress(state, losses.copy()))
-                watch.saved()
-            if notice.stops:
-                raise Stopped(notice, int(state.step))
-            if at_end:
-                checkpoints.wait()  # only now would nothing be lost
-                judge((call + 1) // calls)
 
 
 def evaluator(
@@ -296,11 +183,3 @@ def _check_data(data: Labelled, model: Classifier) -> None:
     model.head.check_gold(gold, len(model.labels))
     for text in texts:
         check_length(text, model.config.positions)
-
-
-def _check_finite(numbers: Float[Array, "..."]) -> None:
-    check_finite(
-        numbers,
-        "the numbers are not finite: lower --encoder-rate or --head-rate; a model in the folder is "
-        "from before",
-    )

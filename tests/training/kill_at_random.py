@@ -26,7 +26,7 @@ from diffmask_jax.models import loading  # noqa: F401
 from diffmask_jax.models.huggingface import saving
 from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
 from diffmask_jax.runtime import preemption
-from diffmask_jax.training import classifier
+from diffmask_jax.training import classifier_calls
 from diffmask_jax.training.run_log import RunLog
 
 PACE = 0.1  # seconds a call takes while there are deaths to come, so that they come in time
@@ -43,7 +43,7 @@ def fork(command: list[str], log: Path, hurry: bool) -> int:
         os.dup2(file.fileno(), 2)
     if not hurry:
         RunLog.training = slowly(RunLog.training)
-        classifier._check_finite = slowly(classifier._check_finite)
+        classifier_calls.check_finite = slowly(classifier_calls.check_finite)
         saving._check_same_but_weights = slowly(saving._check_same_but_weights)
         preemption.SAVE_EVERY = 5 * PACE
     code = 1

@@ -20,7 +20,7 @@ from diffmask_jax.models.loading import load_classifier, load_encoder
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.models.scores import macro_f1
 from diffmask_jax.runtime import preemption
-from diffmask_jax.training import classifier
+from diffmask_jax.training import classifier, classifier_calls
 from diffmask_jax.training.classifier import Labelled, finetune
 
 # Good and bad films, by one word; of one length, because every length costs a compilation.
@@ -149,7 +149,7 @@ def test_the_first_of_the_best_epochs_is_kept(
 
 def test_a_finished_one_is_left_as_it_is(model, data, whole, monkeypatch):
     before = files(whole)
-    monkeypatch.setattr(classifier, "_train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(classifier, "play", lambda *_: pytest.fail("trained again"))
     scores = finetune(model, data, data, RECIPE, whole)
     assert scores == max(history(whole), key=lambda line: line["macro_f1"])
     assert files(whole) == before
@@ -213,15 +213,16 @@ def history_if_any(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize(
     ("place", "moment", "step"),
     [
-        ("_check_finite", 7, 16),  # it is read of the seventh call while the eighth is running
+        ("check_finite", 7, 16),  # it is read of the seventh call while the eighth is running
         ("write_in", 2, None),  # an epoch's scores, which are written once it is saved
         pytest.param("save", 1, None, marks=pytest.mark.long),
-        pytest.param("_check_finite", 2 * EPOCH, 2 * 2 * EPOCH, marks=pytest.mark.long),
+        pytest.param("check_finite", 2 * EPOCH, 2 * 2 * EPOCH, marks=pytest.mark.long),
     ],
 )
 def test_a_signal_loses_nothing(model, data, whole, tmp_path, monkeypatch, place, moment, step):
     """Saved after the call that runs, or ended at once, in the midst of what is saved already."""
-    drawn, real, shuffled = [], getattr(classifier, place), batches.shuffled
+    module = classifier_calls if place == "check_finite" else classifier
+    drawn, real, shuffled = [], getattr(module, place), batches.shuffled
 
     def terminating(*arguments):
         if next(rest, None) is None:
@@ -237,7 +238,7 @@ def test_a_signal_loses_nothing(model, data, whole, tmp_path, monkeypatch, place
     arguments = model, data, data, RECIPE, tmp_path / "model"
     monkeypatch.setattr(batches, "shuffled", drawing)
     with monkeypatch.context() as patch:
-        patch.setattr(classifier, place, terminating)
+        patch.setattr(module, place, terminating)
         with pytest.raises(preemption.Stopped) as stopped:
             finetune(*arguments)
     assert stopped.value.step == step
