@@ -9,6 +9,7 @@ ENDS says how the lives end, "start*4 save*2", in an order that SEED draws. FOLD
 life, and what is found after each death in lives.jsonl.
 """
 
+import itertools
 import json
 import os
 import random
@@ -31,13 +32,15 @@ from diffmask_jax.training.run_log import RunLog
 
 PACE = 0.1  # seconds a call takes while there are deaths to come, so that they come in time
 PATIENCE = 600
-LONG = 40  # calls in which a fine-tuning should have saved a model
+LONG = 12  # calls in which a fine-tuning should have saved a model
 
 
 def fork(command: list[str], log: Path, hurry: bool) -> int:
     """A process that runs the command; without hurry it takes its time and saves often."""
     if pid := os.fork():
         return pid
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # scripts, for what is in background
     with open(log, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -45,7 +48,7 @@ def fork(command: list[str], log: Path, hurry: bool) -> int:
         RunLog.training = slowly(RunLog.training)
         classifier_calls.check_finite = slowly(classifier_calls.check_finite)
         saving._check_same_but_weights = slowly(saving._check_same_but_weights)
-        preemption.SAVE_EVERY = 5 * PACE
+        preemption.Watch.notice = often(preemption.Watch.notice)
     code = 1
     try:
         code = cli.main(command)
@@ -63,6 +66,17 @@ def slowly(told):
         return told(*arguments)
 
     return tell
+
+
+def often(notice):
+    """Of every fourth time that a run asks what it is asked, to save; whatever the clock says."""
+    times = itertools.count(1)
+
+    def asked(watch):
+        save = preemption.Notice.SAVE if next(times) % 4 == 0 else preemption.Notice.NONE
+        return max(notice(watch), save)
+
+    return asked
 
 
 def steps_saved(run: Path) -> list[int]:

@@ -14,7 +14,7 @@ from diffmask_jax.runtime.preemption import Notice
 
 SCRIPT = Path(__file__).with_name("kill_at_random.py")
 SEED = 1
-SETTINGS = "--epochs 8 --batch-size 4 --steps-per-call 1 --encoder-rate 0.001 --head-rate 0.01"
+SETTINGS = "--epochs 16 --batch-size 4 --steps-per-call 1 --encoder-rate 0.001 --head-rate 0.01"
 SIGNALS = {
     "SIGTERM": (Notice.TERMINATE, "SIGTERM"),
     "SIGHUP": (Notice.HANGUP, "SIGHUP"),
@@ -41,8 +41,8 @@ def folders(ends, tiny_bert, sentences, child_environment, tmp_path_factory):
     """The folder of a whole fine-tuning, that of a killed one, and that of its lives' logs."""
     root = tmp_path_factory.mktemp("killing")
     texts = root / "texts.jsonl"
-    rows = [{"text": text, "label": "not" in text} for text in sentences] * 12
-    texts.write_text("".join(json.dumps(row | {"label": str(row["label"])}) + "\n" for row in rows))
+    rows = [{"text": text, "label": str("not" in text)} for text in sentences * 4]
+    texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     environment = child_environment(PYTHONWARNINGS="ignore")
 
     def run(script: list[str], out: Path) -> None:
