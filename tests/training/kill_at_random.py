@@ -79,13 +79,19 @@ def often(notice):
     return asked
 
 
+def checkpoints(run: Path) -> list[Path]:
+    """Whole and unfinished ones, of a training or a fine-tuning."""
+    places = (run, run / "finetuning")
+    return [path for place in places for path in place.glob("checkpoints/*")]
+
+
 def steps_saved(run: Path) -> list[int]:
     """Their numbers, of calls if it is a fine-tuning."""
-    return [int(path.name) for path in run.glob("**/checkpoints/*") if path.name.isdecimal()]
+    return [int(path.name) for path in checkpoints(run) if path.name.isdecimal()]
 
 
 def is_saving(run: Path) -> bool:
-    return any(run.glob("**/checkpoints/*.orbax-checkpoint-tmp"))
+    return any(path.name.endswith(".orbax-checkpoint-tmp") for path in checkpoints(run))
 
 
 def polls(pid: int, every: float) -> Iterator[None]:
