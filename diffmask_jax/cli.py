@@ -10,13 +10,13 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.huge_pages import use_huge_pages
 from diffmask_jax.runtime.messages import say
-from diffmask_jax.runtime.preemption import STATUS, Stopped
+from diffmask_jax.runtime.preemption import Notice, Stopped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 0 if it went well, 2 after a mistake told in one line.
 
-    130 after Ctrl-C, 143 if SIGTERM stopped a training run, which is then saved.
+    130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP: a training or fine-tuning is then saved.
     """
     if arguments is None:  # from a shell, not from Python
         use_huge_pages()
@@ -52,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from diffmask_jax.runtime import distributed
 
         distributed.say(f"diffmask: {stop}")
-        return STATUS
+        return stop.notice
     except KeyboardInterrupt:
         say("diffmask: interrupted")
-        return 130
+        return Notice.INTERRUPT
 
 
 def _leave_stdout() -> None:

@@ -337,7 +337,7 @@ def test_a_folder_of_something_else(train, tmp_path):
     (tmp_path / "thesis.txt").write_text("not yours")
     small = ["--batch-size", 4, "--out"]
     assert f"{tmp_path} is not empty and holds no run" in train(*small, tmp_path)
-    assert "cannot make the run folder" in train(*small, tmp_path / "thesis.txt")
+    assert "cannot make or lock the folder" in train(*small, tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "not yours"
 
 

@@ -17,6 +17,7 @@ from diffmask_jax.commands.shared import (
 )
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_all_writable
+from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.task import Examples
 
 HELP = "explain texts with a trained probe"
@@ -44,6 +45,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="also run the model on what is kept at each layer, and tell its answers; a page "
         "always does",
     )
+    option(
+        "--last-probe",
+        action="store_true",
+        help="the run's last probe, where its training kept none or another; every output says so",
+    )
     add_truncate(parser)
     option("--png", type=Path, help="write a heat map (one text)")
     option("--html", type=Path, help="write one standalone page")
@@ -66,7 +72,9 @@ def run(options: argparse.Namespace) -> None:
     from diffmask_jax.explaining.explainer import Explainer, check_answers
     from diffmask_jax.tasks.encoded_examples import read_file_for
 
-    explainer = Explainer.from_pretrained(options.run, options.model)
+    explainer = Explainer.from_pretrained(options.run, options.model, last_probe=options.last_probe)
+    if explainer.doubt:
+        say(explainer.doubt)
     if options.question is not None:
         check_answers(explainer.model)
     file = options.file or Path("/dev/stdin")

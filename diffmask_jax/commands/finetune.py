@@ -11,6 +11,7 @@ from diffmask_jax.commands.shared import add_tasks, add_truncate, places_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime.messages import show
+from diffmask_jax.runtime.preemption import ending_at_once
 from diffmask_jax.tasks.question_lines import QUESTIONS
 from diffmask_jax.tasks.task import check_alike
 from diffmask_jax.tasks.tasks import TASKS
@@ -44,6 +45,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Fine-tune, and say what was kept."""
+    with ending_at_once():
+        _run(options)
+
+
+def _run(options: argparse.Namespace) -> None:
     is_gru = options.model == "gru"
     if is_gru and not options.embeddings:
         raise UserError("--model gru reads an encoder's word embeddings: name it by --embeddings")

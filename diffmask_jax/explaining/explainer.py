@@ -30,7 +30,7 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
-from diffmask_jax.training import run_folder, setup
+from diffmask_jax.training import keeping, run_folder, setup
 from diffmask_jax.training.config import RunConfig
 
 BATCH = 32
@@ -54,9 +54,12 @@ class Explainer:
     >>> explainer("A fast , funny , highly enjoyable movie .")  # doctest: +SKIP
     """
 
-    def __init__(self, config: RunConfig, model: Classifier, probe_params: Any) -> None:
+    def __init__(
+        self, config: RunConfig, model: Classifier, probe_params: Any, doubt: str | None = None
+    ) -> None:
         self.config = config
         self.model = model
+        self.doubt = doubt
         self.game = setup.make_game(config, model.network, model.config.width)
         self._mesh = devices.data_mesh()
         self.params = devices.place((model.params, probe_params), self._mesh, devices.WHOLE)
@@ -64,16 +67,19 @@ class Explainer:
         self._replayed = devices.spread(functools.partial(_replayed, self.game), self._mesh)
 
     @classmethod
-    def from_pretrained(cls, run: str | Path, model: str | Path | None = None) -> "Explainer":
+    def from_pretrained(
+        cls, run: str | Path, model: str | Path | None = None, *, last_probe: bool = False
+    ) -> "Explainer":
         """The kept probe of a run folder, on the model it was trained on.
 
-        model: where that model lies now, if it was moved.
+        model: where that model lies now, if it was moved. last_probe: the run's last probe, even if
+        it is not the one that is kept; every explanation then says so (`Explanation.doubt`).
 
         Raises: UserError if the run or the model cannot be read, or do not fit together.
         """
         folder = Path(run)
         config = run_folder.load_config(folder)
-        params, _ = run_folder.load_probe(folder)
+        params, doubt = keeping.load(config, folder, last_probe)
         classifier = setup.load_model(config, model)
         if (scale := run_folder.load_scale(folder)) is not None:
             classifier = classifier.scaled(scale)
@@ -82,7 +88,7 @@ class Explainer:
                 f"there is no scale.json in {folder}, the scale of the outputs of "
                 f"{classifier.path}: repeat the training's command to make it anew"
             )
-        explainer = cls(config, classifier, params)
+        explainer = cls(config, classifier, params, doubt)
         if jax.tree.map(np.shape, params) != _probe_shapes(explainer.game, classifier):
             raise UserError(
                 f"the probe in {folder} does not fit {classifier.path}: it is for another model"
@@ -177,6 +183,7 @@ class Explainer:
             problem_type=head.problem_type,
             gate=self.config.gate,
             cut_to=self._cut_to(text, encoded),
+            doubt=self.doubt,
             replayed=None
             if replies.replay is None
             else replayed_of(replies.replay, row, answer, numbers),

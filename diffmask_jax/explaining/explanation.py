@@ -57,6 +57,7 @@ class Explanation:
     cut_to: how many tokens a question's passage was cut to fit in; None if it was not cut
     gold: the answers to a question that people gave, where they are known
     replayed: what the model says from what is kept at each layer; None if it was not asked
+    doubt: why not to trust it, of a probe that no run would keep; None else
     """
 
     texts: tuple[str, ...]
@@ -75,6 +76,7 @@ class Explanation:
     cut_to: int | None = None
     gold: tuple[questions.Answer, ...] = ()
     replayed: Replayed | None = None
+    doubt: str | None = None
 
     @property
     def text(self) -> str:
@@ -129,7 +131,8 @@ class Explanation:
         return make_heatmap(
             title=self.answer.line + f", gold {gold}" * bool(gold),
             caption=f"which {GATES[self.gate].masks} the prediction needs"
-            + cut * (self.cut_to is not None),
+            + cut * (self.cut_to is not None)
+            + ("" if self.doubt is None else f"; {self.doubt}"),
             tokens=self.shown,
             rows=self.layers,
             values=self.keep,
@@ -168,6 +171,7 @@ class Explanation:
         """Itself as JSON types; one line of a .jsonl file."""
         return {
             **self._what_was_said(),
+            **({} if self.doubt is None else {"doubt": self.doubt}),
             "gate": self.gate,
             "layers": list(self.layers),
             "tokens": list(self.tokens),

@@ -1,6 +1,9 @@
 """Training state on disk through orbax: saved beside the work, restored bit for bit."""
 
+import errno
 import hashlib
+import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,16 +22,18 @@ DIGESTS = "sha256.json"
 def newest_whole(folder: Path) -> int | None:
     """The step of the newest whole checkpoint in a folder, where a process may have been killed.
 
-    What it left half-written is removed. What does not fit its digests is told and moved aside. All
-    processes call it alike.
+    What it left half-written does not count. What does not fit its digests is told and moved aside.
+    All processes call it alike.
 
     Raises: UserError if there were checkpoints and none is whole any more, or the folder is a link.
     """
-    return distributed.by_first(lambda: _tidied(folder))
+    return distributed.by_first(lambda: _newest(folder))
 
 
 class Checkpoints:
     """The checkpoints of one run, the newest two kept; a context manager that waits on leaving.
+
+    Only for who holds the run's folder (`locks`): what others left half-written is removed.
 
     Saving copies the arrays and writes in the background. A checkpoint takes its final name only
     when it is whole, and carries the digests of its files, so a process killed in the middle of one
@@ -39,6 +44,8 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         newest_whole(folder)
+        distributed.by_first(lambda: _remove_unfinished(folder))
+        logging.getLogger("absl").addFilter(_is_not_told_twice)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2,
             create=True,
@@ -72,10 +79,19 @@ class Checkpoints:
         except Exception as error:  # as in `restore`
             raise self._cannot_save(error) from error
 
+    def wait(self) -> None:
+        """Until what was saved is on disk. Raises: UserError if it cannot be written."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:  # as in `restore`
+            raise self._cannot_save(error) from error
+
     def _cannot_save(self, error: Exception) -> UserError:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        told, full = str(error) or type(error).__name__, os.strerror(errno.ENOSPC)
+        reason = full if full in told else told.splitlines()[0]
         return UserError(
-            f"cannot save a checkpoint in {self._folder} ({reason}): is the disk full?"
+            f"cannot save a checkpoint in {self._folder} ({reason}): what was saved before is "
+            "whole, see to it and the same command goes on"
         )
 
     def restore(self, step: int, like: Any) -> Any:
@@ -93,6 +109,11 @@ class Checkpoints:
             ) from error
 
 
+def _is_not_told_twice(record: logging.LogRecord) -> bool:
+    """What orbax logs of an error, each of its threads with a traceback, it raises as well."""
+    return "orbax" not in record.pathname
+
+
 def _sign(folder: Path) -> None:
     """Write the digests of the one checkpoint that is being written."""
     for unfinished in ocp.utils.tmp_checkpoints(folder):
@@ -102,12 +123,15 @@ def _sign(folder: Path) -> None:
         write_in(place, DIGESTS, json_files.dumps(digests, indent=1) + "\n")
 
 
-def _tidied(folder: Path) -> int | None:
+def _remove_unfinished(folder: Path) -> None:
+    for unfinished in ocp.utils.tmp_checkpoints(folder) if folder.exists() else ():
+        shutil.rmtree(unfinished.get(), ignore_errors=True)
+
+
+def _newest(folder: Path) -> int | None:
     check_own(folder)
     if not folder.exists():
         return None
-    for unfinished in ocp.utils.tmp_checkpoints(folder):
-        shutil.rmtree(unfinished.get(), ignore_errors=True)
     steps = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
     for step in sorted(steps, reverse=True):
         place = folder / str(step)

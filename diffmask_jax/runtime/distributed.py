@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files, messages
-from diffmask_jax.runtime.preemption import STATUS, Stopped
+from diffmask_jax.runtime.preemption import Notice, Stopped
 
 SILENCE = 30  # seconds after which a process that is not heard of counts as dead
 ANSWER = 8192  # bytes
@@ -98,7 +98,7 @@ def start(launch: Launch | None) -> None:
     """
     if launch is None:
         return
-    # It would take SIGTERM for itself, which is `preemption.Watch`'s to hear.
+    # It would take SIGTERM for itself, which is `signals.handled`'s to hear.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**launch.arguments, heartbeat_timeout_seconds=SILENCE)
@@ -137,7 +137,13 @@ def together() -> Iterator[None]:
             traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit({Stopped: STATUS, KeyboardInterrupt: 130}.get(type(error), 2))
+        os._exit(_status(error))
+
+
+def _status(error: BaseException) -> int:
+    if isinstance(error, Stopped):
+        return error.notice
+    return Notice.INTERRUPT if isinstance(error, KeyboardInterrupt) else 2
 
 
 @contextlib.contextmanager

@@ -3,8 +3,8 @@
 import os
 import secrets
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from diffmask_jax.errors import UserError
@@ -19,13 +19,11 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     Raises:
       UserError: the folder does not exist, `path` is a folder, or writing failed.
     """
-    try:
+    with writing(path):
         if _is_special(path):
             Path(path).write_bytes(_bytes(data))
         else:
             _replace(Path(os.path.realpath(path)), _bytes(data))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot write {path}: {_reason(path, error)}") from error
 
 
 def write_in(folder: Path, name: str, data: bytes | str) -> None:
@@ -35,10 +33,17 @@ def write_in(folder: Path, name: str, data: bytes | str) -> None:
 
     Raises: UserError if it cannot be written.
     """
-    try:
+    with writing(folder / name):
         _replace(folder / name, _bytes(data))
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What writes a file in its own way. Raises: UserError in its words if that fails."""
+    try:
+        yield
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot write {folder / name}: {_reason(folder / name, error)}") from error
+        raise UserError(f"cannot write {path}: {_reason(path, error)}") from error
 
 
 def check_own(folder: Path) -> None:

@@ -2,69 +2,98 @@
 
 import contextlib
 import enum
+import os
 import signal
-import threading
+import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
-STATUS = 128 + signal.SIGTERM  # of a process that SIGTERM killed, as shells tell it: 143
+from diffmask_jax.runtime import messages, signals
+
 SAVE_EVERY = 300.0  # seconds: what a run without a validation for so long may lose at most
 
 
 class Notice(enum.IntEnum):
-    """What is asked, the more urgent the larger: several processes heed the largest of theirs."""
+    """What is asked, the more urgent the larger: several processes heed the largest of theirs.
+
+    One that asks to stop is the status to end with, as shells tell of a signal.
+    """
 
     NONE = 0
     SAVE = 1
-    STOP = 2
+    HANGUP = 128 + signal.SIGHUP
+    INTERRUPT = 128 + signal.SIGINT
+    TERMINATE = 128 + signal.SIGTERM
+
+    @property
+    def stops(self) -> bool:
+        """Whether it asks to stop."""
+        return self > Notice.SAVE
 
 
 class Stopped(SystemExit):
-    """SIGTERM has ended the work, and the process is to end with `STATUS`.
+    """A signal has ended the work, and the process is to end with the status that is its notice.
 
     step: after which step the run was saved; None if it ended before there was anything to save.
     """
 
-    def __init__(self, step: int | None = None) -> None:
+    def __init__(self, notice: Notice, step: int | None = None) -> None:
         where = "" if step is None else f" after step {step}"
-        super().__init__(f"stopped by SIGTERM{where}: the same command goes on")
-        self.step = step
-        self.code = STATUS
+        by = signals.SIGNALS[signal.Signals(notice - 128)]
+        super().__init__(f"stopped by {by}{where}: the same command goes on")
+        self.notice, self.step = notice, step
+        self.code = int(notice)
 
 
 class Watch:
-    """A context manager in which SIGTERM does nothing but raise a notice, for `notice` to give.
+    """A context manager in which signals do nothing but raise a notice, for `notice` to give.
 
-    Another one is raised when `SAVE_EVERY` seconds have passed since the last `saved`. When a run
-    saves changes none of its numbers, so that the clock may have its say.
+    Two exceptions: until the first `heed`, while the first call is compiled, nothing would be lost,
+    and a process that is alone ends at once; so it does when Ctrl-C is pressed again.
+
+    Another notice is raised when `SAVE_EVERY` seconds have passed since the last `saved`. When a
+    run saves changes none of its numbers, so that the clock may have its say.
 
     alone: no other process has to stop and save at the same step
     """
 
     def __init__(self, alone: bool) -> None:
-        self._alone = alone
-        self._stop = False
+        self._alone = self._fresh = alone
+        self._stop = Notice.NONE
         self._last = time.monotonic()
+        self._handled = signals.handled(self._hear, self._end_if_fresh)
 
     def __enter__(self) -> "Watch":
-        self._before = _handle(self._on_sigterm)
+        self._handled.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        _handle(self._before)
+        self._handled.__exit__(None, None, None)
 
-    def _on_sigterm(self, *_: Any) -> None:
-        self._stop = True
+    def _hear(self, number: signal.Signals) -> None:
+        notice = Notice(128 + number)
+        if self._fresh:
+            raise Stopped(notice)
+        if notice is Notice.INTERRUPT:
+            if self._stop is notice:
+                raise KeyboardInterrupt
+            with contextlib.suppress(RuntimeError):  # in the midst of another line
+                messages.say("stopping after this call, saved; Ctrl-C again ends at once, unsaved")
+        self._stop = max(self._stop, notice)
+
+    def _end_if_fresh(self, number: signal.Signals) -> None:
+        if self._fresh:
+            _end(number)
 
     def notice(self) -> Notice:
         """What this process is asked to do now."""
         if self._stop:
-            return Notice.STOP
+            return self._stop
         return Notice.SAVE if time.monotonic() - self._last > SAVE_EVERY else Notice.NONE
 
     def heed(self, agreed: int) -> Notice:
         """What to do after all processes were asked as much, a call ago; alone, as asked now."""
+        self._fresh = False
         return max(Notice(agreed), self.notice() if self._alone else Notice.NONE)
 
     def saved(self) -> None:
@@ -74,20 +103,19 @@ class Watch:
 
 @contextlib.contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Where nothing would be lost, SIGTERM raises `Stopped` in the midst of whatever goes on."""
+    """Where nothing would be lost, signals raise `Stopped` in the midst of whatever goes on."""
 
-    def stop(*_: Any) -> None:
-        raise Stopped()
+    def stop(number: signal.Signals) -> None:
+        raise Stopped(Notice(128 + number))
 
-    before = _handle(stop)
-    try:
+    with signals.handled(stop, _end):
         yield
-    finally:
-        _handle(before)
 
 
-def _handle(handler: Any) -> Any:
-    """Handle SIGTERM otherwise; gives what handled it before. Threads may not, and leave it."""
-    if handler is None or threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(signal.SIGTERM, handler)
+def _end(number: signal.Signals) -> None:
+    """End the process, from another thread than that which could raise `Stopped`."""
+    stopped = Stopped(Notice(128 + number))
+    messages.say(f"diffmask: {stopped}")
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(stopped.notice)

@@ -107,7 +107,7 @@ def play(
                 notice = max(notice, read(report))
                 unread = []
                 yield state, notice
-                if notice == Notice.STOP:
+                if notice.stops:
                     return
 
 

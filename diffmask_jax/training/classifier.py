@@ -1,18 +1,13 @@
 """Fine-tuning on labelled texts: from a checkpoint to a folder with the best epoch in it."""
 
 import dataclasses
-import functools
-import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
-from jaxtyping import Array, Float
-from tqdm import tqdm
 
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
@@ -20,17 +15,14 @@ from diffmask_jax.data.wordpieces import Encoded, check_length
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.models.huggingface.saving import TRAINING, save
+from diffmask_jax.models.huggingface.saving import TRAINING, remove_unfinished, save
 from diffmask_jax.models.recipe import Recipe
-from diffmask_jax.runtime import settings
-from diffmask_jax.runtime.checkpoints import Checkpoints
+from diffmask_jax.runtime import locks, settings
 from diffmask_jax.runtime.files import check_own, remove_half_written, write_in
 from diffmask_jax.runtime.json_files import check, dumps, finite, read_lines
 from diffmask_jax.runtime.messages import show
-from diffmask_jax.runtime.tensors import check_finite
 from diffmask_jax.tasks.scoring import Scoring, by_labels
-from diffmask_jax.training import classifier_steps
-from diffmask_jax.training.classifier_steps import TrainState
+from diffmask_jax.training.classifier_calls import play
 
 EVALUATION_BATCH = 32
 
@@ -54,9 +46,11 @@ def finetune(
 ) -> Scores:
     """Train all that is not frozen; the epoch with the best dev score is the model in `folder`.
 
-    A killed fine-tuning goes on from the last epoch it finished, and ends bit for bit as if nothing
-    had happened where the device computes alike twice (a GPU may not). A finished one is left as
-    it is. folder/finetuning keeps the settings and `history.jsonl`, the scores of every epoch.
+    A killed fine-tuning goes on from what it saved last, after every epoch and by the clock, and
+    ends bit for bit as if nothing had happened where the device computes alike twice (a GPU may
+    not). A signal lets the device finish its call, saves and raises `Stopped`. A finished one is
+    left as it is. folder/finetuning keeps the settings and `history.jsonl`, the scores of every
+    epoch. While it goes on, no other process writes in the folder (`locks.held`).
 
     Of several gold spans of a question the first is trained on. scoring: how the dev texts are
     scored, under the names of the head's scores; by its head unless said.
@@ -74,11 +68,22 @@ def finetune(
         "labels": list(model.labels),
         "data": _digest([*train.texts, *dev.texts], [train.gold, dev.gold]),
     }
-    place = _open(folder, origin | dataclasses.asdict(recipe))
-    history, best = _read_history(place), model.head.best
-    evaluate = evaluator(model, dev, scoring)
+    with locks.held(folder):
+        place = _open(folder, origin | dataclasses.asdict(recipe))
+        return _finetune(model, train, evaluator(model, dev, scoring), recipe, folder, place)
 
-    def finish_epoch(epoch: int, params: Params, loss: float) -> None:
+
+def _finetune(
+    model: Classifier,
+    train: Labelled,
+    evaluate: Callable[[Params], Scores],
+    recipe: Recipe,
+    folder: Path,
+    place: Path,
+) -> Scores:
+    history, best = _read_history(place), model.head.best
+
+    def judge(epoch: int, params: Params, loss: float) -> None:
         scores = {"epoch": epoch, "loss": loss, **evaluate(params)}
         del history[epoch - 1 :]  # of an epoch that was killed before its state was saved
         history.append(scores)
@@ -89,95 +94,9 @@ def finetune(
         show("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
     if len(history) < recipe.epochs:
-        _train(model, train, recipe, place / "checkpoints", finish_epoch)
+        play(model, *train, recipe, place / "checkpoints", len(history), judge)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # thrice the model's size
     return _best(history, best)
-
-
-def _train(
-    model: Classifier,
-    train: Labelled,
-    recipe: Recipe,
-    place: Path,
-    finish_epoch: Callable[[int, Params, float], None],
-) -> None:
-    """Train to the end from the newest checkpoint in `place`, one saved after every epoch.
-
-    An epoch has as many texts as the data, rounded to whole calls.
-    """
-    per_call = recipe.batch_size * recipe.steps_per_call
-    calls = max(1, round(len(train.texts) / per_call))
-    total = recipe.epochs * calls * recipe.steps_per_call
-    optimizer = classifier_steps.adamw(
-        recipe.encoder_rate,
-        recipe.head_rate,
-        total=total,
-        warmup=round(recipe.warmup * total),
-        weight_decay=recipe.weight_decay,
-        clip=recipe.clip,
-    )
-    steps = functools.partial(
-        classifier_steps.steps,
-        logits=model.architecture.training_logits(model.config),
-        loss=model.head.loss,
-        optimizer=optimizer,
-    )
-    frozen = {name: model.params[name] for name in model.architecture.frozen}
-    trained = {name: part for name, part in model.params.items() if name not in frozen}
-    # The key is an argument of the program, so that one compiled program serves all seeds.
-    advance = functools.partial(
-        jax.jit(steps, donate_argnums=0), frozen=frozen, key=jax.random.key(recipe.seed)
-    )
-    with Checkpoints(place) as checkpoints:
-        state = classifier_steps.init(trained, optimizer)
-        if done := checkpoints.latest() or 0:
-            state = checkpoints.restore(done, state)
-        stream = batches.shuffled(
-            train.texts,
-            recipe.batch_size,
-            recipe.steps_per_call,
-            recipe.seed,
-            start=done * calls,
-            limit=model.config.positions,
-        )
-        bar = tqdm(total=recipe.epochs * calls, initial=done * calls, unit="call", disable=None)
-        with bar:
-            for epoch in range(done + 1, recipe.epochs + 1):
-                stretch = itertools.islice(stream, calls)
-                state, loss = _epoch(state, stretch, train.gold, advance, bar)
-                finish_epoch(epoch, state.params | frozen, loss)
-                if epoch < recipe.epochs:
-                    checkpoints.save(epoch, state)
-
-
-def _epoch(
-    state: TrainState,
-    stream: Iterator[batches.Batch],
-    gold: np.ndarray,
-    advance: Callable[..., tuple[TrainState, Float[Array, " S"]]],
-    bar: tqdm,
-) -> tuple[TrainState, float]:
-    """One epoch, and its mean loss.
-
-    A call's losses are read after the next one is dispatched, so the device never waits.
-
-    Raises: UserError if a loss, or a parameter at the end, is not finite.
-    """
-    losses: list[Float[Array, " S"]] = []
-
-    def read(call: Float[Array, " S"]) -> None:
-        _check_finite(call)
-        bar.set_postfix(loss=f"{np.mean(call):.3f}", refresh=False)
-        bar.update()
-
-    for batch in stream:
-        state, call = advance(state, batch.inputs, gold[batch.indices])
-        losses.append(call)
-        if len(losses) > 1:
-            read(losses[-2])
-    read(losses[-1])
-    _check_finite(optax.tree.norm(state.params))
-    return state, float(np.mean(jax.device_get(losses)))
 
 
 def evaluator(
@@ -216,10 +135,12 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
     file = place / "settings.json"
     try:
         there = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        is_other = not file.exists() and bool(there - {TRAINING})  # which may be killed right here
+        # What it may be killed with right here is no other.
+        is_other = not file.exists() and bool(there - {TRAINING, locks.FILE})
         if not is_other:
             place.mkdir(parents=True, exist_ok=True)
             remove_half_written(place, file.name, "history.jsonl")
+            remove_unfinished(folder)
         stored = settings.read(file)
     except (OSError, UserError) as error:
         raise UserError(f"cannot fine-tune in {folder} ({error})") from error
@@ -262,11 +183,3 @@ def _check_data(data: Labelled, model: Classifier) -> None:
     model.head.check_gold(gold, len(model.labels))
     for text in texts:
         check_length(text, model.config.positions)
-
-
-def _check_finite(numbers: Float[Array, "..."]) -> None:
-    check_finite(
-        numbers,
-        "the numbers are not finite: lower --encoder-rate or --head-rate; a model in the folder is "
-        "from before",
-    )

@@ -7,22 +7,26 @@ import numpy as np
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
-from diffmask_jax.runtime.files import write_in
+from diffmask_jax.runtime.files import write_in, writing
 from diffmask_jax.training.settled import Curves
 
 FILE = "curves.jsonl"
 
 
 class CurveLog:
-    """All lines so far; what a killed run wrote after its last checkpoint, `done`, is dropped."""
+    """All lines so far; what a killed run wrote after its last checkpoint, `done`, is dropped.
+
+    Raises: UserError, as its methods do, if they cannot be written.
+    """
 
     def __init__(self, folder: Path, done: int, writes: bool) -> None:
-        file = folder / FILE
-        self._lines = [line for line in _read(file) if line["step"] <= done]
+        self._file = folder / FILE
+        self._lines = [line for line in _read(self._file) if line["step"] <= done]
         self._opened: IO[str] | None = None
         if writes:
             write_in(folder, FILE, "".join(map(_written, self._lines)))
-            self._opened = file.open("a", encoding="utf-8")
+            with writing(self._file):
+                self._opened = self._file.open("a", encoding="utf-8")
 
     def add(self, step: int, means: dict[str, list[float]]) -> None:
         """The line of a call that led to `step`."""
@@ -31,7 +35,8 @@ class CurveLog:
         }
         self._lines.append(line)
         if self._opened:
-            self._opened.write(_written(line))
+            with writing(self._file):
+                self._opened.write(_written(line))
 
     def curves(self) -> Curves:
         """All of them so far, arrays (calls, L)."""
@@ -40,12 +45,14 @@ class CurveLog:
     def flush(self) -> None:
         """Let the file have all so far."""
         if self._opened:
-            self._opened.flush()
+            with writing(self._file):
+                self._opened.flush()
 
     def close(self) -> None:
         """Nothing is added any more."""
         if self._opened:
-            self._opened.close()
+            with writing(self._file):
+                self._opened.close()
 
 
 def read_curves(folder: Path) -> tuple[np.ndarray, Curves]:

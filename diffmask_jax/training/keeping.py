@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from diffmask_jax.game.steps import TrainState
+from diffmask_jax.runtime import json_files
 from diffmask_jax.training import run_folder, settled
 from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.run_log import VALIDATIONS
 from diffmask_jax.training.settled import Curves
 
 
@@ -22,9 +25,11 @@ def keep(
     """Keep the probe of a validated step if it is the one to have; gives what there is to say.
 
     Ours is an average that settles: the last one is it, and `layers.json` has which layers have
-    settled. The authors' is the feasible one that masks most so far, and says nothing of settling.
+    settled. The authors' is the feasible one that masks most so far, and says nothing of settling;
+    beside it the last one stays, for who wants to see what became of a run without a feasible one.
     """
     if config.setting == "authors":
+        _save(folder, state, scores, run_folder.LAST)
         if _is_better(config, scores, kept_scores(folder)):
             _save(folder, state, scores)
         return None
@@ -40,14 +45,76 @@ def kept_scores(folder: Path) -> dict[str, float] | None:
     return run_folder.load_probe(folder)[1] if (folder / "probe.safetensors").exists() else None
 
 
-def _save(folder: Path, state: TrainState, scores: dict[str, float]) -> None:
+def none_feasible(config: RunConfig, folder: Path) -> str:
+    """How near a run without a feasible probe came, and which option is which; for people."""
+    kinds = {"step": int, "divergence": float, "agreement": float}
+    validations = json_files.read_lines(folder / VALIDATIONS, kinds)
+    best, last = min(validations, key=lambda scores: _excess(config, scores)), validations[-1]
+    return (
+        f"no validation found a probe with {_promise(config)}. The nearest was that of step "
+        f"{_told(best)}; the last that of step {_told(last)}. Train longer (--steps), or loosen "
+        f"what is asked; what the last one says all the same: diffmask explain {folder} "
+        "--last-probe"
+    )
+
+
+def load(config: RunConfig, folder: Path, last: bool) -> tuple[Any, str | None]:
+    """The parameters of the kept probe, or of the last one; and why to doubt what that one says.
+
+    Raises: UserError if there is none, or its file is damaged.
+    """
+    if last and (folder / run_folder.LAST).is_file():  # else the kept one is the last
+        params, scores = run_folder.load_probe(folder, run_folder.LAST)
+        kept = kept_scores(folder)
+        if kept is None or kept["step"] != scores["step"]:
+            return params, _doubt(config, scores)
+    return run_folder.load_probe(folder)[0], None
+
+
+def _doubt(config: RunConfig, scores: dict[str, Any]) -> str:
+    if _is_feasible(config, scores):
+        return f"not by the run's kept probe, but by its last one, of step {_told(scores)}"
+    return (
+        f"not to be trusted: by the run's last probe, of step {_told(scores)}, "
+        f"where it was to have {_promise(config)}"
+    )
+
+
+def _promise(config: RunConfig) -> str:
+    return (
+        f"divergence ≤ {config.tolerance * config.margin:.3g} nats (--tolerance "
+        f"{config.tolerance:g} × --margin {config.margin:g}) and agreement ≥ "
+        f"{config.min_agreement:.3g} (--min-agreement)"
+    )
+
+
+def _told(scores: dict[str, Any]) -> str:
+    step, divergence, agreement = (scores[k] for k in ("step", "divergence", "agreement"))
+    return f"{step:.0f} (divergence {divergence:.3g}, agreement {agreement:.3g})"
+
+
+def _excess(config: RunConfig, scores: dict[str, Any]) -> float:
+    """How many times too large the divergence is, or too small the agreement."""
+    return max(
+        scores["divergence"] / (config.tolerance * config.margin),
+        config.min_agreement / max(scores["agreement"], 1e-9),
+    )
+
+
+def _save(
+    folder: Path, state: TrainState, scores: dict[str, float], name: str = run_folder.PROBE
+) -> None:
     params = jax.device_get(state.probe.slow)
-    run_folder.save_probe(folder, params, {**scores, "step": int(state.step)})
+    run_folder.save_probe(folder, params, {**scores, "step": int(state.step)}, name)
 
 
 def _is_better(config: RunConfig, scores: dict[str, float], best: dict[str, float] | None) -> bool:
-    feasible = (
+    better = best is None or scores["masked"] > best["masked"]
+    return _is_feasible(config, scores) and better
+
+
+def _is_feasible(config: RunConfig, scores: dict[str, Any]) -> bool:
+    return (
         scores["divergence"] <= config.tolerance * config.margin
         and scores["agreement"] >= config.min_agreement
     )
-    return feasible and (best is None or scores["masked"] > best["masked"])

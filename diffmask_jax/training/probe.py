@@ -56,8 +56,9 @@ def fit(
     """Train until the game has settled, at most the configured number of steps, from the newest
     checkpoint if there is one. The authors' game takes all its steps.
 
-    The state is saved before every validation and, where those are far apart, by the clock; SIGTERM
-    lets the device finish its call, saves and raises `Stopped`. None of this shows in the result.
+    The state is saved before every validation and, where those are far apart, by the clock;
+    SIGTERM, SIGHUP or Ctrl-C lets the device finish its call, saves and raises `Stopped`. None of
+    this shows in the result.
 
     passes: the clean states of the training texts, to be looked up instead of computed at every
     step. profile: trace a few calls into the folder (`profiling.Trace`).
@@ -79,7 +80,7 @@ def fit(
     validate = _validator(config, game, params, texts.dev, model.config.positions, mesh)
 
     with contextlib.ExitStack() as opened:
-        # A second SIGTERM must not cut short the wait for the checkpoint that the first asked for.
+        # Around the checkpoints: a second SIGTERM must not cut short the wait for the last one.
         watch = opened.enter_context(Watch(jax.process_count() == 1))
         checkpoints = opened.enter_context(Checkpoints(folder / "checkpoints"))
         start = setup.first_state(config, game, model, texts.train)
@@ -106,15 +107,15 @@ def fit(
             with programs.of("checkpoint"):
                 checkpoints.save(int(state.step), state)
             watch.saved()
-            if is_due(config, int(state.step)) and notice != Notice.STOP:
+            if is_due(config, int(state.step)) and not notice.stops:
                 judge(state)
                 if is_finished(config, folder, int(state.step)):
                     break
         log.ending(programs)
     if profile:
         distributed.say(trace.told())
-    if notice == Notice.STOP:
-        raise Stopped(int(state.step))
+    if notice.stops:
+        raise Stopped(notice, int(state.step))
     return distributed.by_first(lambda: keeping.kept_scores(folder))
 
 

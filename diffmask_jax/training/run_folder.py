@@ -10,14 +10,16 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime import json_files, settings, tensors
+from diffmask_jax.runtime import json_files, locks, settings, tensors
 from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import remove_half_written, write_in
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
 
+PROBE = "probe.safetensors"
+LAST = "last_probe.safetensors"  # in a run of the authors' game, which keeps a feasible one only
 FILES = (
-    *("config.json", "environment.json", "scale.json"),
-    *("probe.safetensors", "validation.jsonl", "curves.jsonl", "layers.json"),
+    *("config.json", "environment.json", "scale.json", PROBE, LAST),
+    *("validation.jsonl", "curves.jsonl", "layers.json"),
 )
 
 
@@ -45,7 +47,8 @@ def open_run(folder: Path, config: RunConfig) -> bool:
         return True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if {path.name for path in folder.iterdir()} - {"environment.json"}:  # killed right here
+        # Of a process that was killed right here.
+        if {path.name for path in folder.iterdir()} - {"environment.json", locks.FILE}:
             raise UserError(f"{folder} is not empty and holds no run: choose another --out")
     except OSError as error:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from error
@@ -133,22 +136,24 @@ def _layers(folder: Path) -> dict[str, Any]:
     return kept
 
 
-def save_probe(folder: Path, params: Any, scores: dict[str, float]) -> None:
-    """Keep a probe as `probe.safetensors`, its validation scores in the file's metadata."""
+def save_probe(folder: Path, params: Any, scores: dict[str, float], name: str = PROBE) -> None:
+    """Keep a probe in a file, its validation scores in the metadata."""
     arrays = {name: np.asarray(array) for name, array in _flatten(params).items()}
     metadata = {"scores": json_files.dumps(scores)}  # one entry: several are in any order
-    write_in(folder, "probe.safetensors", save(arrays, metadata=metadata))
+    write_in(folder, name, save(arrays, metadata=metadata))
 
 
-def load_probe(folder: Path) -> tuple[Any, dict[str, float]]:
-    """The kept probe's parameters and its validation scores.
+def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
+    """The parameters and validation scores of the kept probe, or by its name of the last one.
 
     Raises: UserError if the run has kept none yet, or its file is damaged.
     """
-    file = folder / "probe.safetensors"
+    file = folder / name
     if not file.is_file():
+        last = ", or take its last one (--last-probe)" if (folder / LAST).is_file() else ""
         raise UserError(
-            f"{folder} has kept no probe yet: let its training reach a validation that is feasible"
+            f"{folder} has kept no probe yet: let its training reach a validation that is "
+            f"feasible{last}"
         )
     arrays, metadata = tensors.read(file)
     try:

@@ -1,12 +1,12 @@
 """What a training run tells while it goes on, and the alarm when its numbers go wrong."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Bool
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from diffmask_jax.errors import UserError
@@ -16,6 +16,7 @@ from diffmask_jax.runtime.distributed import is_first
 from diffmask_jax.runtime.files import write_in
 from diffmask_jax.runtime.messages import show
 from diffmask_jax.training.curve_log import CurveLog
+from diffmask_jax.training.event_log import EventLog
 from diffmask_jax.training.settled import Curves
 
 VALIDATIONS = "validation.jsonl"
@@ -40,22 +41,20 @@ class RunLog:
     def __init__(self, folder: Path, done: int) -> None:
         self._file = folder / VALIDATIONS
         self._writes = is_first()
-        # TensorBoard reads the files in the order of their names, which begin with the second.
-        self._writer = SummaryWriter(
-            str(folder),
-            purge_step=done + 1,
-            filename_suffix=f".after-{done:08d}",
-            write_to_disk=self._writes,
-        )
+        self._events = EventLog(folder, done) if self._writes else None
         self._curves = CurveLog(folder, done, self._writes)
         self._padded = self._positions = 0
 
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-        self._curves.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        # What ends the run by an error is told already, and may be that these cannot be written.
+        quietly = contextlib.suppress(UserError) if kind else contextlib.nullcontext()
+        with quietly, contextlib.ExitStack() as closing:
+            closing.callback(self._curves.close)
+            if self._events:
+                closing.callback(self._events.close)
 
     @property
     def curves(self) -> Curves:
@@ -85,7 +84,7 @@ class RunLog:
         self._padded += padded
         self._positions += valid.size
         for name, value in means.items() | {"padding": padded / valid.size}.items():
-            self._writer.add_scalar(f"train/{name}", value, step)
+            self._scalar(f"train/{name}", value, step)
         bar.set_postfix(
             {k: f"{v:.3f}" for k, v in means.items() if k != "multiplier"}
             | {"λ": f"{means['multiplier']:.1f}", "padding": f"{self.padding:.1%}"},
@@ -103,7 +102,7 @@ class RunLog:
         if not self._writes:
             return
         for name, value in scores.items():
-            self._writer.add_scalar(f"validation/{name}", value, step)
+            self._scalar(f"validation/{name}", value, step)
         before = [line for number, line in _validations(self._file) if number < step]
         lines = [*before, json_files.dumps({"step": step, **scores})]
         write_in(self._file.parent, self._file.name, "\n".join(lines) + "\n")
@@ -115,8 +114,13 @@ class RunLog:
 
     def flush(self) -> None:
         """Let TensorBoard have all so far: a killed run replays what follows, and only that."""
-        self._writer.flush()
+        if self._events:
+            self._events.flush()
         self._curves.flush()
+
+    def _scalar(self, name: str, value: float, step: int) -> None:
+        if self._events:
+            self._events.scalar(name, value, step)
 
     def ending(self, programs: Compilations) -> None:
         """A line on what the run could have spared itself."""

@@ -6,11 +6,11 @@ from typing import NamedTuple
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.runtime import devices, distributed
+from diffmask_jax.runtime import devices, distributed, locks
 from diffmask_jax.tasks.encoded_examples import gold_labels
 from diffmask_jax.tasks.task import check_alike
 from diffmask_jax.tasks.tasks import TASKS
-from diffmask_jax.training import clean_states, probe, run_folder, setup
+from diffmask_jax.training import clean_states, keeping, probe, run_folder, setup
 from diffmask_jax.training.clean_states import CleanStates
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.probe import Texts
@@ -35,7 +35,8 @@ def train(
 ) -> dict[str, float]:
     """Train a probe into a run folder, or go on with one that was stopped; its kept scores.
 
-    A finished run is left as it is. Mistakes are found before the folder is made.
+    A finished run is left as it is. Mistakes are found before the folder is made. While it trains,
+    no other process writes in the folder (`locks.held`).
 
     truncate: cut texts longer than the model takes instead of refusing them.
     cache_states: keep the frozen model's states of all training texts in memory.
@@ -43,7 +44,7 @@ def train(
     prepared: `prepare`d already, for several runs on the same model and texts.
 
     Raises: UserError if something that a person chose does not fit, or no validation found a
-        feasible probe; `Stopped` after SIGTERM, with everything saved.
+        feasible probe; `Stopped` after SIGTERM, SIGHUP or Ctrl-C, with everything saved.
     """
     folder = Path(folder)
     model, texts, passes = prepared or prepare(config, truncate=truncate)
@@ -57,19 +58,17 @@ def train(
         limit = model.config.positions
         clean_states.check_fits(model.network, model.params, texts.train, limit)
     scale = _scale(model, folder, texts)
-    finished = _open(config, folder)
-    if scale is not None:
-        model = model.scaled(scale)
-        if distributed.is_first():
-            run_folder.save_scale(folder, scale)
-    if compute and not finished:
-        passes = clean_states.compute(model.network, model.params, texts.train, limit)
-    scores = probe.fit(config, folder, model, texts, passes, profile)
+    with locks.held(folder):
+        finished = _open(config, folder)
+        if scale is not None:
+            model = model.scaled(scale)
+            if distributed.is_first():
+                run_folder.save_scale(folder, scale)
+        if compute and not finished:
+            passes = clean_states.compute(model.network, model.params, texts.train, limit)
+        scores = probe.fit(config, folder, model, texts, passes, profile)
     if scores is None:
-        raise UserError(
-            f"no validation found a probe with divergence ≤ {config.tolerance:g} margins and "
-            f"agreement ≥ {config.min_agreement:g}: train longer, or loosen these two"
-        )
+        raise UserError(distributed.by_first(lambda: keeping.none_feasible(config, folder)))
     return scores
 
 

@@ -15,8 +15,9 @@ from checkpoint_arrays import arrays_of
 
 from diffmask_jax import cli
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime import distributed, preemption
+from diffmask_jax.runtime import distributed
 from diffmask_jax.runtime.distributed import Launch, launcher
+from diffmask_jax.runtime.preemption import Notice
 
 STEPS, EVERY, DEATH = 20, 10, 14
 SETTINGS = (
@@ -255,7 +256,7 @@ def test_sigterm_to_one_stops_both_at_one_step_and_the_same_command_goes_on(
     """The second is told at step 8, when 10 is running; 12 carries the news, and 14 the end."""
     arguments = arguments_of(tiny_bert, texts_file, tmp_path)
     ends = finish(start_two(child_environment, "-c", TERMINATED, *arguments))
-    assert [status for status, _, _ in ends] == [preemption.STATUS] * 2, ends
+    assert [status for status, _, _ in ends] == [Notice.TERMINATE] * 2, ends
     (_, _, said), (_, _, whispered) = ends
     assert "diffmask: stopped by SIGTERM after step 14: the same command goes on" in said
     assert "SIGTERM" not in whispered

@@ -1,4 +1,4 @@
-"""SIGTERM is heard where it can be heeded, and the clock asks for a save."""
+"""Signals are heard where they can be heeded, and the clock asks for a save."""
 
 import os
 import signal
@@ -9,21 +9,50 @@ import threading
 import pytest
 
 from diffmask_jax.runtime import preemption
-from diffmask_jax.runtime.preemption import STATUS, Notice, Stopped, Watch, ending_at_once
+from diffmask_jax.runtime.preemption import Notice, Stopped, Watch, ending_at_once
+
+ENDING = [
+    (signal.SIGTERM, Notice.TERMINATE, 143, "SIGTERM"),
+    (signal.SIGHUP, Notice.HANGUP, 129, "SIGHUP"),
+    (signal.SIGINT, Notice.INTERRUPT, 130, "Ctrl-C"),
+]
 
 
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+@pytest.fixture(autouse=True)
+def unignored():
+    """nohup ignores SIGHUP, and a script Ctrl-C for what it has in the background."""
+    before = {number: signal.getsignal(number) for number, *_ in ENDING}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_a_watch_only_takes_notice():
-    before = signal.getsignal(signal.SIGTERM)
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(("number", "notice", "status", "_"), ENDING)
+def test_a_watch_only_takes_notice(number, notice, status, _, capsys):
+    before = signal.getsignal(number)
     with Watch(alone=True) as watch:
-        assert watch.notice() == Notice.NONE
-        terminate()
-        terminate()  # whoever repeats himself is not understood better
-        assert watch.notice() == Notice.STOP
-    assert signal.getsignal(signal.SIGTERM) == before
+        assert watch.heed(Notice.NONE) == watch.notice() == Notice.NONE
+        send(number)
+        assert watch.notice() == notice == status and notice.stops
+        send(signal.SIGTERM)
+        send(signal.SIGTERM)  # whoever repeats himself is not understood better
+        assert watch.notice() == Notice.TERMINATE
+    assert signal.getsignal(number) == before
+    told = "stopping after this call, saved; Ctrl-C again ends at once, unsaved\n"
+    assert capsys.readouterr().err == (told if number == signal.SIGINT else "")
+
+
+def test_ctrl_c_again_ends_at_once():
+    with pytest.raises(KeyboardInterrupt), Watch(alone=True) as watch:
+        watch.heed(Notice.NONE)
+        send(signal.SIGINT)
+        send(signal.SIGINT)
 
 
 def test_the_clock_asks_for_a_save_until_there_was_one(monkeypatch):
@@ -33,28 +62,53 @@ def test_the_clock_asks_for_a_save_until_there_was_one(monkeypatch):
     now[0] += preemption.SAVE_EVERY - 1
     assert watch.notice() == Notice.NONE
     now[0] += 2
-    assert watch.notice() == watch.notice() == Notice.SAVE
+    assert watch.notice() == watch.notice() == Notice.SAVE and not Notice.SAVE.stops
     watch.saved()
     assert watch.notice() == Notice.NONE
 
 
 def test_alone_a_process_heeds_its_own_notice_and_with_others_what_was_agreed():
-    for alone, heeded in ((True, Notice.STOP), (False, Notice.NONE)):
+    for alone, heeded in ((True, Notice.TERMINATE), (False, Notice.NONE)):
         with Watch(alone) as watch:
-            terminate()
+            watch.heed(Notice.NONE)
+            send(signal.SIGTERM)
             assert watch.heed(Notice.NONE) == heeded
-            assert watch.heed(Notice.STOP) == Notice.STOP
+            assert watch.heed(Notice.TERMINATE) == Notice.TERMINATE
     assert Watch(alone=True).heed(1) == Notice.SAVE
 
 
-def test_where_nothing_is_lost_it_ends_at_once():
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Stopped) as stopped, ending_at_once():
-        terminate()
-    assert stopped.value.code == STATUS == 143 and stopped.value.step is None
-    assert str(stopped.value) == "stopped by SIGTERM: the same command goes on"
-    assert str(Stopped(7)) == "stopped by SIGTERM after step 7: the same command goes on"
-    assert signal.getsignal(signal.SIGTERM) == before
+@pytest.mark.parametrize(("number", "_", "status", "name"), ENDING)
+@pytest.mark.parametrize("watch", [ending_at_once, lambda: Watch(alone=True)])
+def test_where_nothing_would_be_lost_it_ends_at_once(number, _, status, name, watch):
+    """A watch before its first call has run is such a place."""
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped) as stopped, watch():
+        send(number)
+    assert stopped.value.code == status and stopped.value.step is None
+    assert str(stopped.value) == f"stopped by {name}: the same command goes on"
+    assert signal.getsignal(number) == before
+
+
+def test_with_others_nobody_ends_alone():
+    with Watch(alone=False) as watch:
+        send(signal.SIGTERM)
+        assert watch.notice() == Notice.TERMINATE
+
+
+def test_a_step_is_told():
+    stopped = Stopped(Notice.TERMINATE, 7)
+    assert str(stopped) == "stopped by SIGTERM after step 7: the same command goes on"
+
+
+def test_what_is_ignored_stays_ignored():
+    """As by nohup, or in the background of a script."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ending_at_once():
+            send(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_thread_leaves_signals_alone():
@@ -70,7 +124,31 @@ def test_a_thread_leaves_signals_alone():
     assert found == [Notice.NONE]
 
 
+STUCK = """
+import ctypes, os, signal, threading
+from diffmask_jax.runtime import preemption, signals
+signals.PATIENCE = 0.1
+mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+with {watch}:
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    print("half a line", end="")
+    lock(mutex)
+    lock(mutex)
+"""
+
+
+@pytest.mark.parametrize("watch", ["preemption.ending_at_once()", "preemption.Watch(alone=True)"])
+def test_while_python_does_not_run_it_ends_as_well(watch):
+    """A compilation of minutes may not keep a process from ending, and is in C all the time."""
+    found = subprocess.run(
+        [sys.executable, "-c", STUCK.format(watch=watch)],
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert found.stderr == "diffmask: stopped by SIGTERM: the same command goes on\n"
+    assert (found.returncode, found.stdout) == (143, "half a line")
+
+
 def test_uncaught_it_is_a_status_and_no_traceback():
-    code = "from diffmask_jax.runtime.preemption import Stopped\nraise Stopped(3)"
+    code = "from diffmask_jax.runtime.preemption import *\nraise Stopped(Notice.TERMINATE, 3)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (found.returncode, found.stderr) == (143, "")

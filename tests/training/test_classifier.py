@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import jax
@@ -17,7 +19,8 @@ from diffmask_jax.models.gru_classifier import fresh_gru
 from diffmask_jax.models.loading import load_classifier, load_encoder
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.models.scores import macro_f1
-from diffmask_jax.training import classifier
+from diffmask_jax.runtime import preemption
+from diffmask_jax.training import classifier, classifier_calls
 from diffmask_jax.training.classifier import Labelled, finetune
 
 # Good and bad films, by one word; of one length, because every length costs a compilation.
@@ -29,6 +32,7 @@ TEXTS = 4 * [
     for word in ("great", "fun", "warm", "dull", "bad", "slow")
 ]
 LABELS = np.array([int(any(w in text for w in ("great", "fun", "warm"))) for text in TEXTS])
+EPOCH = len(TEXTS) // 16  # calls
 RECIPE = Recipe(epochs=3, batch_size=8, steps_per_call=2, encoder_rate=1e-2, head_rate=1e-2)
 
 
@@ -145,7 +149,7 @@ def test_the_first_of_the_best_epochs_is_kept(
 
 def test_a_finished_one_is_left_as_it_is(model, data, whole, monkeypatch):
     before = files(whole)
-    monkeypatch.setattr(classifier, "_train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(classifier, "play", lambda *_: pytest.fail("trained again"))
     scores = finetune(model, data, data, RECIPE, whole)
     assert scores == max(history(whole), key=lambda line: line["macro_f1"])
     assert files(whole) == before
@@ -171,8 +175,7 @@ class Stopped(BaseException):
     ("kind", "place", "calls"),
     [
         ("bert", "save", 2),
-        ("bert", "write_in", 3),
-        pytest.param("bert", "_epoch", 2, marks=pytest.mark.long),
+        pytest.param("bert", "write_in", 3, marks=pytest.mark.long),
         ("gru", "save", 2),
     ],
     indirect=["kind"],
@@ -207,22 +210,45 @@ def history_if_any(folder: Path) -> list[dict[str, float]]:
 
 
 @BERT_ONLY
-def test_an_epoch_that_was_finished_is_not_repeated(model, data, tmp_path, monkeypatch):
-    started, real = [], classifier._epoch
+@pytest.mark.parametrize(
+    ("place", "moment", "step"),
+    [
+        ("check_finite", 7, 16),  # it is read of the seventh call while the eighth is running
+        ("write_in", 2, None),  # an epoch's scores, which are written once it is saved
+        pytest.param("save", 1, None, marks=pytest.mark.long),
+        pytest.param("check_finite", 2 * EPOCH, 2 * 2 * EPOCH, marks=pytest.mark.long),
+    ],
+)
+def test_a_signal_loses_nothing(model, data, whole, tmp_path, monkeypatch, place, moment, step):
+    """Saved after the call that runs, or ended at once, in the midst of what is saved already."""
+    module = classifier_calls if place == "check_finite" else classifier
+    drawn, real, shuffled = [], getattr(module, place), batches.shuffled
 
-    def counting(state, *arguments):
-        started.append(int(state.step))
-        if len(started) == 3:
-            raise Stopped
-        return real(state, *arguments)
+    def terminating(*arguments):
+        if next(rest, None) is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
 
-    monkeypatch.setattr(classifier, "_epoch", counting)
-    arguments = model, data, data, RECIPE, tmp_path
-    with pytest.raises(Stopped):
-        finetune(*arguments)
+    def drawing(*arguments, **options):
+        for batch in shuffled(*arguments, **options):
+            drawn.append(batch.indices)
+            yield batch
+
+    rest = iter(range(moment - 1))
+    arguments = model, data, data, RECIPE, tmp_path / "model"
+    monkeypatch.setattr(batches, "shuffled", drawing)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, place, terminating)
+        with pytest.raises(preemption.Stopped) as stopped:
+            finetune(*arguments)
+    assert stopped.value.step == step
+    assert not list((tmp_path / "model").glob(".*"))
+    half = tmp_path / "model" / ".model.abcdefgh.tmp" / "model.safetensors"
+    half.parent.mkdir()
+    half.write_text("of a process that was killed")
     finetune(*arguments)
-    epoch = 2 * round(len(TEXTS) / 16)
-    assert started == [0, epoch, 2 * epoch, 2 * epoch]
+    assert len(drawn) == RECIPE.epochs * EPOCH
+    assert files(tmp_path / "model") == files(whole)
 
 
 # --- what is refused -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from checkpoint_arrays import arrays_of
 
-from diffmask_jax.runtime import preemption
+from diffmask_jax.runtime.preemption import Notice
 
 SCRIPT = Path(__file__).with_name("kill_at_random.py")
 SEED = 1
@@ -75,7 +75,7 @@ def test_a_process_was_killed_as_often_as_it_was_to_be(folders, ends):
     places = wanted["steps"] + wanted["save"]
     assert len({life["newest"] for life in killed}) > places // 2, f"seed {SEED}: {lives}"
     others = sorted(life["status"] for life in lives if life not in killed)
-    assert others == [0, preemption.STATUS], f"seed {SEED}: {lives}"
+    assert others == [0, Notice.TERMINATE], f"seed {SEED}: {lives}"
 
 
 def test_every_life_goes_on_after_the_newest_checkpoint_and_none_complains(folders):
@@ -85,7 +85,7 @@ def test_every_life_goes_on_after_the_newest_checkpoint_and_none_complains(folde
         assert "Traceback" not in written and "Error" not in written, f"seed {SEED}: {written}"
         for said in re.findall(r"goes on after step (\d+)", written):
             assert int(said) == life["newest"], f"seed {SEED}, life {number}: {written}"
-        if life["status"] == preemption.STATUS:
+        if life["status"] == Notice.TERMINATE:
             stopped = re.findall(r"diffmask: stopped by SIGTERM after step (\d+): the", written)
             after = lives_of(logs)[number + 1]["newest"]
             assert [int(step) for step in stopped] == [after] and after > life["newest"]

@@ -20,6 +20,7 @@ from diffmask_jax import cli
 from diffmask_jax.game import steps
 from diffmask_jax.runtime import compilations, preemption
 from diffmask_jax.runtime.checkpoints import Checkpoints
+from diffmask_jax.runtime.preemption import Notice
 from diffmask_jax.training import clean_states, keeping, probe, run_folder, settled
 from diffmask_jax.training.curve_log import read_curves
 from diffmask_jax.training.run_log import RunLog
@@ -128,7 +129,7 @@ def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
 def test_an_infeasible_probe_is_not_kept(tiny_bert, texts_file, tmp_path, capsys):
     too_strict = [*AUTHORS, "--tolerance", "1e-9"]
     assert cli.main(command(tiny_bert, texts_file, tmp_path, "input", *too_strict)) == 2
-    assert "no validation found a probe with divergence ≤ 1e-09 margins" in capsys.readouterr().err
+    assert "no validation found a probe with divergence ≤ 1e-10 nats" in capsys.readouterr().err
     assert not (tmp_path / "probe.safetensors").exists()
     assert Checkpoints(tmp_path / "checkpoints").latest() == STEPS
 
@@ -274,7 +275,7 @@ def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
     again = command(tiny_bert, texts_file, tmp_path, gate)
     with monkeypatch.context() as patch:
         stopping(patch, told, moment, terminate)
-        assert cli.main(again) == preemption.STATUS
+        assert cli.main(again) == Notice.TERMINATE
     assert probe.steps_done(tmp_path) == step
     line = f"diffmask: stopped by SIGTERM after step {step}: the same command goes on\n"
     assert capsys.readouterr().err == line
@@ -290,9 +291,9 @@ def test_sigterm_before_the_first_step_ends_at_once(
     tiny_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(run_folder, "open_run", lambda *_: terminate())
-    assert cli.main(command(tiny_bert, texts_file, tmp_path / "run")) == preemption.STATUS
+    assert cli.main(command(tiny_bert, texts_file, tmp_path / "run")) == Notice.TERMINATE
     assert capsys.readouterr().err == "diffmask: stopped by SIGTERM: the same command goes on\n"
-    assert not (tmp_path / "run").exists()
+    assert not list((tmp_path / "run").iterdir())
 
 
 @pytest.mark.long

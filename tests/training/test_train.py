@@ -1,6 +1,7 @@
 """The one way to train a probe, from Python: a configuration and a folder in, scores out."""
 
 import dataclasses
+import html
 import json
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffmask_jax import Explainer, run_config, train
+from diffmask_jax import Explainer, cli, run_config, train
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.training import probe, run_folder, setup
@@ -163,10 +164,33 @@ def test_pairs_and_single_texts_are_not_mixed(config, tmp_path):
     assert prepare(config(train=pairs, dev=pairs)).texts.train[0].parts.max() == 1
 
 
-def test_no_feasible_probe_is_an_error_with_the_run_kept(config, tmp_path):
-    strict = config(setting="authors", tolerance=1e-9)
-    with pytest.raises(UserError, match="no validation found a probe with divergence ≤ 1e-09"):
-        train(strict, tmp_path / "run")
-    assert probe.steps_done(tmp_path / "run") == 4
-    with pytest.raises(UserError, match="no validation found a probe"):
-        train(strict, tmp_path / "run")
+def test_no_feasible_probe_is_an_error_with_the_run_kept(config, tmp_path, capsys):
+    strict, run = config(setting="authors", tolerance=1e-9), tmp_path / "run"
+    with pytest.raises(UserError, match="no validation found a probe with divergence ≤ 1e-12 nats"):
+        train(strict, run)
+    assert probe.steps_done(run) == 4
+    with pytest.raises(UserError, match="no validation found a probe") as refused:
+        train(strict, run)
+
+    # It says how near it came, and which options are in the way.
+    lines = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+    best, last = min(lines, key=lambda line: line["divergence"]), lines[-1]
+    for which, line in (("nearest", best), ("last", last)):
+        told = f"step {line['step']} (divergence {line['divergence']:.3g}, agreement "
+        assert re.search(f"{which}[a-z ]*{re.escape(told)}", str(refused.value))
+    for option in ("--tolerance 1e-09", "--margin 0.001", "--min-agreement", "--steps"):
+        assert option in str(refused.value)
+
+    # Its last probe explains where that is asked, with a warning in whatever it says.
+    with pytest.raises(UserError, match=r"kept no probe yet.*--last-probe"):
+        Explainer.from_pretrained(run)
+    capsys.readouterr()
+    files = [tmp_path / f"x.{kind}" for kind in ("html", "jsonl", "png")]
+    asked = [part for file in files for part in (f"--{file.suffix[1:]}", str(file))]
+    assert cli.main(["explain", str(run), "fun", "--last-probe", *asked]) == 0
+    drawn, said = capsys.readouterr()
+    warning = f"not to be trusted: by the run's last probe, of step {last['step']}"
+    texts = [drawn, said, html.unescape(files[0].read_text())]
+    assert all(warning in text for text in texts)
+    assert json.loads(files[1].read_text())["doubt"].startswith(warning)
+    assert warning in Explainer.from_pretrained(run, last_probe=True)("fun").heatmap().caption

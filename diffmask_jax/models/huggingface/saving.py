@@ -12,11 +12,14 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import HEADS
 from diffmask_jax.models.huggingface.description import Description, describe_class_names
 from diffmask_jax.models.huggingface.weights import Weights, to_weights
-from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime import json_files, locks
 
 WEIGHTS = "model.safetensors"
 TRAINING = "finetuning"
 """The subfolder where whoever trains a model keeps what belongs to the training; left alone."""
+
+UNFINISHED = ".model.", ".tmp"
+"""How the name of the folder begins and ends in which the files are made."""
 
 # What config.json may say of the source's head and files, and would be wrong of these.
 OUTDATED = ("num_labels", "_num_labels", "torch_dtype", "auto_map", "finetuning_task")
@@ -26,9 +29,10 @@ def save(folder: str | Path, classifier: Classifier) -> None:
     """Write a network as `load_classifier` or `load_answerer` and PyTorch read it, in float32.
 
     What else the source's config.json says is taken over, where it is of the same architecture.
-    The files are made in a sibling folder and take their places at the end, the weights last, so
+    The files are made in a folder inside and take their places at the end, the weights last, so
     that at every moment the folder holds no weights or a whole model. It may exist if it is empty
-    or holds this model with other weights.
+    or holds this model with other weights. What a killed process leaves of the folder inside is
+    for `remove_unfinished`.
 
     Raises: UserError if the folder holds something else or cannot be written.
     """
@@ -37,23 +41,35 @@ def save(folder: str | Path, classifier: Classifier) -> None:
     weights = to_weights(classifier.params, classifier.architecture.name(classifier.config))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        place = folder.resolve()
-        with tempfile.TemporaryDirectory(
-            prefix=f".{place.name[:200]}.", suffix=".tmp", dir=place.parent
-        ) as temporary:
+        prefix, suffix = UNFINISHED
+        with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=folder) as temporary:
             made = Path(temporary)
             _write_tokenizer(made, classifier)
             _write(made, description, weights)
-            _check_same_but_weights(place, made)
+            _check_same_but_weights(folder, made)
             for path in sorted(made.iterdir(), key=lambda path: path.name == WEIGHTS):
-                os.replace(path, place / path.name)
+                os.replace(path, folder / path.name)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes killed in `save` have left; for who holds the folder (`locks`)."""
+    for path in folder.iterdir():
+        if _is_unfinished(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_unfinished(path: Path) -> bool:
+    return path.name.startswith(UNFINISHED[0]) and path.name.endswith(UNFINISHED[1])
+
+
 def _write_tokenizer(made: Path, classifier: Classifier) -> None:
     vocabulary = Path(classifier.path) / "vocab.txt"
-    classifier.tokenizer.save_pretrained(made)
+    try:
+        classifier.tokenizer.save_pretrained(made)
+    except Exception as error:  # tokenizers raises no other kind, such as where a disk is full
+        raise error if isinstance(error, OSError) else OSError(str(error)) from error
     if vocabulary.is_file():
         shutil.copyfile(vocabulary, made / "vocab.txt")
 
@@ -88,10 +104,12 @@ def _description(classifier: Classifier) -> Description:
 def _check_same_but_weights(folder: Path, made: Path) -> None:
     """Raises: UserError if more would be lost than the weights of this same model."""
     for path in folder.iterdir():
+        if path.name in (TRAINING, locks.FILE) or _is_unfinished(path):
+            continue
         twin = made / (path.name if path.name != WEIGHTS else "config.json")
         ours = folder / twin.name
         same = twin.is_file() and ours.is_file() and ours.read_bytes() == twin.read_bytes()
-        if path.name != TRAINING and not same:
+        if not same:
             raise UserError(
                 f"{folder} holds something else ({path.name} is not of this model): "
                 "choose another folder"

@@ -1,0 +1,144 @@
+"""The calls of the device that make up a fine-tuning, each saved before it could be lost."""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from diffmask_jax.data import batches
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.game.model import Params
+from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.recipe import Recipe
+from diffmask_jax.runtime import tensors
+from diffmask_jax.runtime.checkpoints import Checkpoints
+from diffmask_jax.runtime.preemption import Notice, Stopped, Watch, ending_at_once
+from diffmask_jax.training import classifier_steps
+from diffmask_jax.training.classifier_steps import TrainState
+
+Told = Float[Array, " S"]
+"""What a call tells: the loss of each of its steps, in nats."""
+
+
+class Progress(NamedTuple):
+    """What is saved: the state, and the losses of every call of this epoch so far, in nats.
+
+    Those of calls that are still to come are of the epoch before.
+    """
+
+    state: TrainState
+    losses: Float[np.ndarray, "C S"]
+
+
+def play(
+    model: Classifier,
+    texts: list[Encoded],
+    gold: np.ndarray,
+    recipe: Recipe,
+    place: Path,
+    judged: int,
+    judge: Callable[[int, Params, float], None],
+) -> None:
+    """Train to the end from the newest checkpoint in `place`; they are numbered by calls.
+
+    An epoch has as many texts as the data, rounded to whole calls. It is saved before it is judged,
+    so that nothing is lost if that ends in its midst; and whenever `preemption` asks for it.
+
+    judge: is given an epoch's number, its parameters and mean loss in nats. judged: how many were.
+
+    Raises: UserError if a loss, or a parameter that is to be saved, is not finite, or it cannot be
+        saved; `Stopped` after a signal.
+    """
+    per_call = recipe.batch_size * recipe.steps_per_call
+    calls = max(1, round(len(texts) / per_call))
+    advance, fresh, frozen = _program(model, recipe, recipe.epochs * calls * recipe.steps_per_call)
+
+    with contextlib.ExitStack() as opened:
+        watch = opened.enter_context(Watch(alone=True))
+        checkpoints = opened.enter_context(Checkpoints(place))
+        progress = Progress(fresh, np.zeros((calls, recipe.steps_per_call), np.float32))
+        if done := checkpoints.latest() or 0:
+            progress = checkpoints.restore(done, progress)
+        state, losses = progress.state, np.array(progress.losses)
+        limit, start = model.config.positions, done
+        stream = batches.shuffled(
+            texts, recipe.batch_size, recipe.steps_per_call, recipe.seed, start=start, limit=limit
+        )
+        total = recipe.epochs * calls
+        bar = opened.enter_context(tqdm(total=total, initial=done, unit="call", disable=None))
+
+        def read(call: int, told: Told) -> None:
+            check_finite(told)
+            losses[call % calls] = told
+            bar.set_postfix(loss=f"{np.mean(told):.3f}", refresh=False)
+            bar.update()
+
+        def finish(epoch: int) -> None:
+            with ending_at_once():
+                judge(epoch, state.params | frozen, float(np.mean(losses)))
+
+        if done == (judged + 1) * calls:  # stopped before it was judged
+            finish(judged + 1)
+        unread: list[tuple[int, Told]] = []
+        for call in range(done, total):
+            batch = next(stream)
+            state, told = advance(state, batch.inputs, gold[batch.indices])
+            # What a call tells is read after the next one is dispatched: the device never waits.
+            for one in unread:
+                read(*one)
+            unread = [(call, told)]
+            notice, at_end = watch.heed(Notice.NONE), (call + 1) % calls == 0
+            if notice or at_end:
+                read(call, told)
+                unread = []
+                check_finite(optax.tree.norm(state.params))
+                checkpoints.save(call + 1, Progress(state, losses.copy()))
+                watch.saved()
+            if notice.stops:
+                raise Stopped(notice, int(state.step))
+            if at_end:
+                checkpoints.wait()  # only now would nothing be lost
+                finish((call + 1) // calls)
+
+
+def _program(
+    model: Classifier, recipe: Recipe, total: int
+) -> tuple[Callable[..., tuple[TrainState, Told]], TrainState, Params]:
+    """The program of a call, the state before the first of `total` steps, and what is frozen."""
+    optimizer = classifier_steps.adamw(
+        recipe.encoder_rate,
+        recipe.head_rate,
+        total=total,
+        warmup=round(recipe.warmup * total),
+        weight_decay=recipe.weight_decay,
+        clip=recipe.clip,
+    )
+    steps = functools.partial(
+        classifier_steps.steps,
+        logits=model.architecture.training_logits(model.config),
+        loss=model.head.loss,
+        optimizer=optimizer,
+    )
+    frozen = {name: model.params[name] for name in model.architecture.frozen}
+    trained = {name: part for name, part in model.params.items() if name not in frozen}
+    # The key is an argument of the program, so that one compiled program serves all seeds.
+    advance = functools.partial(
+        jax.jit(steps, donate_argnums=0), frozen=frozen, key=jax.random.key(recipe.seed)
+    )
+    return advance, classifier_steps.init(trained, optimizer), frozen
+
+
+def check_finite(numbers: Float[Array, "..."]) -> None:
+    """Raises: UserError if one of them is not finite."""
+    tensors.check_finite(
+        numbers,
+        "the numbers are not finite: lower --encoder-rate or --head-rate; a model in the folder is "
+        "from before",
+    )
