@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -15,6 +16,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False} | options)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End when what was printed, such as help, has left. Raises: OSError if it cannot."""
+        sys.stdout.flush()
+        super().exit(status, message)
 
     def error(self, message: str) -> NoReturn:
         """End with status 2: a page of all options would bury the message."""

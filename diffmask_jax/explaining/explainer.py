@@ -30,7 +30,7 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
-from diffmask_jax.training import run_folder, setup
+from diffmask_jax.training import fingerprint, run_folder, setup
 from diffmask_jax.training.config import RunConfig
 
 BATCH = 32
@@ -64,12 +64,15 @@ class Explainer:
         self._replayed = devices.spread(functools.partial(_replayed, self.game), self._mesh)
 
     @classmethod
-    def from_pretrained(cls, run: str | Path, model: str | Path | None = None) -> "Explainer":
+    def from_pretrained(
+        cls, run: str | Path, model: str | Path | None = None, anyway: bool = False
+    ) -> "Explainer":
         """The kept probe of a run folder, on the model it was trained on.
 
-        model: where that model lies now, if it was moved.
+        model: where that model lies now, if it was moved. anyway: take another model, if it fits.
 
-        Raises: UserError if the run or the model cannot be read, or do not fit together.
+        Raises: UserError if the run or the model cannot be read, or do not fit together, or the
+            run was made with another model.
         """
         folder = Path(run)
         config = run_folder.load_config(folder)
@@ -87,6 +90,7 @@ class Explainer:
             raise UserError(
                 f"the probe in {folder} does not fit {classifier.path}: it is for another model"
             )
+        fingerprint.check(folder, fingerprint.of_model(classifier), anyway)
         return explainer
 
     @overload

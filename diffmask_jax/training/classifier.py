@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.saving import TRAINING, save
+from diffmask_jax.models.loading import load_answerer, load_classifier
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.checkpoints import Checkpoints
@@ -75,7 +76,10 @@ def finetune(
         "data": _digest([*train.texts, *dev.texts], [train.gold, dev.gold]),
     }
     place = _open(folder, origin | dataclasses.asdict(recipe))
-    history, best = _read_history(place), model.head.best
+    scoring = scoring or by_labels(model, dev.gold)
+    names, best = [score.name for score in scoring.scores], model.head.best
+    if history := _read_history(place, names):
+        _check_kept(folder, model)
     evaluate = evaluator(model, dev, scoring)
 
     def finish_epoch(epoch: int, params: Params, loss: float) -> None:
@@ -221,7 +225,7 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
             place.mkdir(parents=True, exist_ok=True)
             remove_half_written(place, file.name, "history.jsonl")
         stored = settings.read(file)
-    except (OSError, UserError) as error:
+    except (OSError, ValueError, UserError) as error:
         raise UserError(f"cannot fine-tune in {folder} ({error})") from error
     if is_other:
         raise UserError(f"{folder} is not empty and holds no fine-tuning: choose another --out")
@@ -235,16 +239,36 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
     return place
 
 
-def _read_history(place: Path) -> list[Scores]:
+def _read_history(place: Path, names: Iterable[str]) -> list[Scores]:
+    """The scores of epochs 1, 2, …; those of these names among them.
+
+    Raises: UserError if the file is damaged.
+    """
     file = place / "history.jsonl"
     try:
         lines = read_lines(file, {"epoch": int, "loss": float}) if file.exists() else []
+        for number, line in enumerate(lines, start=1):
+            if line["epoch"] != number or set(names) - line.keys():
+                raise UserError(f"line {number} has not the scores of epoch {number}")
         return [
             {k: np.nan if v is None else check(v, float, repr(k)) for k, v in line.items()}
             for line in lines
         ]
     except UserError as error:
         raise UserError(f"{file} is damaged ({error}): delete {place} to begin anew") from error
+
+
+def _check_kept(folder: Path, model: Classifier) -> None:
+    """Raises: UserError if the model of the best epoch so far cannot be read, or is another one."""
+    try:
+        kept = (load_answerer if model.head.spans else load_classifier)(folder)
+        if kept.labels != model.labels:
+            raise UserError(f"its classes are {', '.join(kept.labels)}")
+    except UserError as error:
+        raise UserError(
+            f"the model that was fine-tuned in {folder} is gone or damaged ({error}): put it back, "
+            "or delete the folder to fine-tune anew"
+        ) from error
 
 
 def _digest(texts: list[Encoded], gold: list[np.ndarray]) -> str:
