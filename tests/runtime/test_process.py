@@ -11,13 +11,14 @@ from diffmask_jax import cli
 from diffmask_jax.runtime import process
 
 
-def child(code: str, **keywords) -> subprocess.CompletedProcess:
-    """A Python that has imported `process` alone."""
+def child(code: str, first: str, then: str = "") -> subprocess.CompletedProcess:
+    """A Python that has imported `process` alone, started by a shell: first, a command; then."""
+    shell = ["sh", "-c", f'{first} exec "$0" -c "$1" {then}', sys.executable]
     return subprocess.run(
-        [sys.executable, "-c", f"from diffmask_jax.runtime import process\n{code}"],
+        [*shell, f"from diffmask_jax.runtime import process\n{code}"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        **{"capture_output": True, "text": True, "timeout": 600} | keywords,
-    )
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -31,7 +32,7 @@ with open({str(tmp_path / "data")!r}, "w") as file:
     print("x"); print("y", file=sys.stderr)
     os.write({number}, b"z")
 """
-    assert child(code, preexec_fn=lambda: os.close(number)).returncode == 0
+    assert child(code, "", f"{number}>&-").returncode == 0
     assert (tmp_path / "data").read_bytes() == b""
 
 
@@ -54,12 +55,7 @@ def test_empty_variables_are_forgotten_and_no_others(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v")
 @pytest.mark.parametrize(("kilobytes", "fits"), [(1_000_000, False), (4_000_000, True)])
 def test_too_few_addresses_are_told_before_anything_aborts(kilobytes, fits):
-    import resource
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_AS, (kilobytes << 10, kilobytes << 10))
-
-    done = child("process.check_addresses()", preexec_fn=limit)
+    done = child("process.check_addresses()", f"ulimit -v {kilobytes};")
     assert (done.returncode == 0) == fits
     assert fits or "`ulimit -v` leaves less than the 1.5 GiB" in done.stderr
 
