@@ -17,10 +17,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False} | options)
 
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """End when what was printed, such as help, has left. Raises: OSError if it cannot."""
-        sys.stdout.flush()
-        super().exit(status, message)
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Of help and versions, where argparse's own passes over what cannot be written."""
+        print(message, end="", file=file or sys.stdout, flush=True)
 
     def error(self, message: str) -> NoReturn:
         """End with status 2: a page of all options would bury the message."""
