@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     from diffmask_jax.render import comparison_html, comparison_png
 
     explainers = [
-        Explainer.from_pretrained(run, options.model, options.anyway) for run in options.runs
+        Explainer.from_pretrained(run, options.model, anyway=options.anyway) for run in options.runs
     ]
     comparing.check_comparable(explainers)  # before the work of `noise_of`
     if options.question is not None:

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     from diffmask_jax.explaining.explainer import Explainer, check_answers
     from diffmask_jax.tasks.encoded_examples import read_file_for
 
-    explainer = Explainer.from_pretrained(options.run, options.model, options.anyway)
+    explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     if options.question is not None:
         check_answers(explainer.model)
     file = options.file or Path("/dev/stdin")

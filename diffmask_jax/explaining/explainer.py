@@ -65,7 +65,7 @@ class Explainer:
 
     @classmethod
     def from_pretrained(
-        cls, run: str | Path, model: str | Path | None = None, anyway: bool = False
+        cls, run: str | Path, model: str | Path | None = None, *, anyway: bool = False
     ) -> "Explainer":
         """The kept probe of a run folder, on the model it was trained on.
 

@@ -180,7 +180,10 @@ def test_a_damaged_fingerprint_is_named(made, capsys):
 
 def test_the_statistics_of_a_comparison_are_those_of_its_model(made, other, tmp_path, capsys):
     file = made / "statistics.safetensors"
-    ours, theirs = Explainer.from_pretrained(made), Explainer.from_pretrained(made, other, True)
+    ours, theirs = (
+        Explainer.from_pretrained(made),
+        Explainer.from_pretrained(made, other, anyway=True),
+    )
 
     def kept(explainer: Explainer, anyway: bool = False) -> bytes:
         noise_of(made, explainer, anyway)
