@@ -31,7 +31,7 @@ Fingerprint = Mapping[str, Any]
 def of_model(model: Classifier) -> dict[str, Any]:
     """The fingerprint of a network: its weights, its tokenizer and what config.json says of it."""
     arrays = (np.ascontiguousarray(leaf) for leaf in jax.device_get(jax.tree.leaves(model.params)))
-    weights = sorted(f"{array.shape} {zlib.crc32(array)}" for array in arrays)
+    weights = sorted(f"{array.shape} {zlib.crc32(array.data)}" for array in arrays)
     described = model.architecture.describe(model.config)
     return {
         **json.loads(json.dumps(described)),  # as it will be read: tuples are lists
