@@ -158,6 +158,24 @@ def test_a_reader_that_leaves_is_no_reason_to_complain(run, sentences, tmp_path)
         assert command.wait(timeout=600) == 0
 
 
+@pytest.mark.parametrize("command", ["--help", "train texts --help"])
+def test_help_that_cannot_be_written_is_a_line(command, child_environment):
+    """`> /dev/full`, a reader that has left, `>&-`: nothing is complained of at exit."""
+
+    def done(where: str) -> tuple[int, str]:
+        ended = subprocess.run(
+            ["bash", "-c", f'set -o pipefail; "$0" -m diffmask_jax.cli {command} {where}', python],
+            env=child_environment(), stderr=subprocess.PIPE, text=True, timeout=600,
+        )  # fmt: skip
+        return ended.returncode, ended.stderr
+
+    python = sys.executable
+    said = "diffmask: cannot write standard output: No space left on device\n"
+    assert done("> /dev/full") == (2, said)
+    if command == "--help":
+        assert done("| true") == done("| head -1 > /dev/null") == done(">&-") == (0, "")
+
+
 def test_a_full_disk_and_a_closed_output_are_no_traceback(monkeypatch, capsys):
     """`> /dev/full` and `>&-`."""
     monkeypatch.setattr("diffmask_jax.commands.explain.run", lambda options: print("x"))
@@ -251,11 +269,63 @@ def test_a_folder_that_may_not_be_written(refused, run, tmp_path):
     assert "permission denied" in refused("explain", run, TEXT, "--jsonl", tmp_path / "a.jsonl")
 
 
-def test_a_folder_without_a_run(refused, run, tiny_bert, tmp_path):
+def test_a_folder_without_a_run(refused, tmp_path):
     for folder in (tmp_path, tmp_path / "nothing"):
         assert f"{folder} is not a run folder" in refused("explain", folder, TEXT)
-    (tmp_path / "config.json").write_text('{"model": "m", "task": "texts", "depth": 3}')
-    assert "is not a run's configuration" in refused("explain", tmp_path, TEXT)
+    for content, says in {
+        '{"model": "m", "task": "texts", "depth": 3}': "there is no setting 'depth'",
+        "{}": "the field 'model' is missing",
+        '{"model": "m"}': "the field 'task' is missing",
+        '{"model": 3, "task": "texts"}': "the field 'model' must be text, not 3",
+    }.items():
+        (tmp_path / "config.json").write_text(content)
+        line = refused("explain", tmp_path, TEXT)
+        assert "is not a run's configuration" in line and says in line and "()" not in line
+
+
+def test_a_model_is_no_run_and_a_run_no_model(refused, run, tiny_bert, texts_file, tmp_path):
+    for command in (["explain", tiny_bert, TEXT], ["evaluate", tiny_bert], ["report", tiny_bert]):
+        assert f"{tiny_bert} holds a model, not a run" in refused(*command)
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"], "vocab_size": 9}')
+    assert "holds a model, not a run" in refused("explain", tmp_path, TEXT)
+    places = ["--train", texts_file, "--dev", texts_file, "--out", tmp_path / "run"]
+    line = refused("train", "texts", "--model", run, *places)
+    assert f"{run / 'config.json'} names no model_type: the folder holds a run" in line
+
+
+def test_what_is_no_text_is_not_explained_as_one(refused, run, texts_file):
+    assert f"give it by --file {texts_file}" in refused("explain", run, texts_file)
+    assert "--layers takes no number, and 3 would" in refused("explain", run, TEXT, "--layers", 3)
+
+
+@pytest.mark.parametrize("nasty", ["a\0b", "\udcff", "x" * 5000])
+def test_names_that_cannot_be_are_a_line(refused, run, tiny_bert, texts_file, tmp_path, nasty):
+    """Of files, folders, splits and methods: told by what is wrong, or that there is no such."""
+    out = ["--out", tmp_path / "run"]
+    places = ["--train", texts_file, "--dev", texts_file]
+    for command in (
+        ["explain", nasty, TEXT],
+        ["explain", run, TEXT, "--model", f"./{nasty}/x"],
+        ["explain", run, "--file", f"./{nasty}.txt"],
+        ["explain", run, TEXT, "--jsonl", f"./{nasty}/x.jsonl"],
+        ["evaluate", run, "--split", f"_{nasty}"],
+        ["report", run, "--out", f"./{nasty}/x.html"],
+        ["train", "texts", "--model", f"./{nasty}", *places, *out],
+        [
+            "train",
+            "texts",
+            "--model",
+            tiny_bert,
+            *places,
+            "--batch-size",
+            4,
+            "--out",
+            f"{texts_file}/{nasty}",
+        ],
+        ["train", "texts", "--model", tiny_bert, *places, "--dev", f"./{nasty}.tsv", *out],
+        ["finetune", "texts", "--model", tiny_bert, *places, "--train", f"./{nasty}.csv", *out],
+    ):
+        assert refused(*command)[:-1].isprintable()
 
 
 def test_a_run_without_its_probe_or_with_a_damaged_one(refused, run, tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -15,6 +16,10 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False} | options)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Of help and versions, where argparse's own passes over what cannot be written."""
+        print(message, end="", file=file or sys.stdout, flush=True)
 
     def error(self, message: str) -> NoReturn:
         """End with status 2: a page of all options would bury the message."""

@@ -47,14 +47,16 @@ def run(options: argparse.Namespace) -> None:
     from diffmask_jax.explaining.explainer import Explainer, check_answers
     from diffmask_jax.render import comparison_html, comparison_png
 
-    explainers = [Explainer.from_pretrained(run, options.model) for run in options.runs]
+    explainers = [
+        Explainer.from_pretrained(run, options.model, anyway=options.anyway) for run in options.runs
+    ]
     comparing.check_comparable(explainers)  # before the work of `noise_of`
     if options.question is not None:
         check_answers(explainers[0].model)
     explainers[0].model.encode([text], options.truncate)
     names = options.methods.split(",") if options.methods else USUAL
     comparing.chosen(explainers[0], names)
-    noise = comparing.noise_of(options.runs[0], explainers[0])
+    noise = comparing.noise_of(options.runs[0], explainers[0], options.anyway)
     comparison = comparing.compare(explainers, noise, text, options.truncate, names)
     if options.html:
         write_atomically(options.html, comparison_html.page(comparison))

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
     from diffmask_jax.explaining import evaluation
     from diffmask_jax.explaining.explainer import Explainer
 
-    explainer = Explainer.from_pretrained(options.run, options.model)
+    explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data = data_of(options, explainer)
     report = evaluation.evaluate(explainer, name, data, str(options.run))
     tables = evaluation.as_markdown(report)

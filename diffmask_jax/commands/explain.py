@@ -18,6 +18,7 @@ from diffmask_jax.commands.shared import (
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_all_writable
 from diffmask_jax.runtime.messages import say
+from diffmask_jax.tasks.files import READERS
 from diffmask_jax.tasks.task import Examples
 
 HELP = "explain texts with a trained probe"
@@ -72,7 +73,9 @@ def run(options: argparse.Namespace) -> None:
     from diffmask_jax.explaining.explainer import Explainer, check_answers
     from diffmask_jax.tasks.encoded_examples import read_file_for
 
-    explainer = Explainer.from_pretrained(options.run, options.model, last_probe=options.last_probe)
+    explainer = Explainer.from_pretrained(
+        options.run, options.model, anyway=options.anyway, last_probe=options.last_probe
+    )
     if explainer.doubt:
         say(explainer.doubt)
     if options.question is not None:
@@ -93,6 +96,7 @@ def run(options: argparse.Namespace) -> None:
 def _given(options: argparse.Namespace) -> Examples | None:
     """The texts, or the question, given as arguments; None if they are in a file."""
     question = question_of(options)
+    _check_texts(options)
     ways = {"texts": options.text, "--file": options.file, "--question": question}
     several = [name for name, given in ways.items() if given]
     if len(several) > 1:
@@ -109,6 +113,15 @@ def _given(options: argparse.Namespace) -> Examples | None:
     second = None if options.pair is None else [options.pair]
     rows = [str(number) for number in range(1, len(options.text) + 1)]
     return Examples(list(options.text), second, None, rows)
+
+
+def _check_texts(options: argparse.Namespace) -> None:
+    """Raises: UserError if a text is a file's name, or a number meant for --layers."""
+    for text in options.text:
+        if Path(text).suffix.lower() in READERS.keys() - {""} and os.path.isfile(text):
+            raise UserError(f"{text} is a file, not a text: give it by --file {text}")
+        if options.layers and text.strip().isdecimal():
+            raise UserError(f"--layers takes no number, and {text} would be explained as a text")
 
 
 def _wants_color(asked: str) -> bool:

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     from diffmask_jax.explaining.explainer import Explainer
     from diffmask_jax.explaining.reporting import report_on
 
-    explainer = Explainer.from_pretrained(options.run, options.model)
+    explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data = data_of(options, explainer)
     made, survey = report_on(
         explainer, options.run, name, data, tags=options.tags, against=options.against

@@ -30,6 +30,16 @@ def add_truncate(parser: argparse.ArgumentParser) -> None:
 def add_moved(parser: argparse.ArgumentParser) -> None:
     """Of every command that reads a run."""
     parser.add_argument("--model", help="where the model lies now, if it was moved")
+    add_anyway(parser)
+
+
+def add_anyway(parser: argparse.ArgumentParser) -> None:
+    """Of every command that goes on with a run."""
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="go on though the model, or the texts, are not those that the run was made with",
+    )
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +103,7 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
     Raises: UserError if it cannot be read, or its gold labels, named by a column, do not fit.
     """
     from diffmask_jax.tasks.encoded_examples import gold_labels, read_file_for
-    from diffmask_jax.training import setup
+    from diffmask_jax.training import fingerprint, setup
 
     model = explainer.model
     if options.texts:
@@ -102,6 +112,7 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
     else:
         name = options.split
         examples = setup.read_split(explainer.config, options.split)
+        fingerprint.check(options.run, fingerprint.of_texts(**{name: examples}), options.anyway)
     # A text is cut; a question that is too long with its passage is left out, as in the paper.
     data = setup.encode_split(model, name, examples, truncate=not model.head.spans)
     if options.label_column is None:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from diffmask_jax.commands.arguments import add_settings, those_of
-from diffmask_jax.commands.shared import add_tasks, add_truncate
+from diffmask_jax.commands.shared import add_anyway, add_tasks, add_truncate
 from diffmask_jax.runtime.messages import show
 from diffmask_jax.tasks.tasks import TASKS
 from diffmask_jax.training.config import RunConfig, run_config
@@ -22,6 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
             "--out", required=True, type=Path, help="run folder; an unfinished run there goes on"
         )
         add_truncate(own)
+        add_anyway(own)
         add_settings(own, RunConfig)
         option(
             "--cache-states",
@@ -59,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
             truncate=options.truncate,
             cache_states=options.cache_states,
             profile=options.profile,
+            anyway=options.anyway,
         )
         if distributed.is_first():
             show(

@@ -13,7 +13,7 @@ from diffmask_jax.errors import UserError
 
 LENGTHS = (
     *(16, 24, 32, 40, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 512),
-    *(768, 1024, 1536, 2048, 3072, 4096, 6144, 8192),
+    *(half << power for power in range(8, 19) for half in (3, 4)),  # 768, 1024, … to 2²⁰
 )
 
 

@@ -22,10 +22,12 @@ from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.model import Model, Params
 from diffmask_jax.game.objective import Clean, clean_pass
 from diffmask_jax.render.comparison import Comparison, Panel, make_comparison
-from diffmask_jax.runtime import tensors
+from diffmask_jax.runtime import json_files, tensors
 from diffmask_jax.runtime.files import write_in
+from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.encoded_examples import encode_examples
-from diffmask_jax.training import setup
+from diffmask_jax.training import fingerprint, setup
+from diffmask_jax.training.fingerprint import Fingerprint
 
 BATCH = 32
 
@@ -118,21 +120,27 @@ def _attention(network: Model, params: Params, clean: Clean) -> Float[np.ndarray
     return np.asarray(received(params, clean))
 
 
-def noise_of(folder: Path, explainer: Explainer) -> Statistics:
+def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statistics:
     """Mean and deviation of every state over a run's training texts, (L, D) each.
 
-    Taken in one pass the first time, then kept in the run's folder.
+    Taken in one pass the first time, then kept in the run's folder, for this model alone.
 
-    Raises: UserError if the training texts cannot be read, or what is kept is damaged.
+    anyway: of the texts as they are now, though the run was trained on others.
+
+    Raises: UserError if the training texts cannot be read or are others, or what is kept is
+        damaged.
     """
-    file = folder / "statistics.safetensors"
+    file, model = folder / "statistics.safetensors", fingerprint.of_model(explainer.model)
     if file.exists():
-        try:
-            kept, _ = tensors.read(file)
-            return Statistics(jnp.asarray(kept["mean"]), jnp.asarray(kept["deviation"]))
-        except (UserError, KeyError) as error:
-            raise UserError(f"{file} is damaged ({error}): delete it to make it anew") from error
+        noise, made_with = _read_noise(file)
+        if not fingerprint.differing(made_with, model):
+            texts = {name: made_with[name] for name in made_with if name not in model}
+            fingerprint.check(folder, texts, anyway)
+            return noise
+        say(f"{file} is of another model: it is made anew")
     examples = setup.read_split(explainer.config, "train")
+    texts = fingerprint.of_texts(train=examples)
+    fingerprint.check(folder, texts, anyway)
     encoded = encode_examples(explainer.model, examples, truncate=True).encoded
     stream = tqdm(
         batches.in_order(encoded, BATCH, explainer.model.config.positions),
@@ -142,5 +150,16 @@ def noise_of(folder: Path, explainer: Explainer) -> Statistics:
     )
     noise = state_statistics(explainer.game.model, explainer.params[0], iter(stream))
     arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
-    write_in(folder, file.name, save(arrays))
+    made_with = {"fingerprint": json_files.dumps(model | texts)}
+    write_in(folder, file.name, save(arrays, metadata=made_with))
     return noise
+
+
+def _read_noise(file: Path) -> tuple[Statistics, Fingerprint]:
+    """What `noise_of` kept, and of what. Raises: UserError if it is damaged."""
+    try:
+        kept, about = tensors.read(file)
+        made_with = json_files.parse(about.get("fingerprint", "{}"), "its fingerprint")
+        return Statistics(jnp.asarray(kept["mean"]), jnp.asarray(kept["deviation"])), made_with
+    except (UserError, KeyError) as error:
+        raise UserError(f"{file} is damaged ({error}): delete it to make it anew") from error

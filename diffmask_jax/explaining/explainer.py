@@ -30,7 +30,7 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
-from diffmask_jax.training import keeping, run_folder, setup
+from diffmask_jax.training import fingerprint, keeping, run_folder, setup
 from diffmask_jax.training.config import RunConfig
 
 BATCH = 32
@@ -68,14 +68,21 @@ class Explainer:
 
     @classmethod
     def from_pretrained(
-        cls, run: str | Path, model: str | Path | None = None, *, last_probe: bool = False
+        cls,
+        run: str | Path,
+        model: str | Path | None = None,
+        *,
+        anyway: bool = False,
+        last_probe: bool = False,
     ) -> "Explainer":
         """The kept probe of a run folder, on the model it was trained on.
 
-        model: where that model lies now, if it was moved. last_probe: the run's last probe, even if
-        it is not the one that is kept; every explanation then says so (`Explanation.doubt`).
+        model: where that model lies now, if it was moved. anyway: take another model, if it fits.
+        last_probe: the run's last probe, even if it is not the one that is kept; every explanation
+        then says so (`Explanation.doubt`).
 
-        Raises: UserError if the run or the model cannot be read, or do not fit together.
+        Raises: UserError if the run or the model cannot be read, or do not fit together, or the
+            run was made with another model.
         """
         folder = Path(run)
         config = run_folder.load_config(folder)
@@ -93,6 +100,7 @@ class Explainer:
             raise UserError(
                 f"the probe in {folder} does not fit {classifier.path}: it is for another model"
             )
+        fingerprint.check(folder, fingerprint.of_model(classifier), anyway)
         return explainer
 
     @overload

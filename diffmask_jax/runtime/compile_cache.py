@@ -4,14 +4,19 @@ import os
 import warnings
 from pathlib import Path
 
+from diffmask_jax.errors import UserError
+
 
 def keep_compiled_programs() -> None:
     """Let a second call find the first one's programs, unless the user has said where."""
-    import jax
+    try:
+        import jax
+    except ValueError as error:  # of a variable of its own
+        raise UserError(f"JAX cannot be started ({error}): see the variables JAX_…") from error
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "diffmask_jax")
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+        home = os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~"), ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(Path(home, "diffmask_jax")))
     # A cache that cannot be written, or that a killed process left half-written, costs time only.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

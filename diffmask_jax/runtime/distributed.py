@@ -32,13 +32,15 @@ def launcher(environment: Mapping[str, str]) -> Launch | None:
     """What started this process together with others, going by its environment variables.
 
     Being inside an allocation, a pod or a container is not enough: a process that waited for others
-    that were never started would hang.
+    that were never started would hang. An empty variable says nothing.
 
     Raises: UserError if the variables are not complete.
     """
 
+    environment = {name: value for name, value in environment.items() if value}
+
     def first(*names: str) -> str | None:
-        return next((environment[name] for name in names if environment.get(name)), None)
+        return next((environment[name] for name in names if name in environment), None)
 
     address = first("JAX_COORDINATOR_ADDRESS", "COORDINATOR_ADDRESS")
     count = first("JAX_NUM_PROCESSES", "NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE")
@@ -62,8 +64,8 @@ def launcher(environment: Mapping[str, str]) -> Launch | None:
 
 
 def _count(environment: Mapping[str, str], name: str) -> int:
-    """How many processes a launcher says there are; an empty variable says nothing."""
-    value = environment.get(name) or "1"
+    """How many processes a launcher says there are."""
+    value = environment.get(name, "1")
     if not (value.isdecimal() and len(value) < 10):
         raise UserError(f"{name} is {value!r}, and no number: set it, or pass --distributed off")
     return int(value)

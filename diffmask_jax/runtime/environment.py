@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from diffmask_jax.runtime.messages import visible
+
 PACKAGES = (
     "diffmask_jax",
     "jax",
@@ -32,7 +34,7 @@ def environment() -> dict[str, Any]:
     except (OSError, subprocess.CalledProcessError):  # installed from a wheel, or no git
         commit = None
     return {
-        "command": sys.argv,
+        "command": [visible(word) for word in sys.argv],
         "commit": commit,
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},

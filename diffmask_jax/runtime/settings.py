@@ -163,5 +163,10 @@ def read(file: Path) -> dict[str, Any] | None:
 
 
 def write(file: Path, settings: dict[str, Any]) -> None:
-    """Let a folder remember what was asked. Raises: UserError if it cannot be written."""
-    write_in(file.parent, file.name, json_files.dumps(settings, indent=1) + "\n")
+    """Let a folder remember what was asked.
+
+    Raises: UserError if it cannot be written, or not so that it could be read again.
+    """
+    text = json_files.dumps(settings, indent=1) + "\n"
+    json_files.parse(text, f"cannot write {file}")
+    write_in(file.parent, file.name, text)

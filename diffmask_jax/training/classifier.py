@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.saving import TRAINING, remove_unfinished, save
+from diffmask_jax.models.loading import load_answerer, load_classifier
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime import locks, settings
 from diffmask_jax.runtime.files import check_own, remove_half_written, write_in
@@ -68,9 +69,13 @@ def finetune(
         "labels": list(model.labels),
         "data": _digest([*train.texts, *dev.texts], [train.gold, dev.gold]),
     }
+    scoring = scoring or by_labels(model, dev.gold)
+    evaluate = evaluator(model, dev, scoring)
     with locks.held(folder):
         place = _open(folder, origin | dataclasses.asdict(recipe))
-        return _finetune(model, train, evaluator(model, dev, scoring), recipe, folder, place)
+        if history := _read_history(place, [score.name for score in scoring.scores]):
+            _check_kept(folder, model)
+        return _finetune(model, train, evaluate, recipe, place, history)
 
 
 def _finetune(
@@ -78,10 +83,11 @@ def _finetune(
     train: Labelled,
     evaluate: Callable[[Params], Scores],
     recipe: Recipe,
-    folder: Path,
     place: Path,
+    history: list[Scores],
 ) -> Scores:
-    history, best = _read_history(place), model.head.best
+    """Go on behind the epochs in `history`, in the model's folder around `place`."""
+    folder, best = place.parent, model.head.best
 
     def judge(epoch: int, params: Params, loss: float) -> None:
         scores = {"epoch": epoch, "loss": loss, **evaluate(params)}
@@ -142,7 +148,7 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
             remove_half_written(place, file.name, "history.jsonl")
             remove_unfinished(folder)
         stored = settings.read(file)
-    except (OSError, UserError) as error:
+    except (OSError, ValueError, UserError) as error:
         raise UserError(f"cannot fine-tune in {folder} ({error})") from error
     if is_other:
         raise UserError(f"{folder} is not empty and holds no fine-tuning: choose another --out")
@@ -156,16 +162,36 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
     return place
 
 
-def _read_history(place: Path) -> list[Scores]:
+def _read_history(place: Path, names: Iterable[str]) -> list[Scores]:
+    """The scores of epochs 1, 2, …; those of these names among them.
+
+    Raises: UserError if the file is damaged.
+    """
     file = place / "history.jsonl"
     try:
         lines = read_lines(file, {"epoch": int, "loss": float}) if file.exists() else []
+        for number, line in enumerate(lines, start=1):
+            if line["epoch"] != number or set(names) - line.keys():
+                raise UserError(f"line {number} has not the scores of epoch {number}")
         return [
             {k: np.nan if v is None else check(v, float, repr(k)) for k, v in line.items()}
             for line in lines
         ]
     except UserError as error:
         raise UserError(f"{file} is damaged ({error}): delete {place} to begin anew") from error
+
+
+def _check_kept(folder: Path, model: Classifier) -> None:
+    """Raises: UserError if the model of the best epoch so far cannot be read, or is another one."""
+    try:
+        kept = (load_answerer if model.head.spans else load_classifier)(folder)
+        if kept.labels != model.labels:
+            raise UserError(f"its classes are {', '.join(kept.labels)}")
+    except UserError as error:
+        raise UserError(
+            f"the model that was fine-tuned in {folder} is gone or damaged ({error}): put it back, "
+            "or delete the folder to fine-tune anew"
+        ) from error
 
 
 def _digest(texts: list[Encoded], gold: list[np.ndarray]) -> str:

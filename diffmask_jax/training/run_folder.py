@@ -13,22 +13,29 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files, locks, settings, tensors
 from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import remove_half_written, write_in
+from diffmask_jax.training import fingerprint
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
+from diffmask_jax.training.fingerprint import Fingerprint
 
 PROBE = "probe.safetensors"
 LAST = "last_probe.safetensors"  # in a run of the authors' game, which keeps a feasible one only
 FILES = (
-    *("config.json", "environment.json", "scale.json", PROBE, LAST),
+    *("config.json", "environment.json", fingerprint.FILE, "scale.json", PROBE, LAST),
     *("validation.jsonl", "curves.jsonl", "layers.json"),
 )
 
 
-def open_run(folder: Path, config: RunConfig) -> bool:
+def open_run(
+    folder: Path, config: RunConfig, made_with: Fingerprint | None = None, anyway: bool = False
+) -> bool:
     """Make the run's folder, or find it there from the same configuration; True if it was there.
 
     A run may be made longer: no step depends on how many follow.
 
-    Raises: UserError if the folder holds something else, or a run with another configuration.
+    made_with: its model and texts. anyway: go on with others than it was begun with.
+
+    Raises: UserError if the folder holds something else, or a run with another configuration, or
+        made with something else.
     """
     file = folder / "config.json"
     remove_half_written(folder, *FILES)
@@ -42,17 +49,22 @@ def open_run(folder: Path, config: RunConfig) -> bool:
                 f"{folder} holds a run with another configuration ({', '.join(differing)}): "
                 "choose another --out, or repeat its options to continue it"
             )
+        fingerprint.check(folder, made_with or {}, anyway)
         if longer:
             settings.write(file, asked)
         return True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Of a process that was killed right here.
-        if {path.name for path in folder.iterdir()} - {"environment.json", locks.FILE}:
+        # All that one killed right here has left.
+        first = {"environment.json", fingerprint.FILE, locks.FILE}
+        if {path.name for path in folder.iterdir()} - first:
             raise UserError(f"{folder} is not empty and holds no run: choose another --out")
-    except OSError as error:
-        raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", error)  # a NUL in its name has none
+        raise UserError(f"cannot make the run folder {folder}: {reason}") from error
     settings.write(folder / "environment.json", environment())
+    if made_with is not None:
+        fingerprint.keep(folder, made_with)
     settings.write(file, as_dict(config))
     return False
 
@@ -67,7 +79,9 @@ def load_config(folder: Path) -> RunConfig:
         raise UserError(f"{folder} is not a run folder: there is no {file.name} in it")
     try:
         stored = json_files.read(file)
-        if "model_type" not in stored:
+        if not {"model_type", "architectures", "hidden_size"} & stored.keys():
+            for name in ("model", "task"):
+                json_files.field(stored, name, str, file.name)
             # Before there was a choice, the authors' players had the game.
             return run_config(**{"setting": "authors"} | stored)
     except (TypeError, UserError) as error:

@@ -10,17 +10,22 @@ from diffmask_jax.runtime import devices, distributed, locks
 from diffmask_jax.tasks.encoded_examples import gold_labels
 from diffmask_jax.tasks.task import check_alike
 from diffmask_jax.tasks.tasks import TASKS
-from diffmask_jax.training import clean_states, keeping, probe, run_folder, setup
+from diffmask_jax.training import clean_states, fingerprint, keeping, probe, run_folder, setup
 from diffmask_jax.training.clean_states import CleanStates
 from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.fingerprint import Fingerprint
 from diffmask_jax.training.probe import Texts
 
 
 class Prepared(NamedTuple):
-    """A run's model and its texts; passes: the clean states of the training texts, if kept."""
+    """A run's model, its texts, and the fingerprint of both.
+
+    passes: the clean states of the training texts, if kept
+    """
 
     model: Classifier
     texts: Texts
+    made_with: Fingerprint
     passes: CleanStates | None = None
 
 
@@ -31,6 +36,7 @@ def train(
     truncate: bool = False,
     cache_states: bool = False,
     profile: bool = False,
+    anyway: bool = False,
     prepared: Prepared | None = None,
 ) -> dict[str, float]:
     """Train a probe into a run folder, or go on with one that was stopped; its kept scores.
@@ -41,13 +47,14 @@ def train(
     truncate: cut texts longer than the model takes instead of refusing them.
     cache_states: keep the frozen model's states of all training texts in memory.
     profile: trace a few calls of the device into the folder.
+    anyway: go on with a run though its model or its texts are not those that it began with.
     prepared: `prepare`d already, for several runs on the same model and texts.
 
     Raises: UserError if something that a person chose does not fit, or no validation found a
         feasible probe; `Stopped` after SIGTERM, SIGHUP or Ctrl-C, with everything saved.
     """
     folder = Path(folder)
-    model, texts, passes = prepared or prepare(config, truncate=truncate)
+    model, texts, made_with, passes = prepared or prepare(config, truncate=truncate)
     batches.check_fills(texts.train, config.batch_size)
     setup.no_word(model)
     devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
@@ -59,7 +66,7 @@ def train(
         clean_states.check_fits(model.network, model.params, texts.train, limit)
     scale = _scale(model, folder, texts)
     with locks.held(folder):
-        finished = _open(config, folder)
+        finished = _open(config, folder, made_with, anyway)
         if scale is not None:
             model = model.scaled(scale)
             if distributed.is_first():
@@ -85,12 +92,13 @@ def prepare(
     train, dev = (setup.encode_split(model, *one, truncate) for one in examples.items())
     if TASKS[config.task].labels is not None:
         gold_labels(model, dev)  # a model of other classes is most likely the wrong one
-    return Prepared(model, Texts(train.encoded, dev.encoded))
+    made_with = fingerprint.of_model(model) | fingerprint.of_texts(**examples)
+    return Prepared(model, Texts(train.encoded, dev.encoded), made_with)
 
 
-def _open(config: RunConfig, folder: Path) -> bool:
+def _open(config: RunConfig, folder: Path, made_with: Fingerprint, anyway: bool) -> bool:
     """Make the run's folder, or say how far the run in it has come; True if it is finished."""
-    if not distributed.by_first(lambda: run_folder.open_run(folder, config)):
+    if not distributed.by_first(lambda: run_folder.open_run(folder, config, made_with, anyway)):
         return False
     done = probe.steps_done(folder)
     finished = probe.is_finished(config, folder, done)

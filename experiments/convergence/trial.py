@@ -68,7 +68,7 @@ def run(
 
     prepared: with its clean passes.
     """
-    model, texts, passes = prepared
+    model, texts, _, passes = prepared
     assert passes is not None
     due = marks_of(examples, recipe.batch)
     marks = marks_in(folder)

@@ -322,7 +322,7 @@ def test_every_method_says_something_of_every_layer(explainer, noise):
 
 
 def test_the_command_compares_a_question(command, folder, noise, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparing, "noise_of", lambda place, explainer: noise)
+    monkeypatch.setattr(comparing, "noise_of", lambda *_: noise)
     page = tmp_path / "page.html"
     asked = ["--question", QUESTION, "--passage", PASSAGE, "--html", page]
     assert command("compare", *asked, "--methods", "gradient,leave_one_out") == (0, "", "")

@@ -153,15 +153,16 @@ def test_tokenizer_files(folder, copy, data, capfd):
     assert "\x1b" not in capfd.readouterr().err
 
 
+def try_weights(kind: str, place) -> None:
+    with tried(kind):
+        weights = read_weights(place)
+        for name, tensor in WEIGHTS.items():
+            assert np.isfinite(checked(weights, name, tensor.shape)).all()
+
+
 @given(data=st.data())
 @some
 def test_weights(folder, copy, data):
-    def try_weights(kind, place) -> None:
-        with tried(kind):
-            weights = read_weights(place)
-            for name, tensor in WEIGHTS.items():
-                assert np.isfinite(checked(weights, name, tensor.shape)).all()
-
     whole = (folder / "model.safetensors").read_bytes()
     spoilt = data.draw(tensor_files(whole))
     try_weights("model.safetensors", copy("model.safetensors", spoilt))
@@ -183,6 +184,60 @@ def test_weights(folder, copy, data):
     described = json.loads(index.read_text()) | {"metadata": {"total_size": 1}}
     index.write_bytes(data.draw(json_texts(described)))
     try_weights("model.safetensors.index.json", place)
+
+
+class Foreign:
+    """What a pickle may ask for beside tensors: a call of anything."""
+
+    def __reduce__(self):
+        return (print, ("foreign code has run",))
+
+
+@given(data=st.data())
+@some
+def test_pickled_weights(copy, data, capfd):
+    torch = pytest.importorskip("torch", reason="PyTorch writes and reads .bin files")
+    names = list(WEIGHTS)
+    whole = {name: torch.tensor(tensor) for name, tensor in WEIGHTS.items()}
+    name, other = data.draw(st.sampled_from(names)), torch.ones(3, 8)
+    held = data.draw(
+        st.sampled_from(
+            [
+                *(whole, whole | {name: torch.nn.Parameter(whole[name])}, whole | {name: None}),
+                *(
+                    {},
+                    [],
+                    None,
+                    3,
+                    "a",
+                    [whole],
+                    {"model": whole},
+                    {1: other},
+                    whole | {"a\nb": other},
+                ),
+                *(whole | {name: other.to(kind)} for kind in (torch.int8, torch.complex64)),
+                *(whole | {name: one} for one in (other.to_sparse(), other * torch.nan, other[:0])),
+                *({"a": Foreign()}, Foreign()),
+            ]
+        )
+    )
+    for kind in ("pytorch_model.bin", "shards of .bin"):
+        place = copy("x", b"", without=("model.safetensors",))
+        file = place / "pytorch_model.bin"
+        if kind != file.name:
+            file = place / "pytorch_model-00001-of-00002.bin"
+            torch.save({n: whole[n] for n in names[7:]}, place / "pytorch_model-00002-of-00002.bin")
+            places = dict.fromkeys(names[:7], file.name)
+            places |= dict.fromkeys(names[7:], "pytorch_model-00002-of-00002.bin")
+            described = json.dumps({"weight_map": places, "metadata": {}}).encode()
+            if data.draw(st.booleans()):
+                described = data.draw(json_texts(json.loads(described)))
+            (place / "pytorch_model.bin.index.json").write_bytes(described)
+        torch.save(held, file, _use_new_zipfile_serialization=data.draw(st.booleans()))
+        if data.draw(st.booleans()):
+            file.write_bytes(data.draw(damaged(file.read_bytes())))
+        try_weights(kind, place)
+    assert "foreign" not in capfd.readouterr().out
 
 
 def test_every_kind_is_accepted_as_it_is(folder):

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import json_texts, line_texts, tensor_files
+from safetensors.numpy import save
 from trying import some, tried
 
+from diffmask_jax.explaining import comparing
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.checkpoints import newest_whole
-from diffmask_jax.training import curve_log, run_folder, run_log
+from diffmask_jax.training import classifier, curve_log, fingerprint, run_folder, run_log
 from diffmask_jax.training.settled import Curves
 
 STEPS = [{"step": 10, **{name: [0.5, 1.0] for name in Curves._fields}}, {"step": 20}]
@@ -74,6 +76,48 @@ def test_the_probe(folder, tmp_path_factory, data):
     with tried("run: probe.safetensors"):
         params, scores = run_folder.load_probe(copy)
         assert isinstance(params, dict) and np.isfinite([*scores.values()]).all()
+
+
+SCORES = ("accuracy", "macro_f1")
+EPOCHS = [
+    {"epoch": epoch, "loss": 1 / epoch, "accuracy": 0.5, "macro_f1": None} for epoch in (1, 2)
+]
+
+
+@given(data=st.data())
+@some
+def test_a_fine_tuning(tmp_path_factory, data):
+    """Its history and its settings; the model that it keeps is one of `test_model_files`."""
+    folder = tmp_path_factory.mktemp("model")
+    place = folder / "finetuning"
+    place.mkdir()
+    lines = "\n".join(map(json.dumps, EPOCHS)) + "\n"
+    (place / "history.jsonl").write_bytes(data.draw(line_texts(lines)))
+    with tried("fine-tuning: history.jsonl"):
+        history = classifier._read_history(place, SCORES)
+        assert [scores["epoch"] for scores in history] == [*range(1, len(history) + 1)]
+        assert all(isinstance(scores[name], float) for scores in history for name in SCORES)
+        assert not history or classifier._best(history, "accuracy") in history
+    asked = {"model": "m", "frozen": [], "labels": ["bad", "good"], "data": "0", "epochs": 2}
+    (place / "settings.json").write_bytes(data.draw(json_texts(asked)))
+    with tried("fine-tuning: settings.json"):
+        classifier._open(folder, asked)
+        assert settings.read(place / "settings.json") == asked
+
+
+@given(data=st.data())
+@some
+def test_what_a_run_was_made_with(tmp_path_factory, data):
+    copy = tmp_path_factory.mktemp("copy")
+    made_with = {"hidden_size": 16, "layer_types": ["a"], "weights": "0", "train texts": "0"}
+    (copy / fingerprint.FILE).write_bytes(data.draw(json_texts(made_with)))
+    with tried("run: fingerprint.json"):
+        fingerprint.check(copy, made_with)
+    whole = save({name: np.ones((2, 3), np.float32) for name in ("mean", "deviation")})
+    (copy / "statistics.safetensors").write_bytes(data.draw(tensor_files(whole)))
+    with tried("run: statistics.safetensors"):
+        noise, made_with = comparing._read_noise(copy / "statistics.safetensors")
+        assert np.isfinite(noise.mean).all() and isinstance(made_with, dict)
 
 
 @given(data=st.data())

@@ -243,7 +243,7 @@ def test_a_checkpoint_without_a_head_asks_for_fine_tuning(folder):
     ("changes", "words"),
     [
         ({"model_type": "t5"}, ["model_type 't5'", "bert, "]),
-        ({"model_type": None}, ["model_type None", "bert, "]),
+        ({"model_type": None}, ["names no model_type", "no model that is known"]),
         ({"position_embedding_type": "relative_key"}, ["relative_key", "absolute"]),
         ({"is_decoder": True}, ["is_decoder"]),
         ({"hidden_act": "mish"}, ["mish", "gelu"]),

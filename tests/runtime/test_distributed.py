@@ -50,6 +50,8 @@ def no_accelerator_and_every_package(monkeypatch):
         {"TPU_WORKER_HOSTNAMES": "localhost"},
         {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
         {"OMPI_COMM_WORLD_SIZE": "", "SLURM_STEP_NUM_TASKS": "", "SLURM_PROCID": ""},
+        SLURM | {"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": ""},
+        {"KUBERNETES_SERVICE_HOST": "", "JOB_COMPLETION_INDEX": ""},
     ],
 )
 def test_nobody_started_several_processes(environment):

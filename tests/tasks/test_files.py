@@ -199,3 +199,42 @@ def test_folders_that_are_no_data_set(tmp_path):
         assert_refused(tmp_path, says)
     (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "x.arrow"}]}')
     assert_refused(tmp_path, "names 'x.arrow', which is no file beside it")
+
+
+# --- tables by another name ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "ending"),
+    [
+        ("text,label\nfun,1\n", ".csv"),
+        ('"sentence","gold"\n"a dull, slow plot","0"\n', ".csv"),
+        ("sentence\tlabel\nfun\t1\n", ".tsv"),
+        ("1\tfun\n0\ta dull plot\n", ".tsv"),
+        ('{"text": "fun"}\n{"text": "dull"}\n', ".jsonl"),
+    ],
+)
+def test_a_table_is_not_read_as_prose(tmp_path, content, ending):
+    for name in ("a.txt", "a"):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match=rf"a table: let its name end in {ending}"):
+            read_file(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a, b, and c",
+        "Text, label and score are words.\nYes, they are.\n",
+        "question, answered\nno comma here\n",
+        "{curly}\n{braces}\n",
+        "one\ttab\nnone here\n",
+        "one\ttab\n",
+    ],
+)
+def test_prose_is(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content)
+    assert "".join(f"{text}\n" for text in read_file(tmp_path / "a.txt").first) in (
+        content,
+        content + "\n",
+    )

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -321,6 +322,28 @@ def test_a_damaged_history_is_refused(model, data, whole, tmp_path):
     folder = Path(shutil.copytree(whole, tmp_path / "copy"))
     (folder / "finetuning" / "history.jsonl").write_text('{"epoch": 1,')
     assert_refused("history.jsonl is damaged", model, data, folder)
+
+
+@pytest.mark.parametrize("content", ['{"epoch": 2, "loss": 1.0}', '{"epoch": 1, "loss": 1.0}'])
+def test_a_history_of_other_epochs_or_scores_is_refused(model, data, whole, tmp_path, content):
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (folder / "finetuning" / "history.jsonl").write_text(content + "\n")
+    assert_refused("line 1 has not the scores of epoch 1", model, data, folder)
+
+
+def test_a_model_that_is_gone_or_damaged_is_told(model, data, whole, tmp_path):
+    """Whether its fine-tuning is finished or not: its best epoch is lost."""
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    said = config.read_text()
+    message = f"fine-tuned in {re.escape(str(folder))} is gone or damaged"
+    config.write_text(said.replace('"bad"', '"other"').replace('"good"', '"another"'))
+    assert_refused(f"{message} .its classes are ", model, data, folder)
+    config.write_text(said)
+    weights.write_bytes(weights.read_bytes()[:-9])
+    assert_refused(f"{message} .*cut short", model, data, folder)
+    weights.unlink()
+    assert_refused(f"{message} .*holds no weights", model, data, folder)
 
 
 @BERT_ONLY

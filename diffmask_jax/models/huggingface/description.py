@@ -23,6 +23,9 @@ def read_description(folder: Path, supported: Sequence[str]) -> Description:
     """
     description: Description = json_files.read(folder / "config.json")
     kind = description.get("model_type")
+    if kind is None:
+        what = "a run: give its model" if "task" in description else "no model that is known"
+        raise UserError(f"{folder / 'config.json'} names no model_type: the folder holds {what}")
     if kind not in supported:
         raise UserError(f"model_type {kind!r} is not supported, only {', '.join(supported)}")
     return description

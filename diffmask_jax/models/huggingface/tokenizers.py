@@ -5,7 +5,7 @@ import contextlib
 import importlib.util
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,18 @@ def read_tokenizer(folder: Path, usual: str = "BertTokenizer") -> Any:
     if whole is not None:
         _tell_contradictions(folder, kind, tokenizer, whole)
     return tokenizer
+
+
+def trial(tokenizer: Any) -> list[Any]:
+    """What tells tokenizers apart, as JSON: their word pieces, and what they make of some texts."""
+    pieces = tokenizer.get_vocab()
+    read = (tokenizer.backend_tokenizer.encode(text).ids for text in _samples(pieces))
+    return [sorted(pieces.items()), *read]
+
+
+def _samples(pieces: Iterable[str]) -> tuple[str, str, str]:
+    words = sorted(piece for piece in pieces if piece.isalpha())[:WORDS]
+    return SAMPLE, " ".join(words), " ".join(words).upper()
 
 
 def _plain(tokenizer: Any) -> Any:
@@ -220,10 +232,8 @@ def _tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) ->
             f"warning: vocab.txt in {folder} has the piece {other!r} and tokenizer.json has not: "
             "tokenizer.json is used"
         )
-    words = [piece for piece in pieces if piece.isalpha()][:WORDS]
-    samples = SAMPLE, " ".join(words), " ".join(words).upper()
     with _told_of_damage(f"the tokenizer in {folder}"):
-        for text in samples:
+        for text in _samples(pieces):
             if whole.encode(text).ids != tokenizer.backend_tokenizer.encode(text).ids:
                 return say(
                     f"warning: {kind.__name__} reads texts otherwise than tokenizer.json in "

@@ -188,4 +188,6 @@ def _read_pickle(path: Path) -> Weights:
         ) from error
     tensors = torch.load(path, weights_only=True, map_location="cpu")
     # NumPy has no bfloat16; integers stay what they are, to be refused by name.
-    return {k: (t.float() if t.is_floating_point() else t).numpy() for k, t in tensors.items()}
+    return {
+        k: (t.float() if t.is_floating_point() else t).detach().numpy() for k, t in tensors.items()
+    }

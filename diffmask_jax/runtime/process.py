@@ -1,0 +1,81 @@
+"""A process as it was started: its standard streams, its variables, and what the machine refuses.
+
+Nothing here imports JAX, for some of it has to be in order before JAX is imported.
+"""
+
+import errno
+import mmap
+import os
+import sys
+
+from diffmask_jax.errors import UserError
+
+OF_STDOUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO)
+OF_MEMORY = (
+    *("RESOURCE_EXHAUSTED", "annot allocate memory", "failed to map segment"),
+    *("can't start new thread", "std::bad_alloc"),
+)
+OF_DEVICES = ("nable to initialize backend", "nknown backend")
+OUR_VARIABLES = ("JAX_", "XLA_", "SLURM_", "OMPI_", "TPU_", "KUBERNETES_", "COORDINATOR_")
+
+
+def open_standard_streams() -> None:
+    """Let streams that were closed (`>&-`) lead nowhere.
+
+    Else the next file that is opened takes the number of one, and what a library writes to standard
+    error is written into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if number and getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
+def forget_empty_variables() -> None:
+    """Of those that JAX and its launchers read: an empty one says nothing, and JAX ends on some."""
+    for name, value in [*os.environ.items()]:
+        if not value and name.startswith(OUR_VARIABLES):
+            del os.environ[name]
+
+
+def check_addresses(needed: int = 3 << 29) -> None:
+    """needed: bytes that JAX's libraries and threads take without any model, 1.3 GiB on two cores.
+
+    Raises: UserError if `ulimit -v` leaves fewer; the compiler would end in an abort.
+    """
+    try:
+        import resource
+
+        if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+            return
+        mmap.mmap(-1, needed, mmap.MAP_PRIVATE, mmap.PROT_READ).close()
+    except ImportError:  # neither it nor such a limit
+        return
+    except OSError as error:
+        raise UserError(
+            f"`ulimit -v` leaves less than the {needed / 2**30:.1f} GiB of addresses that JAX "
+            "takes by itself: raise it, or limit the memory otherwise"
+        ) from error
+
+
+def leave_stdout() -> None:
+    """Keep Python from complaining at exit about what it cannot write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def refusal(error: Exception) -> str | None:
+    """What the machine has refused, and what to do; None if an error is about something else."""
+    said = next(iter(str(error).splitlines()), "")
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in OF_STDOUT:
+        leave_stdout()
+        return f"cannot write standard output: {error.strerror}"
+    if isinstance(error, MemoryError) or any(sign in said for sign in OF_MEMORY):
+        return f"out of memory ({said or 'none is left'}): give less at once, or raise `ulimit -v`"
+    if any(sign in said for sign in OF_DEVICES):
+        return f"JAX finds no device ({said}): see the variable JAX_PLATFORMS"
+    return None

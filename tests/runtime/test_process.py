@@ -1,0 +1,102 @@
+"""What a process starts with is put in order, and what the machine refuses is told in words."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from diffmask_jax import cli
+from diffmask_jax.runtime import process
+
+
+def child(code: str, first: str, then: str = "") -> subprocess.CompletedProcess:
+    """A Python that has imported `process` alone, started by a shell: first, a command; then."""
+    shell = ["sh", "-c", f'{first} exec "$0" -c "$1" {then}', sys.executable]
+    return subprocess.run(
+        [*shell, f"from diffmask_jax.runtime import process\n{code}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_stream_that_was_closed_leads_nowhere(number, tmp_path):
+    """What is opened next does not take its number, so that nothing is written into it."""
+    code = f"""
+import os, sys
+process.open_standard_streams()
+with open({str(tmp_path / "data")!r}, "w") as file:
+    assert file.fileno() > 2
+    print("x"); print("y", file=sys.stderr)
+    os.write({number}, b"z")
+"""
+    assert child(code, "", f"{number}>&-").returncode == 0
+    assert (tmp_path / "data").read_bytes() == b""
+
+
+def test_open_streams_are_left_alone():
+    before = sys.stdin, sys.stdout, sys.stderr
+    process.open_standard_streams()
+    assert (sys.stdin, sys.stdout, sys.stderr) == before
+
+
+def test_empty_variables_are_forgotten_and_no_others(monkeypatch):
+    for name in ("JAX_NUM_PROCESSES", "JAX_ENABLE_X64", "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("JAX_PROCESS_ID", "3")
+    monkeypatch.setenv("NO_COLOR", "")
+    process.forget_empty_variables()
+    assert os.environ["JAX_PROCESS_ID"] == "3" and os.environ["NO_COLOR"] == ""
+    assert not {"JAX_NUM_PROCESSES", "JAX_ENABLE_X64", "SLURM_PROCID"} & os.environ.keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v")
+@pytest.mark.parametrize(("kilobytes", "fits"), [(1_000_000, False), (4_000_000, True)])
+def test_too_few_addresses_are_told_before_anything_aborts(kilobytes, fits):
+    done = child("process.check_addresses()", f"ulimit -v {kilobytes};")
+    assert (done.returncode == 0) == fits
+    assert fits or "`ulimit -v` leaves less than the 1.5 GiB" in done.stderr
+
+
+REFUSED = {
+    "cannot write standard output: No space left": OSError(errno.ENOSPC, "No space left on device"),
+    "cannot write standard output: File too large": OSError(errno.EFBIG, "File too large"),
+    "a/b: Permission denied": PermissionError(errno.EACCES, "Permission denied", "a/b"),
+    "out of memory (none is left)": MemoryError(),
+    "out of memory (RESOURCE_EXHAUSTED: of 9 bytes)": ValueError("RESOURCE_EXHAUSTED: of 9 bytes"),
+    "out of memory (can't start new thread)": RuntimeError("can't start new thread"),
+    "out of memory (a.so: failed to map segment": ImportError("a.so: failed to map segment from"),
+    "JAX finds no device (Unable to initialize backend 'x'": RuntimeError(
+        "Unable to initialize backend 'x': y\nmore"
+    ),
+}
+
+
+@pytest.mark.parametrize("says", REFUSED)
+def test_what_the_machine_refuses_is_one_line(says, monkeypatch, capsys):
+    def refused(options):
+        raise REFUSED[says]
+
+    monkeypatch.setattr(process, "leave_stdout", lambda: None)
+    monkeypatch.setattr("diffmask_jax.commands.explain.run", refused)
+    assert cli.main(["explain", "run", "text"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"diffmask: {says}") and err.count("\n") == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
+    for ours in (RuntimeError("x"), OSError("x"), KeyError("x"), ValueError("x")):
+        assert process.refusal(ours) is None
+
+
+def test_a_variable_that_jax_does_not_take_is_named(monkeypatch):
+    """In a process of its own, for JAX reads it as it is imported."""
+    done = subprocess.run(
+        [sys.executable, "-m", "diffmask_jax.cli", "explain", "run", "text"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JAX_ENABLE_X64": "perhaps"},
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("diffmask: JAX cannot be started (") and "JAX_" in done.stderr
