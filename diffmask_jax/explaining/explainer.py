@@ -30,7 +30,8 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
-from diffmask_jax.training import run_folder, setup
+from diffmask_jax.training import keeping, run_folder, setup
+from diffmask_jax.training.assessment import Assessment
 from diffmask_jax.training.config import RunConfig
 
 BATCH = 32
@@ -50,12 +51,21 @@ class Replies(NamedTuple):
 class Explainer:
     """A frozen classifier and its trained probe.
 
+    assessment: what to think of the probe, by the end of its training; None where nothing is known
+
     >>> explainer = Explainer.from_pretrained("runs/sst-input")  # doctest: +SKIP
     >>> explainer("A fast , funny , highly enjoyable movie .")  # doctest: +SKIP
     """
 
-    def __init__(self, config: RunConfig, model: Classifier, probe_params: Any) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        model: Classifier,
+        probe_params: Any,
+        assessment: Assessment | None = None,
+    ) -> None:
         self.config = config
+        self.assessment = assessment
         self.model = model
         self.game = setup.make_game(config, model.network, model.config.width)
         self._mesh = devices.data_mesh()
@@ -82,7 +92,7 @@ class Explainer:
                 f"there is no scale.json in {folder}, the scale of the outputs of "
                 f"{classifier.path}: repeat the training's command to make it anew"
             )
-        explainer = cls(config, classifier, params)
+        explainer = cls(config, classifier, params, keeping.assessed(folder))
         if jax.tree.map(np.shape, params) != _probe_shapes(explainer.game, classifier):
             raise UserError(
                 f"the probe in {folder} does not fit {classifier.path}: it is for another model"
@@ -176,6 +186,7 @@ class Explainer:
             answer=answer(outputs),
             problem_type=head.problem_type,
             gate=self.config.gate,
+            assessment=self.assessment,
             cut_to=self._cut_to(text, encoded),
             replayed=None
             if replies.replay is None
