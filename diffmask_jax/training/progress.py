@@ -91,7 +91,7 @@ class Progress:
         return self._seconds / max(self._timed_steps, 1)
 
     def _left(self, brief: bool = False) -> str:
-        if self._calls < TIMED:
+        if self._calls < TIMED or self._done >= self._steps:
             return ""
         seconds = (self._steps - self._done) * self._each
         if brief:

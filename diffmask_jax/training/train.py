@@ -80,7 +80,7 @@ def opening(config: RunConfig, model: Classifier, texts: Texts) -> str:
     """A line on what is about to be trained, on what."""
     kinds = [device.device_kind for device in devices.data_mesh().devices.flat]
     return (
-        f"training a probe of the {config.gate} on {Path(model.path).name} "
+        f"training the {config.gate} probe on {Path(model.path).name} "
         f"({model.architecture.model_type}, {len(model.network.layers)} layers): "
         f"{len(texts.train)} texts, {config.steps} steps of {config.batch_size}, margin "
         f"{config.margin:g} nats, {counted(kinds)}"

@@ -50,7 +50,9 @@ def test_plain_lines_every_few_seconds_and_an_estimate_after_three_calls(clock, 
         "step 24 of 400: masked 31.2%, D 0.103, agree 93%, λ 1.9 (margin 0.1); 3 min to go",
         "step 44 of 400: masked 31.2%, D 0.103, agree 93%, λ 1.9 (margin 0.1); 3 min to go",
     ]
-    assert memory.endswith(" GiB of memory so far") and float(memory.split()[0]) == pytest.approx(most_taken() / GIB, rel=0.5)
+    assert memory.endswith(" GiB of memory so far") and float(memory.split()[0]) == pytest.approx(
+        most_taken() / GIB, rel=0.5
+    )
 
 
 def test_a_caution_is_told_once_and_only_by_the_process_that_speaks(clock, capsys):
