@@ -95,7 +95,7 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
         removable = _removable(text, found.shape[-1])
         kept = int((removable & (orders[0] > 0.5)).sum())
         measures.append(_measure(value, orders, removable, kept))
-        masked.append(1 - kept / removable.sum())
+        masked.append(1 - kept / max(removable.sum(), 1))
     searched = sum(_removable(text).sum() <= LONGEST for text in encoded)
     together = np.array(measures).swapaxes(0, 1)
     return Rivalry(tuple(names), together, int(searched), float(np.mean(masked)))

@@ -121,7 +121,7 @@ def fit(
                 if is_finished(config, folder, int(state.step)):
                     break
         log.ending(programs)
-    if distributed.is_first():
+    if distributed.is_first() and notice != Notice.STOP:
         curve_picture.draw(folder, config.margin, game.model.layers)
     if profile:
         distributed.say(trace.told())

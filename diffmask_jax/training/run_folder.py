@@ -130,8 +130,11 @@ def _layers(folder: Path) -> dict[str, Any]:
     kept = settings.read(file) or {"step": 0, "settled": False, "layers": []}
     for name, kind in (("step", int), ("settled", bool), ("layers", list)):
         json_files.field(kept, name, kind, str(file))
+    told = {"layer": str, "divergence": float, "still": bool, "on_margin": bool}
     for row in kept["layers"]:
         json_files.check(row, dict, f"{file}: a layer")
+        for name, kind in told.items():
+            json_files.field(row, name, kind, f"{file}: a layer")
     return kept
 
 

@@ -14,7 +14,9 @@ def stops(monkeypatch):
     found = {}
     for name in ("train", "report", "explain"):
         command = getattr(tour, name)
-        monkeypatch.setattr(command, "run", lambda options, name=name: found.update({name: options}))
+        monkeypatch.setattr(
+            command, "run", lambda options, name=name: found.update({name: options})
+        )
     return found
 
 
