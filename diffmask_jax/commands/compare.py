@@ -82,6 +82,7 @@ def _tell(options: argparse.Namespace) -> None:
     explainer = Explainer.from_pretrained(run, options.model)
     examples = read_file_for(explainer.model, options.texts, columns_of(options))
     encoded = explainer.model.encode(examples.texts, options.truncate, examples.rows)
+    say(f"compiling, then looking at {len(encoded)} texts, one after another")
     found = rivalry(explainer, encoded)
     show(f"{run}: {explainer.config.gate} probe on {options.texts.name}")
     show(
