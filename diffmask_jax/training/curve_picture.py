@@ -19,8 +19,8 @@ POINTS = 40  # of a line: calls are averaged, for one call's numbers are mostly 
 def draw(folder: Path, margin: float, layers: tuple[str, ...]) -> None:
     """Masked share, D against m (nats) and λ of every layer, means of up to 40 stretches of a run.
 
-    None of a run of fewer than 16 calls. What cannot be written is said, and no reason to end a
-    training.
+    None of a run of fewer than 16 calls. What cannot be drawn or written is said, and no reason to
+    end a training.
     """
     steps, curves = read_curves(folder)
     if len(steps) < FEWEST:
@@ -43,7 +43,7 @@ def draw(folder: Path, margin: float, layers: tuple[str, ...]) -> None:
     ]
     try:
         write_in(folder, FILE, picture(f"{folder.resolve().name}: every layer in training", panels))
-    except UserError as error:
+    except (UserError, ImportError) as error:
         say(f"the curves are not drawn: {error}")
 
 
