@@ -79,11 +79,10 @@ def _typed(*words: str) -> str:
 
 def _write(file: Path, examples: Examples) -> None:
     """The first few of them. Raises: UserError if that cannot be done."""
-    seconds = examples.second or [None] * len(examples.first)
-    chosen = [
-        {"text": first} | ({} if second is None else {"pair": second})
-        for first, second in zip(examples.first[:SHOWN], seconds, strict=False)
-    ]
+    columns = {"text": examples.first[:SHOWN]}
+    if examples.second is not None:
+        columns["pair"] = examples.second[:SHOWN]
+    chosen = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -47,7 +47,7 @@ def during(config: RunConfig, layers: Sequence[str], curves: Curves) -> list[str
     told = [
         f"layer {layers[n]} starves, it plays {share[n]:.0%} of an even share: "
         "raise --steps, or take --layers example"
-        for n in np.flatnonzero(share < FAIR)
+        for n in np.flatnonzero(share < FAIR).tolist()
     ]
     divergence, felt = _by_window(curves), curves.multiplier[-1] * config.margin > IDLE
     for kind, never in {
@@ -55,7 +55,7 @@ def during(config: RunConfig, layers: Sequence[str], curves: Curves) -> list[str
         "down to": (divergence > (1 + OFF_MARGIN) * config.margin).all(axis=0),
     }.items():
         if never.any():
-            names = ", ".join(layers[n] for n in np.flatnonzero(never))
+            names = ", ".join(layers[n] for n in np.flatnonzero(never).tolist())
             more = "less" if kind == "up to" else "more"
             told.append(
                 f"D has never come {kind} the margin of {config.margin:g} nats at layer {names}: "

@@ -133,8 +133,8 @@ def _layers(folder: Path) -> dict[str, Any]:
     told = {"layer": str, "divergence": float, "still": bool, "on_margin": bool}
     for row in kept["layers"]:
         json_files.check(row, dict, f"{file}: a layer")
-        for name, kind in told.items():
-            json_files.field(row, name, kind, f"{file}: a layer")
+        for field, needed in told.items():
+            json_files.field(row, field, needed, f"{file}: a layer")
     return kept
 
 
