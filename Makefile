@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test test-all fuzz check format clean
 
 help:
-	@echo "make demo    set up, then Table 1 of the paper on the toy task -> reports/toy/report.md"
+	@echo "make demo    set up, then Table 1 of the paper on the toy task -> reports/toy/report.md, page.html"
 	@echo "make test    set up, then the tests but those marked long; make test-all: with them"
 	@echo "make fuzz    set up, then thousands of damaged files and a table of what became of them"
 	@echo "make check   set up, then formatter, linter and type checker"

@@ -1,4 +1,4 @@
-"""The command line: `diffmask finetune | train | explain | compare | evaluate | report`."""
+"""The command line: `diffmask finetune | train | explain | compare | evaluate | report | tour`."""
 
 import io
 import os

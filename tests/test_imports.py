@@ -127,7 +127,7 @@ def test_importing_is_quick(statement, allowed):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "explain", "evaluate", "report", "compare", "finetune"]
+    "command", ["train", "explain", "evaluate", "report", "compare", "finetune", "tour"]
 )
 def test_help_is_quick(command):
     """Told before anything heavy is imported, of every command."""

@@ -1,19 +1,28 @@
-"""`diffmask compare`: what several methods say of a text, side by side."""
+"""`diffmask compare`: what several methods say of a text, or how faithful they are on many."""
 
 import argparse
+import textwrap
 from pathlib import Path
 
+from diffmask_jax.commands.arguments import check_ending
 from diffmask_jax.commands.shared import (
+    add_columns,
     add_moved,
     add_question,
     add_truncate,
+    check_no_columns,
+    columns_of,
     question_of,
 )
 from diffmask_jax.data.texts import Text
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_all_writable, write_atomically
+from diffmask_jax.runtime.json_files import dumps
+from diffmask_jax.runtime.messages import say, show
 
-HELP = "draw what several methods say of a text"
+WIDTH = 80  # columns of what is told in sentences
+
+HELP = "draw what several methods say of a text, or tell how faithful they are on many"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +42,60 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_truncate(parser)
     option("--html", type=Path, help="write one standalone page")
     option("--png", type=Path, help="write a picture")
+    option(
+        "--texts",
+        type=Path,
+        metavar="FILE",
+        help="instead: a table of how faithful the probe, integrated gradients, leave-one-out, "
+        "attention and random orders are on these texts, each dropping as many tokens as the probe",
+    )
+    add_columns(parser, "text", "pair")
+    option("--json", type=Path, metavar="OUT", help="write that table's numbers, too")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Compare, and write what was asked for."""
+    """Compare, and write or print what was asked for."""
+    if options.texts:
+        return _tell(options)
+    check_no_columns(options, "--texts")
+    if options.json:
+        raise UserError("--json is for the table of many texts: give --texts FILE, too")
+    _draw(options)
+
+
+def _tell(options: argparse.Namespace) -> None:
+    """How faithful the methods are on many texts."""
+    of_one = ("text", "pair", "question", "passage", "methods", "html", "png")
+    if others := [name for name in of_one if getattr(options, name) is not None]:
+        raise UserError(f"--{others[0]} is about one text: leave it out, or --texts")
+    if len(options.runs) > 1:
+        raise UserError("--texts is for one run: give one after the other")
+    check_ending(options.json, ".json")
+    check_all_writable((options.json,))
+
+    from diffmask_jax.explaining import rivalry_table
+    from diffmask_jax.explaining.explainer import Explainer
+    from diffmask_jax.explaining.rivals import rivalry
+    from diffmask_jax.tasks.encoded_examples import read_file_for
+
+    (run,) = options.runs
+    explainer = Explainer.from_pretrained(run, options.model)
+    examples = read_file_for(explainer.model, options.texts, columns_of(options))
+    encoded = explainer.model.encode(examples.texts, options.truncate, examples.rows)
+    say(f"compiling, then looking at {len(encoded)} texts, one after another")
+    found = rivalry(explainer, encoded)
+    show(f"{run}: {explainer.config.gate} probe on {options.texts.name}")
+    show(
+        f"{textwrap.fill(rivalry_table.explained(found), WIDTH)}\n\n{rivalry_table.as_text(found)}"
+    )
+    if options.json:
+        numbers = {"run": str(run), "data": options.texts.name} | rivalry_table.as_json(found)
+        write_atomically(options.json, dumps(numbers, indent=1, plain=False) + "\n")
+        say(f"written to {options.json}")
+
+
+def _draw(options: argparse.Namespace) -> None:
+    """What the methods say of one text."""
     if not (options.html or options.png):
         raise UserError("nowhere to draw: give --html FILE or --png FILE")
     check_all_writable((options.html, options.png))

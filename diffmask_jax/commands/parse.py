@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from diffmask_jax import __version__
-from diffmask_jax.commands import compare, evaluate, explain, finetune, report, train
+from diffmask_jax.commands import compare, evaluate, explain, finetune, report, tour, train
 from diffmask_jax.commands.arguments import Parser, listed
 
 COMMANDS: dict[str, ModuleType] = {
@@ -15,6 +15,7 @@ COMMANDS: dict[str, ModuleType] = {
     "compare": compare,
     "evaluate": evaluate,
     "report": report,
+    "tour": tour,
 }
 """Each a module with HELP, add(parser) and run(options)."""
 

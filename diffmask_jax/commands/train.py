@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> None:
     config = run_config(options.model, options.task, **places, **those_of(RunConfig, options))
 
     from diffmask_jax.runtime import distributed, preemption
+    from diffmask_jax.training import keeping
+    from diffmask_jax.training.assessment import told
     from diffmask_jax.training.train import train
 
     if options.distributed == "auto":
@@ -68,3 +70,5 @@ def run(options: argparse.Namespace) -> None:
                 f"tokens, divergence {scores['divergence']:.3f} nats, agreement "
                 f"{scores['agreement']:.1%}"
             )
+            if (assessment := keeping.assessed(options.out)) is not None:
+                show("\n".join(told(assessment)))

@@ -1,6 +1,7 @@
 """Measuring a run's probe: what it drops at every layer, and whether the model decides alike."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from diffmask_jax.runtime.json_files import finite
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.tasks.encoded_examples import EncodedExamples
 from diffmask_jax.tasks.scoring import scoring_of
+from diffmask_jax.training import assessment, run_folder
+from diffmask_jax.training.assessment import Assessment
 
 BATCH = 32
 SPANS = ("positions kept", "spans kept")
@@ -27,8 +30,8 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
 
     Scores against gold labels are there where the examples have them, None where they are not
     defined. Of questions, agreement is the share of start and of end positions that stay, and
-    `spans_kept` that of questions of which both do. run, name: what the run and the data are called
-    in the report.
+    `spans_kept` that of questions of which both do. `verdict` is that of `assess` on thresholded
+    gates. run: the run's folder; name: what the data is called in the report.
 
     Raises: UserError if a label is none of the model's.
     """
@@ -64,11 +67,22 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
             for row, share in zip(table, [*kept, np.mean(kept)], strict=True):
                 row["spans_kept"] = float(share)
         report[kind] = [{name: finite(value) for name, value in row.items()} for row in table]
+    report["verdict"] = assessment.as_json(_assessed(explainer, table[:-1], Path(run)))
     return report
 
 
+def _assessed(explainer: Explainer, rows: list[dict[str, float]], folder: Path) -> Assessment:
+    """What to think of the probe. rows: of thresholded gates, one a layer."""
+    return assessment.assess(
+        explainer.config,
+        explainer.model.network.layers,
+        run_folder.load_layers(folder),
+        *(np.array([row[name] for row in rows]) for name in faithfulness.Outcome._fields[:3]),
+    )
+
+
 def as_markdown(report: dict[str, Any]) -> str:
-    """The report as one table a kind of gates: a row a layer, and the mean over layers last."""
+    """The report as one table a kind of gates, a row a layer and their mean last; the verdict."""
     lines = [
         f"{report['run']}: {report['gate']} probe on {report['texts']} texts ({report['split']})"
     ]
@@ -90,6 +104,7 @@ def as_markdown(report: dict[str, Any]) -> str:
             for layer, row in zip(report["layers"], rows, strict=True)
         ]
         lines += ["", f"{kind} gates", "", markdown.table(head, cells)]
+    lines += ["", *assessment.told(assessment.from_json(report["verdict"]))]
     return "\n".join(lines)
 
 

@@ -31,6 +31,7 @@ from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.training import fingerprint, keeping, run_folder, setup
+from diffmask_jax.training.assessment import Assessment
 from diffmask_jax.training.config import RunConfig
 
 BATCH = 32
@@ -50,14 +51,22 @@ class Replies(NamedTuple):
 class Explainer:
     """A frozen classifier and its trained probe.
 
+    assessment: what to think of the probe, by the end of its training; None where nothing is known
+
     >>> explainer = Explainer.from_pretrained("runs/sst-input")  # doctest: +SKIP
     >>> explainer("A fast , funny , highly enjoyable movie .")  # doctest: +SKIP
     """
 
     def __init__(
-        self, config: RunConfig, model: Classifier, probe_params: Any, doubt: str | None = None
+        self,
+        config: RunConfig,
+        model: Classifier,
+        probe_params: Any,
+        assessment: Assessment | None = None,
+        doubt: str | None = None,
     ) -> None:
         self.config = config
+        self.assessment = assessment
         self.model = model
         self.doubt = doubt
         self.game = setup.make_game(config, model.network, model.config.width)
@@ -95,7 +104,8 @@ class Explainer:
                 f"there is no scale.json in {folder}, the scale of the outputs of "
                 f"{classifier.path}: repeat the training's command to make it anew"
             )
-        explainer = cls(config, classifier, params, doubt)
+        assessment = None if doubt else keeping.assessed(folder)
+        explainer = cls(config, classifier, params, assessment, doubt)
         if jax.tree.map(np.shape, params) != _probe_shapes(explainer.game, classifier):
             raise UserError(
                 f"the probe in {folder} does not fit {classifier.path}: it is for another model"
@@ -190,6 +200,7 @@ class Explainer:
             answer=answer(outputs),
             problem_type=head.problem_type,
             gate=self.config.gate,
+            assessment=self.assessment,
             cut_to=self._cut_to(text, encoded),
             doubt=self.doubt,
             replayed=None

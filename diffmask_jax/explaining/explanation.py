@@ -26,6 +26,7 @@ from diffmask_jax.render.spelling import spell
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.tasks import questions
+from diffmask_jax.training.assessment import Assessment, as_json, sentences
 
 
 class Word(NamedTuple):
@@ -57,6 +58,7 @@ class Explanation:
     cut_to: how many tokens a question's passage was cut to fit in; None if it was not cut
     gold: the answers to a question that people gave, where they are known
     replayed: what the model says from what is kept at each layer; None if it was not asked
+    assessment: what to think of the probe that made it; None where that is not known
     doubt: why not to trust it, of a probe that no run would keep; None else
     """
 
@@ -76,6 +78,7 @@ class Explanation:
     cut_to: int | None = None
     gold: tuple[questions.Answer, ...] = ()
     replayed: Replayed | None = None
+    assessment: Assessment | None = None
     doubt: str | None = None
 
     @property
@@ -181,6 +184,7 @@ class Explanation:
             "words": [word._asdict() for word in self.words],
             "keep": [rounded(row) for row in self.keep],
             **({} if self.replayed is None else {"replayed": self.replayed.to_dict()}),
+            **({} if self.assessment is None else {"probe": as_json(self.assessment)}),
         }
 
     def _what_was_said(self) -> dict[str, Any]:
@@ -215,7 +219,7 @@ class Explanation:
         if ending == ".json":
             write_atomically(path, dumps(self.to_dict(), indent=1, plain=False) + "\n")
         elif ending == ".html":
-            write_atomically(path, page([self.entry()], self.headline))
+            write_atomically(path, page_of([self], self.headline))
         elif ending == ".png":
             png.write_png(self.heatmap(), path)
         else:
@@ -228,6 +232,13 @@ class Explanation:
         words = zip(self.words, self.word_keep[-1], strict=True)
         kept = ", ".join(f"{word.text} {keep:.2f}" for word, keep in words)
         return f"Explanation({self.prediction!r}, kept at the last layer: {kept})"
+
+
+def page_of(explanations: Sequence[Explanation], title: str) -> str:
+    """A page of explanations by one probe, and what to think of it."""
+    entries = [explanation.entry() for explanation in explanations]
+    (first, *_) = explanations
+    return page(entries, title, sentences(first.assessment) if first.assessment else "")
 
 
 def words_of(text: Text, encoded: Encoded) -> tuple[Word, ...]:

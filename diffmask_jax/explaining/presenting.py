@@ -7,9 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from diffmask_jax.explaining.explainer import Explainer
-from diffmask_jax.explaining.explanation import Explanation
+from diffmask_jax.explaining.explanation import Explanation, page_of
 from diffmask_jax.render import terminal
-from diffmask_jax.render.page import page
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.runtime.messages import visible
@@ -53,8 +52,7 @@ def write_files(
     if png:
         explanations[0].save(png)
     if html_page:
-        entries = [explanation.entry() for explanation in explanations]
-        write_atomically(html_page, page(entries, "What the prediction needs"))
+        write_atomically(html_page, page_of(explanations, "What the prediction needs"))
     if jsonl:
         lines = (
             dumps({"row": row} | explanation.to_dict(), plain=False)

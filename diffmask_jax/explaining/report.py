@@ -11,12 +11,13 @@ from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 from diffmask_jax.analysis.faithfulness import Measure, Outcome
 from diffmask_jax.analysis.survival import Kept, let_go
+from diffmask_jax.explaining import rivalry_table
 from diffmask_jax.explaining.rivals import Rivalry
 from diffmask_jax.explaining.survey import Survey
 from diffmask_jax.explaining.word_groups import Names, families, kept_by, words_seen
 from diffmask_jax.models.heads import Score
 from diffmask_jax.runtime.markdown import table
-from diffmask_jax.training.assessment import Assessment
+from diffmask_jax.training.assessment import Assessment, told
 
 WORDS = 20  # kept longest, and as many dropped first
 LEAST = 5  # texts that a word must be in to be among them
@@ -131,19 +132,13 @@ def as_json(report: Report) -> dict[str, Any]:
     """The report as JSON types; None for what is not defined."""
     numbers: dict[str, Any] = _plain(report._replace(rivalry=None))
     if report.rivalry is not None:
-        numbers["rivalry"] = {
-            "texts": report.rivalry.measures.shape[1],
-            "searched": report.rivalry.searched,
-            "means": _plain(report.rivalry.means()),
-            "differences": _plain(report.rivalry.differences()),
-        }
+        numbers["rivalry"] = _plain(rivalry_table.as_json(report.rivalry))
     return numbers
 
 
 def as_text(report: Report) -> str:
     """The verdict and the table of layers, for a terminal."""
-    subject, verdict = report.subject, report.assessment
-    marks = {True: "+", False: "-", None: "?"}
+    subject = report.subject
     head = ["layer", "masked", "KL (nats)", "agreement"]
     head += [curve.score.title for curve in report.scores]
     rows = [
@@ -159,9 +154,7 @@ def as_text(report: Report) -> str:
     return "\n".join(
         [
             f"{subject.run}: {subject.gate} probe on {report.texts} texts ({subject.data})",
-            f"the probe is {verdict.answer}",
-            *(f"  {marks[finding.holds]} {finding.says}" for finding in verdict.findings),
-            *(f"  next: {advice}" for advice in verdict.advice),
+            *told(report.assessment),
             "",
             table(head, rows),
         ]

@@ -7,8 +7,9 @@ import numpy as np
 from diffmask_jax.analysis.bootstrap import Interval
 from diffmask_jax.analysis.removal import Measures
 from diffmask_jax.analysis.survival import Kept
+from diffmask_jax.explaining import rivalry_table
 from diffmask_jax.explaining.report import LEAST, Report, Turn
-from diffmask_jax.explaining.rivals import LONGEST, PROBE, Means, Rivalry
+from diffmask_jax.explaining.rivals import Rivalry
 from diffmask_jax.explaining.survey import Survey
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.render import report_html
@@ -21,14 +22,10 @@ CELLS = 60_000  # as many as have so many cells together, for a page must not be
 SUMMARY = 90  # terminal cells of a text's line
 SHARES, NATS = Axis(1.0, percent=True), Axis(0.0, percent=False)
 VERDICTS = {"good": "Yes", "not settled": "Not yet: it has not settled", "not good": "No"}
-HEADS = {
-    "sufficiency": "sufficiency ↓",
-    "comprehensiveness": "comprehensiveness ↑",
-    "sufficiency_area": "sufficiency, area ↓",
-    "comprehensiveness_area": "comprehensiveness, area ↑",
-    "sufficiency_normalised": "sufficiency, normalised ↓",
-    "comprehensiveness_normalised": "comprehensiveness, normalised ↑",
-}
+HEADS = tuple(
+    name.replace("_", ", ") + (" ↓" if name.startswith("sufficiency") else " ↑")
+    for name in Measures._fields
+)
 
 
 def page(report: Report, survey: Survey, rows: Sequence[str]) -> str:
@@ -189,39 +186,13 @@ def _below(turn: Turn) -> str:
 
 
 def _rivalry(rivalry: Rivalry) -> Section:
-    means, differences = rivalry.means(), rivalry.differences()
-    rows = [
-        [name, *(_against(name, measure, means, differences) for measure in Measures._fields)]
-        for name in rivalry.methods
-    ]
-    count = rivalry.measures.shape[1]
     return Section(
         "Is it more faithful than other methods?",
-        f"On {count} texts, tokens removed in each method's order, all methods keeping as many as "
-        "the probe does. Sufficiency: how much less probable the prediction is from what is kept "
-        "(lower is better); comprehensiveness: from what is not kept (higher is better); area: the "
-        "mean over all numbers of removed tokens; normalised: 0 and 1 are the smallest and largest "
-        f"area that a search found of any order, over the {rivalry.searched} texts of at most "
-        f"{LONGEST} tokens. * and °: the probe is better or worse than that method, the paired 95% "
-        "interval of the difference being without 0.",
-        report_html.listing("Means, with their intervals", ["", *HEADS.values()], rows),
+        rivalry_table.explained(rivalry),
+        report_html.listing(
+            "Means, with their intervals", ["", *HEADS], rivalry_table.rows(rivalry)
+        ),
     )
-
-
-def _against(
-    name: str, measure: str, means: dict[str, Means], differences: dict[str, Means]
-) -> str:
-    interval = means[name][measure]
-    if not np.isfinite(interval.mean):
-        return "–"
-    shown = f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-    if name == PROBE:
-        return shown
-    difference = differences[name][measure]
-    if difference.low <= 0 <= difference.high:
-        return shown
-    better = (difference.mean > 0) == measure.startswith("comprehensiveness")
-    return f"{shown} {'*' if better else '°'}"
 
 
 def _opened(survey: Survey, rows: Sequence[str], number: int) -> Opened:

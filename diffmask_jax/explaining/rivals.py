@@ -47,11 +47,13 @@ class Rivalry(NamedTuple):
     """What the orders of K methods, the probe's first, are worth on N texts: `Measures` of each.
 
     searched: how many of the texts were short enough to look for their best and worst orders
+    masked: the mean share of a text's tokens that the probe, and so every method, drops
     """
 
     methods: tuple[str, ...]
     measures: Float[np.ndarray, "K N 6"]
     searched: int
+    masked: float
 
     def means(self) -> dict[str, Means]:
         """For each method the mean of each measure, over the texts that have it."""
@@ -83,15 +85,20 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
     names = [PROBE, "Integrated gradients", "Leave one out"]
     names += ["Attention"] * (game.model.attention is not None) + [RANDOM]
     measures: list[list[Measures]] = []
+    masked: list[float] = []
     for text in tqdm(encoded, "other methods", unit="text", disable=None):
         (batch,) = batches.in_order([text], 1, model.config.positions)
         clean, found = attribute(*explainer.params, nothing, batch.inputs)
         value = functools.partial(_value, judge, explainer.params[0], nothing, clean)
         random = np.random.default_rng(len(measures)).random((1, found.shape[-1]))
         orders = np.concatenate([np.asarray(found[:, 0]), random])
-        measures.append(_measure(value, orders, _removable(text, found.shape[-1])))
+        removable = _removable(text, found.shape[-1])
+        kept = int((removable & (orders[0] > 0.5)).sum())
+        measures.append(_measure(value, orders, removable, kept))
+        masked.append(1 - kept / max(removable.sum(), 1))
     searched = sum(_removable(text).sum() <= LONGEST for text in encoded)
-    return Rivalry(tuple(names), np.array(measures).swapaxes(0, 1), int(searched))
+    together = np.array(measures).swapaxes(0, 1)
+    return Rivalry(tuple(names), together, int(searched), float(np.mean(masked)))
 
 
 def gate_on_input(probe: Probe, layers: int) -> int:
@@ -166,10 +173,12 @@ def _removable(text: Encoded, length: int | None = None) -> Bool[np.ndarray, " T
 
 
 def _measure(
-    value: removal.Value, attributions: Float[np.ndarray, "K T"], removable: Bool[np.ndarray, " T"]
+    value: removal.Value,
+    attributions: Float[np.ndarray, "K T"],
+    removable: Bool[np.ndarray, " T"],
+    kept: int,
 ) -> list[Measures]:
-    """Of every method on one text, the probe first, whose kept tokens set how many all keep."""
-    kept = int((removable & (attributions[0] > 0.5)).sum())
+    """Of every method on one text. kept: how many of its removable tokens each keeps."""
     orders = [removal.order_of(each, removable) for each in attributions]
     curves = [removal.curves_of(value, order, len(removable)) for order in orders]
     bounds = None

@@ -13,6 +13,7 @@ _SIDE = 34  # left and right of the first and the last layer, in pixels
 _TOP, _HIGH = 8, 56  # of the probability's strip
 _GAP, _LOW = 14, 28  # between the strips; height of the divergence's
 _LABELS = 16
+_LETTER = 7  # a layer's name, in pixels a character
 _SMALLEST_SCALE = 0.1  # nats: bars of what is next to nothing stay low
 
 
@@ -40,8 +41,8 @@ def side_share(rows: Sequence[str]) -> float:
 
 
 def _step(rows: Sequence[str]) -> int:
-    """Pixels from layer to layer."""
-    return max(22, min(46, 300 // max(len(rows) - 1, 1)))
+    """Pixels from layer to layer, whose names must not touch."""
+    return max(22, min(46, 300 // max(len(rows) - 1, 1)), _LETTER * max(map(len, rows)))
 
 
 def _width(rows: Sequence[str]) -> int:

@@ -43,8 +43,10 @@ class Entry(NamedTuple):
     replay: Replay | None = None
 
 
-def page(entries: Sequence[Entry], title: str) -> str:
+def page(entries: Sequence[Entry], title: str, verdict: str = "") -> str:
     """A standalone page of one or more texts; without script it reads the same, at the top layer.
+
+    verdict: what to think of the probe that made it.
 
     Its address may end in #text=2&layer=E, or in #view=dropped, and then opens so.
     """
@@ -52,10 +54,10 @@ def page(entries: Sequence[Entry], title: str) -> str:
     pair = any(is_pair(heatmap.parts) for heatmap in heatmaps)
     main = "".join(_article(number, entry) for number, entry in enumerate(entries, 1))
     script = f"<script>\n{_SCRIPT.read_text(encoding='utf-8')}</script>\n"
-    return document(title, _head(entries), main + script, GRID * pair + STYLE)
+    return document(title, _head(entries, verdict), main + script, GRID * pair + STYLE)
 
 
-def _head(entries: Sequence[Entry]) -> str:
+def _head(entries: Sequence[Entry], verdict: str) -> str:
     """The legends; that of the layers at which words are dropped is the script's to show."""
     rows = tuple(dict.fromkeys(row for entry in entries for row in entry.heatmap.rows))
     where = (
@@ -64,7 +66,11 @@ def _head(entries: Sequence[Entry]) -> str:
     scale = legend("Keep probability", "dropped", "kept", where, [e.heatmap.marks for e in entries])
     layers = f'<p class="legend"><b>Layers</b> <span>{safe(explained(rows))}</span></p>\n'
     replayed = any(entry.replay is not None for entry in entries)
-    return f"{scale}{_drop_scale(rows)}{layers * bool(explained(rows))}{_CURVE * replayed}"
+    trust = f'<p class="legend"><b>Probe</b> <span>{safe(verdict)}</span></p>\n'
+    return (
+        f"{scale}{_drop_scale(rows)}{layers * bool(explained(rows))}{_CURVE * replayed}"
+        f"{trust * bool(verdict)}"
+    )
 
 
 def _drop_scale(rows: Sequence[str]) -> str:

@@ -42,13 +42,18 @@ def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
     Raises:
       UserError: `path` cannot be written.
     """
+    write_atomically(path, png_of(figure))
+
+
+def png_of(figure: "Figure") -> bytes:
+    """A figure as what a PNG file holds."""
     picture = io.BytesIO()
     dots = min(_DOTS_PER_INCH, _MOST_DOTS / max(figure.get_size_inches()))
     with warnings.catch_warnings():
         # A glyph that no installed font has is drawn as a box, which the reader can see.
         warnings.filterwarnings("ignore", message=_NO_GLYPH)
         figure.savefig(picture, format="png", dpi=dots)
-    write_atomically(path, picture.getvalue())
+    return picture.getvalue()
 
 
 def color_map() -> "ListedColormap":

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.settled import MOVED_MASKED, MOVED_MULTIPLIER, OFF_MARGIN
 
 NEXT_TO_NOTHING = 0.05  # share of positions: a probe that masks less says little
 NEXT_TO_ALL = 0.98  # the model answers alike whatever it reads
@@ -30,6 +31,40 @@ class Assessment(NamedTuple):
     answer: str
     findings: tuple[Finding, ...]
     advice: tuple[str, ...]
+
+
+def told(assessment: Assessment) -> list[str]:
+    """The verdict in at most six lines."""
+    marks = {True: "+", False: "-", None: "?"}
+    lines = [f"the probe is {assessment.answer}"]
+    lines += [f"  {marks[finding.holds]} {finding.says}" for finding in assessment.findings]
+    return lines + [f"  next: {'; or '.join(assessment.advice)}"] * bool(assessment.advice)
+
+
+def sentences(assessment: Assessment) -> str:
+    """The verdict as running text, what is not as it should be first."""
+    parts = [f"The probe is {assessment.answer}"]
+    kinds = {False: "Not as it should be", None: "Not known", True: "As it should be"}
+    for holds, name in kinds.items():
+        says = [finding.says for finding in assessment.findings if finding.holds is holds]
+        parts += [f"{name}: {'; '.join(says)}"] * bool(says)
+    parts += [f"Next: {'; or '.join(assessment.advice)}"] * bool(assessment.advice)
+    return ". ".join(parts) + "."
+
+
+def as_json(assessment: Assessment) -> dict[str, Any]:
+    """The verdict as JSON types."""
+    return {
+        "answer": assessment.answer,
+        "findings": [finding._asdict() for finding in assessment.findings],
+        "advice": list(assessment.advice),
+    }
+
+
+def from_json(told: dict[str, Any]) -> Assessment:
+    """The inverse of `as_json`. Raises: KeyError or TypeError if it is something else."""
+    findings = tuple(Finding(**finding) for finding in told["findings"])
+    return Assessment(told["answer"], findings, tuple(told["advice"]))
 
 
 def assess(
@@ -127,7 +162,7 @@ def _masked(masked: Float[np.ndarray, " L"], idle: bool, starved: bool) -> Findi
 
 
 def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
-    """As `settled.verdict_on` decided in training."""
+    """As `settled.verdict_on` decided in training; the words say how."""
     if not trained:
         return Finding(None, "its training did not say whether it had settled")
     off = [row for row in trained if row["still"] and not row["on_margin"]]
@@ -143,6 +178,10 @@ def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
         for what, rows in kinds.items()
         if rows
     ]
+    how = (
+        f"(the last quarter against the third: within {100 * MOVED_MASKED:g} points masked, "
+        f"{MOVED_MULTIPLIER:.0%} of λ; D within {OFF_MARGIN:.0%} of the margin)"
+    )
     if parts:
-        return Finding(False, f"at the end of its training {'; '.join(parts)}")
-    return Finding(True, "its training had settled at every layer")
+        return Finding(False, f"at the end of its training {'; '.join(parts)} {how}")
+    return Finding(True, f"its training had settled at every layer {how}")

@@ -16,6 +16,7 @@ from diffmask_jax.runtime.compilations import Compilations
 from diffmask_jax.runtime.preemption import Notice, Watch
 from diffmask_jax.runtime.profiling import Trace
 from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.progress import Progress
 from diffmask_jax.training.run_log import RunLog
 
 
@@ -54,6 +55,7 @@ class Caller(NamedTuple):
     mesh: Mesh
     watch: Watch
     programs: Compilations
+    progress: Progress
     trace: Trace
 
     def __call__(self, state: TrainState, step: int) -> tuple[TrainState, Report]:
@@ -64,7 +66,8 @@ class Caller(NamedTuple):
         notices = np.full((1, len(self.mesh.local_devices)), self.watch.notice(), np.int32)
         entries = entries, devices.place(notices, self.mesh, devices.STEPS)
         kind = valid.shape
-        warm = self.programs.is_warm(kind)
+        if not (warm := self.programs.is_warm(kind)):
+            self.progress.compiling(f"the steps for texts of up to {kind[-1]} tokens")
         with self.programs.of(kind):
             state, diagnostics, notice = self.trace.call(
                 self.advance, state, given, entries, step=step, warm=warm
@@ -92,23 +95,23 @@ def play(
     """
 
     def read(report: Report) -> Notice:
-        log.training(report.step, report.diagnostics, report.valid, bar)
+        log.training(report.step, report.diagnostics, report.valid, call.progress)
         return call.watch.heed(int(report.notice))
 
     done = int(state.step)
     unread: list[Report] = []
-    with log.bar(config.steps, done) as bar:
-        while done < config.steps:
-            done += config.steps_per_call
-            state, report = call(state, done)
-            notice = max([call.watch.heed(Notice.NONE), *map(read, unread)])
-            unread = [report]
-            if notice or is_due(config, done):
-                notice = max(notice, read(report))
-                unread = []
-                yield state, notice
-                if notice.stops:
-                    return
+    while done < config.steps:
+        done += config.steps_per_call
+        state, report = call(state, done)
+        notice = max([call.watch.heed(Notice.NONE), *map(read, unread)])
+        unread = [report]
+        if notice or is_due(config, done):
+            notice = max(notice, read(report))
+            unread = []
+            yield state, notice
+            if notice.stops:
+                return
+            call.progress.paused()
 
 
 def is_due(config: RunConfig, step: int) -> bool:

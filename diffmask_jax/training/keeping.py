@@ -1,15 +1,18 @@
-"""Which probe a run keeps after each validation, and what it says of its layers."""
+"""Which probe a run keeps after each validation, and what is to be thought of it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.runtime import json_files
 from diffmask_jax.training import run_folder, settled
+from diffmask_jax.training.assessment import Assessment, assess
 from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.run_folder import Validated
 from diffmask_jax.training.run_log import VALIDATIONS
 from diffmask_jax.training.settled import Curves
 
@@ -19,7 +22,7 @@ def keep(
     folder: Path,
     layers: Sequence[str],
     state: TrainState,
-    scores: dict[str, float],
+    table: list[dict[str, float]],
     curves: Curves,
 ) -> str | None:
     """Keep the probe of a validated step if it is the one to have; gives what there is to say.
@@ -27,13 +30,15 @@ def keep(
     Ours is an average that settles: the last one is it, and `layers.json` has which layers have
     settled. The authors' is the feasible one that masks most so far, and says nothing of settling;
     beside it the last one stays, for who wants to see what became of a run without a feasible one.
+
+    table: of the validation, a row a layer and their mean last
     """
     if config.setting == "authors":
-        _save(folder, state, scores, run_folder.LAST)
-        if _is_better(config, scores, kept_scores(folder)):
-            _save(folder, state, scores)
+        _save(folder, layers, state, table, run_folder.LAST)
+        if _is_better(config, table[-1], kept_scores(folder)):
+            _save(folder, layers, state, table)
         return None
-    _save(folder, state, scores)
+    _save(folder, layers, state, table)
     verdict = settled.verdict_on(curves, config.margin)
     rows = settled.as_rows(verdict, layers)
     run_folder.save_layers(folder, int(state.step), bool(verdict.settled.all()), rows)
@@ -101,11 +106,31 @@ def _excess(config: RunConfig, scores: dict[str, Any]) -> float:
     )
 
 
+def assessed(folder: Path) -> Assessment | None:
+    """What to think of the probe that a run keeps, by its validation and how its training ended.
+
+    None where the validation of each layer was not kept, as by older versions.
+
+    Raises: UserError if one of the run's files is damaged.
+    """
+    validated = run_folder.load_validated(folder)
+    if validated is None:
+        return None
+    config, trained = run_folder.load_config(folder), run_folder.load_layers(folder)
+    return assess(config, validated.layers, trained, *validated[1:])
+
+
 def _save(
-    folder: Path, state: TrainState, scores: dict[str, float], name: str = run_folder.PROBE
+    folder: Path,
+    layers: Sequence[str],
+    state: TrainState,
+    table: list[dict[str, float]],
+    name: str = run_folder.PROBE,
 ) -> None:
-    params = jax.device_get(state.probe.slow)
-    run_folder.save_probe(folder, params, {**scores, "step": int(state.step)}, name)
+    params, (*rows, mean) = jax.device_get(state.probe.slow), table
+    numbers = (np.array([row[each] for row in rows]) for each in Validated._fields[1:])
+    validated = Validated(tuple(layers), *numbers)
+    run_folder.save_probe(folder, params, {**mean, "step": int(state.step)}, validated, name)
 
 
 def _is_better(config: RunConfig, scores: dict[str, float], best: dict[str, float] | None) -> bool:

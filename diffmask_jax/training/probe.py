@@ -21,13 +21,15 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import devices, distributed
 from diffmask_jax.runtime.checkpoints import Checkpoints, newest_whole
 from diffmask_jax.runtime.compilations import Compilations
+from diffmask_jax.runtime.messages import show
 from diffmask_jax.runtime.preemption import Notice, Stopped, Watch
 from diffmask_jax.runtime.prefetch import prefetched
 from diffmask_jax.runtime.profiling import Trace
-from diffmask_jax.training import keeping, run_folder, setup
+from diffmask_jax.training import cautions, curve_picture, keeping, run_folder, setup
 from diffmask_jax.training.calls import Caller, Chunk, agreed, is_due, play
 from diffmask_jax.training.clean_states import CleanStates, look_up
 from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.progress import Progress
 from diffmask_jax.training.run_log import RunLog, check_finite, is_validated
 from diffmask_jax.training.settled import Curves
 
@@ -83,6 +85,10 @@ def fit(
         # Around the checkpoints: a second SIGTERM must not cut short the wait for the last one.
         watch = opened.enter_context(Watch(jax.process_count() == 1))
         checkpoints = opened.enter_context(Checkpoints(folder / "checkpoints"))
+        distributed.say(
+            "compiling the model, to see where the probe starts; what is compiled is kept on disk "
+            "for later runs of the same sizes"
+        )
         start = setup.first_state(config, game, model, texts.train)
         start = devices.place(start, mesh, devices.WHOLE)
         if (latest := checkpoints.latest()) is not None:
@@ -94,12 +100,15 @@ def fit(
         programs = opened.enter_context(Compilations())
         trace = opened.enter_context(Trace(folder if profile and distributed.is_first() else None))
         ahead = opened.enter_context(contextlib.closing(prefetched(stream, AHEAD)))
+        speaks = distributed.is_first()
+        progress = opened.enter_context(Progress(config.steps, done, config.margin, speaks))
         keep = functools.partial(keeping.keep, config, folder, game.model.layers)
-        judge = functools.partial(_judge, validate, keep, log, programs)
+        judge = functools.partial(_judge, validate, keep, log, programs, progress)
+        progress.caution(cautions.before(config, len(game.model.layers)))
 
         if is_due(config, done) and not _is_validated(folder, done):  # stopped in between
             judge(start)
-        call = Caller(advance, ahead, mesh, watch, programs, trace)
+        call = Caller(advance, ahead, mesh, watch, programs, progress, trace)
         calls = () if is_finished(config, folder, done) else play(config, start, call, log)
         for state, notice in calls:
             check_finite(int(state.step), state)
@@ -109,9 +118,12 @@ def fit(
             watch.saved()
             if is_due(config, int(state.step)) and not notice.stops:
                 judge(state)
+                progress.caution(cautions.during(config, game.model.layers, log.curves))
                 if is_finished(config, folder, int(state.step)):
                     break
         log.ending(programs)
+    if distributed.is_first() and not notice.stops:
+        curve_picture.draw(folder, config.margin, game.model.layers)
     if profile:
         distributed.say(trace.told())
     if notice.stops:
@@ -131,19 +143,22 @@ def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
 
 
 def _judge(
-    validate: Callable[[TrainState], dict[str, float]],
-    keep: Callable[[TrainState, dict[str, float], Curves], str | None],
+    validate: Callable[[TrainState], list[dict[str, float]]],
+    keep: Callable[[TrainState, list[dict[str, float]], Curves], str | None],
     log: RunLog,
     programs: Compilations,
+    progress: Progress,
     state: TrainState,
 ) -> None:
     """Validate, keep what is to be kept, and say so."""
+    if not programs.is_warm("validation"):
+        progress.compiling("the validation")
     with programs.of("validation"):
-        scores = validate(state)
+        table = validate(state)
     # In this order: a step whose scores are written is not judged again.
-    if distributed.is_first() and (verdict := keep(state, scores, log.curves)):
-        log.say(verdict)
-    log.validation(int(state.step), scores)
+    if distributed.is_first() and (verdict := keep(state, table, log.curves)):
+        show(verdict)
+    log.validation(int(state.step), table[-1])
 
 
 def _is_validated(folder: Path, step: int) -> bool:
@@ -220,19 +235,19 @@ def program(
 
 def _validator(
     config: RunConfig, game: Game, params: Any, dev: list[Encoded], limit: int, mesh: Mesh
-) -> Callable[[TrainState], dict[str, float]]:
-    """Mean scores over all layers on evenly spaced development texts, gates sampled."""
+) -> Callable[[TrainState], list[dict[str, float]]]:
+    """The table of `faithfulness.table` on evenly spaced development texts, gates sampled."""
     count = min(config.validation_texts, len(dev))
     chosen = [dev[i] for i in np.linspace(0, len(dev) - 1, count).astype(int)]
     outcome_of = functools.partial(faithfulness.outcome_of, game, faithfulness.sampled)
     evaluate = devices.spread(outcome_of, mesh)
 
-    def validate(state: TrainState) -> dict[str, float]:
+    def validate(state: TrainState) -> list[dict[str, float]]:
         outcome = faithfulness.measure(
             functools.partial(evaluate, params, state.probe.slow),
             batches.in_order(chosen, devices.round_up(VALIDATION_BATCH, mesh), limit),
             jax.random.key(config.seed),
         )
-        return faithfulness.table(outcome)[-1]
+        return faithfulness.table(outcome)
 
     return validate

@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float
 from safetensors.numpy import save
 
 from diffmask_jax.errors import UserError
@@ -101,10 +102,11 @@ def other_devices(folder: Path) -> str | None:
     here = [device.device_kind for device in jax.devices()]
     if began == here:
         return None
-    return f"the run began on {_counted(began)} and goes on on {_counted(here)}"
+    return f"the run began on {counted(began)} and goes on on {counted(here)}"
 
 
-def _counted(devices: list[str]) -> str:
+def counted(devices: list[str]) -> str:
+    """2 cpu devices: kinds of devices, for people."""
     kinds = (f"{devices.count(kind)} {kind}" for kind in sorted(set(devices)))
     return f"{', '.join(kinds)} device{'' if len(devices) == 1 else 's'}"
 
@@ -145,15 +147,40 @@ def _layers(folder: Path) -> dict[str, Any]:
     kept = settings.read(file) or {"step": 0, "settled": False, "layers": []}
     for name, kind in (("step", int), ("settled", bool), ("layers", list)):
         json_files.field(kept, name, kind, str(file))
+    told = {"layer": str, "divergence": float, "still": bool, "on_margin": bool}
     for row in kept["layers"]:
         json_files.check(row, dict, f"{file}: a layer")
+        for field, needed in told.items():
+            json_files.field(row, field, needed, f"{file}: a layer")
     return kept
 
 
-def save_probe(folder: Path, params: Any, scores: dict[str, float], name: str = PROBE) -> None:
-    """Keep a probe in a file, its validation scores in the metadata."""
-    arrays = {name: np.asarray(array) for name, array in _flatten(params).items()}
-    metadata = {"scores": json_files.dumps(scores)}  # one entry: several are in any order
+class Validated(NamedTuple):
+    """What a probe did to the texts of its validation at each of the named layers, gates sampled:
+    means of the masked share, D (nats) and the share of predictions that stay."""
+
+    layers: tuple[str, ...]
+    masked: Float[np.ndarray, " L"]
+    divergence: Float[np.ndarray, " L"]
+    agreement: Float[np.ndarray, " L"]
+
+
+def save_probe(
+    folder: Path,
+    params: Any,
+    scores: dict[str, float],
+    validated: Validated | None = None,
+    name: str = PROBE,
+) -> None:
+    """Keep a probe in a file, with its validation in the file's metadata.
+
+    scores: means over the layers; validated: at each of them
+    """
+    arrays = {path: np.asarray(array) for path, array in _flatten(params).items()}
+    told: dict[str, Any] = dict(scores)
+    if validated is not None:
+        told["validated"] = {k: np.array(v).tolist() for k, v in validated._asdict().items()}
+    metadata = {"scores": json_files.dumps(told)}  # one entry: several are in any order
     write_in(folder, name, save(arrays, metadata=metadata))
 
 
@@ -171,12 +198,37 @@ def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
         )
     arrays, metadata = tensors.read(file)
     try:
-        scores = json_files.parse(metadata["scores"], "its scores")
+        scores = _scores(metadata)
+        scores.pop("validated", None)
         for name in scores:
             json_files.field(scores, name, float, "its scores")
         return _unflatten(arrays), scores
     except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file} holds no probe ({error})") from error  # but other tensors
+
+
+def load_validated(folder: Path) -> Validated | None:
+    """The kept probe's validation at each layer; None if that was not kept.
+
+    Raises: UserError if its file is damaged.
+    """
+    file = folder / "probe.safetensors"
+    _, metadata = tensors.read(file)
+    try:
+        told = _scores(metadata).get("validated")
+        if told is None:
+            return None
+        names, *numbers = (told[name] for name in Validated._fields)
+        arrays = [np.array(values, float) for values in numbers]
+        if not names or {array.shape for array in arrays} != {(len(names),)}:
+            raise ValueError("a layer has no numbers")
+        return Validated(tuple(map(str, names)), *arrays)
+    except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} holds no validation ({error})") from error
+
+
+def _scores(metadata: Any) -> dict[str, Any]:
+    return json_files.check(json_files.parse(metadata["scores"], "its scores"), dict, "its scores")
 
 
 def _flatten(params: Any) -> dict[str, Any]:

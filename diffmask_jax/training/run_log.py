@@ -1,4 +1,4 @@
-"""What a training run tells while it goes on, and the alarm when its numbers go wrong."""
+"""What a training run writes while it goes on, and the alarm when its numbers go wrong."""
 
 import contextlib
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Bool
-from tqdm import tqdm
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files, tensors
@@ -17,6 +16,7 @@ from diffmask_jax.runtime.files import write_in
 from diffmask_jax.runtime.messages import show
 from diffmask_jax.training.curve_log import CurveLog
 from diffmask_jax.training.event_log import EventLog
+from diffmask_jax.training.progress import Progress
 from diffmask_jax.training.settled import Curves
 
 VALIDATIONS = "validation.jsonl"
@@ -32,9 +32,9 @@ def check_finite(step: int, numbers: Any) -> None:
 
 
 class RunLog:
-    """Progress bar, TensorBoard scalars, curves and validation lines, each step written once.
+    """TensorBoard scalars, curves and validation lines, each step written once.
 
-    Only the first process writes and draws. What a killed run wrote after its last checkpoint, step
+    Only the first process writes. What a killed run wrote after its last checkpoint, step
     `done`, gives way to the replay.
     """
 
@@ -61,13 +61,8 @@ class RunLog:
         """What every call so far told of every layer."""
         return self._curves.curves()
 
-    def bar(self, steps: int, done: int) -> tqdm:
-        """Of a whole run, drawn if someone is watching."""
-        disable = None if self._writes else True
-        return tqdm(total=steps, initial=done, desc="train", unit="step", disable=disable)
-
     def training(
-        self, step: int, diagnostics: Any, valid: Bool[np.ndarray, "*B T"], bar: tqdm
+        self, step: int, diagnostics: Any, valid: Bool[np.ndarray, "*B T"], progress: Progress
     ) -> None:
         """One call's diagnostics, and how much of its batches was padding.
 
@@ -85,12 +80,7 @@ class RunLog:
         self._positions += valid.size
         for name, value in means.items() | {"padding": padded / valid.size}.items():
             self._scalar(f"train/{name}", value, step)
-        bar.set_postfix(
-            {k: f"{v:.3f}" for k, v in means.items() if k != "multiplier"}
-            | {"λ": f"{means['multiplier']:.1f}", "padding": f"{self.padding:.1%}"},
-            refresh=False,
-        )
-        bar.update(step - bar.n)
+        progress.advance(step, means)
 
     @property
     def padding(self) -> float:
@@ -107,10 +97,6 @@ class RunLog:
         lines = [*before, json_files.dumps({"step": step, **scores})]
         write_in(self._file.parent, self._file.name, "\n".join(lines) + "\n")
         show(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
-
-    def say(self, line: str) -> None:
-        """A line above the bar."""
-        show(line)
 
     def flush(self) -> None:
         """Let TensorBoard have all so far: a killed run replays what follows, and only that."""

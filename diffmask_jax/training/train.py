@@ -15,6 +15,7 @@ from diffmask_jax.training.clean_states import CleanStates
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.fingerprint import Fingerprint
 from diffmask_jax.training.probe import Texts
+from diffmask_jax.training.run_folder import counted
 
 
 class Prepared(NamedTuple):
@@ -73,10 +74,23 @@ def train(
                 run_folder.save_scale(folder, scale)
         if compute and not finished:
             passes = clean_states.compute(model.network, model.params, texts.train, limit)
+        if not finished:
+            distributed.say(opening(config, model, texts))
         scores = probe.fit(config, folder, model, texts, passes, profile)
     if scores is None:
         raise UserError(distributed.by_first(lambda: keeping.none_feasible(config, folder)))
     return scores
+
+
+def opening(config: RunConfig, model: Classifier, texts: Texts) -> str:
+    """A line on what is about to be trained, on what."""
+    kinds = [device.device_kind for device in devices.data_mesh().devices.flat]
+    return (
+        f"training the {config.gate} probe on {Path(model.path).name} "
+        f"({model.architecture.model_type}, {len(model.network.layers)} layers): "
+        f"{len(texts.train)} texts, {config.steps} steps of {config.batch_size}, margin "
+        f"{config.margin:g} nats, {counted(kinds)}"
+    )
 
 
 def prepare(

@@ -19,7 +19,10 @@ CLAIMS = ("claim", "says", "paper", "ours", "spread", "runs", "holds")
 
 
 class Claim(NamedTuple):
-    """One statement with its numbers: the paper's (or None), and what this run measured."""
+    """One statement with its numbers: the paper's (or None), and what this run measured.
+
+    why: should it not hold, what differs from the paper; empty if that is not known
+    """
 
     id: str
     says: str
@@ -29,15 +32,23 @@ class Claim(NamedTuple):
     runs: int
     unit: str
     holds: bool
+    why: str = ""
 
 
 def claim(
-    id: str, says: str, values: Sequence[float], *, paper: float | None, unit: str, holds: bool
+    id: str,
+    says: str,
+    values: Sequence[float],
+    *,
+    paper: float | None,
+    unit: str,
+    holds: bool,
+    why: str = "",
 ) -> Claim:
     """A claim about the mean of one value a run; spread is their standard deviation."""
     measured = len(values) > 1 and np.isfinite(values).all()
     spread = float(np.std(values, ddof=1)) if measured else None
-    return Claim(id, says, paper, float(np.mean(values)), spread, len(values), unit, holds)
+    return Claim(id, says, paper, float(np.mean(values)), spread, len(values), unit, holds, why)
 
 
 class Timer:
@@ -90,10 +101,13 @@ def write_report(
 
 
 def print_claims(claims: Sequence[Claim]) -> None:
-    """A line each."""
+    """A line each, and below what does not hold, why."""
     for c in claims:
-        holds = "holds" if c.holds else "DOES NOT HOLD"
+        paper = "" if c.paper is None else f", {c.paper:g} in the paper"
+        holds = "holds" if c.holds else f"DOES NOT HOLD: {c.says}{paper}"
         print(f"{c.id:<40}{_digits(c.ours):>10} {c.unit:<7} {holds}")
+        if c.why and not c.holds:
+            print(f"    {c.why}")
 
 
 def _module() -> str:
@@ -109,7 +123,7 @@ def _row(c: Claim) -> list[str]:
         f"{_digits(c.ours)} {c.unit}",
         "–" if c.spread is None else _digits(c.spread),
         str(c.runs),
-        "yes" if c.holds else "**no**",
+        "yes" if c.holds else f"**no**{': ' * bool(c.why)}{c.why}",
     ]
 
 

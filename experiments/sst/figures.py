@@ -1,19 +1,21 @@
 """Figures 4 and 5: which tokens are kept how long; and how training went, run by run."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from diffmask_jax.analysis.token_groups import Group
+from diffmask_jax.render.curves_png import Line, Panel, picture
 from diffmask_jax.render.picture import QUIET, save
+from diffmask_jax.runtime.files import write_atomically
 from experiments.common.figures import clear
 
 INK, BAND, LINE = "#353aa6", "#dfe2f2", "#e2e4ea"
-RUNS = ("#353aa6", "#c2410c", "#0f766e", "#a21caf", "#a16207", "#475569")
 
 
 def token_groups_figure(
@@ -53,31 +55,20 @@ def training_figure(
     curves: by run, in order of step, dictionaries with step, masked, divergence and agreement
     margin: the divergence that is allowed, drawn as a dashed line
     """
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    figure.suptitle(title, fontsize=12, fontweight="bold")
-    parts = {"masked": "masked share", "divergence": "divergence (nats)", "agreement": "agreement"}
-    for axes, (key, label) in zip(figure.subplots(1, 3), parts.items(), strict=True):
-        axes.set_title(label, fontsize=10, loc="left")
-        for number, (name, points) in enumerate(curves.items()):
-            steps, values = ([point[k] for point in points] for k in ("step", key))
-            axes.plot(steps, values, color=RUNS[number % len(RUNS)], linewidth=1.4, label=name)
-        axes.set_xlabel("step", fontsize=9)
-        axes.set_ylim(bottom=0, top=None if key == "divergence" else 1.02)
-        if key != "divergence":
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        elif margin is not None:
-            axes.axhline(margin, color="black", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
-            axes.set_title(f"{label}, margin {margin:g} dashed", fontsize=10, loc="left")
-        axes.grid(color=LINE, linewidth=0.8)
-        clear(axes)
-    figure.legend(
-        *figure.axes[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=min(6, len(curves)),
-        frameon=False,
-        fontsize=9,
-    )
-    save(figure, path)
+
+    def panel(key: str, name: str, **look: Any) -> Panel:
+        columns = {
+            run: Line(*(np.array([point[k] for point in points]) for k in ("step", key)))
+            for run, points in curves.items()
+        }
+        return Panel(name, columns, **look)
+
+    panels = [
+        panel("masked", "masked share", percent=True),
+        panel("divergence", "D (nats)", level=None if margin is None else ("margin", margin)),
+        panel("agreement", "agreement", percent=True),
+    ]
+    write_atomically(path, picture(title, panels))
 
 
 def _draw_groups(axes: Axes, groups: list[Group], layers: int) -> None:

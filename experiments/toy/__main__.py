@@ -24,7 +24,7 @@ from diffmask_jax.game.players import Rates
 from experiments.common.command import told_in_one_line
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import make_folder
-from experiments.toy import figures, methods, setup
+from experiments.toy import figures, methods, pages, setup
 from experiments.toy.report import BASELINE, BODY, NAMES, make_claims, table_1
 from experiments.toy.setup import Split
 
@@ -126,6 +126,18 @@ def draw(
     figures.figure_11(folder / "figure11.png", states, inputs.valid, truth)
 
 
+def write_page(
+    trained: Trained, embedding: Float[Array, "S N T"], hidden: Float[Array, "S N T"], file: Path
+) -> None:
+    """The first seed's page. embedding, hidden: DiffMask's attributions to the two states."""
+    params, first, second, clean = jax.tree.map(
+        lambda array: array[0],
+        (trained.params, trained.embedding, trained.hidden, trained.dev_clean),
+    )
+    keep = jnp.stack([embedding[0], hidden[0]])
+    pages.write_page(file, params, (first, second), clean, keep)
+
+
 def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Claim]:
     """The whole experiment; writes the report and gives its claims."""
     timer = Timer()
@@ -139,6 +151,9 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
             trained.params, trained.hidden, trained.dev_clean, HIDDEN
         )
         moved = [v.tolist() for v in distances(moved, trained.dev)]
+
+    with timer.part("write the page"):
+        write_page(trained, embedding_keep, attributions["diffmask"], folder / "page.html")
 
     accuracy = np.asarray(setup.accuracy(trained.params, trained.dev))
     table = {name: np.asarray(distances(a, trained.dev)) for name, a in attributions.items()}
@@ -166,6 +181,7 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     print(f"\nTable 1, mean ± standard deviation of {len(seeds)} seeds, in nats\n{table_1(table)}")
     print_claims(claims)
     print(f"all: {sum(timer.seconds.values()):.1f} s; report in {folder}/report.md")
+    print(f"open {folder}/page.html: which digits the network still needs at each of its states")
     return claims
 
 

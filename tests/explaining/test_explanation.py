@@ -14,6 +14,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explanation import Explanation, Word
 from diffmask_jax.models.heads import HEADS
 from diffmask_jax.render.page import page as drawn_page
+from diffmask_jax.training.assessment import Assessment, Finding
 
 KEEP = np.array([[0.9, 0.8, 0.7, 0.6], [0.5, 0.125, 0.25, 0.0]], np.float32)
 
@@ -64,6 +65,22 @@ def test_the_prediction_is_the_most_probable_label():
 def test_a_word_is_kept_as_much_as_the_piece_of_it_that_is_kept_most():
     expected = [[0.8, 0.6], [0.25, 0.0]]
     np.testing.assert_allclose(explanation().word_keep, expected, rtol=1e-6)
+
+
+def test_what_to_think_of_the_probe_is_saved_with_it(tmp_path):
+    verdict = Assessment("not settled", (Finding(True, "D is <b>small"),), ("train longer",))
+    known, unknown = explanation(assessment=verdict), explanation()
+    assert known.to_dict()["probe"] == {
+        "answer": "not settled",
+        "findings": [{"holds": True, "says": "D is <b>small"}],
+        "advice": ["train longer"],
+    }
+    assert "probe" not in unknown.to_dict()
+    for one, there in ((known, True), (unknown, False)):
+        one.save(tmp_path / "page.html")
+        read = Elements((tmp_path / "page.html").read_text())  # whose text ends where a tag begins
+        says = "The probe is not settled. As it should be: D is <b>small. Next: train longer."
+        assert (says in read.text) == there
 
 
 def test_the_heatmap_names_prediction_and_gate():

@@ -204,7 +204,7 @@ def test_areas_are_normalised_by_the_best_and_worst_of_all_orders(short):
 def test_differences_are_paired():
     measures = np.random.default_rng(0).random((2, 30, 6))
     measures[1] = measures[0] + 0.25
-    found = rivals.Rivalry(("DiffMask", "Random"), measures, 30).differences()["Random"]
+    found = rivals.Rivalry(("DiffMask", "Random"), measures, 30, 0.5).differences()["Random"]
     assert all(np.allclose(interval, -0.25) for interval in found.values())
 
 

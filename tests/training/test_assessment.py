@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
-from diffmask_jax.training.assessment import assess
+from diffmask_jax.training.assessment import as_json, assess, from_json, sentences, told
 from diffmask_jax.training.config import run_config
 
 LAYERS = ("W", "E", "1")
+HOW = (
+    " (the last quarter against the third: within 2 points masked, 25% of λ; "
+    "D within 10% of the margin)"
+)
 CONFIG = run_config("model", "texts", train="train.txt", dev="dev.txt", margin=0.2, steps=100)
 SETTLED = {"still": True, "on_margin": True, "divergence": 0.2}
 GOOD = {"masked": [0.3, 0.4, 0.5], "divergence": [0.1, 0.2, 0.24], "agreement": [0.8, 0.9, 1.0]}
@@ -27,7 +31,7 @@ def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
         "(layer 1)",
         "the prediction stays in at least 80.0% (layer W) of the texts",
         "from 30.0% to 50.0% of the positions are dropped",
-        "its training had settled at every layer",
+        "its training had settled at every layer" + HOW,
     ]
 
 
@@ -72,7 +76,7 @@ def test_what_had_not_settled_is_trained_longer():
     assert found.answer == "not settled"
     assert found.findings[-1].says == (
         "at the end of its training layer W still moved; layer 1 stood still above the margin; "
-        "layer E stood still below the margin, where more could be dropped"
+        "layer E stood still below the margin, where more could be dropped" + HOW
     )
     assert len(found.advice) == 1 and "--steps than 100" in found.advice[0]
     broken = assessed((moving,) * 3, agreement=[0.1] * 3)
@@ -82,3 +86,19 @@ def test_what_had_not_settled_is_trained_longer():
 def test_a_training_that_says_nothing_leaves_it_open():
     found = assessed(())
     assert found.answer == "not settled" and found.findings[-1].holds is None and not found.advice
+
+
+def test_the_verdict_is_six_lines_at_most_and_a_paragraph_and_survives_json():
+    worst = assessed(
+        ({"still": False, "on_margin": False, "divergence": 0.1},) * 3,
+        divergence=[1.0] * 3, agreement=[0.0] * 3, masked=[1.0] * 3,
+    )  # fmt: skip
+    good = assessed()
+    assert [len(told(one)) for one in (worst, good)] == [6, 5]
+    assert told(good)[0] == "the probe is good" and told(good)[1].startswith("  + divergence is")
+    assert told(worst)[1].startswith("  - ") and told(worst)[5].startswith("  next: train longer")
+    text = sentences(worst)
+    assert text.startswith("The probe is not good. Not as it should be: divergence is over")
+    assert all(finding.says in text for finding in worst.findings)
+    for one in (worst, good, assessed(())):
+        assert from_json(as_json(one)) == one

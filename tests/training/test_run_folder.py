@@ -15,6 +15,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.training import run_folder, setup
 from diffmask_jax.training.config import AUTHORS, RunConfig, run_config
+from diffmask_jax.training.run_folder import Validated
 
 
 def config(**changes) -> RunConfig:
@@ -170,6 +171,23 @@ def test_scores_come_back_exactly(tmp_path_factory, scores):
     folder = tmp_path_factory.mktemp("run")
     run_folder.save_probe(folder, {"gates": [{"shift": np.ones(1)}]}, scores)
     assert run_folder.load_probe(folder)[1] == scores
+
+
+def test_its_validation_comes_back_and_what_is_damaged_is_named(tmp_path):
+    params, numbers = {"gates": [{"shift": np.ones(1)}]}, [np.array([0.25, 0.5])] * 3
+    for validated in (None, Validated(("W", "E"), *numbers)):
+        run_folder.save_probe(tmp_path, params, {"masked": 0.5}, validated)
+        assert run_folder.load_probe(tmp_path)[1] == {"masked": 0.5}
+        found = run_folder.load_validated(tmp_path)
+        assert (found is None) == (validated is None)
+    assert found.layers == ("W", "E") and [part.tolist() for part in found[1:]] == [[0.25, 0.5]] * 3
+    broken = (None, "x"), (["W"], [0.5, 0.5]), (["W"], [[0.5]])
+    for names, values in broken:
+        told = {"layers": names, **dict.fromkeys(Validated._fields[1:], values)}
+        metadata = {"scores": json.dumps({"validated": told})}
+        file = tmp_path / "probe.safetensors"
+        safetensors.numpy.save_file({"weight": np.ones(2)}, file, metadata=metadata)
+        assert_refused(lambda: run_folder.load_validated(tmp_path), str(file), "no validation")
 
 
 def test_the_same_probe_is_the_same_file(random_probe, tmp_path):

@@ -1,0 +1,90 @@
+"""`diffmask tour`: from a classifier and some texts to a report and a page, command by command."""
+
+import argparse
+import shlex
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from diffmask_jax.commands import explain, report, train
+from diffmask_jax.commands.arguments import Parser
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.json_files import dumps
+from diffmask_jax.runtime.messages import show
+from diffmask_jax.tasks.files import read_file
+from diffmask_jax.tasks.task import Examples
+
+HELP = "train a short probe, write a report and a page, and show each command"
+SHOWN = 10  # texts of the page
+BATCH = 32
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    option = parser.add_argument
+    option("model", help="folder or hub id of a classifier")
+    option(
+        "--texts", type=Path, required=True, metavar="FILE", help="texts for it, labelled or not"
+    )
+    option("--steps", default="300", help="of the training (default: 300, which is short)")
+    option("--out", type=Path, default=Path("tour"), help="folder for all of it (default: tour)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, report and explain, each as the command that it is."""
+    out, texts = options.out, str(options.texts)
+    examples = read_file(options.texts)
+    folder, few, page = str(out / "run"), out / "some_texts.jsonl", str(out / "some_texts.html")
+    overview = str(out / f"report-{options.texts.stem}.html")
+    batch = str(min(BATCH, len(examples.first)))
+    training = ["texts", "--model", options.model, "--train", texts, "--dev", texts]
+    training += ["--batch-size", batch, "--truncate", "--out", folder]
+    stops = [
+        _stop(train, "train", *training, "--steps", options.steps),
+        _stop(report, "report", folder, "--texts", texts, "--out", overview),
+        _stop(explain, "explain", folder, "--file", str(few), "--truncate", "--html", page),
+    ]
+    _write(few, examples)
+    for stop in stops:
+        show(f"\n$ {stop.typed}")
+        stop.command.run(stop.options)
+    show(
+        f"\nOpen {overview}: is the probe good, and which words are kept;\n"
+        f"and {page}: some texts, on which the decision forms.\n"
+        "The probe was trained on the texts that it is shown on, and for a short while. Next:\n"
+        f"  {_typed('explain', folder, 'a text of your own')}\n"
+        f"  {_typed('train', *training, '--steps', '8000')}\n"
+        f"  {_typed('compare', folder, '--texts', str(few))}"
+    )
+
+
+class Stop(NamedTuple):
+    """A command of the tour, as it is typed and as it is run."""
+
+    typed: str
+    command: ModuleType
+    options: argparse.Namespace
+
+
+def _stop(command: ModuleType, name: str, *words: str) -> Stop:
+    parser = Parser(prog=f"diffmask {name}")
+    command.add(parser)
+    return Stop(_typed(name, *words), command, parser.parse_args(words))
+
+
+def _typed(*words: str) -> str:
+    return shlex.join(["diffmask", *words])
+
+
+def _write(file: Path, examples: Examples) -> None:
+    """The first few of them. Raises: UserError if that cannot be done."""
+    columns = {"text": examples.first[:SHOWN]}
+    if examples.second is not None:
+        columns["pair"] = examples.second[:SHOWN]
+    chosen = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {file.parent}: {error.strerror}") from error
+    write_atomically(file, "".join(dumps(line, plain=False) + "\n" for line in chosen))

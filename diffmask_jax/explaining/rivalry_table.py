@@ -1,0 +1,87 @@
+"""A probe's faithfulness beside that of other methods: in words, as tables and as JSON."""
+
+from typing import Any
+
+import numpy as np
+
+from diffmask_jax.analysis.bootstrap import Interval
+from diffmask_jax.analysis.removal import Measures
+from diffmask_jax.explaining.rivals import LONGEST, PROBE, Means, Rivalry
+from diffmask_jax.runtime import markdown
+from diffmask_jax.runtime.json_files import finite
+
+LOWER, HIGHER = "sufficiency ↓", "comprehensiveness ↑"
+PARTS = {
+    "of as many tokens as the probe keeps": "",
+    "area over the curve": "_area",
+    "area, normalised by the best and the worst order": "_normalised",
+}
+"""What is measured twice each, and how its fields of `Measures` end."""
+
+
+def explained(rivalry: Rivalry) -> str:
+    """What the numbers are."""
+    return (
+        f"On {rivalry.measures.shape[1]} texts, tokens removed in each method's order, all methods "
+        f"keeping as many as the probe does (it drops {rivalry.masked:.1%}). Sufficiency: how much "
+        "less probable the prediction is from what is kept (lower is better); comprehensiveness: "
+        "from what is not kept (higher is better); area: the mean over all numbers of removed "
+        "tokens; normalised: 0 and 1 are the smallest and largest area that a search found of any "
+        f"order, over the {rivalry.searched} texts of at most {LONGEST} tokens. * and °: the probe "
+        "is better or worse than that method, the paired 95% interval of the difference being "
+        "without 0 (bootstrap over texts)."
+    )
+
+
+def rows(rivalry: Rivalry, measures: tuple[str, ...] = Measures._fields) -> list[list[str]]:
+    """Of each method its name, and the mean of each measure with its interval and mark."""
+    means, differences = rivalry.means(), rivalry.differences()
+    return [
+        [name, *(_cell(name, measure, means, differences) for measure in measures)]
+        for name in rivalry.methods
+    ]
+
+
+def as_text(rivalry: Rivalry) -> str:
+    """Three tables, no wider than a terminal."""
+    blocks = []
+    for title, ending in PARTS.items():
+        both = f"sufficiency{ending}", f"comprehensiveness{ending}"
+        blocks.append(f"{title}\n\n{markdown.table(['', LOWER, HIGHER], rows(rivalry, both))}")
+    return "\n\n".join(blocks)
+
+
+def as_json(rivalry: Rivalry) -> dict[str, Any]:
+    """Means with intervals, and the probe's differences from each other method; None if unknown."""
+    return {
+        "texts": rivalry.measures.shape[1],
+        "searched": rivalry.searched,
+        "masked": rivalry.masked,
+        "means": _plain(rivalry.means()),
+        "differences": _plain(rivalry.differences()),
+    }
+
+
+def _cell(name: str, measure: str, means: dict[str, Means], differences: dict[str, Means]) -> str:
+    interval = means[name][measure]
+    if not np.isfinite(interval.mean):
+        return "–"
+    shown = f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    if name == PROBE:
+        return shown
+    difference = differences[name][measure]
+    if difference.low <= 0 <= difference.high:
+        return shown
+    better = (difference.mean > 0) == measure.startswith("comprehensiveness")
+    return f"{shown} {'*' if better else '°'}"
+
+
+def _plain(found: dict[str, Means]) -> dict[str, Any]:
+    return {
+        name: {measure: _numbers(interval) for measure, interval in own.items()}
+        for name, own in found.items()
+    }
+
+
+def _numbers(interval: Interval) -> dict[str, float | None]:
+    return {name: finite(float(value)) for name, value in interval._asdict().items()}

@@ -1,0 +1,86 @@
+"""Curves over the steps of a training as a picture: a panel a quantity, a line a layer or run."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from diffmask_jax.render.colors import color
+from diffmask_jax.render.picture import headline, plain_text, png_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_APART = ("#353aa6", "#c2410c", "#0f766e", "#a21caf", "#a16207", "#475569")
+_GRID = "#e2e4ea"
+
+
+class Line(NamedTuple):
+    """Values at some steps; NaN leaves a gap."""
+
+    steps: Int[np.ndarray, " N"]
+    values: Float[np.ndarray, " N"]
+
+
+class Panel(NamedTuple):
+    """One quantity. lines: by name; percent: as shares of 1; level: drawn dashed, its name told."""
+
+    title: str
+    lines: Mapping[str, Line]
+    percent: bool = False
+    level: tuple[str, float] | None = None
+
+
+def picture(title: str, panels: Sequence[Panel]) -> bytes:
+    """A PNG file of panels side by side, each with the same lines.
+
+    Up to six lines have colours that tell them apart; more are in an order, and go from light to
+    dark.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.7 * len(panels), 3.4), layout="constrained")
+    ((shown, look), *_) = headline(title, "", 3.7 * len(panels))
+    figure.suptitle(shown, **look | plain_text())
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _draw(axes, panel)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(14 if len(panels[0].lines) > len(_APART) else 6, len(panels[0].lines)),
+        frameon=False,
+        fontsize=9,
+        handlelength=1.2,
+        columnspacing=1.2,
+    )
+    return png_of(figure)
+
+
+def _draw(axes: "Axes", panel: Panel) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    title = panel.title
+    for line_color, (name, line) in zip(
+        _colors(len(panel.lines)), panel.lines.items(), strict=True
+    ):
+        axes.plot(line.steps, line.values, color=line_color, linewidth=1.4, label=name)
+    axes.set_xlabel("step", fontsize=9)
+    axes.set_ylim(bottom=0, top=1.02 if panel.percent else None)
+    if panel.percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if panel.level is not None:
+        name, value = panel.level
+        axes.axhline(value, color="black", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
+        title = f"{title}, {name} {value:g} dashed"
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=9, which="both")
+    axes.spines[:].set_visible(False)
+
+
+def _colors(count: int) -> Sequence[str | tuple[float, ...]]:
+    if count <= len(_APART):
+        return _APART[:count]
+    return [tuple(part / 255 for part in color(share)) for share in np.linspace(0.25, 1, count)]

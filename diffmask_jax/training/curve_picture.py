@@ -1,0 +1,51 @@
+"""The curves of a run as a picture in its folder: what every layer did, step by step."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.render.curves_png import Line, Panel, picture
+from diffmask_jax.runtime.files import write_in
+from diffmask_jax.runtime.messages import say
+from diffmask_jax.training.curve_log import read_curves
+from diffmask_jax.training.settled import FEWEST
+
+FILE = "curves.png"
+POINTS = 40  # of a line: calls are averaged, for one call's numbers are mostly chance
+
+
+def draw(folder: Path, margin: float, layers: tuple[str, ...]) -> None:
+    """Masked share, D against m (nats) and λ of every layer, means of up to 40 stretches of a run.
+
+    None of a run of fewer than 16 calls. What cannot be drawn or written is said, and no reason to
+    end a training.
+    """
+    steps, curves = read_curves(folder)
+    if len(steps) < FEWEST:
+        return
+    parts = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
+    last = steps[[part[-1] for part in parts]]
+    played = _means(curves.played, parts)
+
+    def lines(values: Float[np.ndarray, "P L"]) -> dict[str, Line]:
+        return {name: Line(last, values[:, n]) for n, name in enumerate(layers)}
+
+    def of_played(values: Float[np.ndarray, "N L"]) -> dict[str, Line]:
+        whole = np.where(played > 0, played, np.nan)
+        return lines(_means(values, parts) / whole)
+
+    panels = [
+        Panel("masked share", of_played(curves.masked), percent=True),
+        Panel("D (nats)", of_played(curves.divergence), level=("margin", margin)),
+        Panel("λ", lines(_means(curves.multiplier, parts))),
+    ]
+    try:
+        write_in(folder, FILE, picture(f"{folder.resolve().name}: every layer in training", panels))
+    except (UserError, ImportError) as error:
+        say(f"the curves are not drawn: {error}")
+
+
+def _means(values: Float[np.ndarray, "N L"], parts: list[np.ndarray]) -> Float[np.ndarray, "P L"]:
+    return np.array([values[part].mean(axis=0) for part in parts])

@@ -1,0 +1,122 @@
+"""What a training run tells people while it goes on: a bar in a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from diffmask_jax.runtime.memory import GIB, most_taken
+from diffmask_jax.runtime.messages import say
+
+EVERY = 10.0  # seconds between two plain lines
+TIMED = 3  # calls that are timed before the first estimate
+# Within 80 columns beside a run of 10,000 steps; tqdm cuts what is longer.
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+
+
+class Progress:
+    """How far a run of so many steps has come, how long it will take, and what its numbers are.
+
+    Only calls that neither compiled nor waited for a validation or a checkpoint are timed. Every
+    caution is told once.
+
+    margin: nats, to hold the divergence against; speaks: whether this process is the one that does
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        done: int,
+        margin: float,
+        speaks: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._steps, self._done, self._margin = steps, done, margin
+        self._speaks, self._clock = speaks, clock
+        self._bar = tqdm(
+            total=steps, initial=done, bar_format=BAR, disable=None if speaks else True
+        )
+        self._calls, self._timed_steps, self._seconds = 0, 0, 0.0
+        self._since: float | None = None  # when the call that is timed now began
+        self._spoke = clock()
+        self._cautions: set[str] = set()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def compiling(self, what: str) -> None:
+        """A program is about to be made: the screen would stand still without a word."""
+        self.paused()
+        self._say(f"compiling {what}")
+
+    def paused(self) -> None:
+        """Something else is done between two calls."""
+        self._since = None
+
+    def caution(self, lines: Sequence[str]) -> None:
+        """What had better be looked at."""
+        for line in lines:
+            if line not in self._cautions:
+                self._cautions.add(line)
+                self._say(f"caution: {line}")
+
+    def advance(self, step: int, numbers: dict[str, float]) -> None:
+        """A call has come to `step`. numbers: masked, divergence, agreement and multiplier."""
+        now = self._clock()
+        if self._since is not None:
+            self._calls += 1
+            self._timed_steps += step - self._done
+            self._seconds += now - self._since
+        first = self._since is not None and self._calls == TIMED
+        self._since, self._done = now, step
+        told = _told(numbers)
+        self._bar.set_postfix_str(f"{self._left(brief=True)} {told}".strip(), refresh=False)
+        self._bar.update(step - self._bar.n)
+        if first and step < self._steps:
+            self._say(
+                f"{_time(self._each)} a step, at most {self._left()}; "
+                f"{most_taken() / GIB:.1f} GiB of memory so far"
+            )
+        elif self._bar.disable and now - self._spoke >= EVERY:
+            left = f"; {self._left()}" if self._left() else ""
+            self._say(f"step {step} of {self._steps}: {told} (margin {self._margin:g}){left}")
+
+    @property
+    def _each(self) -> float:
+        """Seconds a step, 0 before one is timed."""
+        return self._seconds / max(self._timed_steps, 1)
+
+    def _left(self, brief: bool = False) -> str:
+        if self._calls < TIMED or self._done >= self._steps:
+            return ""
+        seconds = (self._steps - self._done) * self._each
+        if brief:
+            minutes = round(seconds / 60)
+            return f"{minutes // 60}:{minutes % 60:02d} h left,"
+        return f"{_time(seconds)} to go"
+
+    def _say(self, line: str) -> None:
+        if self._speaks:
+            self._spoke = self._clock()
+            say(line)
+
+
+def _told(numbers: dict[str, Any]) -> str:
+    return (
+        f"masked {numbers['masked']:.1%}, D {numbers['divergence']:.3f}, "
+        f"agree {numbers['agreement']:.0%}, λ {numbers['multiplier']:.1f}"
+    )
+
+
+def _time(seconds: float) -> str:
+    """40 ms, 7 s, 12 min, 3 h 20 min: as exact as such an estimate is."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,88 @@
+"""A page of a few toy examples: which digits the network still needs at each of its states."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffmask_jax.game.objective import Clean, masked_logits
+from diffmask_jax.models.toy import TOY
+from diffmask_jax.render.heatmap import make_heatmap
+from diffmask_jax.render.page import Entry, page
+from diffmask_jax.render.replay import Replay
+from diffmask_jax.render.spelling import spell
+from diffmask_jax.runtime.files import write_atomically
+from experiments.toy.setup import GAME
+
+SHOWN, SHORTEST = 10, 6  # sequences, and of so many digits at least
+
+
+def write_page(
+    file: Path,
+    params: Any,
+    probes: tuple[Any, ...],
+    clean: Clean,
+    keep: Float[Array, "L N T"],
+) -> None:
+    """The first of one seed's sequences that are long enough, replayed at each state.
+
+    probes: of each state the one that was trained on it; keep: by that probe
+    """
+    lengths = np.asarray(clean.inputs.valid.sum(axis=1))
+    chosen = np.flatnonzero(lengths >= SHORTEST)[:SHOWN]
+    some, kept = jax.tree.map(lambda array: array[chosen], clean), np.asarray(keep[:, chosen])
+    answers = np.stack(
+        [_replayed(params, probe, some, kept[layer], layer) for layer, probe in enumerate(probes)]
+    )
+    entries = [_entry(row, some, kept[:, row], answers[:, row]) for row in range(len(chosen))]
+    write_atomically(file, page(entries, "Which digits the counting network needs"))
+
+
+def _replayed(
+    params: Any, probe: Any, clean: Clean, keep: Float[np.ndarray, "N T"], layer: int
+) -> Float[np.ndarray, "N 3"]:
+    """From what is kept of one state: P(yes), D in nats, and whether the prediction stays."""
+    family, gate = TOY.family, jnp.asarray(keep > 0.5, jnp.float32)
+    logits = masked_logits(GAME, params, probe, clean, gate, layer)
+    stays = family.agreement(family.prediction(clean.logits), family.prediction(logits))
+    told = family.outputs(logits)[:, 0], family.divergence(clean.logits, logits), stays
+    return np.stack([np.asarray(one, np.float64) for one in told], axis=1)
+
+
+def _entry(
+    row: int, clean: Clean, keep: Float[np.ndarray, "L T"], told: Float[np.ndarray, "L 3"]
+) -> Entry:
+    """One sequence. told: `_replayed` at each state."""
+    length = int(np.asarray(clean.inputs.valid)[row].sum())
+    n, m = np.asarray(clean.inputs.query)[row].tolist()
+    digits = [str(digit) for digit in np.asarray(clean.inputs.digits)[row, :length].tolist()]
+    whole, (shares, divergence, stays) = float(TOY.family.outputs(clean.logits)[row, 0]), told.T
+    yes = whole > 0.5
+    heatmap = make_heatmap(
+        title=f"More {n}s than {m}s?",
+        caption=f"predicted {_answer(whole)}",
+        tokens=digits,
+        rows=TOY.layers,
+        values=keep[:, :length],
+    )
+    replay = Replay(
+        whole=_answer(whole),
+        answers=tuple(map(_answer, shares.tolist())),
+        kept=tuple((keep[:, :length] > 0.5).sum(axis=1).tolist()),
+        tokens=length,
+        divergence=tuple(divergence.tolist()),
+        turned=tuple((stays < 1).tolist()),
+        probability=tuple((shares if yes else 1 - shares).tolist()),
+        whole_probability=whole if yes else 1 - whole,
+    )
+    places = [(2 * at, 2 * at + 1) for at in range(length)]
+    return Entry(heatmap, (spell(" ".join(digits), digits, places),), replay)
+
+
+def _answer(share: float) -> str:
+    """P(yes) in words."""
+    said, probability = ("yes", share) if share > 0.5 else ("no", 1 - share)
+    return f"“{said}” with probability {probability:.2f}"

@@ -1,0 +1,49 @@
+"""The tour is other commands, shown and run one after another."""
+
+import json
+
+import pytest
+
+from diffmask_jax import cli
+from diffmask_jax.commands import tour
+
+
+@pytest.fixture
+def stops(monkeypatch):
+    """What each command is run with, instead of running."""
+    found = {}
+    for name in ("train", "report", "explain"):
+        command = getattr(tour, name)
+        monkeypatch.setattr(
+            command, "run", lambda options, name=name: found.update({name: options})
+        )
+    return found
+
+
+def test_it_trains_reports_and_explains_and_says_what_to_type(stops, tmp_path, capsys):
+    texts, out = tmp_path / "my texts.csv", tmp_path / "tour"
+    texts.write_text("text,pair\n" + "".join(f"fun {n},dull\n" for n in range(14)))
+    arguments = ["tour", "model", "--texts", str(texts), "--steps", "20", "--out", str(out)]
+    assert cli.main(arguments) == 0
+    assert list(stops) == ["train", "report", "explain"]
+    run = out / "run"
+    assert (stops["train"].out, stops["train"].steps, stops["train"].batch_size) == (run, 20, 14)
+    assert stops["report"].run == stops["explain"].run == run
+    assert stops["report"].out == out / "report-my texts.html"
+    lines = [json.loads(line) for line in stops["explain"].file.read_text().splitlines()]
+    assert lines == [{"text": f"fun {n}", "pair": "dull"} for n in range(10)]
+    told = capsys.readouterr().out.splitlines()
+    typed = [line for line in told if line.startswith("$ diffmask ")]
+    assert [line.split()[2] for line in typed] == ["train", "report", "explain"]
+    assert f"--train '{texts}'" in typed[0] and told[-1].startswith("  diffmask compare ")
+    assert f"Open {out}/report-my texts.html" in "\n".join(told)
+
+
+def test_mistakes_are_told_before_anything_is_written(stops, tmp_path, capsys):
+    texts, out = tmp_path / "texts.txt", tmp_path / "tour"
+    assert cli.main(["tour", "model", "--texts", str(texts), "--out", str(out)]) == 2
+    assert "cannot read" in capsys.readouterr().err
+    texts.write_text("fun\n")
+    with pytest.raises(SystemExit):
+        cli.main(["tour", "m", "--texts", str(texts), "--steps", "0", "--out", str(out)])
+    assert not stops and not out.exists()

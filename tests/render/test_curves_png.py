@@ -1,0 +1,40 @@
+"""Curves as a picture: every line is there, in its colour, below its title."""
+
+import io
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from diffmask_jax.render import curves_png
+from diffmask_jax.render.curves_png import Line, Panel, picture
+
+
+def panel(lines: int, **look) -> Panel:
+    steps = np.arange(1, 5)
+    values = {str(n): Line(steps, np.full(4, (n + 1) / (lines + 1))) for n in range(lines)}
+    return Panel("masked share", values, percent=True, **look)
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.round(255 * matplotlib.image.imread(io.BytesIO(data))[..., :3]).astype(int)
+
+
+@pytest.mark.parametrize("lines", [2, 14])
+def test_every_line_is_drawn_in_a_colour_of_its_own(lines):
+    image = pixels(picture("a run", [panel(lines)] * 2))
+    colors = curves_png._colors(lines)
+    assert len(set(colors)) == lines
+    for wanted in colors:
+        rgb = [int(wanted[at : at + 2], 16) for at in (1, 3, 5)] if lines <= 6 else None
+        target = np.array(rgb or [round(255 * part) for part in wanted])
+        rows = np.flatnonzero((np.abs(image - target).max(-1) <= 2).sum(1) > 300)
+        assert len(rows) > 0
+
+
+def test_a_level_is_named_and_a_gap_is_left_where_there_is_no_number():
+    gap = Line(np.arange(4), np.array([0.5, np.nan, np.nan, 0.5]))
+    plain = Panel("D (nats)", {"W": gap})
+    image = pixels(picture("$\\frac{a run", [plain._replace(level=("margin", 0.1))]))
+    other = pixels(picture("$\\frac{a run", [plain]))
+    assert image.shape == other.shape and (image != other).any()
