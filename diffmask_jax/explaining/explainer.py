@@ -1,7 +1,7 @@
 """Explaining texts with a trained probe: one forward pass gives every layer's answer."""
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -129,9 +129,21 @@ class Explainer:
         if is_one(texts):
             return self([texts], truncate=truncate, replay=replay)[0]
         read = texts_of(texts)
-        encoded = self.model.encode(read, truncate)
-        explanations = dict(self.stream(read, encoded, replay))
-        return [explanations[index] for index in range(len(read))]
+        return self.explanations(read, self.model.encode(read, truncate), replay)
+
+    def explanations(
+        self,
+        texts: Sequence[Text],
+        encoded: Sequence[Encoded],
+        replay: bool = False,
+        advance: Callable[[], None] = lambda: None,
+    ) -> list[Explanation]:
+        """Those of all texts, in their order. advance: called after each."""
+        found: dict[int, Explanation] = {}
+        for index, explanation in self.stream(texts, encoded, replay):
+            found[index] = explanation
+            advance()
+        return [found[index] for index in range(len(texts))]
 
     def stream(
         self, texts: Sequence[Text], encoded: Sequence[Encoded], replay: bool = False
@@ -158,7 +170,7 @@ class Explainer:
         def answer(outputs: np.ndarray) -> Answer:
             return head.answer(self.model.labels, outputs, text, encoded)
 
-        outputs = np.asarray(replies.outputs)[row]
+        outputs = np.array(replies.outputs[row])
         if head.spans:
             outputs = outputs[: len(encoded.tokens)]  # padding answers nothing
         numbers = head.problem_type == REGRESSION.problem_type
@@ -170,7 +182,7 @@ class Explainer:
             parts=tuple(encoded.parts.tolist()),
             words=words_of(text, encoded),
             layers=self.model.network.layers,
-            keep=np.asarray(replies.keep)[:, row, : len(encoded.tokens)],
+            keep=np.array(replies.keep[:, row, : len(encoded.tokens)]),  # a view holds its batch
             labels=self.model.labels,
             outputs=outputs,
             answer=answer(outputs),

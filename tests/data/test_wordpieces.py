@@ -144,7 +144,7 @@ def test_too_long_a_text_of_several_is_named():
 def test_messages_call_a_text_by_its_row():
     """Where rows of its file were blank, say, or have names."""
     rows, long = ["1", "3", "q7"], "a b c d"
-    for place, says in ((0, "text 1 of 3: "), (1, "row 3: "), (2, "row q7: ")):
+    for place, says in ((0, "text 1: "), (1, "row 3: "), (2, "row q7: ")):
         for bad in (" ", long, "\ud800"):
             texts = ["a", "b", "c"]
             texts[place] = bad

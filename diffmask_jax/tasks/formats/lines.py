@@ -1,8 +1,9 @@
 """Plain text: one text a line."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from diffmask_jax.tasks.formats.table import Table, read_text
+from diffmask_jax.tasks.formats.table import Row, Table, lines_of
 
 
 def read_lines(path: Path) -> Table:
@@ -11,9 +12,11 @@ def read_lines(path: Path) -> Table:
     Raises:
       UserError: the file cannot be read, or is no UTF-8 text.
     """
-    # Not splitlines(): it would also break a line at characters that a text may hold.
-    lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    numbered = [(str(number), line) for number, line in enumerate(lines, 1) if line.strip()]
-    texts = [line for _, line in numbered]
-    names = ["text"] if texts else []
-    return Table(names, lambda name: texts, [number for number, _ in numbered])
+    lines = lines_of(path, newline=None)
+
+    def rows(names: Sequence[str]) -> Iterator[Row]:
+        for number, line in enumerate(lines(), start=1):
+            if line.strip():
+                yield str(number), [line.removesuffix("\n")] * len(names)
+
+    return Table(["text"] if next(rows([]), None) else [], rows)
