@@ -1,12 +1,14 @@
 """The command line: `diffmask finetune | train | explain | compare | evaluate | report`."""
 
+import argparse
 import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
-from diffmask_jax.errors import UserError
+from diffmask_jax.errors import UserError, speaking_to_a_shell
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.huge_pages import use_huge_pages
 from diffmask_jax.runtime.messages import say
@@ -32,8 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that is not UTF-8 shows a ? instead
         sys.stdout.reconfigure(errors="replace")
+    with speaking_to_a_shell():
+        return _status_of(COMMANDS[options.command], options)
+
+
+def _status_of(command: ModuleType, options: argparse.Namespace) -> int:
+    """Run it, and tell how it ended."""
     try:
-        COMMANDS[options.command].run(options)
+        command.run(options)
         sys.stdout.flush()
         return 0
     except UserError as error:

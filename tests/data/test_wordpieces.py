@@ -129,7 +129,7 @@ def test_what_cannot_be_read_is_told_in_one_line_with_its_place(texts, says):
 def test_check_length_counts_the_special_tokens():
     encoded = encode(TOKENIZER, "good good good")
     check_length(encoded, 5)
-    with pytest.raises(UserError, match=r"has 5 word pieces and the limit is 4.*--truncate"):
+    with pytest.raises(UserError, match=r"has 5 word pieces and the limit is 4.*truncate=True"):
         check_length(encoded, 4)
 
 

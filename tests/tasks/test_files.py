@@ -159,7 +159,7 @@ def test_labels_are_optional(tmp_path):
         ("a.csv", "text,label\n", "holds no text, only the names of columns"),
         ("a.jsonl", "\n \n", "holds no text"),
         ("a.csv", "so good,1\nbad,0\n", "only 'so good', '1': add a first line with names"),
-        ("a.tsv", "so good\t1\n", "--text-column NAME"),
+        ("a.tsv", "so good\t1\n", "text_column NAME"),
         ("a.csv", "text,label\na\n", "a.csv:2: 1 cells, but 2 in the first line"),
         ("a.tsv", "text\tlabel\na\t1\t2\n", "a.tsv:2: 3 cells, but 2 in the first line"),
         ("a.csv", 'text,label\n"a,1\n', "a.csv:2: wrong quotes"),
