@@ -24,8 +24,10 @@ def fields_of(told: dict[str, Any], where: str) -> dict[str, Any]:
     """
     try:
         fields = _fields(told, where)
+        layers, again = fields["layers"], fields["replayed"]
         counts = {len(fields[name]) for name in ("tokens", "shown", "offsets", "parts")}
-        if counts != {len(fields["tokens"])} or len(fields["keep"]) != len(fields["layers"]):
+        rows = {len(layers), len(fields["keep"]), *([len(again.answers)] if again else [])}
+        if len(counts) > 1 or len(rows) > 1:
             raise ValueError("its tokens and layers are not as many everywhere")
         return fields
     except (AttributeError, LookupError, TypeError, ValueError) as error:
