@@ -25,18 +25,22 @@ EVERY = 30.0  # seconds between two plain lines
 def checked(explainer: Explainer, source: Source, truncate: bool, replay: bool) -> str:
     """Look at every text before the first is explained; 16 digits that stand for what will be said.
 
-    They are others for other texts, rows or gold answers, another tokenizer, model or probe.
+    They are others for other texts, rows or gold answers, another tokenizer, model or probe. Of one
+    portion, which is never gone on with, model and probe do not count.
 
     Raises: UserError as of `Classifier.encode`.
     """
     digest = hashlib.sha256(repr((explainer.config.gate, explainer.model.labels, replay)).encode())
-    for leaf in jax.tree.leaves(explainer.params):
-        digest.update(np.ascontiguousarray(leaf))
-    for portion in source.portions(PORTION):
-        gold = portion.gold if explainer.model.head.spans else None
-        digest.update(repr((portion.rows, portion.texts, gold)).encode("utf-8", "surrogatepass"))
-        for pieces in _encoded(explainer, portion, truncate):
-            digest.update(pieces.ids)
+    if source.count > PORTION:
+        for leaf in jax.tree.leaves(explainer.params):
+            digest.update(np.ascontiguousarray(leaf))
+    with tqdm(total=source.count, desc="read", unit="text", disable=None, leave=False) as bar:
+        for portion in source.portions(PORTION):
+            gold = portion.gold if explainer.model.head.spans else None
+            digest.update(repr((portion.rows, portion.texts, gold)).encode())
+            for pieces in _encoded(explainer, portion, truncate):
+                digest.update(pieces.ids)
+            bar.update(len(portion.rows))
     return digest.hexdigest()[:16]
 
 

@@ -73,7 +73,7 @@ class GrowingFile:
 
     def _leave(self) -> None:
         if self._safe:
-            say(f"{self._partial} holds the first {self._safe} lines: the same command goes on")
+            say(f"{self._partial} holds {self._safe} lines: the same command goes on behind them")
         else:
             self._partial.unlink(missing_ok=True)
 
