@@ -49,7 +49,8 @@ def test_it_says_where_the_lines_are(tmp_path, capsys):
         write(tmp_path / "a", 9)
     partial = tmp_path / "a.a1.partial"
     assert (
-        capsys.readouterr().err == f"{partial} holds the first 8 lines: the same command goes on\n"
+        capsys.readouterr().err
+        == f"{partial} holds 8 lines: the same command goes on behind them\n"
     )
 
 
