@@ -172,7 +172,7 @@ def test_what_cannot_be_mapped_is_told_with_its_number(explainer, monkeypatch):
         explainer.map(["fun"], batch_size=0)
     monkeypatch.setattr("diffmask_jax.explaining.explainer.AHEAD", 1)
     for last, says in ((None, "text 4 is None"), ("fun " * 30, "row 4: .* 32 word pieces")):
-        found = explainer.map(["fun", "dull", "a film", last], batch_size=3)
+        found = explainer.map(iter(["fun", "dull", "a film", last]), batch_size=3)
         with pytest.raises(UserError, match=says):
             list(found)
 
