@@ -79,12 +79,12 @@ def run(options: argparse.Namespace) -> None:
     source = (
         source_of(given) if given else open_file_for(explainer.model, file, columns_of(options))
     )
-    if options.png and source.count > 1:
-        raise UserError(f"--png draws one text, not {source.count}: use --html or --jsonl")
+    if options.png and source.size > 1:
+        raise UserError(f"--png draws one text, not {source.size}: use --html or --jsonl")
     replay = options.replay or options.html is not None
     identity = streaming.checked(explainer, source, options.truncate, replay)
     explain = functools.partial(streaming.explained, explainer, source, options.truncate, replay)
-    one = list(explain(0)) if source.count == 1 else None  # which is drawn, too
+    one = list(explain(0)) if source.size == 1 else None  # which is drawn, too
     if any(files):
         presenting.write_files(explain if one is None else lambda done: one, identity, *files)
     if one is not None or not any(files):

@@ -31,10 +31,10 @@ def checked(explainer: Explainer, source: Source, truncate: bool, replay: bool) 
     Raises: UserError as of `Classifier.encode`.
     """
     digest = hashlib.sha256(repr((explainer.config.gate, explainer.model.labels, replay)).encode())
-    if source.count > PORTION:
+    if source.size > PORTION:
         for leaf in jax.tree.leaves(explainer.params):
             digest.update(np.ascontiguousarray(leaf))
-    with tqdm(total=source.count, desc="read", unit="text", disable=None, leave=False) as bar:
+    with tqdm(total=source.size, desc="read", unit="text", disable=None, leave=False) as bar:
         for portion in source.portions(PORTION):
             gold = portion.gold if explainer.model.head.spans else None
             digest.update(repr((portion.rows, portion.texts, gold)).encode())
@@ -54,8 +54,8 @@ def explained(
     replay: with what the model says at every layer from what is kept there.
     done: so many are left out, a multiple of PORTION.
     """
-    with tqdm(total=source.count, initial=done, desc="explain", unit="text", disable=None) as bar:
-        advance = _Told(bar, source.count, done).advance
+    with tqdm(total=source.size, initial=done, desc="explain", unit="text", disable=None) as bar:
+        advance = _Told(bar, source.size, done).advance
         for number, portion in enumerate(source.portions(PORTION)):
             if (number + 1) * PORTION <= done:
                 continue

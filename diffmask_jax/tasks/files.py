@@ -52,22 +52,22 @@ def open_file(path: str | Path, columns: Columns = USUAL) -> Source:
         raise UserError(f"{path} holds no text")
     chosen = choose(table.names, columns, str(path))
     seen = _look_through(path, table, chosen)
-    if not seen.count:
+    if not seen.rows:
         raise UserError(f"{path} holds no text, only the names of columns")
 
-    def portions(size: int) -> Iterator[Examples]:
+    def portions(most: int) -> Iterator[Examples]:
         rows = table.rows(_names(chosen))
-        while portion := list(itertools.islice(rows, size)):
+        while portion := list(itertools.islice(rows, most)):
             _check_texts(path, chosen, portion)
             yield _examples(chosen, seen, portion)
 
-    return Source(seen.count, portions)
+    return Source(seen.rows, portions)
 
 
 class _Seen(NamedTuple):
     """What is known of a table's rows together: their number, and what not all of them have."""
 
-    count: int
+    rows: int
     has_gold: bool
     has_ids: bool
 

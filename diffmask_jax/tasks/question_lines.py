@@ -42,14 +42,14 @@ def open_question_lines(path: str | Path) -> Source:
     """
     path = Path(os.path.expanduser(path))
     table = read_jsonl(path)
-    count = sum(1 for _ in _some(_questions(table, path), path))
+    size = sum(1 for _ in _some(_questions(table, path), path))
 
-    def portions(size: int) -> Iterator[Examples]:
+    def portions(most: int) -> Iterator[Examples]:
         questions = _questions(table, path)
-        while portion := list(itertools.islice(questions, size)):
+        while portion := list(itertools.islice(questions, most)):
             yield as_examples(portion)
 
-    return Source(count, portions)
+    return Source(size, portions)
 
 
 def _some(questions: Iterator[Question], path: Path) -> Iterator[Question]:

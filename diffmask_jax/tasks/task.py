@@ -40,24 +40,24 @@ class Source(NamedTuple):
     """N examples that need never be in memory together: they are read a portion at a time.
 
     Attributes:
-      count: how many there are, N.
-      portions: (size) -> them in their order, so many at once, the last perhaps fewer; read anew.
+      size: how many there are, N.
+      portions: (most) -> them in their order, so many at once, the last perhaps fewer; read anew.
     """
 
-    count: int
+    size: int
     portions: Callable[[int], Iterator[Examples]]
 
     def whole(self) -> Examples:
         """All of them."""
-        return next(self.portions(self.count))
+        return next(self.portions(self.size))
 
 
 def source_of(examples: Examples) -> Source:
     """Examples that are in memory already."""
 
-    def portions(size: int) -> Iterator[Examples]:
-        for start in range(0, len(examples.rows), size):
-            one = slice(start, start + size)
+    def portions(most: int) -> Iterator[Examples]:
+        for start in range(0, len(examples.rows), most):
+            one = slice(start, start + most)
             yield examples._replace(
                 first=examples.first[one],
                 second=None if examples.second is None else examples.second[one],

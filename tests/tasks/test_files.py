@@ -84,7 +84,7 @@ def test_portions_put_together_are_the_file(tmp_path_factory, rows, size, ending
     source, whole = open_file(path), read_file(path)
     for _ in range(2):  # they are read anew
         portions = list(source.portions(size))
-        assert source.count == len(rows) and {len(one.rows) for one in portions[:-1]} <= {size}
+        assert source.size == len(rows) and {len(one.rows) for one in portions[:-1]} <= {size}
         assert [row for one in portions for row in one.rows] == whole.rows
         assert [text for one in portions for text in one.texts] == whole.texts
         assert [label for one in portions for label in one.gold] == whole.gold.tolist()
