@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from diffmask_jax.errors import UserError
+from diffmask_jax.errors import UserError, speaking_to_a_shell
 from diffmask_jax.runtime import process
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.huge_pages import use_huge_pages
@@ -21,6 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process.open_standard_streams()
     if arguments is None:  # from a shell, not from Python
         use_huge_pages()
+    with speaking_to_a_shell():
+        return _status_of(arguments)
+
+
+def _status_of(arguments: Sequence[str] | None) -> int:
+    """Run a command, and tell how it ended."""
     try:
         _run(arguments)
         sys.stdout.flush()

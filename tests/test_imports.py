@@ -123,7 +123,7 @@ def test_importing_is_quick(statement, allowed):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600,
         env={"PYTHONPATH": str(PACKAGE.parent)},
     )  # fmt: skip
-    assert set(found.stdout.split()) <= allowed
+    assert set(found.stdout.split()) <= allowed and found.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`diffmask explain`: what a trained probe says of texts."""
 
 import argparse
+import functools
 import os
 import shutil
 import sys
@@ -19,7 +20,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_all_writable
 from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.files import READERS
-from diffmask_jax.tasks.task import Examples
+from diffmask_jax.tasks.task import Examples, source_of
 
 HELP = "explain texts with a trained probe"
 
@@ -54,7 +55,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_truncate(parser)
     option("--png", type=Path, help="write a heat map (one text)")
     option("--html", type=Path, help="write one standalone page")
-    option("--jsonl", type=Path, help="write one JSON object a text, with its row in the file")
+    option(
+        "--jsonl",
+        type=Path,
+        help="write one JSON object a text, with its row in the file; until all are written it is "
+        "called FILE.….partial, and the same command goes on with it",
+    )
     option(
         "--color",
         choices=["auto", "always", "never"],
@@ -64,14 +70,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Explain, write the files that were asked for, draw what is short enough."""
+    """Look at all texts, explain them, write the files that were asked for, or draw."""
     files = options.png, options.html, options.jsonl
     check_all_writable(files)
     given = _given(options)
 
-    from diffmask_jax.explaining import presenting
+    from diffmask_jax.explaining import presenting, streaming
     from diffmask_jax.explaining.explainer import Explainer, check_answers
-    from diffmask_jax.tasks.encoded_examples import read_file_for
+    from diffmask_jax.tasks.encoded_examples import open_file_for
 
     explainer = Explainer.from_pretrained(
         options.run, options.model, anyway=options.anyway, last_probe=options.last_probe
@@ -81,16 +87,21 @@ def run(options: argparse.Namespace) -> None:
     if options.question is not None:
         check_answers(explainer.model)
     file = options.file or Path("/dev/stdin")
-    examples = given or read_file_for(explainer.model, file, columns_of(options))
-    if options.png and len(examples.first) > 1:
-        raise UserError(f"--png draws one text, not {len(examples.first)}: use --html or --jsonl")
-    explanations = presenting.explain_all(
-        explainer, examples, options.truncate, options.replay or options.html is not None
+    source = (
+        source_of(given) if given else open_file_for(explainer.model, file, columns_of(options))
     )
-    presenting.write_files(explanations, examples.rows, *files)
-    if len(explanations) == 1 or not any(files):
+    if options.png and source.size > 1:
+        raise UserError(f"--png draws one text, not {source.size}: use --html or --jsonl")
+    replay = options.replay or options.html is not None
+    identity = streaming.checked(explainer, source, options.truncate, replay)
+    explain = functools.partial(streaming.explained, explainer, source, options.truncate, replay)
+    one = list(explain(0)) if source.size == 1 else None  # which is drawn, too
+    if any(files):
+        presenting.write_files(explain if one is None else lambda done: one, identity, *files)
+    if one is not None or not any(files):
         width = shutil.get_terminal_size().columns
-        presenting.print_all(explanations, _wants_color(options.color), width, options.layers)
+        drawn = explain(0) if one is None else one
+        presenting.print_all(drawn, _wants_color(options.color), width, options.layers)
 
 
 def _given(options: argparse.Namespace) -> Examples | None:

@@ -1,6 +1,6 @@
 """Texts and pairs of texts, and how people hand over many of them."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, TypeGuard
 
 from diffmask_jax.errors import UserError
@@ -27,10 +27,18 @@ def texts_of(given: object) -> list[Text]:
       UserError: it is a single str, bytes, a dict, a set, a table, or no iterable; or an item is
         neither text nor pair (told with its place, counted from 1).
     """
+    return list(texts_in(given))
+
+
+def texts_in(given: object) -> Iterator[Text]:
+    """The same, each as it is taken; what `given` is must be right at once.
+
+    Raises: UserError as `texts_of`, of an item when its turn comes.
+    """
     unordered = isinstance(given, str | bytes | bytearray | Mapping | Set)
     if unordered or not isinstance(given, Iterable) or getattr(given, "ndim", 1) != 1:
         raise UserError(f"many texts come as a list of texts or of pairs, not as {_kind(given)}")
-    return [_text_of(item, number) for number, item in enumerate(given, start=1)]
+    return (_text_of(item, number) for number, item in enumerate(given, start=1))
 
 
 def _text_of(item: Any, number: int) -> Text:

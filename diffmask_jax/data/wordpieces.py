@@ -260,13 +260,16 @@ def _check_room_for_second(
 def places(count: int, rows: Sequence[str] | None, what: str = "text") -> Callable[[int], str]:
     """The number of one of so many texts -> how a message about it begins.
 
-    By its row in the file, unless that is its number, too. what: what messages call a text.
+    By its row in the file, unless that is its number, too. what: what messages call a text. Where
+    there are rows, the texts may be a portion of their file, whose size is not known here.
     """
 
     def place(number: int) -> str:
         if rows is not None and rows[number - 1] != str(number):
             return f"row {rows[number - 1]}: "
-        return f"{what} {number} of {count}: " if count > 1 else ""
+        if count == 1:
+            return ""
+        return f"{what} {number}: " if rows is not None else f"{what} {number} of {count}: "
 
     return place
 

@@ -1,7 +1,8 @@
 """Explaining texts with a trained probe: one forward pass gives every layer's answer."""
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -9,16 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from tqdm import tqdm
 
 from diffmask_jax.analysis.replaying import Replay, replay
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.question_pairs import PASSAGE
-from diffmask_jax.data.texts import Text, is_one, texts_of
+from diffmask_jax.data.texts import Text, is_one, texts_in, texts_of
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining.explanation import Explanation, words_of
+from diffmask_jax.explaining.explanation import Explanation
+from diffmask_jax.explaining.explanations import Explanations
 from diffmask_jax.explaining.replayed import replayed_of
+from diffmask_jax.explaining.word import words_of
 from diffmask_jax.game import probes
 from diffmask_jax.game.objective import (
     Game,
@@ -29,12 +33,14 @@ from diffmask_jax.game.objective import (
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.runtime import devices
+from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.training import fingerprint, keeping, run_folder, setup
 from diffmask_jax.training.assessment import Assessment
 from diffmask_jax.training.config import RunConfig
 
 BATCH = 32
+AHEAD = 64  # batches, of which those that are not full cost a few percent
 
 
 class Replies(NamedTuple):
@@ -93,6 +99,7 @@ class Explainer:
         Raises: UserError if the run or the model cannot be read, or do not fit together, or the
             run was made with another model.
         """
+        keep_compiled_programs()
         folder = Path(run)
         config = run_folder.load_config(folder)
         params, doubt = keeping.load(config, folder, last_probe)
@@ -115,15 +122,26 @@ class Explainer:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is an Iterable[str], but comes first
-        self, texts: Text, *, truncate: bool = False, replay: bool = False
+        self, texts: Text, *, truncate: bool = False, replay: bool = False, target: None = None
     ) -> Explanation: ...
     @overload
     def __call__(
-        self, texts: Iterable[Text], *, truncate: bool = False, replay: bool = False
-    ) -> list[Explanation]: ...
+        self,
+        texts: Iterable[Text],
+        *,
+        truncate: bool = False,
+        replay: bool = False,
+        target: None = None,
+    ) -> Explanations: ...
     @overload
     def __call__(
-        self, *, question: str, passage: str, truncate: bool = False, replay: bool = False
+        self,
+        *,
+        question: str,
+        passage: str,
+        truncate: bool = False,
+        replay: bool = False,
+        target: None = None,
     ) -> Explanation: ...
     def __call__(
         self,
@@ -133,7 +151,8 @@ class Explainer:
         passage: object = None,
         truncate: bool = False,
         replay: bool = False,
-    ) -> Explanation | list[Explanation]:
+        target: object = None,
+    ) -> Explanation | Explanations:
         """Explain one text or pair, or many in batches.
 
         texts: a str, a pair of them as a tuple, or any iterable of either: a list, a generator, an
@@ -143,25 +162,83 @@ class Explainer:
             question and its passage, the passage.
         replay: also run the model, at every layer, on what is kept there alone: as many passes
             more as there are layers.
+        target: other methods have it and this one has none, as its error says.
 
         Raises: UserError for an empty text, one that is too long, or what is no text; for a
-            question without its passage, or to a model that answers none.
+            question without its passage, or to a model that answers none; for a target.
         """
+        _check_no_target(target)
         if question is not None or passage is not None:
             check_answers(self.model)
             texts = _pair(texts, question, passage)
         if is_one(texts):
             return self([texts], truncate=truncate, replay=replay)[0]
         read = texts_of(texts)
-        encoded = self.model.encode(read, truncate)
-        explanations = dict(self.stream(read, encoded, replay))
-        return [explanations[index] for index in range(len(read))]
+        return Explanations(self.explanations(read, self.model.encode(read, truncate), replay))
+
+    def map(
+        self,
+        texts: Iterable[Text],
+        *,
+        batch_size: int = BATCH,
+        truncate: bool = False,
+        replay: bool = False,
+        progress: bool = False,
+    ) -> Iterator[Explanation]:
+        """Explain any number of texts as they come, in their order, while memory stays as it is.
+
+        texts: any iterable, as of a call. It is read `AHEAD` batches ahead, so that texts of one
+            length run together; what was explained is kept by nobody but the caller.
+        batch_size: texts that run at once. progress: draw a bar.
+        truncate, replay: as of a call.
+
+        Raises: UserError as a call does: what is no iterable at once, a text when its turn comes.
+        """
+        if type(batch_size) is not int or batch_size < 1:
+            raise UserError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
+        total = len(texts) if isinstance(texts, Sized) else None
+        return self._mapped(texts_in(texts), batch_size, truncate, replay, progress, total)
+
+    def _mapped(
+        self,
+        texts: Iterator[Text],
+        batch_size: int,
+        truncate: bool,
+        replay: bool,
+        progress: bool,
+        total: int | None,
+    ) -> Iterator[Explanation]:
+        numbers = itertools.count(1)
+        with tqdm(total=total, desc="explain", unit="text", disable=not progress) as bar:
+            while portion := list(itertools.islice(texts, AHEAD * batch_size)):
+                rows = [str(number) for number in itertools.islice(numbers, len(portion))]
+                encoded = self.model.encode(portion, truncate, rows)
+                yield from self.explanations(portion, encoded, replay, bar.update, batch_size)
+
+    def explanations(
+        self,
+        texts: Sequence[Text],
+        encoded: Sequence[Encoded],
+        replay: bool = False,
+        advance: Callable[[], object] = lambda: None,
+        batch_size: int = BATCH,
+    ) -> list[Explanation]:
+        """Those of all texts, in their order. advance: called after each."""
+        found: dict[int, Explanation] = {}
+        for index, explanation in self.stream(texts, encoded, replay, batch_size):
+            found[index] = explanation
+            advance()
+        return [found[index] for index in range(len(texts))]
 
     def stream(
-        self, texts: Sequence[Text], encoded: Sequence[Encoded], replay: bool = False
+        self,
+        texts: Sequence[Text],
+        encoded: Sequence[Encoded],
+        replay: bool = False,
+        batch_size: int = BATCH,
     ) -> Iterator[tuple[int, Explanation]]:
         """(index, explanation) of every text as its batch is done: shortest first."""
-        size = devices.round_up(BATCH if len(encoded) > 1 else 1, self._mesh)
+        size = devices.round_up(batch_size if len(encoded) > 1 else 1, self._mesh)
         limit = self.model.config.positions
         for batch in batches.in_order(encoded, size, limit):
             replies = self.replies(batch.inputs, replay)
@@ -182,7 +259,7 @@ class Explainer:
         def answer(outputs: np.ndarray) -> Answer:
             return head.answer(self.model.labels, outputs, text, encoded)
 
-        outputs = np.asarray(replies.outputs)[row]
+        outputs = np.array(replies.outputs[row])
         if head.spans:
             outputs = outputs[: len(encoded.tokens)]  # padding answers nothing
         numbers = head.problem_type == REGRESSION.problem_type
@@ -194,7 +271,7 @@ class Explainer:
             parts=tuple(encoded.parts.tolist()),
             words=words_of(text, encoded),
             layers=self.model.network.layers,
-            keep=np.asarray(replies.keep)[:, row, : len(encoded.tokens)],
+            keep=np.array(replies.keep[:, row, : len(encoded.tokens)]),  # a view holds its batch
             labels=self.model.labels,
             outputs=outputs,
             answer=answer(outputs),
@@ -219,6 +296,15 @@ class Explainer:
             if span and part == PASSAGE
         )
         return limit if text[PASSAGE][read:].strip() else None
+
+
+def _check_no_target(target: object) -> None:
+    if target is not None:
+        raise UserError(
+            f"there is no target={target!r} to ask for: a probe has learnt to keep what the whole "
+            "distribution over the model's outputs needs, so one answer holds for all of them; "
+            "their values are in .outputs"
+        )
 
 
 def check_answers(model: Classifier) -> None:

@@ -4,16 +4,16 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from diffmask_jax.data.question_pairs import PASSAGE
-from diffmask_jax.data.texts import Text
-from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
+from diffmask_jax.explaining.reading import fields_of
 from diffmask_jax.explaining.replayed import Replayed, rounded
+from diffmask_jax.explaining.word import Word
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.render import html, png
@@ -21,26 +21,21 @@ from diffmask_jax.render.heatmap import Heatmap, make_heatmap
 from diffmask_jax.render.marks import Marks
 from diffmask_jax.render.page import Entry, page
 from diffmask_jax.render.pair import NAMES, QUESTION_NAMES, texts
+from diffmask_jax.render.plot import draw_on
 from diffmask_jax.render.replay import Replay
 from diffmask_jax.render.spelling import spell
+from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.tasks import questions
 from diffmask_jax.training.assessment import Assessment, as_json, sentences
 
-
-class Word(NamedTuple):
-    """A word of the text number `part`, text[start:end], made of the tokens first … last."""
-
-    text: str
-    start: int
-    end: int
-    first: int
-    last: int
-    part: int = 0
+if TYPE_CHECKING:  # whoever wants neither pays for neither
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Explanation:
     """Keep probabilities of every token at every layer, and the prediction they belong to.
 
@@ -60,6 +55,8 @@ class Explanation:
     replayed: what the model says from what is kept at each layer; None if it was not asked
     assessment: what to think of the probe that made it; None where that is not known
     doubt: why not to trust it, of a probe that no run would keep; None else
+
+    Two are equal if all of this is.
     """
 
     texts: tuple[str, ...]
@@ -106,6 +103,14 @@ class Explanation:
         """Keep probability of each word: the largest among its pieces, for one leaks the word."""
         pieces = [self.keep[:, word.first : word.last + 1].max(axis=1) for word in self.words]
         return np.stack(pieces, axis=1)
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The words kept most at the last layer, the most kept first, with their probability.
+
+        Of words that are kept alike, the first in the text comes first.
+        """
+        order = np.argsort(-self.word_keep[-1], kind="stable")[:count]
+        return [(self.words[at].text, float(self.word_keep[-1, at])) for at in order]
 
     def with_gold(self, answers: Sequence[questions.Answer]) -> "Explanation":
         """The same, with the answers that people gave to its question."""
@@ -170,10 +175,41 @@ class Explanation:
             whole_probability=self.replayed.whole,
         )
 
+    def to_frame(self) -> "DataFrame":
+        """Itself as a pandas table: a row a token, a column of keep probabilities a layer.
+
+        Before these stand the token, what people write for it, its text (0 or 1, -1: special), and
+        its place there (text[start:end]; missing where it has none).
+
+        Raises: UserError if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise UserError("to_frame needs pandas: run `pip install pandas`") from error
+        starts, ends = zip(*(place or (None, None) for place in self.offsets), strict=True)
+        columns = {
+            "token": self.tokens,
+            "shown": self.shown,
+            "part": self.parts,
+            "start": pandas.array(starts, "Int64"),
+            "end": pandas.array(ends, "Int64"),
+        }
+        return pandas.DataFrame(columns | dict(zip(self.layers, self.keep, strict=True)))
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the heat map with matplotlib, the input at the bottom.
+
+        ax: where; a new figure, large enough, unless said. Gives the axes.
+        """
+        return draw_on(self.heatmap(), ax)
+
     def to_dict(self) -> dict[str, Any]:
         """Itself as JSON types; one line of a .jsonl file."""
         return {
             **self._what_was_said(),
+            "line": self.answer.line,
+            "problem_type": self.problem_type,
             **({} if self.doubt is None else {"doubt": self.doubt}),
             "gate": self.gate,
             "layers": list(self.layers),
@@ -219,11 +255,32 @@ class Explanation:
         if ending == ".json":
             write_atomically(path, dumps(self.to_dict(), indent=1, plain=False) + "\n")
         elif ending == ".html":
-            write_atomically(path, page_of([self], self.headline))
+            write_atomically(path, page_of([self.entry()], self.headline, self.assessment))
         elif ending == ".png":
             png.write_png(self.heatmap(), path)
         else:
             raise UserError(f"cannot save {path}: name it .json, .html or .png")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Explanation":
+        """What `save` has written as .json: the same but for the fifth decimal.
+
+        Raises: UserError if there is no such file, or it holds something else.
+        """
+        return cls(**fields_of(json_files.read(Path(path)), str(path)))
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Explanation":
+        """What `to_dict` has told, as of a line of a .jsonl file. Raises: UserError as `load`."""
+        return cls(**fields_of(told, "the object"))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        return _hashable(vars(self)) == _hashable(vars(other))
+
+    def __hash__(self) -> int:
+        return hash(_hashable(vars(self)))
 
     def _repr_html_(self) -> str:
         return html.fragment(self.heatmap())
@@ -234,25 +291,15 @@ class Explanation:
         return f"Explanation({self.prediction!r}, kept at the last layer: {kept})"
 
 
-def page_of(explanations: Sequence[Explanation], title: str) -> str:
+def page_of(entries: Sequence[Entry], title: str, assessment: Assessment | None) -> str:
     """A page of explanations by one probe, and what to think of it."""
-    entries = [explanation.entry() for explanation in explanations]
-    (first, *_) = explanations
-    return page(entries, title, sentences(first.assessment) if first.assessment else "")
+    return page(entries, title, sentences(assessment) if assessment else "")
 
 
-def words_of(text: Text, encoded: Encoded) -> tuple[Word, ...]:
-    """The tokenizer's words, each from its first piece to its last."""
-    texts = (text,) if isinstance(text, str) else text
-    places: dict[int, list[int]] = {}
-    for token, word in enumerate(encoded.words):
-        if word >= 0:
-            places.setdefault(int(word), []).append(token)
-    words = []
-    for tokens in places.values():
-        first, last = encoded.offsets[tokens[0]], encoded.offsets[tokens[-1]]
-        if first is not None and last is not None:
-            part = int(encoded.parts[tokens[0]])
-            spelt = texts[part][first[0] : last[1]]
-            words.append(Word(spelt, first[0], last[1], tokens[0], tokens[-1], part))
-    return tuple(words)
+def _hashable(value: Any) -> Any:
+    """What has equal parts, arrays among them, as what is equal and has a hash."""
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return tuple((name, _hashable(part)) for name, part in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, tuple) else value

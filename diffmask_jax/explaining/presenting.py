@@ -1,76 +1,66 @@
 """Explanations on their way out: to the terminal, a picture, a page or lines of JSON."""
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tqdm import tqdm
 
-from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.explaining import streaming
 from diffmask_jax.explaining.explanation import Explanation, page_of
 from diffmask_jax.render import terminal
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.growing_file import GrowingFile
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.runtime.messages import visible
-from diffmask_jax.tasks.task import Examples
 
-
-def explain_all(
-    explainer: Explainer, examples: Examples, truncate: bool, replay: bool = False
-) -> list[Explanation]:
-    """Explanations in the order of the texts, with a progress bar if someone is watching.
-
-    replay: with what the model says at every layer from what is kept there.
-
-    Those of questions have the gold answers of the examples.
-    """
-    texts = examples.texts
-    encoded = explainer.model.encode(texts, truncate, examples.rows)
-    explanations: dict[int, Explanation] = {}
-    with tqdm(total=len(texts), desc="explain", unit="text", disable=None) as bar:
-        for index, explanation in explainer.stream(texts, encoded, replay):
-            explanations[index] = explanation
-            bar.update()
-    in_order = [explanations[index] for index in range(len(texts))]
-    if examples.gold is None or not explainer.model.head.spans:
-        return in_order
-    pairs = zip(in_order, examples.gold, strict=True)
-    return [explanation.with_gold(answers) for explanation, answers in pairs]
+Explained = Iterable[tuple[str, Explanation]]
+"""What each text is called in its file, and its explanation."""
 
 
 def write_files(
-    explanations: Sequence[Explanation],
-    rows: Sequence[str],
+    explain: Callable[[int], Explained],
+    identity: str,
     png: Path | None,
     html_page: Path | None,
     jsonl: Path | None,
 ) -> None:
     """Write whichever files were asked for. Raises: UserError if one cannot be written.
 
-    rows: what each text is called in its file; every line of JSON begins with it.
+    Of every explanation is held what a page needs, and nothing where there is no page. Lines of
+    JSON are safe by portions; unless a page needs all texts, those that an earlier process has made
+    safe are not made again.
+
+    explain: how many texts are left out -> the others; identity: of these, as of `GrowingFile`.
     """
-    if png:
-        explanations[0].save(png)
+    entries, assessment = [], None
+    with contextlib.ExitStack() as files:
+        lines = None
+        if jsonl:
+            anew = png is not None or html_page is not None
+            lines = files.enter_context(GrowingFile(jsonl, identity, streaming.PORTION, anew))
+        for row, explanation in explain(lines.done if lines else 0):
+            if png:
+                explanation.save(png)
+            if html_page:
+                entries.append(explanation.entry())
+                assessment = explanation.assessment
+            if lines:
+                lines.add(dumps({"row": row} | explanation.to_dict(), plain=False))
     if html_page:
-        write_atomically(html_page, page_of(explanations, "What the prediction needs"))
-    if jsonl:
-        lines = (
-            dumps({"row": row} | explanation.to_dict(), plain=False)
-            for row, explanation in zip(rows, explanations, strict=True)
-        )
-        write_atomically(jsonl, "".join(line + "\n" for line in lines))
+        write_atomically(html_page, page_of(entries, "What the prediction needs", assessment))
 
 
-def print_all(explanations: Sequence[Explanation], color: bool, width: int, all_rows: bool) -> None:
-    """Draw each explanation in the terminal, a blank line between two.
+def print_all(explained: Explained, color: bool, width: int, all_rows: bool) -> None:
+    """Draw each explanation in the terminal as it comes, a blank line between two.
 
     Where it was replayed, a line says what the model answers from what is kept at the top layer.
     """
-    drawn = (
-        terminal.draw(e.heatmap(), color=color, width=width, all_rows=all_rows) + _replayed(e)
-        for e in explanations
-    )
-    sys.stdout.write("\n".join(drawn))
+    for number, (_, each) in enumerate(explained):
+        drawn = terminal.draw(each.heatmap(), color=color, width=width, all_rows=all_rows)
+        text = "\n" * (number > 0) + drawn + _replayed(each)
+        tqdm.write(text, file=sys.stdout, end="")  # above the bar
 
 
 def _replayed(explanation: Explanation) -> str:

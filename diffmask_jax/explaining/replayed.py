@@ -25,10 +25,13 @@ class Replayed(NamedTuple):
     whole: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Itself as JSON types, a list over the layers each."""
-        shares = {} if self.probability is None else {"probability": rounded(self.probability)}
+        """Itself as JSON types, a list over the layers each, but for `whole`."""
+        shares: dict[str, Any] = {}
+        if self.probability is not None and self.whole is not None:
+            shares = {"probability": rounded(self.probability), "whole": round(self.whole, 4)}
         return {
             "prediction": [answer.decision for answer in self.answers],
+            "line": [answer.line for answer in self.answers],
             "divergence": rounded(self.divergence),
             "agreement": rounded(self.agreement),
             **shares,

@@ -22,10 +22,10 @@ def page(heatmaps: Sequence[Heatmap], title: str) -> str:
     return document(title, legend_of(heatmaps), "".join(map(article, heatmaps)), style)
 
 
-def fragment(heatmap: Heatmap) -> str:
-    """The same for one heat map inside another page, such as a notebook's `_repr_html_`."""
-    style = style_sheet() + _PAIR_STYLE * is_pair(heatmap.parts)
-    shown = article(heatmap) + legend_of([heatmap])
+def fragment(*heatmaps: Heatmap) -> str:
+    """The same for heat maps inside another page, such as a notebook's `_repr_html_`."""
+    style = style_sheet() + _PAIR_STYLE * any(is_pair(heatmap.parts) for heatmap in heatmaps)
+    shown = "".join(map(article, heatmaps)) + legend_of(heatmaps)
     return f'<div class="dm">\n<style>{style}</style>\n{shown}</div>\n'
 
 

@@ -20,7 +20,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
       UserError: the folder does not exist, `path` is a folder, or writing failed.
     """
     with writing(path):
-        if _is_special(path):
+        if is_special(path):
             Path(path).write_bytes(_bytes(data))
         else:
             _replace(Path(os.path.realpath(path)), _bytes(data))
@@ -43,7 +43,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot write {path}: {_reason(path, error)}") from error
+        raise UserError(f"cannot write {path}: {reason(path, error)}") from error
 
 
 def check_own(folder: Path) -> None:
@@ -77,7 +77,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(_real(path))
     if os.path.isdir(target):
         raise UserError(f"cannot write {path}: it is a folder")
-    if _is_special(path):
+    if is_special(path):
         return
     if not os.path.isdir(target.parent):
         raise UserError(f"cannot write {path}: the folder {target.parent} does not exist")
@@ -92,7 +92,7 @@ def check_all_writable(paths: Iterable[str | os.PathLike[str] | None]) -> None:
         if path is None:
             continue
         check_writable(path)
-        if not _is_special(path) and (other := found.setdefault(_real(path), path)) is not path:
+        if not is_special(path) and (other := found.setdefault(_real(path), path)) is not path:
             raise UserError(f"{path} and {other} are one file: the second would replace the first")
 
 
@@ -103,7 +103,8 @@ def _real(path: str | os.PathLike[str]) -> str:
         raise UserError(f"cannot write {path}: {error}") from error
 
 
-def _is_special(path: str | os.PathLike[str]) -> bool:
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether it is there and no regular file: a pipe, a device, which nothing can replace."""
     return os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
 
 
@@ -122,7 +123,8 @@ def _replace(target: Path, content: bytes) -> None:
         raise
 
 
-def _reason(path: str | os.PathLike[str], error: OSError | ValueError) -> str:
+def reason(path: str | os.PathLike[str], error: OSError | ValueError) -> str:
+    """Why a file could not be written, in words."""
     if isinstance(error, UnicodeEncodeError):
         return "it would hold what is not valid Unicode"
     if isinstance(error, ValueError):

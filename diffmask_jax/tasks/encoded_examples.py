@@ -10,11 +10,11 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.tasks.columns import USUAL, Columns
 from diffmask_jax.tasks.encoded_questions import LONGEST, encode_questions, told
-from diffmask_jax.tasks.files import as_cells, read_file
+from diffmask_jax.tasks.files import as_cells, open_file
 from diffmask_jax.tasks.gold import gold_of
 from diffmask_jax.tasks.question_examples import as_examples, questions_of
-from diffmask_jax.tasks.question_lines import read_question_lines
-from diffmask_jax.tasks.task import Examples
+from diffmask_jax.tasks.question_lines import open_question_lines
+from diffmask_jax.tasks.task import Examples, Source
 
 
 class EncodedExamples(NamedTuple):
@@ -56,11 +56,16 @@ def read_file_for(model: Classifier, path: Path, columns: Columns = USUAL) -> Ex
     Raises: UserError as of `read_file` and `read_question_lines`; columns are named and the file
       has questions, whose columns have their own names.
     """
+    return open_file_for(model, path, columns).whole()
+
+
+def open_file_for(model: Classifier, path: Path, columns: Columns = USUAL) -> Source:
+    """The same, to be read a portion at a time. Raises: UserError as `read_file_for` does."""
     if not model.head.spans:
-        return read_file(path, columns)
+        return open_file(path, columns)
     if columns != USUAL:
         raise UserError('questions stand in columns of fixed names: "question", "passage"')
-    return as_examples(read_question_lines(path))
+    return open_question_lines(path)
 
 
 def gold_labels(model: Classifier, encoded: EncodedExamples) -> np.ndarray | None:

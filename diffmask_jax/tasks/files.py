@@ -1,21 +1,22 @@
 """Texts, pairs and labels from the files people have: one reader a format, by the file's ending."""
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.tasks.columns import USUAL, Columns, choose
+from diffmask_jax.tasks.columns import USUAL, Chosen, Columns, choose
 from diffmask_jax.tasks.formats.arrow import read_datasets_folder, read_parquet
 from diffmask_jax.tasks.formats.delimited import read_csv, read_tsv
 from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.formats.lines import read_lines
-from diffmask_jax.tasks.formats.table import Table
+from diffmask_jax.tasks.formats.table import Row, Table
 from diffmask_jax.tasks.gold import is_empty
-from diffmask_jax.tasks.task import Examples
+from diffmask_jax.tasks.task import Examples, Source
 
 READERS = {
     "": read_lines,  # as of /dev/stdin
@@ -37,19 +38,68 @@ def read_file(path: str | Path, columns: Columns = USUAL) -> Examples:
       UserError: the file cannot be read, is of no known format or holds no text; a column is
         missing; a cell that should hold a text is empty.
     """
+    return open_file(path, columns).whole()
+
+
+def open_file(path: str | Path, columns: Columns = USUAL) -> Source:
+    """The same, to be read a portion at a time; all of it has been looked at once.
+
+    Raises: UserError as `read_file` does, and nothing later unless the file is changed meanwhile.
+    """
     path = Path(os.path.expanduser(path))
     table = _read_table(path)
     if not table.names:
         raise UserError(f"{path} holds no text")
     chosen = choose(table.names, columns, str(path))
-    if not table.rows:
+    seen = _look_through(path, table, chosen)
+    if not seen.rows:
         raise UserError(f"{path} holds no text, only the names of columns")
-    second = None if chosen.pair is None else _texts(table, chosen.pair, path)
+
+    def portions(most: int) -> Iterator[Examples]:
+        rows = table.rows(_names(chosen))
+        while portion := list(itertools.islice(rows, most)):
+            _check_texts(path, chosen, portion)
+            yield _examples(chosen, seen, portion)
+
+    return Source(seen.rows, portions)
+
+
+class _Seen(NamedTuple):
+    """What is known of a table's rows together: their number, and what not all of them have."""
+
+    rows: int
+    has_gold: bool
+    has_ids: bool
+
+
+def _look_through(path: Path, table: Table, chosen: Chosen) -> _Seen:
+    """Raises: UserError if a cell that should hold a text is empty."""
+    names = _names(chosen)
+    count, has_gold, ids = 0, False, set()
+    for row in table.rows(names):
+        _check_texts(path, chosen, [row])
+        cells = dict(zip(names, row[1], strict=True))
+        count += 1
+        has_gold |= chosen.label is not None and not is_empty(cells[chosen.label])
+        if chosen.id is not None and not is_empty(cells[chosen.id]):
+            ids.add(str(cells[chosen.id]))
+    return _Seen(count, has_gold, count > 0 and len(ids) == count)
+
+
+def _names(chosen: Chosen) -> list[str]:
+    """Those of all columns that are read, each once."""
+    return list(dict.fromkeys(name for name in chosen if name is not None))
+
+
+def _examples(chosen: Chosen, seen: _Seen, rows: Sequence[Row]) -> Examples:
+    cells = zip(*(cells for _, cells in rows), strict=True)
+    columns = {name: list(column) for name, column in zip(_names(chosen), cells, strict=True)}
+    ids = columns[chosen.id] if chosen.id is not None and seen.has_ids else None
     return Examples(
-        first=_texts(table, chosen.text, path),
-        second=second,
-        gold=None if chosen.label is None else _gold(table.column(chosen.label)),
-        rows=table.rows if chosen.id is None else _ids(table, chosen.id),
+        first=columns[chosen.text],
+        second=None if chosen.pair is None else columns[chosen.pair],
+        gold=as_cells(columns[str(chosen.label)]) if seen.has_gold else None,
+        rows=[name for name, _ in rows] if ids is None else [str(name) for name in ids],
     )
 
 
@@ -63,17 +113,15 @@ def _read_table(path: Path) -> Table:
     return reader(path)
 
 
-def _texts(table: Table, name: str, path: Path) -> list[str]:
-    cells = table.column(name)
-    for row, cell in zip(table.rows, cells, strict=True):
-        if not isinstance(cell, str) or not cell.strip():
-            reason = "is empty" if is_empty(cell) else f"is no text but {type(cell).__name__}"
-            raise UserError(f"{path}, row {row}: the column {name!r} {reason}")
-    return cells
-
-
-def _gold(cells: Sequence[Any]) -> np.ndarray | None:
-    return None if all(map(is_empty, cells)) else as_cells(cells)
+def _check_texts(path: Path, chosen: Chosen, rows: Sequence[Row]) -> None:
+    names = _names(chosen)
+    for name in filter(None, (chosen.text, chosen.pair)):
+        place = names.index(name)
+        for row, cells in rows:
+            cell = cells[place]
+            if not isinstance(cell, str) or not cell.strip():
+                reason = "is empty" if is_empty(cell) else f"is no text but {type(cell).__name__}"
+                raise UserError(f"{path}, row {row}: the column {name!r} {reason}")
 
 
 def as_cells(cells: Sequence[Any]) -> np.ndarray:
@@ -82,9 +130,3 @@ def as_cells(cells: Sequence[Any]) -> np.ndarray:
     for place, cell in enumerate(cells):
         array[place] = cell
     return array
-
-
-def _ids(table: Table, name: str) -> list[str]:
-    ids = table.column(name)
-    names = [str(value) for value in ids]
-    return table.rows if any(map(is_empty, ids)) or len(set(names)) < len(names) else names

@@ -1,17 +1,22 @@
 """Anyone's questions: a JSON object a line, with a question, a passage and perhaps answers."""
 
 import dataclasses
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.formats.jsonl import read_jsonl
+from diffmask_jax.tasks.formats.table import Table
 from diffmask_jax.tasks.gold import is_empty
 from diffmask_jax.tasks.question_examples import OUTPUTS, PROBLEM_TYPE, as_examples
 from diffmask_jax.tasks.questions import Answer, Question, check, excerpt, places_of
-from diffmask_jax.tasks.task import Examples, Task
+from diffmask_jax.tasks.task import Examples, Source, Task
+
+FIELDS = ("question", "passage", "context", "answers", "id")
 
 
 def read_question_lines(path: str | Path) -> list[Question]:
@@ -27,14 +32,38 @@ def read_question_lines(path: str | Path) -> list[Question]:
         an answer of another kind, or one that is not in the passage: named with its line.
     """
     path = Path(os.path.expanduser(path))
+    return list(_some(_questions(read_jsonl(path), path), path))
+
+
+def open_question_lines(path: str | Path) -> Source:
+    """The same as examples, to be read a portion at a time; all have been looked at once.
+
+    Raises: UserError as `read_question_lines` does.
+    """
+    path = Path(os.path.expanduser(path))
     table = read_jsonl(path)
-    if not table.rows:
+    size = sum(1 for _ in _some(_questions(table, path), path))
+
+    def portions(most: int) -> Iterator[Examples]:
+        questions = _questions(table, path)
+        while portion := list(itertools.islice(questions, most)):
+            yield as_examples(portion)
+
+    return Source(size, portions)
+
+
+def _some(questions: Iterator[Question], path: Path) -> Iterator[Question]:
+    """Raises: UserError if there are none."""
+    first = next(questions, None)
+    if first is None:
         raise UserError(f"{path} holds no question")
-    columns = {name: table.column(name) for name in table.names}
-    return [
-        _question({name: cells[place] for name, cells in columns.items()}, row, f"{path}:{row}")
-        for place, row in enumerate(table.rows)
-    ]
+    return itertools.chain([first], questions)
+
+
+def _questions(table: Table, path: Path) -> Iterator[Question]:
+    names = [name for name in FIELDS if name in table.names]
+    for row, cells in table.rows(names):
+        yield _question(dict(zip(names, cells, strict=True)), row, f"{path}:{row}")
 
 
 def _question(line: dict[str, Any], row: str, where: str) -> Question:

@@ -41,14 +41,11 @@ def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[
         before the one before it, or a question is not in the file, or there with another passage.
     """
     table = read_jsonl(Path(os.path.expanduser(path)))
-    passages, spans, tagged = (
-        table.column(name) if name in table.names else [None] * len(table.rows)
-        for name in ("context", "spans", "questions")
-    )
+    lines = list(table.rows(("context", "spans", "questions")))
     asked: dict[str, tuple[int, Any]] = {}  # of each question, its line and its spans
-    for line, entries in enumerate(tagged):
-        if not isinstance(entries, dict) or not isinstance(passages[line], str):
-            raise UserError(f'{path}:{table.rows[line]}: "context" and "questions" are due')
+    for line, (row, (passage, _, entries)) in enumerate(lines):
+        if not isinstance(entries, dict) or not isinstance(passage, str):
+            raise UserError(f'{path}:{row}: "context" and "questions" are due')
         asked.update({name: (line, own) for name, own in entries.items()})
     words: dict[int, tuple[TaggedWord, ...]] = {}  # of the passages, which many questions share
     tags = []
@@ -56,11 +53,12 @@ def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[
         line, own = asked.get(question.id, (-1, None))
         if line < 0:
             raise UserError(f"{path} has no tags of the question {question.id}")
-        where = f"{path}:{table.rows[line]}"
-        if passages[line] != question.passage:
+        row, (passage, spans, _) = lines[line]
+        where = f"{path}:{row}"
+        if passage != question.passage:
             raise UserError(f"{where}: the question {question.id} has another passage")
         if line not in words:
-            words[line] = _words(spans[line], question.passage, where)
+            words[line] = _words(spans, question.passage, where)
         in_question = _words(own, question.question, f"{where}: {question.id}")
         tags.append(QuestionTags(in_question, words[line]))
     return tags

@@ -1,6 +1,6 @@
 """A task: which texts are explained, where they lie, and what they are labelled with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,38 @@ class Examples(NamedTuple):
         if self.second is None:
             return list(self.first)
         return list(zip(self.first, self.second, strict=True))
+
+
+class Source(NamedTuple):
+    """N examples that need never be in memory together: they are read a portion at a time.
+
+    Attributes:
+      size: how many there are, N.
+      portions: (most) -> them in their order, so many at once, the last perhaps fewer; read anew.
+    """
+
+    size: int
+    portions: Callable[[int], Iterator[Examples]]
+
+    def whole(self) -> Examples:
+        """All of them."""
+        return next(self.portions(self.size))
+
+
+def source_of(examples: Examples) -> Source:
+    """Examples that are in memory already."""
+
+    def portions(most: int) -> Iterator[Examples]:
+        for start in range(0, len(examples.rows), most):
+            one = slice(start, start + most)
+            yield examples._replace(
+                first=examples.first[one],
+                second=None if examples.second is None else examples.second[one],
+                gold=None if examples.gold is None else examples.gold[one],
+                rows=examples.rows[one],
+            )
+
+    return Source(len(examples.rows), portions)
 
 
 def check_alike(train: Examples, dev: Examples) -> None:

@@ -24,6 +24,7 @@ from diffmask_jax.game.objective import (
     mean_keep,
 )
 from diffmask_jax.game.players import Players, Rates
+from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.settings import positive, positive_int
 from diffmask_jax.runtime.tensors import check_finite
 
@@ -88,6 +89,7 @@ def fit_probe(
     Raises: UserError if the gate is unknown, a number is out of its range or stops being finite,
         or there are fewer examples than one batch.
     """
+    keep_compiled_programs()
     if gate not in GATES:
         raise UserError(f"gate is {gate!r}, not one of {', '.join(GATES)}")
     wrong = {

@@ -7,6 +7,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import devices, distributed, locks
+from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.tasks.encoded_examples import gold_labels
 from diffmask_jax.tasks.task import check_alike
 from diffmask_jax.tasks.tasks import TASKS
@@ -54,6 +55,7 @@ def train(
     Raises: UserError if something that a person chose does not fit, or no validation found a
         feasible probe; `Stopped` after SIGTERM, SIGHUP or Ctrl-C, with everything saved.
     """
+    keep_compiled_programs()
     folder = Path(folder)
     model, texts, made_with, passes = prepared or prepare(config, truncate=truncate)
     batches.check_fills(texts.train, config.batch_size)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from diffmask_jax.errors import UserError
+from diffmask_jax.errors import UserError, speaking_to_a_shell
 from diffmask_jax.runtime.preemption import Stopped
 
 
@@ -15,17 +15,18 @@ def told_in_one_line(name: str) -> Iterator[None]:
 
     For experiments that keep what is done, and go on from there when they are started again.
     """
-    try:
-        yield
-    except UserError as error:
-        print(f"experiments.{name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"experiments.{name}: interrupted; the same command goes on from here")
-        sys.exit(130)
-    except Stopped as stop:  # brings its status along
-        print(f"experiments.{name}: {stop}", file=sys.stderr)
-        raise
+    with speaking_to_a_shell():
+        try:
+            yield
+        except UserError as error:
+            print(f"experiments.{name}: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print(f"experiments.{name}: interrupted; the same command goes on from here")
+            sys.exit(130)
+        except Stopped as stop:  # brings its status along
+            print(f"experiments.{name}: {stop}", file=sys.stderr)
+            raise
 
 
 def need_torch() -> None:

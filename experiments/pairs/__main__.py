@@ -110,8 +110,10 @@ def draw(explainer: Explainer, examples: Examples, out: Path) -> None:
     """A page of the first pairs, and a picture of the first that answers."""
     second = examples.second and examples.second[:SHOWN]
     first = Examples(examples.first[:SHOWN], second, None, examples.rows[:SHOWN])
-    explanations = presenting.explain_all(explainer, first, truncate=True)
-    presenting.write_files(explanations, first.rows, None, out / "pairs.html", out / "pairs.jsonl")
+    explanations = explainer(first.texts, truncate=True)
+    explained = list(zip(first.rows, explanations, strict=True))
+    files = out / "pairs.html", out / "pairs.jsonl"
+    presenting.write_files(lambda done: explained, "pairs", None, *files)
     answering = [e for e in explanations if e.prediction == LABELS[1]] or explanations
     answering[0].save(out / "pair.png")
 

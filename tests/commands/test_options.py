@@ -159,7 +159,7 @@ def test_a_value_that_cannot_be_is_named_with_what_can(refused, command, given, 
 
 
 def test_from_python_the_same_values_are_refused():
-    with pytest.raises(UserError, match=r"--warmup must lie in \[0, 1\], not 1.5"):
+    with pytest.raises(UserError, match=r"warmup must lie in \[0, 1\], not 1.5"):
         Recipe(warmup=1.5)
 
 

@@ -184,6 +184,6 @@ def test_of_one_shape_an_epoch_is_a_permutation_and_every_epoch_another():
 
 
 def test_fewer_texts_than_a_batch_are_refused():
-    with pytest.raises(UserError, match="12 texts do not fill one batch of 13: lower --batch-size"):
+    with pytest.raises(UserError, match="12 texts do not fill one batch of 13: lower batch_size"):
         first_chunks(1, batch=13)
     assert len(first_chunks(1, batch=12)) == 1

@@ -129,7 +129,7 @@ def test_what_cannot_be_read_is_told_in_one_line_with_its_place(texts, says):
 def test_check_length_counts_the_special_tokens():
     encoded = encode(TOKENIZER, "good good good")
     check_length(encoded, 5)
-    with pytest.raises(UserError, match=r"has 5 word pieces and the limit is 4.*--truncate"):
+    with pytest.raises(UserError, match=r"has 5 word pieces and the limit is 4.*truncate=True"):
         check_length(encoded, 4)
 
 
@@ -144,7 +144,7 @@ def test_too_long_a_text_of_several_is_named():
 def test_messages_call_a_text_by_its_row():
     """Where rows of its file were blank, say, or have names."""
     rows, long = ["1", "3", "q7"], "a b c d"
-    for place, says in ((0, "text 1 of 3: "), (1, "row 3: "), (2, "row q7: ")):
+    for place, says in ((0, "text 1: "), (1, "row 3: "), (2, "row q7: ")):
         for bad in (" ", long, "\ud800"):
             texts = ["a", "b", "c"]
             texts[place] = bad

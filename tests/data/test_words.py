@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from diffmask_jax.data.wordpieces import encode
 from diffmask_jax.data.words import BLANKS, is_punctuation
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining.explanation import words_of
+from diffmask_jax.explaining.word import words_of
 
 BACKENDS = {
     "BERT": tiny_tokenizers.word_piece(),

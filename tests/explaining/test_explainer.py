@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -139,6 +141,63 @@ def test_many_texts_are_explained_as_each_alone_and_in_their_order(explainer, se
 
 def test_no_texts_give_no_explanations(explainer):
     assert explainer([]) == []
+
+
+def test_any_number_of_texts_is_mapped_as_they_come(explainer, sentences, monkeypatch, capsys):
+    monkeypatch.setattr("diffmask_jax.explaining.explainer.AHEAD", 2)
+    taken = []
+
+    def texts():
+        for text in [*sentences, *sentences]:
+            taken.append(text)
+            yield text
+
+    found = explainer.map(texts(), batch_size=3)
+    assert taken == []
+    first = next(found)
+    assert taken == list(sentences[:6])  # two batches
+    for each, expected in zip([first, *found], explainer([*sentences] * 2), strict=True):
+        assert each.text == expected.text
+        assert_close(each, expected)
+    assert capsys.readouterr().err == ""
+    assert len(list(explainer.map(list(sentences), progress=True))) == len(sentences)
+    assert "8/8" in capsys.readouterr().err
+
+
+def test_what_cannot_be_mapped_is_told_with_its_number(explainer, monkeypatch):
+    for texts, says in (("fun", "not as str"), ({"fun": 1}, "not as dict")):
+        with pytest.raises(UserError, match=says):
+            explainer.map(texts)
+    with pytest.raises(UserError, match="batch_size must be a whole number of 1 or more, not 0"):
+        explainer.map(["fun"], batch_size=0)
+    monkeypatch.setattr("diffmask_jax.explaining.explainer.AHEAD", 1)
+    for last, says in ((None, "text 4 is None"), ("fun " * 30, "row 4: .* 32 word pieces")):
+        found = explainer.map(iter(["fun", "dull", "a film", last]), batch_size=3)
+        with pytest.raises(UserError, match=says):
+            list(found)
+
+
+def test_there_is_no_target_and_why(explainer):
+    with pytest.raises(UserError, match="no target='good' to ask for: a probe has learnt to keep"):
+        explainer("fun", target="good")
+
+
+def test_programs_are_kept_for_python_too(run, tmp_path, child_environment):
+    """Unless the user has said where, and after another program has run."""
+    code = (
+        "import jax; jax.jit(lambda x: x + 1)(1)\n"
+        f"from diffmask_jax import Explainer; Explainer.from_pretrained({str(run)!r})\n"
+        "print(jax.config.jax_compilation_cache_dir)\n"
+        "jax.jit(lambda x: x + 2)(1)"
+    )
+    environment = child_environment(XDG_CACHE_HOME=str(tmp_path))
+    del environment["JAX_COMPILATION_CACHE_DIR"]
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{tmp_path / 'diffmask_jax'}\n"
+    assert list((tmp_path / "diffmask_jax").iterdir())
 
 
 # --- texts that do not fit -------------------------------------------------------------------

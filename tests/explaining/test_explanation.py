@@ -2,6 +2,7 @@
 
 import json
 import string
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining.explanation import Explanation, Word
-from diffmask_jax.models.heads import HEADS
+from diffmask_jax.explaining.explanation import Explanation
+from diffmask_jax.explaining.explanations import Explanations
+from diffmask_jax.explaining.replayed import Replayed
+from diffmask_jax.explaining.word import Word
+from diffmask_jax.models.heads import HEADS, Answer
 from diffmask_jax.render.page import page as drawn_page
 from diffmask_jax.training.assessment import Assessment, Finding
 
@@ -104,6 +108,8 @@ def test_json_says_everything():
         "text": "funny <b>",
         "prediction": "good",
         "probabilities": {"bad": 0.25, "good": 0.75},
+        "line": "“good” with probability 0.75",
+        "problem_type": "single_label_classification",
         "gate": "input",
         "layers": ["W", "1"],
         "tokens": ["[CLS]", "fun", "##ny", "<b>"],
@@ -180,3 +186,116 @@ def test_a_notebook_gets_a_fragment():
     shown = explanation()._repr_html_()
     assert "<html" not in shown and "<body" not in shown
     assert "&lt;b&gt;" in shown and "“good” with probability 0.75" in shown
+
+
+# --- in Python -------------------------------------------------------------------------------
+
+
+def replayed(**changes) -> Replayed:
+    two = np.array([0.5, 0.25], np.float32)
+    answers = (Answer("good", "“good” with probability 0.50"), Answer("bad", "“bad” …"))
+    fields = {"divergence": two, "agreement": two, "probability": two, "whole": 0.75}
+    return Replayed(answers, **fields | changes)
+
+
+def test_equal_are_those_of_equal_parts_and_none_raises():
+    one, same = explanation(replayed=replayed()), explanation(replayed=replayed())
+    assert one == same and hash(one) == hash(same) and len({one, same}) == 1
+    others = [
+        explanation(),
+        explanation("other", replayed=replayed()),
+        explanation(keep=KEEP / 2, replayed=replayed()),
+        explanation(replayed=replayed(whole=0.5)),
+    ]
+    assert all(one != other for other in others) and len({one, *others}) == 5
+    assert one != "funny <b>" and one in [*others, one]
+
+
+def test_the_words_that_are_kept_most():
+    assert explanation().top() == [("funny", 0.25), ("<b>", 0.0)]
+    assert explanation().top(1) == [("funny", 0.25)] and explanation().top(0) == []
+
+
+HEADS_AND_OUTPUTS = [
+    ("single_label_classification", [0.25, 0.75]),
+    ("multi_label_classification", [0.25, 0.75]),
+    ("regression", [-0.123456, 2.5]),
+]
+
+
+@pytest.mark.parametrize(("problem_type", "outputs"), HEADS_AND_OUTPUTS)
+@pytest.mark.parametrize("again", [None, replayed(), replayed(probability=None, whole=None)])
+def test_what_was_saved_is_loaded(tmp_path, problem_type, outputs, again):
+    saved = explanation(
+        "funny\n<b>", problem_type=problem_type, outputs=np.array(outputs, np.float32),
+        replayed=again,
+    )  # fmt: skip
+    saved.save(tmp_path / "a.json")
+    found = Explanation.load(tmp_path / "a.json")
+    assert found.to_dict() == saved.to_dict() and found.replay() == saved.replay()
+    assert found.heatmap().title == saved.heatmap().title and found.words == saved.words
+    np.testing.assert_allclose(found.keep, saved.keep, atol=5.1e-5)
+    found.save(tmp_path / "b.json")
+    assert Explanation.load(tmp_path / "b.json") == found
+    assert Explanation.from_dict({"row": "3"} | found.to_dict()) == found
+
+
+def test_what_is_no_explanation_is_not_loaded(tmp_path):
+    whole = json.loads(json.dumps(explanation(replayed=replayed()).to_dict()))
+    fine = {
+        "text": ["x"],
+        "line": ["x"],
+        "words": [[]],
+        "prediction": [3, [], "x", [[2.0]], [None]],
+    }
+    for name in whole:
+        for value in (None, 3, [], {}, "x", [[2.0]], [None]):
+            if value not in fine.get(name, []):
+                with pytest.raises(UserError, match="the object"):
+                    Explanation.from_dict(whole | {name: value})
+        if name == "replayed":
+            continue
+        with pytest.raises(UserError, match="the object"):
+            Explanation.from_dict({key: part for key, part in whole.items() if key != name})
+    with pytest.raises(UserError, match=r"there is no a\.json"):
+        Explanation.load(tmp_path / "a.json")
+
+
+def test_a_table_has_a_row_a_token():
+    pandas = pytest.importorskip("pandas", reason="the table is pandas's")
+    frame = explanation().to_frame()
+    assert list(frame.columns) == ["token", "shown", "part", "start", "end", "W", "1"]
+    assert isinstance(frame, pandas.DataFrame) and frame.token.tolist()[1] == "fun"
+    assert frame.start.tolist()[1:] == [0, 3, 6] and frame.start.isna().tolist()[0]
+    np.testing.assert_array_equal(frame[["W", "1"]].to_numpy().T, KEEP)
+
+
+def test_what_is_not_installed_is_one_line(monkeypatch):
+    for name, method in (("pandas", "to_frame"), ("matplotlib", "plot")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(UserError, match=f"{method} needs {name}: run `pip install {name}`"):
+            getattr(explanation(), method)()
+
+
+def test_it_is_drawn_on_anyone_s_axes():
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    for drawn in (explanation("a $x$"), explanation(parts=(-1, 0, 0, 1), texts=("funny", "<b>"))):
+        axes.clear()
+        assert drawn.plot(ax=axes) is axes
+        assert [label.get_text() for label in axes.get_xticklabels()] == list(drawn.shown)
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["W", "1"]
+        assert axes.get_title() == drawn.heatmap().title
+        cells = np.concatenate([mesh.get_array().reshape(2, -1) for mesh in axes.collections], 1)
+        np.testing.assert_allclose(cells, KEEP)
+        axes.figure.draw_without_rendering()
+
+
+def test_a_list_draws_itself():
+    many = Explanations([explanation()] * 23)
+    shown = many._repr_html_()
+    assert shown.count("<article") == 20 and shown.count("<style") == 1
+    assert "and 3 more" in shown and many[1:] == [explanation()] * 22
+    assert "more" not in Explanations([explanation()])._repr_html_()
+    assert Explanations()._repr_html_() == "<p>none</p>"

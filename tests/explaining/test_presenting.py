@@ -7,73 +7,40 @@ import pytest
 from diffmask_jax import Explainer
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import presenting
-from diffmask_jax.tasks.task import Examples
 
 NONE = {"png": None, "html_page": None, "jsonl": None}
 
 
 @pytest.fixture(scope="module")
-def explainer(run):
-    return Explainer.from_pretrained(run)
+def explained(run, sentences):
+    """(row, explanation) of a few texts."""
+    rows = [str(number) for number in range(1, len(sentences) + 1)]
+    return list(zip(rows, Explainer.from_pretrained(run)(sentences), strict=True))
 
 
-@pytest.fixture(scope="module")
-def explained(explainer, sentences):
-    return presenting.explain_all(explainer, examples_of(sentences), truncate=False)
-
-
-def examples_of(texts) -> Examples:
-    return Examples(list(texts), None, None, rows_of(texts))
-
-
-def rows_of(texts) -> list[str]:
-    return [str(number) for number in range(1, len(texts) + 1)]
-
-
-def test_explanations_come_in_the_order_of_their_texts(explainer, explained, sentences):
-    assert [each.text for each in explained] == list(sentences)
-    for each, expected in zip(explained, explainer(sentences), strict=True):
-        assert each.to_dict() == expected.to_dict()
-
-
-def test_nothing_shows_progress_where_nobody_watches(explainer, capsys):
-    presenting.explain_all(explainer, examples_of(["fun", "dull"]), truncate=False)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_long_texts_are_refused_or_cut(explainer):
-    long = "fun " * 30
-    with pytest.raises(UserError, match="text 2 of 2"):
-        presenting.explain_all(explainer, examples_of(["fun", long]), truncate=False)
-    found = presenting.explain_all(explainer, examples_of(["fun", long]), truncate=True)
-    assert [len(each.tokens) for each in found] == [3, 20]
+def write(explained, **files) -> None:
+    presenting.write_files(lambda done: explained[done:], "identity", **NONE | files)
 
 
 def test_whichever_files_were_asked_for_are_written(explained, tmp_path):
-    presenting.write_files(explained, rows_of(explained), **NONE)
+    write(explained)
     assert not list(tmp_path.iterdir())
 
-    presenting.write_files(explained, rows_of(explained), **{**NONE, "jsonl": tmp_path / "a.jsonl"})
+    write(explained, jsonl=tmp_path / "a.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
     lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
-    expected = [
-        {"row": row} | json.loads(json.dumps(each.to_dict()))
-        for row, each in zip(rows_of(explained), explained, strict=True)
-    ]
+    expected = [{"row": row} | json.loads(json.dumps(each.to_dict())) for row, each in explained]
     assert [json.loads(line) for line in lines] == expected
 
     places = {"png": "a.png", "html_page": "b.html", "jsonl": "b.jsonl"}
-    files = {option: tmp_path / name for option, name in places.items()}
-    presenting.write_files(explained[:1], ["7"], **files)
+    write(explained[:1], **{option: tmp_path / name for option, name in places.items()})
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "b.jsonl").read_text(encoding="utf-8").count("\n") == 1
     assert (tmp_path / "b.html").read_text(encoding="utf-8").count("<article ") == 1
 
 
 def test_a_page_holds_every_text(explained, tmp_path):
-    presenting.write_files(
-        explained, rows_of(explained), **{**NONE, "html_page": tmp_path / "a.html"}
-    )
+    write(explained, html_page=tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert page.count("<article ") == len(explained)
     assert page.startswith("<!DOCTYPE html>") and page.rstrip().endswith("</html>")
@@ -81,9 +48,7 @@ def test_a_page_holds_every_text(explained, tmp_path):
 
 def test_a_file_that_cannot_be_written_leaves_nothing(explained, tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        presenting.write_files(
-            explained, rows_of(explained), **{**NONE, "jsonl": tmp_path / "no" / "a.jsonl"}
-        )
+        write(explained, jsonl=tmp_path / "no" / "a.jsonl")
     assert not list(tmp_path.iterdir())
 
 
@@ -91,7 +56,7 @@ def test_in_the_terminal_a_blank_line_stands_between_two(explained, capsys):
     presenting.print_all(explained[:3], color=False, width=80, all_rows=False)
     drawn = capsys.readouterr().out.split("\n\n")
     assert len(drawn) == 3
-    for text, each in zip(drawn, explained, strict=False):
+    for text, (_, each) in zip(drawn, explained, strict=False):
         assert text.startswith(f"“{each.prediction}” with probability ")
         assert "keep probability" in text and "\x1b" not in text
 

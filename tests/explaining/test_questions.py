@@ -10,12 +10,13 @@ from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution import methods
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining import comparing, presenting
+from diffmask_jax.explaining import comparing, streaming
 from diffmask_jax.models.spans import best_span
 from diffmask_jax.render import html, terminal
 from diffmask_jax.tasks.question_examples import as_examples
 from diffmask_jax.tasks.question_lines import read_question_lines
 from diffmask_jax.tasks.questions import Answer
+from diffmask_jax.tasks.task import source_of
 
 QUESTION, PASSAGE = "is the film fun?", "The plot is dull, the acting great."
 PAIRS = [
@@ -226,8 +227,8 @@ def test_questions_in_a_file(command, questions_file, explainer, tmp_path):
     assert first["gold"] == [{"text": "dull", "start": 12}, {"text": "great", "start": 29}]
     assert second["gold"] == [] and second["question"] == "was it slow?"
     examples = as_examples(read_question_lines(questions_file))
-    expected = presenting.explain_all(explainer, examples, truncate=False)
-    for told, one in zip((first, second), expected, strict=True):
+    expected = streaming.explained(explainer, source_of(examples), truncate=False)
+    for told, (_, one) in zip((first, second), expected, strict=True):
         assert told == {"row": told["row"]} | json.loads(json.dumps(one.to_dict()))
 
 

@@ -268,7 +268,7 @@ def test_its_head_means_what_its_encoder_s_does(tiny_bert):
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_it_computes_in_float32_alone(tiny_gru, dtype):
-    with pytest.raises(UserError, match=r"in float32 .* without --precision and --remat"):
+    with pytest.raises(UserError, match=r"in float32 .* without precision and remat=True"):
         load_classifier(tiny_gru, dtype, remat=dtype == jnp.float32)
 
 

@@ -83,7 +83,7 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused_with_the_numbers(batc
     with pytest.raises(UserError) as refusal:
         devices.check_divides(batch, three_devices())
     assert str(refusal.value) == (
-        f"a batch of {batch} does not divide over 3 devices: take --batch-size {nearest}"
+        f"a batch of {batch} does not divide over 3 devices: take batch_size={nearest}"
     )
     devices.check_divides(66, three_devices())
 

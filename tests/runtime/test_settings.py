@@ -30,17 +30,17 @@ class Baking:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"loaves": 1.5}, "--loaves must be a whole number, not 1.5"),
-        ({"loaves": "2"}, "--loaves must be a whole number, not '2'"),
-        ({"loaves": True}, "--loaves must be a whole number, not True"),
-        ({"loaves": None}, "--loaves must be a whole number, not None"),
-        ({"loaves": 0}, "--loaves must be a whole number above 0, not 0"),
-        ({"hours": "long"}, "--hours must be a number, not 'long'"),
-        ({"hours": float("nan")}, "--hours must be a positive number, not nan"),
-        ({"is_sweet": "yes"}, "--is-sweet must be True or False, not 'yes'"),
-        ({"is_sweet": 1}, "--is-sweet must be True or False, not 1"),
+        ({"loaves": 1.5}, "loaves must be a whole number, not 1.5"),
+        ({"loaves": "2"}, "loaves must be a whole number, not '2'"),
+        ({"loaves": True}, "loaves must be a whole number, not True"),
+        ({"loaves": None}, "loaves must be a whole number, not None"),
+        ({"loaves": 0}, "loaves must be a whole number above 0, not 0"),
+        ({"hours": "long"}, "hours must be a number, not 'long'"),
+        ({"hours": float("nan")}, "hours must be a positive number, not nan"),
+        ({"is_sweet": "yes"}, "is_sweet must be True or False, not 'yes'"),
+        ({"is_sweet": 1}, "is_sweet must be True or False, not 1"),
         ({"flour": "oat"}, "flour is 'oat', not one of rye, wheat"),
-        ({"book": 3}, "--book must be text, not 3"),
+        ({"book": 3}, "book must be text, not 3"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(given, says):

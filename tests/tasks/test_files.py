@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.columns import Columns
-from diffmask_jax.tasks.files import read_file
+from diffmask_jax.tasks.files import open_file, read_file
+from diffmask_jax.tasks.task import source_of
 
 CHARACTERS = st.characters(exclude_characters="\0\ufeff", exclude_categories=["Cs"])
 TEXTS = st.text(CHARACTERS, min_size=1).filter(str.strip)
@@ -68,6 +69,27 @@ def test_written_json_lines_are_read_back(tmp_path_factory, rows, blank_lines, e
         numbers.append(len(lines))
     write(path, "\n".join(lines))
     assert_read(path, rows, numbers)
+
+
+@given(ROWS, st.integers(1, 7), st.sampled_from(["csv", "jsonl"]), st.booleans())
+def test_portions_put_together_are_the_file(tmp_path_factory, rows, size, ending, have_ids):
+    path = tmp_path_factory.mktemp("files") / f"a.{ending}"
+    names = ("sentence1", "sentence2", "gold", "id")
+    rows = [(*row, number * have_ids) for number, row in enumerate(rows, start=5)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if ending == "jsonl":
+            file.writelines(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows)
+        else:
+            csv.writer(file).writerows([names, *rows])
+    source, whole = open_file(path), read_file(path)
+    for _ in range(2):  # they are read anew
+        portions = list(source.portions(size))
+        assert source.size == len(rows) and {len(one.rows) for one in portions[:-1]} <= {size}
+        assert [row for one in portions for row in one.rows] == whole.rows
+        assert [text for one in portions for text in one.texts] == whole.texts
+        assert [label for one in portions for label in one.gold] == whole.gold.tolist()
+        in_memory = list(source_of(whole).portions(size))
+        assert [one.texts for one in in_memory] == [one.texts for one in portions]
 
 
 @given(ROWS)
@@ -159,7 +181,7 @@ def test_labels_are_optional(tmp_path):
         ("a.csv", "text,label\n", "holds no text, only the names of columns"),
         ("a.jsonl", "\n \n", "holds no text"),
         ("a.csv", "so good,1\nbad,0\n", "only 'so good', '1': add a first line with names"),
-        ("a.tsv", "so good\t1\n", "--text-column NAME"),
+        ("a.tsv", "so good\t1\n", "text_column NAME"),
         ("a.csv", "text,label\na\n", "a.csv:2: 1 cells, but 2 in the first line"),
         ("a.tsv", "text\tlabel\na\t1\t2\n", "a.tsv:2: 3 cells, but 2 in the first line"),
         ("a.csv", 'text,label\n"a,1\n', "a.csv:2: wrong quotes"),

@@ -174,7 +174,7 @@ def test_no_network_or_another_file_there(official, data):
     with pytest.raises(UserError, match=r"dev-v1\.1\.json is not the file it was"):
         load_squad("dev", None, data)
     official["train"].unlink()
-    with pytest.raises(UserError, match=r"cannot download file:.*pass --raw-dir with the folder"):
+    with pytest.raises(UserError, match=r"cannot download file:.*pass raw_dir with the folder"):
         load_squad("dev", None, data)
     assert files(data) == []
 

@@ -160,7 +160,7 @@ def test_a_missing_folder_or_file(raw, data):
 
 def test_a_data_dir_that_cannot_be_written(raw, data):
     data.write_text("a file, not a folder")
-    with pytest.raises(UserError, match=r"cannot write the prepared SST data.*--data-dir"):
+    with pytest.raises(UserError, match=r"cannot write the prepared SST data.*data_dir"):
         load_sst("dev", raw, data)
 
 
@@ -202,7 +202,7 @@ def test_a_broken_tree_in_the_download(archive, data, builder, monkeypatch):
 
 def test_no_network(archive, data):
     archive.unlink()
-    with pytest.raises(UserError, match=r"cannot download file:.*pass --raw-dir"):
+    with pytest.raises(UserError, match=r"cannot download file:.*pass raw_dir"):
         load_sst("dev", None, data)
     assert files(data) == []
 

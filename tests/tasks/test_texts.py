@@ -109,7 +109,7 @@ def test_each_split_from_its_file_by_its_columns(files):
 
 def test_both_files_are_needed(files):
     for places in (TextPlaces(), TextPlaces(train="t"), TextPlaces(dev=str(files / "dev.csv"))):
-        with pytest.raises(UserError, match="training on texts needs --train FILE and --dev FILE"):
+        with pytest.raises(UserError, match="training on texts needs train FILE and dev FILE"):
             TEXTS.read(places, "dev")
 
 

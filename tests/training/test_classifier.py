@@ -375,6 +375,6 @@ def test_a_model_of_the_other_kind_is_another_fine_tuning(kind, model, data, who
 def test_numbers_that_stop_being_finite_stop_the_training(model, data, tmp_path):
     params = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), model.params["head"])
     spoiled = model._replace(params=model.params | {"head": params})
-    with pytest.raises(UserError, match="not finite: lower --encoder-rate or --head-rate"):
+    with pytest.raises(UserError, match="not finite: lower encoder_rate or head_rate"):
         finetune(spoiled, data, data, RECIPE, tmp_path)
     assert not (tmp_path / "model.safetensors").exists()

@@ -104,7 +104,7 @@ def test_another_configuration_is_refused_by_naming_what_differs(tmp_path):
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").touch()
     assert_refused(
-        lambda: run_folder.open_run(tmp_path, config()), str(tmp_path), "not empty", "--out"
+        lambda: run_folder.open_run(tmp_path, config()), str(tmp_path), "not empty", "another out"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -142,14 +142,14 @@ def test_the_splits_of_a_run_on_texts(texts_file, sentences):
     ours = config(train=str(texts_file), dev=str(texts_file))
     assert setup.read_split(ours, "dev").texts == list(sentences)
     assert setup.read_split(ours, "train").gold is None
-    assert_refused(lambda: setup.read_split(ours, "test"), "no test split", "--texts FILE")
+    assert_refused(lambda: setup.read_split(ours, "test"), "no test split", "texts FILE")
 
 
 @pytest.mark.parametrize("missing", ["train", "dev"])
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_a_run_on_texts_needs_both_files(texts_file, missing, split):
     ours = config(**{"train": str(texts_file), "dev": str(texts_file), missing: None})
-    assert_refused(lambda: setup.read_split(ours, split), "--train FILE", "--dev FILE")
+    assert_refused(lambda: setup.read_split(ours, split), "train FILE", "dev FILE")
 
 
 # --- the probe -------------------------------------------------------------------------------

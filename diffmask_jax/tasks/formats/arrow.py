@@ -1,19 +1,26 @@
 """Parquet files, and folders that Hugging Face's `datasets` saved with save_to_disk."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.files import file_in
-from diffmask_jax.tasks.formats.table import Table
+from diffmask_jax.tasks.formats.table import Row, Table
 
 
 def read_parquet(path: Path) -> Table:
     """Raises: UserError if the file cannot be read or is damaged, or pyarrow is missing."""
     pyarrow = _pyarrow(path)
+
+    def batches(names: Sequence[str]) -> Iterator[Any]:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(columns=list(names))
+
     try:
-        return _table(path, pyarrow.parquet.read_table(path))
+        with pyarrow.parquet.ParquetFile(path) as file:
+            return _table(path, file.schema_arrow.names, batches)
     except Exception as error:  # Arrow has many families of them for a damaged file
         raise _unreadable(path, error) from error
 
@@ -33,12 +40,15 @@ def read_datasets_folder(path: Path) -> Table:
         )
     files = _data_files(path / "state.json")
     pyarrow = _pyarrow(path)
-    try:
-        tables = []
+
+    def batches(names: Sequence[str]) -> Iterator[Any]:
         for file in files:
             with pyarrow.memory_map(str(file)) as source:
-                tables.append(pyarrow.ipc.open_stream(source).read_all())
-        return _table(path, pyarrow.concat_tables(tables))
+                yield from pyarrow.ipc.open_stream(source)
+
+    try:
+        with pyarrow.memory_map(str(files[0])) as source:
+            return _table(path, pyarrow.ipc.open_stream(source).schema.names, batches)
     except Exception as error:  # as in `read_parquet`
         raise _unreadable(path, error) from error
 
@@ -63,15 +73,23 @@ def _strings(file: Path, name: str) -> list[str]:
     return [json_files.check(value, str, f"{file}: one of the {name}") for value in values]
 
 
-def _table(path: Path, table: Any) -> Table:
-    def column(name: str) -> list[Any]:
+def _table(
+    path: Path, names: list[str], batches: Callable[[Sequence[str]], Iterator[Any]]
+) -> Table:
+    """batches: the names of columns -> record batches that have these, read anew."""
+
+    def rows(chosen: Sequence[str]) -> Iterator[Row]:
+        number = 0
         try:
-            return list(table.column(name).to_pylist())
+            for batch in batches(chosen):
+                columns = [batch.column(name).to_pylist() for name in chosen]
+                for place in range(batch.num_rows):
+                    number += 1
+                    yield str(number), [column[place] for column in columns]
         except Exception as error:  # as in `read_parquet`: a name that stands twice, bytes, dates
             raise _unreadable(path, error) from error
 
-    rows = [str(number + 1) for number in range(table.num_rows)]
-    return Table(list(table.column_names), column, rows)
+    return Table(list(names), rows)
 
 
 def _pyarrow(path: Path) -> Any:

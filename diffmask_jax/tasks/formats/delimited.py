@@ -2,14 +2,15 @@
 
 import collections
 import csv
-import io
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.tasks.formats.table import Table, read_text
+from diffmask_jax.tasks.formats.table import Row, Table, lines_of
 
-Row = tuple[int, list[str]]
+Cells = tuple[int, list[str]]
 """The line on which a row begins, and its cells."""
 
 
@@ -20,7 +21,7 @@ def read_csv(path: Path) -> Table:
       UserError: the file cannot be read or is no UTF-8 text; quotes are wrong; a row has more or
         fewer cells than the first line, or a name stands twice in that.
     """
-    return _table(_rows(path, read_text(path), ","), path)
+    return _table(path, _reader(path, ","))
 
 
 def read_tsv(path: Path) -> Table:
@@ -32,54 +33,62 @@ def read_tsv(path: Path) -> Table:
       UserError: the file cannot be read or is no UTF-8 text; a row has more or fewer cells than
         the first line, or a name stands twice in that.
     """
-    text = read_text(path)
-    plain = _rows(path, text, "\t", quotes=False)
+    plain, quoted = _reader(path, "\t", quotes=False), _reader(path, "\t")
+    sizes = collections.Counter(len(cells) for _, cells in plain())
     try:
-        quoted = _rows(path, text, "\t")
-        table = _table(quoted, path)
+        table = _table(path, quoted)
+        rows = sum(1 for _ in table.rows([])) + bool(table.names)
     except UserError:
-        return _table(plain, path)
-    is_even = len({len(cells) for _, cells in plain}) == 1
-    return _table(plain, path) if is_even and len(plain) > len(quoted) else table
+        return _table(path, plain)
+    return _table(path, plain) if len(sizes) == 1 and sizes.total() > rows else table
 
 
-def _rows(path: Path, text: str, delimiter: str, quotes: bool = True) -> list[Row]:
-    """All rows but those of empty cells."""
-    limit = csv.field_size_limit(sys.maxsize)  # a text may be long
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
-        strict=True,
-    )
-    rows, begin = [], 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((begin, cells))
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{path}:{begin}: wrong quotes ({error})") from error
-    finally:
-        csv.field_size_limit(limit)
+def _reader(path: Path, delimiter: str, quotes: bool = True) -> Callable[[], Iterator[Cells]]:
+    """() -> all rows but those of empty cells, read anew."""
+    lines = lines_of(path, newline="")
+
+    def rows() -> Iterator[Cells]:
+        reader = csv.reader(
+            lines(),
+            delimiter=delimiter,
+            quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+            strict=True,
+        )
+        begin = 1
+        try:
+            while (cells := _next(reader)) is not None:
+                if any(cell.strip() for cell in cells):
+                    yield begin, cells
+                begin = reader.line_num + 1
+        except csv.Error as error:
+            raise UserError(f"{path}:{begin}: wrong quotes ({error})") from error
+
     return rows
 
 
-def _table(rows: list[Row], path: Path) -> Table:
-    if not rows:
-        return Table([], lambda name: [], [])
-    (_, names), *rows = rows
-    twice, times = collections.Counter(names).most_common(1)[0]
-    if times > 1:
-        raise UserError(f"{path}: the first line names the column {twice!r} twice")
-    for line, cells in rows:
-        if len(cells) != len(names):
-            raise UserError(
-                f"{path}:{line}: {len(cells)} cells, but {len(names)} in the first line"
-            )
+def _next(reader: Any) -> list[str] | None:
+    limit = csv.field_size_limit(sys.maxsize)  # a text may be long
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _table(path: Path, reader: Callable[[], Iterator[Cells]]) -> Table:
+    _, names = next(reader(), (1, []))
+    twice = collections.Counter(names).most_common(1)
+    if twice and twice[0][1] > 1:
+        raise UserError(f"{path}: the first line names the column {twice[0][0]!r} twice")
     places = {name: place for place, name in enumerate(names)}
-    return Table(
-        names,
-        lambda name: [cells[places[name]] for _, cells in rows],
-        [str(line) for line, _ in rows],
-    )
+
+    def rows(chosen: Sequence[str]) -> Iterator[Row]:
+        found = reader()
+        next(found, None)
+        for line, cells in found:
+            if len(cells) != len(names):
+                raise UserError(
+                    f"{path}:{line}: {len(cells)} cells, but {len(names)} in the first line"
+                )
+            yield str(line), [cells[places[name]] for name in chosen]
+
+    return Table(names, rows)

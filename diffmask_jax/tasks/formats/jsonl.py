@@ -1,11 +1,12 @@
 """JSON Lines: an object a line, or a string a line."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
-from diffmask_jax.tasks.formats.table import Table, read_text
+from diffmask_jax.tasks.formats.table import Row, Table, lines_of
 
 
 def read_jsonl(path: Path) -> Table:
@@ -14,13 +15,18 @@ def read_jsonl(path: Path) -> Table:
     Raises:
       UserError: the file cannot be read or is no UTF-8 text; a line is neither object nor string.
     """
-    objects, rows = [], []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            objects.append(_parse(line, f"{path}:{number}"))
-            rows.append(str(number))
-    names = list(dict.fromkeys(name for row in objects for name in row))
-    return Table(names, lambda name: [row.get(name) for row in objects], rows)
+    lines = lines_of(path, newline="\n")
+
+    def objects() -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, line in enumerate(lines(), start=1):
+            if line.strip():
+                yield number, _parse(line, f"{path}:{number}")
+
+    def rows(names: Sequence[str]) -> Iterator[Row]:
+        for number, found in objects():
+            yield str(number), [found.get(name) for name in names]
+
+    return Table(list(dict.fromkeys(name for _, found in objects() for name in found)), rows)
 
 
 def _parse(line: str, where: str) -> dict[str, Any]:

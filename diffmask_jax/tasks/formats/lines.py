@@ -1,10 +1,12 @@
 """Plain text: one text a line."""
 
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.columns import TEXT
-from diffmask_jax.tasks.formats.table import Table, read_text
+from diffmask_jax.tasks.formats.table import Row, Table, lines_of
 
 LOOKED_AT = 100  # lines
 
@@ -15,17 +17,20 @@ def read_lines(path: Path) -> Table:
     Raises:
       UserError: the file cannot be read, is no UTF-8 text, or is a table by another name.
     """
-    # Not splitlines(): it would also break a line at characters that a text may hold.
-    lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    numbered = [(str(number), line) for number, line in enumerate(lines, 1) if line.strip()]
-    texts = [line for _, line in numbered]
-    if kind := _kind_of_table(texts[:LOOKED_AT]):
+    lines = lines_of(path, newline=None)
+
+    def rows(names: Sequence[str]) -> Iterator[Row]:
+        for number, line in enumerate(lines(), start=1):
+            if line.strip():
+                yield str(number), [line.removesuffix("\n")] * len(names)
+
+    first = [text for _, (text,) in itertools.islice(rows(["text"]), LOOKED_AT)]
+    if kind := _kind_of_table(first):
         raise UserError(
             f"{path} is no text a line but a table: let its name end in {kind}, or, if its lines "
             "are to be read as they are, make each a string of a .jsonl file"
         )
-    names = ["text"] if texts else []
-    return Table(names, lambda name: texts, [number for number, _ in numbered])
+    return Table(["text"] if first else [], rows)
 
 
 def _kind_of_table(texts: list[str]) -> str | None:

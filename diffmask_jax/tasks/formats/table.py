@@ -1,42 +1,75 @@
-"""What every file format is read as: named columns, and the place of each row in its file."""
+"""What every file format is read as: named columns, and rows that are read as they are needed."""
 
-from collections.abc import Callable
+import collections
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffmask_jax.errors import UserError
 
+Row = tuple[str, list[Any]]
+"""The line on which a row begins, or its number where a format has no lines, from 1; its cells."""
+
 
 class Table(NamedTuple):
-    """Rows of named cells.
+    """Rows of named cells, which are not held: they are read anew each time they are asked for.
 
     Attributes:
       names: the names of the columns, in their order.
-      column: the name of one -> its cells: str, or what else the format has (None where it has
-        nothing).
-      rows: the line on which each row begins, or its number where a format has no lines; from 1.
+      rows: the names of some -> every row in its order with its cells of these: str, or what else
+        the format has (None where it has nothing). Raises: UserError at what is damaged.
     """
 
     names: list[str]
-    column: Callable[[str], list[Any]]
-    rows: list[str]
+    rows: Callable[[Sequence[str]], Iterator[Row]]
+
+
+def lines_of(path: Path, newline: str | None) -> Callable[[], Iterator[str]]:
+    """() -> the lines of a UTF-8 file with their ends, without a byte order mark, read anew.
+
+    What can be read only once, a pipe, is held as it is. newline: what ends a line, as of `open`.
+
+    Raises:
+      UserError: at once, if it cannot be read, is not UTF-8, or holds a NUL, as no text does.
+    """
+    held = None if os.path.isfile(path) else _read(path)
+
+    def lines() -> Iterator[str]:
+        try:
+            with io.BytesIO(held) if held is not None else open(path, "rb") as file:
+                text = io.TextIOWrapper(file, "utf-8-sig", newline=newline)
+                for number, line in enumerate(text, start=1):
+                    if "\0" in line:
+                        raise UserError(f"{path}:{number}: not a text file, it holds a NUL")
+                    yield line
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            start = _first_wrong_byte(_read(path) if held is None else held)
+            raise UserError(f"{path}: not UTF-8 text (byte {start})") from error
+
+    collections.deque(lines(), maxlen=0)  # what is no text at all is not asked for its columns
+    return lines
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file, line ends as they stand, without a byte order mark.
+    """A whole file as of `lines_of`, line ends as they stand. Raises: UserError as that does."""
+    return "".join(lines_of(path, newline="")())
 
-    Raises:
-      UserError: it cannot be read, is not UTF-8, or holds a NUL, as no text does.
-    """
+
+def _read(path: Path) -> bytes:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
+
+
+def _first_wrong_byte(content: bytes) -> int:
+    """Counted in the whole file: who reads it block by block counts in a block."""
+    try:
+        content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except ValueError as error:  # a NUL in its name
-        raise UserError(f"cannot read {path}: {error}") from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{path}:{line}: not a text file, it holds a NUL")
-    return text
+        return error.start
+    return len(content)  # it was changed meanwhile

@@ -1,0 +1,125 @@
+"""An explanation that was saved as JSON, read back: the inverse of `Explanation.to_dict`."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.explaining.replayed import Replayed
+from diffmask_jax.explaining.word import Word
+from diffmask_jax.game.gates import GATES
+from diffmask_jax.models.heads import HEADS, SPANS, Answer, AnswerSpan
+from diffmask_jax.runtime.json_files import check, field, shown
+from diffmask_jax.tasks import questions
+from diffmask_jax.training.assessment import from_json
+
+PROBLEM_TYPES = (*HEADS, SPANS.problem_type)
+
+
+def fields_of(told: dict[str, Any], where: str) -> dict[str, Any]:
+    """The fields of an `Explanation` that has told this. where: its place, for messages.
+
+    Raises: UserError if one is missing, of another kind or another size.
+    """
+    try:
+        fields = _fields(told, where)
+        layers, again = fields["layers"], fields["replayed"]
+        counts = {len(fields[name]) for name in ("tokens", "shown", "offsets", "parts")}
+        rows = {len(layers), len(fields["keep"]), *([len(again.answers)] if again else [])}
+        if len(counts) > 1 or len(rows) > 1:
+            raise ValueError("its tokens and layers are not as many everywhere")
+        return fields
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(f"{where} is no explanation ({error})") from error
+
+
+def _fields(told: dict[str, Any], where: str) -> dict[str, Any]:
+    tokens = _strings(told, "tokens", where)
+    keep = [_numbers(row, len(tokens)) for row in field(told, "keep", list, where)]
+    if not all(((row >= 0) & (row <= 1)).all() for row in keep):
+        raise ValueError("a keep probability is outside [0, 1]")
+    said = _of_a_question(told, where) if "question" in told else _of_texts(told, where)
+    line = field(told, "line", str, where)
+    return {
+        "tokens": tokens,
+        "shown": _strings(told, "shown", where),
+        "offsets": tuple(
+            None if place is None else (int(place[0]), int(place[1]))
+            for place in field(told, "offsets", list, where)
+        ),
+        "parts": tuple(map(int, field(told, "parts", list, where))),
+        "words": tuple(Word(**word) for word in field(told, "words", list, where)),
+        "layers": _strings(told, "layers", where),
+        "keep": np.stack(keep),
+        "problem_type": _one_of(PROBLEM_TYPES, told, "problem_type"),
+        "gate": _one_of(GATES, told, "gate"),
+        "replayed": _replayed(told["replayed"], where) if "replayed" in told else None,
+        "assessment": from_json(field(told, "probe", dict, where)) if "probe" in told else None,
+        "doubt": field(told, "doubt", str, where) if "doubt" in told else None,
+        "answer": Answer(_decision(told["prediction"]), line, said.pop("span")),
+        **said,
+    }
+
+
+def _of_texts(told: dict[str, Any], where: str) -> dict[str, Any]:
+    pair = [field(told, "pair", str, where)] if "pair" in told else []
+    outputs = field(told, "outputs" if "outputs" in told else "probabilities", dict, where)
+    if not outputs:
+        raise ValueError("it has no outputs")
+    return {
+        "texts": (field(told, "text", str, where), *pair),
+        "labels": tuple(outputs),
+        "outputs": _numbers(list(outputs.values())),
+        "span": None,
+    }
+
+
+def _of_a_question(told: dict[str, Any], where: str) -> dict[str, Any]:
+    shares = field(told, "probabilities", dict, where)
+    return {
+        "texts": (field(told, "question", str, where), field(told, "passage", str, where)),
+        "labels": tuple(shares),
+        "outputs": np.stack([_numbers(shares[end]) for end in ("start", "end")], axis=1),
+        "span": AnswerSpan(**told["answer"]),
+        "cut_to": told["cut_to"],
+        "gold": tuple(questions.Answer(**answer) for answer in told["gold"]),
+    }
+
+
+def _replayed(told: dict[str, Any], where: str) -> Replayed:
+    lines = _strings(told, "line", f"{where}: replayed")
+    answers = zip(map(_decision, told["prediction"]), lines, strict=True)
+    return Replayed(
+        answers=tuple(Answer(*answer) for answer in answers),
+        divergence=_numbers(told["divergence"], len(lines)),
+        agreement=_numbers(told["agreement"], len(lines)),
+        probability=_numbers(told["probability"], len(lines)) if "probability" in told else None,
+        whole=told.get("whole"),
+    )
+
+
+def _one_of(known: Collection[str], told: dict[str, Any], name: str) -> str:
+    if told[name] not in known:
+        raise ValueError(f"its {name} is {shown(told[name])}")
+    return str(told[name])
+
+
+def _decision(told: Any) -> Any:
+    """JSON has lists where a decision is a tuple."""
+    if not isinstance(told, str | int | float | list | tuple):
+        raise ValueError(f"its prediction is {shown(told)}")
+    return tuple(told) if isinstance(told, list | tuple) else told
+
+
+def _strings(told: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
+    values = field(told, name, list, where)
+    return tuple(check(value, str, f"{where}: one of its {name}") for value in values)
+
+
+def _numbers(values: list[float], count: int | None = None) -> Float[np.ndarray, " N"]:
+    array = np.array(values, np.float32)
+    if array.ndim != 1 or count not in (None, len(array)):
+        raise ValueError(f"there should be {count} numbers, not {array.shape}")
+    return array

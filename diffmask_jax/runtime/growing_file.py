@@ -1,0 +1,128 @@
+"""A file of lines that takes long to write: it has a name of its own until it is whole."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import is_special, reason
+from diffmask_jax.runtime.messages import say
+
+
+class GrowingFile:
+    """Lines on their way into a file that nobody shall take for whole before it is.
+
+    They go to a sibling, NAME.IDENTITY.partial, which takes the file's name when all are there. Who
+    is killed leaves that one, and who writes the same again goes on behind the `done` lines that
+    are safe in it. What is no regular file (/dev/stdout, a pipe) is written to directly.
+
+    with GrowingFile(path, identity, 1000) as file:
+        for line in lines[file.done:]:
+            file.add(line)
+
+    identity: a name of what the lines are made from, so that other lines have another sibling
+    together: after how many lines they are made safe, and by which multiple of lines is gone on
+    anew: begin at the first line whatever is there
+
+    Raises: UserError if it cannot be written, or another process is writing it.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], identity: str, together: int, anew: bool = False
+    ) -> None:
+        self._path, self._together = Path(path), together
+        real = Path(os.path.realpath(path))
+        self._partial = real.with_name(f"{real.name}.{identity}.partial")
+        self._whole = None if is_special(path) else real
+        with self._told():
+            self._file = self._opened()
+            self.done = 0 if anew or self._whole is None else self._safe_lines()
+            if self._whole is not None:
+                self._file.truncate()
+        self._count = self._safe = self.done
+
+    def add(self, line: str) -> None:
+        """Append a line, which has no end yet. Raises: UserError if it cannot be written."""
+        with self._told():
+            self._file.write(line.encode() + b"\n")
+            self._count += 1
+            if self._count % self._together == 0:
+                self._make_safe()
+
+    def __enter__(self) -> "GrowingFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+            elif self._whole is not None:
+                self._leave()
+        finally:
+            with contextlib.suppress(OSError):  # of what could not be written, which was told
+                self._file.close()
+
+    def _finish(self) -> None:
+        with self._told():
+            self._make_safe()
+            if self._whole is not None:
+                os.replace(self._partial, self._whole)
+
+    def _leave(self) -> None:
+        if self._safe:
+            say(f"{self._partial} holds {self._safe} lines: the same command goes on behind them")
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    def _opened(self) -> BinaryIO:
+        if self._whole is None:
+            return open(self._path, "wb")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        file = open(os.open(self._partial, flags, 0o666), "r+b")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise UserError(f"another process is writing {self._path}: wait for it") from error
+        except OSError:  # a file system without locks
+            pass
+        if not _is(file, self._partial):  # it has become whole since it was opened
+            file.close()
+            return self._opened()
+        return file
+
+    def _safe_lines(self) -> int:
+        """How many lines are there, whole and by the multiple; the file is left behind them."""
+        done = place = end = 0
+        for number, line in enumerate(self._file, start=1):
+            place += len(line)
+            if number % self._together == 0 and line.endswith(b"\n"):
+                done, end = number, place
+        self._file.seek(end)
+        return done
+
+    def _make_safe(self) -> None:
+        self._file.flush()
+        if self._whole is not None:
+            os.fsync(self._file.fileno())
+        self._safe = self._count
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:  # its reader has left
+            raise
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot write {self._path}: {reason(self._path, error)}") from error
+
+
+def _is(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file still has a name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
