@@ -5,13 +5,15 @@ from pathlib import Path
 
 from diffmask_jax.commands.shared import (
     add_moved,
+    add_picture,
     add_question,
     add_truncate,
+    check_files,
     question_of,
 )
 from diffmask_jax.data.texts import Text
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import check_all_writable, write_atomically
+from diffmask_jax.runtime.files import write_atomically
 
 HELP = "draw what several methods say of a text"
 
@@ -32,20 +34,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_moved(parser)
     add_truncate(parser)
     option("--html", type=Path, help="write one standalone page")
-    option("--png", type=Path, help="write a picture")
+    add_picture(parser, "the panels")
 
 
 def run(options: argparse.Namespace) -> None:
     """Compare, and write what was asked for."""
-    if not (options.html or options.png):
-        raise UserError("nowhere to draw: give --html FILE or --png FILE")
-    check_all_writable((options.html, options.png))
+    if not (options.html or options.picture):
+        raise UserError("nowhere to draw: give --html FILE or --picture FILE")
+    check_files(options.picture, options.html)
     text = _text(options)
 
     from diffmask_jax.attribution.methods import USUAL
     from diffmask_jax.explaining import comparing
     from diffmask_jax.explaining.explainer import Explainer, check_answers
-    from diffmask_jax.render import comparison_html, comparison_png
+    from diffmask_jax.render import comparison_html
+    from diffmask_jax.render.comparison_picture import write_picture
 
     explainers = [Explainer.from_pretrained(run, options.model) for run in options.runs]
     comparing.check_comparable(explainers)  # before the work of `noise_of`
@@ -58,8 +61,8 @@ def run(options: argparse.Namespace) -> None:
     comparison = comparing.compare(explainers, noise, text, options.truncate, names)
     if options.html:
         write_atomically(options.html, comparison_html.page(comparison))
-    if options.png:
-        comparison_png.write_png(comparison, options.png)
+    if options.picture:
+        write_picture(comparison, options.picture)
 
 
 def _text(options: argparse.Namespace) -> Text:

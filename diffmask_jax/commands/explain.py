@@ -9,14 +9,15 @@ from pathlib import Path
 from diffmask_jax.commands.shared import (
     add_columns,
     add_moved,
+    add_picture,
     add_question,
     add_truncate,
+    check_files,
     check_no_columns,
     columns_of,
     question_of,
 )
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import check_all_writable
 from diffmask_jax.tasks.task import Examples
 
 HELP = "explain texts with a trained probe"
@@ -45,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "always does",
     )
     add_truncate(parser)
-    option("--png", type=Path, help="write a heat map (one text)")
+    add_picture(parser, "a heat map of one text")
     option("--html", type=Path, help="write one standalone page")
     option("--jsonl", type=Path, help="write one JSON object a text, with its row in the file")
     option(
@@ -58,8 +59,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Explain, write the files that were asked for, draw what is short enough."""
-    files = options.png, options.html, options.jsonl
-    check_all_writable(files)
+    files = options.picture, options.html, options.jsonl
+    check_files(*files)
     given = _given(options)
 
     from diffmask_jax.explaining import presenting
@@ -71,8 +72,10 @@ def run(options: argparse.Namespace) -> None:
         check_answers(explainer.model)
     file = options.file or Path("/dev/stdin")
     examples = given or read_file_for(explainer.model, file, columns_of(options))
-    if options.png and len(examples.first) > 1:
-        raise UserError(f"--png draws one text, not {len(examples.first)}: use --html or --jsonl")
+    if options.picture and len(examples.first) > 1:
+        raise UserError(
+            f"--picture draws one text, not {len(examples.first)}: use --html or --jsonl"
+        )
     explanations = presenting.explain_all(
         explainer, examples, options.truncate, options.replay or options.html is not None
     )

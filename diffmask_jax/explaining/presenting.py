@@ -9,6 +9,7 @@ from tqdm import tqdm
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.render import terminal
+from diffmask_jax.render.heatmap_picture import write_picture
 from diffmask_jax.render.page import page
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
@@ -42,7 +43,7 @@ def explain_all(
 def write_files(
     explanations: Sequence[Explanation],
     rows: Sequence[str],
-    png: Path | None,
+    picture: Path | None,
     html_page: Path | None,
     jsonl: Path | None,
 ) -> None:
@@ -50,8 +51,8 @@ def write_files(
 
     rows: what each text is called in its file; every line of JSON begins with it.
     """
-    if png:
-        explanations[0].save(png)
+    if picture:
+        write_picture(explanations[0].heatmap(), picture)
     if html_page:
         entries = [explanation.entry() for explanation in explanations]
         write_atomically(html_page, page(entries, "What the prediction needs"))

@@ -9,7 +9,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import presenting
 from diffmask_jax.tasks.task import Examples
 
-NONE = {"png": None, "html_page": None, "jsonl": None}
+NONE = {"picture": None, "html_page": None, "jsonl": None}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_whichever_files_were_asked_for_are_written(explained, tmp_path):
     ]
     assert [json.loads(line) for line in lines] == expected
 
-    places = {"png": "a.png", "html_page": "b.html", "jsonl": "b.jsonl"}
+    places = {"picture": "a.png", "html_page": "b.html", "jsonl": "b.jsonl"}
     files = {option: tmp_path / name for option, name in places.items()}
     presenting.write_files(explained[:1], ["7"], **files)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
