@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all fuzz check format clean
+.PHONY: help demo test test-all fuzz check format docs clean
 
 help:
 	@echo "make demo    set up, then Table 1 of the paper on the toy task -> reports/toy/report.md"
@@ -11,6 +11,7 @@ help:
 	@echo "make fuzz    set up, then thousands of damaged files and a table of what became of them"
 	@echo "make check   set up, then formatter, linter and type checker"
 	@echo "make format  rewrite the sources in the project's format"
+	@echo "make docs    set up, then the guide and the reference of the Python names -> build/docs"
 	@echo "make clean   remove the environment and caches"
 
 demo: $(VENV)/installed
@@ -37,6 +38,9 @@ format: $(VENV)/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/installed-docs
+	$(BIN)/mkdocs build --strict
+
 $(VENV)/created:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	  { echo "diffmask_jax needs Python >= 3.11: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -49,6 +53,10 @@ $(VENV)/installed: $(VENV)/created requirements.txt setup.cfg
 
 $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/created setup.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mkdocs "mkdocstrings[python]"
 	@touch $@
 
 clean:

@@ -6,17 +6,20 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Bool
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files, tensors
 from diffmask_jax.runtime.compilations import Compilations
 from diffmask_jax.runtime.distributed import is_first
+from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.files import write_in
 from diffmask_jax.runtime.messages import show
 from diffmask_jax.training.curve_log import CurveLog
 from diffmask_jax.training.settled import Curves
+
+with needs("training", extra="train"):
+    from tensorboardX import SummaryWriter
 
 VALIDATIONS = "validation.jsonl"
 
