@@ -38,7 +38,7 @@ format: $(VENV)/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/installed-docs
+docs: $(VENV)/installed-test
 	$(BIN)/mkdocs build --strict
 
 $(VENV)/created:
@@ -53,10 +53,6 @@ $(VENV)/installed: $(VENV)/created requirements.txt setup.cfg
 
 $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
-	@touch $@
-
-$(VENV)/installed-docs: $(VENV)/created setup.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check mkdocs "mkdocstrings[python]"
 	@touch $@
 
 clean:

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +45,9 @@ def test_every_command_is_understood(document, capsys):
 
 def test_a_command_that_is_not_is_found():
     """The reading itself: continued lines, comments, pipes, and code inside of text."""
-    text = "```sh\ndiffmask a \\\n  --b 'c d'  # e\nf | diffmask g h\n```\n`diffmask i j` `diffmask k …`"
+    text = (
+        "```sh\ndiffmask a \\\n  --b 'c d'  # e\nf | diffmask g h\n```\n`diffmask i j` `diffmask …`"
+    )
     assert list(commands_of(text)) == [["a", "--b", "c d"], ["g", "h"], ["i", "j"]]
 
 
@@ -52,3 +56,15 @@ def test_every_link_leads_somewhere(document):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8"))
     for link in links:
         assert "://" in link or (document.parent / link).exists(), link
+
+
+def test_the_reference_is_built_without_a_warning(tmp_path):
+    """`make docs`: of docstrings, whose sections must be what they look like."""
+    for module in ("mkdocs", "mkdocstrings", "mkdocstrings_handlers"):
+        pytest.importorskip(module, reason="needs pip install 'diffmask_jax[docs]'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert built.returncode == 0, built.stderr
+    reference = (tmp_path / "reference.html").read_text(encoding="utf-8")
+    for name in ("Explainer", "Explanation", "run_config", "fit_probe", "hard_concrete"):
+        assert re.search(rf'id="diffmask_jax\.[\w.]*\b{name}"', reference), name

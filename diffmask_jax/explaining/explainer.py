@@ -120,8 +120,9 @@ class Explainer:
         replay: also run the model, at every layer, on what is kept there alone: as many passes
             more as there are layers.
 
-        Raises: UserError for an empty text, one that is too long, or what is no text; for a
-            question without its passage, or to a model that answers none.
+        Raises:
+            UserError: for an empty text, one that is too long, or what is no text; for a question
+                without its passage, or to a model that answers none.
         """
         if question is not None or passage is not None:
             check_answers(self.model)

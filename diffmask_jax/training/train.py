@@ -42,8 +42,10 @@ def train(
     profile: trace a few calls of the device into the folder.
     prepared: `prepare`d already, for several runs on the same model and texts.
 
-    Raises: UserError if something that a person chose does not fit, or no validation found a
-        feasible probe; `Stopped` after SIGTERM, with everything saved.
+    Raises:
+        UserError: if something that a person chose does not fit, or no validation found a
+            feasible probe.
+        Stopped: after SIGTERM, with everything saved.
     """
     folder = Path(folder)
     model, texts, passes = prepared or prepare(config, truncate=truncate)
