@@ -1,5 +1,6 @@
 """Every `diffmask …` that the documents tell people to type is understood by the command line."""
 
+import functools
 import re
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from diffmask_jax.commands.parse import parse
+from diffmask_jax.commands import parse
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
@@ -33,12 +34,13 @@ def commands_of(markdown: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_command_is_understood(document, capsys):
+def test_every_command_is_understood(document, capsys, monkeypatch):
+    monkeypatch.setattr(parse, "_parser", functools.cache(parse._parser))  # made once for all
     commands = list(commands_of(document.read_text(encoding="utf-8")))
     assert len(commands) > 5
     for command in commands:
         try:
-            parse(command)
+            parse.parse(command)
         except SystemExit as end:
             assert end.code == 0, f"{shlex.join(command)}: {capsys.readouterr().err}"
 
