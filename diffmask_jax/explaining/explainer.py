@@ -112,13 +112,16 @@ class Explainer:
     ) -> Explanation | list[Explanation]:
         """Explain one text or pair, or many in batches.
 
-        texts: a str, a pair of them as a tuple, or any iterable of either: a list, a generator, an
-            array, a pandas Series. To a model that answers questions, pairs of one and its passage.
-        question, passage: such a pair by name, instead of texts.
-        truncate: cut a text that is longer than the model takes instead of refusing it; of a
-            question and its passage, the passage.
-        replay: also run the model, at every layer, on what is kept there alone: as many passes
-            more as there are layers.
+        Args:
+            texts: a str, a pair of them as a tuple, or any iterable of either: a list, a generator,
+                an array, a pandas Series. To a model that answers questions, pairs of one and its
+                passage.
+            question: one of such a pair by name, instead of texts.
+            passage: and the other one.
+            truncate: cut a text that is longer than the model takes instead of refusing it; of a
+                question and its passage, the passage.
+            replay: also run the model, at every layer, on what is kept there alone: as many passes
+                more as there are layers.
 
         Raises:
             UserError: for an empty text, one that is too long, or what is no text; for a question
