@@ -100,7 +100,7 @@ def _escaped(character: str) -> str:
         return _COMMANDS[character]
     if character.isascii():
         return character
-    letter, *marks = unicodedata.normalize("NFD", character)
+    letter, *marks = list(unicodedata.normalize("NFD", character))
     if letter.isascii() and letter.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
         below = _ACCENTS[marks[0]] == "c"
         base = rf"\{letter}" if letter in "ij" and not below else letter  # without its dot

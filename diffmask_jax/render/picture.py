@@ -39,7 +39,7 @@ _OTHER_SCRIPTS = {
     *("Microsoft YaHei", "WenQuanYi Zen Hei", "Noto Sans Devanagari", "Noto Sans Arabic"),
     *("Noto Sans Bengali", "Noto Sans Thai", "Arial Unicode MS"),
 }
-_KINDS = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "diffmask"}
+_KINDS: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "diffmask"}
 _NO_GLYPH = "(Glyph .* missing from|Matplotlib currently does not support)"
 
 

@@ -79,3 +79,12 @@ def test_an_unwritable_path_is_a_user_error_and_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match=r"missing does not exist"):
         write_picture(sample(), tmp_path / "missing" / "map.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ending_says_as_what(tmp_path):
+    for ending, start in {"svg": b"<?xml", "pdf": b"%PDF-", "tex": b"% "}.items():
+        write_picture(sample(), tmp_path / f"map.{ending}")
+        assert (tmp_path / f"map.{ending}").read_bytes().startswith(start)
+    assert (tmp_path / "map.tex").read_text(encoding="utf-8").count("\n\\diffmaskpanel") == 6
+    with pytest.raises(UserError, match=r"name it \.png, \.svg, \.pdf or \.tex$"):
+        write_picture(sample(), tmp_path / "map.gif")
