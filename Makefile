@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all fuzz check format clean
+.PHONY: help demo test test-all fuzz check format docs clean
 
 help:
 	@echo "make demo    set up, then Table 1 of the paper on the toy task -> reports/toy/report.md, page.html"
@@ -11,6 +11,7 @@ help:
 	@echo "make fuzz    set up, then thousands of damaged files and a table of what became of them"
 	@echo "make check   set up, then formatter, linter and type checker"
 	@echo "make format  rewrite the sources in the project's format"
+	@echo "make docs    set up, then the guide and the reference of the Python names -> build/docs"
 	@echo "make clean   remove the environment and caches"
 
 demo: $(VENV)/installed
@@ -36,6 +37,9 @@ check: $(VENV)/installed-test
 format: $(VENV)/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/installed-test
+	$(BIN)/mkdocs build --strict
 
 $(VENV)/created:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \

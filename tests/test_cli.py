@@ -233,7 +233,9 @@ def test_texts_from_two_places(refused, run, texts_file):
 def test_a_picture_of_two_texts(refused, run, texts_file, tmp_path):
     for texts in ([TEXT, TEXT], ["--file", texts_file]):
         line = refused("explain", run, *texts, "--png", tmp_path / "a.png")
-        assert "--png draws one text, not " in line
+        assert "--picture draws one text, not " in line
+    line = refused("explain", run, TEXT, "--picture", tmp_path / "a.jpg")
+    assert "a.jpg: name it .png, .svg, .pdf or .tex" in line
 
 
 def test_a_file_that_cannot_be_read(refused, run, tmp_path):

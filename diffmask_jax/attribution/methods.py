@@ -34,10 +34,11 @@ from diffmask_jax.game.probes import widened
 class Explained(NamedTuple):
     """What a method sees: a batch, the state to attribute to, and the network above that state.
 
-    logits: the state, or another in its place -> the model's output; with the numbers of texts of
-        the batch, for states in the place of theirs
-    family: what that output means
-    noise: mean and deviation of the state over a data set
+    Attributes:
+        logits: the state, or another in its place -> the model's output; with the numbers of texts
+            of the batch, for states in the place of theirs
+        family: what that output means
+        noise: mean and deviation of the state over a data set
     """
 
     clean: Clean

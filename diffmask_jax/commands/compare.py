@@ -8,8 +8,10 @@ from diffmask_jax.commands.arguments import check_ending
 from diffmask_jax.commands.shared import (
     add_columns,
     add_moved,
+    add_picture,
     add_question,
     add_truncate,
+    check_files,
     check_no_columns,
     columns_of,
     question_of,
@@ -41,7 +43,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_moved(parser)
     add_truncate(parser)
     option("--html", type=Path, help="write one standalone page")
-    option("--png", type=Path, help="write a picture")
+    add_picture(parser, "the panels")
     option(
         "--texts",
         type=Path,
@@ -65,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _tell(options: argparse.Namespace) -> None:
     """How faithful the methods are on many texts."""
-    of_one = ("text", "pair", "question", "passage", "methods", "html", "png")
+    of_one = ("text", "pair", "question", "passage", "methods", "html", "picture")
     if others := [name for name in of_one if getattr(options, name) is not None]:
         raise UserError(f"--{others[0]} is about one text: leave it out, or --texts")
     if len(options.runs) > 1:
@@ -96,15 +98,16 @@ def _tell(options: argparse.Namespace) -> None:
 
 def _draw(options: argparse.Namespace) -> None:
     """What the methods say of one text."""
-    if not (options.html or options.png):
-        raise UserError("nowhere to draw: give --html FILE or --png FILE")
-    check_all_writable((options.html, options.png))
+    if not (options.html or options.picture):
+        raise UserError("nowhere to draw: give --html FILE or --picture FILE")
+    check_files(options.picture, options.html)
     text = _text(options)
 
     from diffmask_jax.attribution.methods import USUAL
     from diffmask_jax.explaining import comparing
     from diffmask_jax.explaining.explainer import Explainer, check_answers
-    from diffmask_jax.render import comparison_html, comparison_png
+    from diffmask_jax.render import comparison_html
+    from diffmask_jax.render.comparison_picture import write_picture
 
     explainers = [
         Explainer.from_pretrained(run, options.model, anyway=options.anyway) for run in options.runs
@@ -119,8 +122,8 @@ def _draw(options: argparse.Namespace) -> None:
     comparison = comparing.compare(explainers, noise, text, options.truncate, names)
     if options.html:
         write_atomically(options.html, comparison_html.page(comparison))
-    if options.png:
-        comparison_png.write_png(comparison, options.png)
+    if options.picture:
+        write_picture(comparison, options.picture)
 
 
 def _text(options: argparse.Namespace) -> Text:

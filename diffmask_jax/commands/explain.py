@@ -10,14 +10,15 @@ from pathlib import Path
 from diffmask_jax.commands.shared import (
     add_columns,
     add_moved,
+    add_picture,
     add_question,
     add_truncate,
+    check_files,
     check_no_columns,
     columns_of,
     question_of,
 )
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import check_all_writable
 from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.files import READERS
 from diffmask_jax.tasks.task import Examples, source_of
@@ -53,7 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="the run's last probe, where its training kept none or another; every output says so",
     )
     add_truncate(parser)
-    option("--png", type=Path, help="write a heat map (one text)")
+    add_picture(parser, "a heat map of one text")
     option("--html", type=Path, help="write one standalone page")
     option(
         "--jsonl",
@@ -71,8 +72,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Look at all texts, explain them, write the files that were asked for, or draw."""
-    files = options.png, options.html, options.jsonl
-    check_all_writable(files)
+    files = options.picture, options.html, options.jsonl
+    check_files(*files)
     given = _given(options)
 
     from diffmask_jax.explaining import presenting, streaming
@@ -90,8 +91,8 @@ def run(options: argparse.Namespace) -> None:
     source = (
         source_of(given) if given else open_file_for(explainer.model, file, columns_of(options))
     )
-    if options.png and source.size > 1:
-        raise UserError(f"--png draws one text, not {source.size}: use --html or --jsonl")
+    if options.picture and source.size > 1:
+        raise UserError(f"--picture draws one text, not {source.size}: use --html or --jsonl")
     replay = options.replay or options.html is not None
     identity = streaming.checked(explainer, source, options.truncate, replay)
     explain = functools.partial(streaming.explained, explainer, source, options.truncate, replay)

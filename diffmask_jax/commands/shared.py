@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffmask_jax.commands.arguments import add_settings, listed, those_of
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import write_atomically, write_in
+from diffmask_jax.runtime.files import check_all_writable, write_atomically, write_in
 from diffmask_jax.runtime.messages import say
 from diffmask_jax.runtime.settings import settle
 from diffmask_jax.tasks.columns import Columns
@@ -40,6 +40,26 @@ def add_anyway(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on though the model, or the texts, are not those that the run was made with",
     )
+
+
+def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
+    """Of every command that draws."""
+    parser.add_argument(
+        "--picture",
+        "--png",
+        metavar="FILE",
+        type=Path,
+        help=f"write {what}: .png, .svg, .pdf, or .tex for LaTeX",
+    )
+
+
+def check_files(picture: Path | None, *others: Path | None) -> None:
+    """Raises: UserError if a file cannot be written, two are one, or the picture can't be drawn."""
+    check_all_writable((picture, *others))
+    if picture:
+        from diffmask_jax.render.picture import check_picture
+
+        check_picture(picture)
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:

@@ -155,17 +155,21 @@ class Explainer:
     ) -> Explanation | Explanations:
         """Explain one text or pair, or many in batches.
 
-        texts: a str, a pair of them as a tuple, or any iterable of either: a list, a generator, an
-            array, a pandas Series. To a model that answers questions, pairs of one and its passage.
-        question, passage: such a pair by name, instead of texts.
-        truncate: cut a text that is longer than the model takes instead of refusing it; of a
-            question and its passage, the passage.
-        replay: also run the model, at every layer, on what is kept there alone: as many passes
-            more as there are layers.
-        target: other methods have it and this one has none, as its error says.
+        Args:
+            texts: a str, a pair of them as a tuple, or any iterable of either: a list, a generator,
+                an array, a pandas Series. To a model that answers questions, pairs of one and its
+                passage.
+            question: one of such a pair by name, instead of texts.
+            passage: and the other one.
+            truncate: cut a text that is longer than the model takes instead of refusing it; of a
+                question and its passage, the passage.
+            replay: also run the model, at every layer, on what is kept there alone: as many passes
+                more as there are layers.
+            target: other methods have it and this one has none, as its error says.
 
-        Raises: UserError for an empty text, one that is too long, or what is no text; for a
-            question without its passage, or to a model that answers none; for a target.
+        Raises:
+            UserError: for an empty text, one that is too long, or what is no text; for a question
+                without its passage, or to a model that answers none; for a target.
         """
         _check_no_target(target)
         if question is not None or passage is not None:

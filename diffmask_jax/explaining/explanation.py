@@ -16,11 +16,13 @@ from diffmask_jax.explaining.replayed import Replayed, rounded
 from diffmask_jax.explaining.word import Word
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.heads import REGRESSION, Answer
-from diffmask_jax.render import html, png
+from diffmask_jax.render import html
 from diffmask_jax.render.heatmap import Heatmap, make_heatmap
+from diffmask_jax.render.heatmap_picture import write_picture
 from diffmask_jax.render.marks import Marks
 from diffmask_jax.render.page import Entry, page
 from diffmask_jax.render.pair import NAMES, QUESTION_NAMES, texts
+from diffmask_jax.render.picture import ENDINGS
 from diffmask_jax.render.plot import draw_on
 from diffmask_jax.render.replay import Replay
 from diffmask_jax.render.spelling import spell
@@ -247,7 +249,7 @@ class Explanation:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write itself; .json, .html or .png says as what.
+        """Write itself as what the ending says: .json, .html, or .png, .svg, .pdf, .tex (pictures).
 
         Raises: UserError for another ending, or if the file cannot be written.
         """
@@ -256,10 +258,10 @@ class Explanation:
             write_atomically(path, dumps(self.to_dict(), indent=1, plain=False) + "\n")
         elif ending == ".html":
             write_atomically(path, page_of([self.entry()], self.headline, self.assessment))
-        elif ending == ".png":
-            png.write_png(self.heatmap(), path)
+        elif ending in ENDINGS:
+            write_picture(self.heatmap(), path)
         else:
-            raise UserError(f"cannot save {path}: name it .json, .html or .png")
+            raise UserError(f"cannot save {path}: name it .json, .html, {', '.join(ENDINGS)}")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Explanation":

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from diffmask_jax.explaining import streaming
 from diffmask_jax.explaining.explanation import Explanation, page_of
 from diffmask_jax.render import terminal
+from diffmask_jax.render.heatmap_picture import write_picture
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.growing_file import GrowingFile
 from diffmask_jax.runtime.json_files import dumps
@@ -22,7 +23,7 @@ Explained = Iterable[tuple[str, Explanation]]
 def write_files(
     explain: Callable[[int], Explained],
     identity: str,
-    png: Path | None,
+    picture: Path | None,
     html_page: Path | None,
     jsonl: Path | None,
 ) -> None:
@@ -38,11 +39,11 @@ def write_files(
     with contextlib.ExitStack() as files:
         lines = None
         if jsonl:
-            anew = png is not None or html_page is not None
+            anew = picture is not None or html_page is not None
             lines = files.enter_context(GrowingFile(jsonl, identity, streaming.PORTION, anew))
         for row, explanation in explain(lines.done if lines else 0):
-            if png:
-                explanation.save(png)
+            if picture:
+                write_picture(explanation.heatmap(), picture)
             if html_page:
                 entries.append(explanation.entry())
                 assessment = explanation.assessment

@@ -1,17 +1,21 @@
 """What every picture is made of: its file, its colours, its fonts, the lines at its head."""
 
+import contextlib
 import io
 import os
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Real
 
+from diffmask_jax.errors import UserError
 from diffmask_jax.render.colors import color
 from diffmask_jax.render.marks import Marks
+from diffmask_jax.runtime.extras import check_installed
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.messages import visible
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:  # importing matplotlib takes longer than drawing: only who dr
     from matplotlib.text import Text
 
 QUIET = "#5d6371"  # of text beside the point
+ENDINGS = (".png", ".svg", ".pdf", ".tex")
+"""What a picture can be: dots, two kinds of lines, coloured words for LaTeX (`latex.py`)."""
 
 _CHARACTERS_PER_INCH = 9.5
 _DOTS_PER_INCH = 200
@@ -33,27 +39,53 @@ _OTHER_SCRIPTS = {
     *("Microsoft YaHei", "WenQuanYi Zen Hei", "Noto Sans Devanagari", "Noto Sans Arabic"),
     *("Noto Sans Bengali", "Noto Sans Thai", "Arial Unicode MS"),
 }
+_KINDS: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "diffmask"}
 _NO_GLYPH = "(Glyph .* missing from|Matplotlib currently does not support)"
 
 
+def check_picture(path: str | os.PathLike[str]) -> None:
+    """Refuses early, before long work, what cannot be drawn after it.
+
+    Raises:
+      UserError: the ending of `path` is none of `ENDINGS`, or drawing it needs what is missing.
+    """
+    ending = Path(path).suffix
+    if ending not in ENDINGS:
+        raise UserError(f"cannot draw {path}: name it {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    if ending != ".tex":
+        check_installed("matplotlib", f"a {ending} picture", extra="viz")
+
+
 def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    """Writes a figure as a PNG file, whole or not at all.
+    """Writes a figure, whole or not at all, as what the ending of `path` says: PNG, SVG or PDF.
+
+    The same figure is the same bytes: no file tells when it was made. PDF has its fonts in it as
+    TrueType, which publishers ask for; SVG has its letters as outlines.
 
     Raises:
       UserError: `path` cannot be written.
     """
-    write_atomically(path, png_of(figure))
+    write_atomically(path, drawn(figure, Path(path).suffix[1:]))
 
 
-def png_of(figure: "Figure") -> bytes:
-    """A figure as what a PNG file holds."""
-    picture = io.BytesIO()
+def drawn(figure: "Figure", kind: str) -> bytes:
+    """A figure as what a file holds. kind: its ending, without the dot."""
+    import matplotlib
+
+    file = io.BytesIO()
     dots = min(_DOTS_PER_INCH, _MOST_DOTS / max(figure.get_size_inches()))
+    timeless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with _silent_about_glyphs(), matplotlib.rc_context(_KINDS):
+        figure.savefig(file, format=kind, dpi=dots, metadata=timeless)
+    return file.getvalue()
+
+
+@contextlib.contextmanager
+def _silent_about_glyphs() -> Iterator[None]:
+    """A glyph that no installed font has is drawn as a box, which the reader can see."""
     with warnings.catch_warnings():
-        # A glyph that no installed font has is drawn as a box, which the reader can see.
         warnings.filterwarnings("ignore", message=_NO_GLYPH)
-        figure.savefig(picture, format="png", dpi=dots)
-    return picture.getvalue()
+        yield
 
 
 def color_map() -> "ListedColormap":
@@ -88,7 +120,8 @@ def draw_marks(figure: "Figure", labels: Sequence["Text"], marks: Marks) -> None
         if predicted:
             label.set_fontweight("bold")
     if any(marks.gold):
-        figure.draw_without_rendering()  # until then the labels of an axis have no place
+        with _silent_about_glyphs():
+            figure.draw_without_rendering()  # until then the labels of an axis have no place
         for label, gold in zip(labels, marks.gold, strict=True):
             if gold:
                 _underline(figure, label)

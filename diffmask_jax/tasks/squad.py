@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.settings import setting
-from diffmask_jax.tasks.needs_tfds import needs_tfds
 from diffmask_jax.tasks.question_examples import OUTPUTS, PROBLEM_TYPE, as_examples
 from diffmask_jax.tasks.questions import Answer, Question, answerable
 from diffmask_jax.tasks.task import Examples, Task
@@ -33,7 +33,7 @@ def load_squad(
     """
     if split not in SPLITS:
         raise UserError(f"no SQuAD split is called {split!r}: choose train or dev")
-    with needs_tfds("SQuAD"):
+    with needs("the SQuAD data", extra="sst"):
         from diffmask_jax.tasks.squad_builder import read_examples
 
         examples = read_examples(split, raw_dir, data_dir)

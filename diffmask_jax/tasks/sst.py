@@ -8,8 +8,8 @@ from jaxtyping import Int
 
 from diffmask_jax.data.wordpieces import Encoded, locate
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.settings import setting
-from diffmask_jax.tasks.needs_tfds import needs_tfds
 from diffmask_jax.tasks.task import Examples, Task
 from diffmask_jax.tasks.trees import LABELS, SPLITS, Sentence
 
@@ -31,7 +31,7 @@ def load_sst(
     """
     if split not in SPLITS:
         raise UserError(f"no SST split is called {split!r}: choose train, dev or test")
-    with needs_tfds("SST"):
+    with needs("the SST data", extra="sst"):
         from diffmask_jax.tasks.sst_builder import read_examples
 
         examples = read_examples(split, raw_dir, data_dir)

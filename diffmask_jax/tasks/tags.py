@@ -5,6 +5,7 @@ from pathlib import Path
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.extras import needs
 from diffmask_jax.tasks.trees import Sentence
 
 
@@ -42,13 +43,9 @@ def tag(sentences: Sequence[Sentence], model: str = "en_core_web_sm") -> list[tu
     Raises:
       UserError: spaCy or its model is not installed.
     """
-    try:
+    with needs("tagging", extra="pos"):
         import spacy
         from spacy.tokens import Doc
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"tagging needs spaCy ({error}): run `pip install diffmask_jax[pos]`"
-        ) from error
     try:
         pipeline = spacy.load(model)
     except OSError as error:

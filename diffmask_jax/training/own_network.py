@@ -86,8 +86,9 @@ def fit_probe(
         rates: the players' learning rates (`players.settling`).
         hidden: width of the gate networks' hidden layer; a quarter of the widest state by default.
 
-    Raises: UserError if the gate is unknown, a number is out of its range or stops being finite,
-        or there are fewer examples than one batch.
+    Raises:
+        UserError: if the gate is unknown, a number is out of its range or stops being finite, or
+            there are fewer examples than one batch.
     """
     keep_compiled_programs()
     if gate not in GATES:

@@ -52,8 +52,10 @@ def train(
     anyway: go on with a run though its model or its texts are not those that it began with.
     prepared: `prepare`d already, for several runs on the same model and texts.
 
-    Raises: UserError if something that a person chose does not fit, or no validation found a
-        feasible probe; `Stopped` after SIGTERM, SIGHUP or Ctrl-C, with everything saved.
+    Raises:
+        UserError: if something that a person chose does not fit, or no validation found a
+            feasible probe.
+        Stopped: after SIGTERM, SIGHUP or Ctrl-C, with everything saved.
     """
     keep_compiled_programs()
     folder = Path(folder)

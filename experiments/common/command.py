@@ -1,11 +1,11 @@
 """What all experiments' commands share: how they end, and what they need."""
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from diffmask_jax.errors import UserError, speaking_to_a_shell
+from diffmask_jax.runtime.extras import check_installed
 from diffmask_jax.runtime.preemption import Stopped
 
 
@@ -31,7 +31,4 @@ def told_in_one_line(name: str) -> Iterator[None]:
 
 def need_torch() -> None:
     """Raises: UserError if PyTorch is not installed."""
-    if importlib.util.find_spec("torch") is None:
-        raise UserError(
-            "PyTorch is missing: pip install torch, or pip install 'diffmask_jax[torch]'"
-        )
+    check_installed("torch", "the comparison with PyTorch", extra="torch")

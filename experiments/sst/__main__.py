@@ -22,7 +22,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import comparing
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.loading import load_classifier
-from diffmask_jax.render import comparison_html, comparison_png
+from diffmask_jax.render import comparison_html, comparison_picture
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.tasks import tags as parts_of_speech
@@ -52,7 +52,7 @@ def compare(study: Study, by_gate: dict[str, Measured]) -> None:
     explainers = [measured.explainers[0] for measured in by_gate.values()]
     noise = comparing.noise_of(by_gate["input"].folders[0], explainers[0])
     comparison = comparing.compare(explainers, noise, SENTENCE, names=IN_THE_PAPER)
-    comparison_png.write_png(comparison, study.folder / "figure6.png")
+    comparison_picture.write_picture(comparison, study.folder / "figure6.png")
     write_atomically(study.folder / "figure6.html", comparison_html.page(comparison))
 
 

@@ -72,5 +72,5 @@ def test_what_is_missing_is_told_in_one_line(command, tmp_path, capsys, monkeypa
         command("--model", tmp_path)
     assert stopped.value.code == 2
     error = capsys.readouterr().err
-    said = "PyTorch is missing" if missing == "torch" else "no config.json"
+    said = "PyTorch needs torch" if missing == "torch" else "no config.json"
     assert said in error and error.count("\n") == 1

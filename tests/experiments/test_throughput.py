@@ -265,4 +265,4 @@ def test_without_pytorch_it_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stopped:
         throughput.main(["toy", "--out", str(tmp_path)])
-    assert stopped.value.code == 2 and "PyTorch is missing" in capsys.readouterr().err
+    assert stopped.value.code == 2 and "PyTorch needs torch" in capsys.readouterr().err

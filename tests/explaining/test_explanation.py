@@ -136,22 +136,24 @@ def test_json_keeps_four_decimals_and_any_text(keep, text):
 
 
 def test_saving_as_what_the_ending_says(tmp_path):
-    for ending in ("json", "html", "png"):
+    for ending in ("json", "html", "png", "svg", "pdf", "tex"):
         explanation().save(tmp_path / f"a.{ending}")
     saved = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert saved == json.loads(json.dumps(explanation().to_dict()))
     assert (tmp_path / "a.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    starts = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml", "pdf": b"%PDF-", "tex": b"% "}
+    for ending, start in starts.items():
+        assert (tmp_path / f"a.{ending}").read_bytes().startswith(start)
 
 
-@pytest.mark.parametrize("name", ["a.pdf", "a", "a.JSON", ".json"])
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.JSON", ".json"])
 def test_another_ending_is_refused(tmp_path, name):
-    with pytest.raises(UserError, match=r"name it \.json, \.html or \.png"):
+    with pytest.raises(UserError, match=r"name it \.json, \.html, \.png"):
         explanation().save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("ending", ["json", "html", "png"])
+@pytest.mark.parametrize("ending", ["json", "html", "png", "tex"])
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, ending):
     with pytest.raises(UserError, match="does not exist"):
         explanation().save(tmp_path / "nothing" / f"a.{ending}")

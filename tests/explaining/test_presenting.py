@@ -8,7 +8,7 @@ from diffmask_jax import Explainer
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import presenting
 
-NONE = {"png": None, "html_page": None, "jsonl": None}
+NONE = {"picture": None, "html_page": None, "jsonl": None}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_whichever_files_were_asked_for_are_written(explained, tmp_path):
     expected = [{"row": row} | json.loads(json.dumps(each.to_dict())) for row, each in explained]
     assert [json.loads(line) for line in lines] == expected
 
-    places = {"png": "a.png", "html_page": "b.html", "jsonl": "b.jsonl"}
+    places = {"picture": "a.png", "html_page": "b.html", "jsonl": "b.jsonl"}
     write(explained[:1], **{option: tmp_path / name for option, name in places.items()})
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "b.jsonl").read_text(encoding="utf-8").count("\n") == 1

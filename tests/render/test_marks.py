@@ -6,7 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from diffmask_jax.render import comparison_html, comparison_png, html, png, terminal
+from diffmask_jax.render import comparison_html, comparison_picture, heatmap_picture, html, terminal
 from diffmask_jax.render.comparison import Panel, make_comparison
 from diffmask_jax.render.heatmap import make_heatmap
 from diffmask_jax.render.marks import Marks
@@ -107,10 +107,10 @@ def labels_of(figure):
 
 def test_pictures_mark_the_labels(monkeypatch):
     figures = []
-    for module in (png, comparison_png):
+    for module in (heatmap_picture, comparison_picture):
         monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
-    png.write_png(heatmap(), "")
-    comparison_png.write_png(comparison(), "")
+    heatmap_picture.write_picture(heatmap(), "a.png")
+    comparison_picture.write_picture(comparison(), "a.png")
     for figure, panels in zip(figures, (1, 2), strict=True):  # four panels have two first ones
         bold, lines = labels_of(figure)
         assert bold == ["old", "<b>"] * panels
@@ -120,8 +120,8 @@ def test_pictures_mark_the_labels(monkeypatch):
 def test_a_line_runs_along_the_bottom_of_its_label(monkeypatch):
     """Turned by 55°, as the label is; level below one that is not turned."""
     figures = []
-    monkeypatch.setattr(png, "save", lambda figure, path: figures.append(figure))
-    png.write_png(heatmap(tokens=(*TOKENS[:6], "x", "##yyy", "[SEP]")), "")
+    monkeypatch.setattr(heatmap_picture, "save", lambda figure, path: figures.append(figure))
+    heatmap_picture.write_picture(heatmap(tokens=(*TOKENS[:6], "x", "##yyy", "[SEP]")), "a.png")
     (figure,) = figures
     wide, high = figure.get_size_inches()
     flat, turned = (line.get_xydata() * [wide, high] for line in figure.artists)
@@ -140,7 +140,7 @@ def test_long_texts_are_broken_into_lines_of_their_own(tmp_path):
         parts = [0] * question + [1] * passage
         marks = Marks((False,) * len(tokens), (True,) * len(tokens))
         values = np.zeros((2, len(tokens)))
-        png.write_png(
+        heatmap_picture.write_picture(
             heatmap(tokens=tokens, parts=parts, values=values, marks=marks), tmp_path / "a.png"
         )
         return pixels(tmp_path / "a.png")

@@ -207,7 +207,7 @@ def test_tfds_is_asked_for_only_when_needed(raw, data):
         text=True,
         timeout=600,
     )
-    assert "run `pip install tensorflow-datasets importlib_resources`" in result.stdout
+    assert "run `pip install 'diffmask_jax[sst]'`" in result.stdout
 
 
 @pytest.mark.long

@@ -229,7 +229,7 @@ def test_tfds_is_asked_for_only_when_needed(missing, raw, data):
             print(error)"""
     result = run(code, raw, data)
     assert missing in result.stdout, result.stderr
-    assert "run `pip install tensorflow-datasets importlib_resources`" in result.stdout
+    assert "run `pip install 'diffmask_jax[sst]'`" in result.stdout
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the treebank is not beside the repository")

@@ -135,5 +135,5 @@ def test_a_missing_model_is_named_with_what_installs_it():
 
 def test_missing_spacy_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)  # importing it fails
-    with pytest.raises(UserError, match=r"run `pip install diffmask_jax\[pos\]`$"):
+    with pytest.raises(UserError, match=r"needs spacy: run `pip install 'diffmask_jax\[pos\]'`$"):
         tag(SENTENCES)

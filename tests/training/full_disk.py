@@ -25,7 +25,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.huggingface.saving import save
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.render.heatmap import make_heatmap
-from diffmask_jax.render.png import write_png
+from diffmask_jax.render.heatmap_picture import write_picture
 from diffmask_jax.runtime import locks, messages, settings
 from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.runtime.files import write_atomically
@@ -82,7 +82,7 @@ def picture(disk: Path, size: int) -> None:
         words = [f"{number}" for number in range(40)]
         values = np.random.default_rng(0).uniform(size=(LAYERS, len(words)))
         drawn = make_heatmap(title="t", caption="c", tokens=words, rows=list("WE12"), values=values)
-        write_png(drawn, disk / "picture.png")
+        write_picture(drawn, disk / "picture.png")
 
 
 def probe(disk: Path, size: int) -> None:

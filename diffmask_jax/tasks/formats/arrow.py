@@ -6,6 +6,7 @@ from typing import Any
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.files import file_in
 from diffmask_jax.tasks.formats.table import Row, Table
 
@@ -94,12 +95,10 @@ def _table(
 
 def _pyarrow(path: Path) -> Any:
     """pyarrow, which takes a quarter of a second to import."""
-    try:
+    with needs(str(path), extra="parquet"):
         import pyarrow
         import pyarrow.ipc
         import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise UserError(f"{path} needs pyarrow: run `pip install pyarrow`") from error
     return pyarrow
 
 

@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from diffmask_jax.render import comparison_png, png
+from diffmask_jax.render import comparison_picture, heatmap_picture
 from diffmask_jax.render.comparison import Panel, make_comparison
 from diffmask_jax.render.heatmap import make_heatmap
 
@@ -18,7 +18,7 @@ def draw_heatmap(path, parts, tokens=TOKENS):
     heatmap = make_heatmap(
         title="T", caption="c", tokens=tokens, rows="WE1", values=values, parts=parts
     )
-    png.write_png(heatmap, path)
+    heatmap_picture.write_picture(heatmap, path)
 
 
 def draw_comparison(path, parts, tokens=TOKENS):
@@ -26,7 +26,7 @@ def draw_comparison(path, parts, tokens=TOKENS):
     comparison = make_comparison(
         title="T", caption="c", tokens=tokens, panels=[panel] * 4, parts=parts
     )
-    comparison_png.write_png(comparison, path)
+    comparison_picture.write_picture(comparison, path)
 
 
 def pixels(path):
@@ -67,13 +67,13 @@ def cells_of(figure, across):
 @pytest.mark.parametrize("parts", [[-1, 0, -1, 1, -1], [0, -1, -1, 1, 1]])
 def test_each_text_has_its_name_and_its_own_values(monkeypatch, parts):
     figures = []
-    for module in (png, comparison_png):
+    for module in (heatmap_picture, comparison_picture):
         monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
     values, look = np.array([[0.0, 0.25, 0.5, 0.75, 1.0]]), {"title": "", "caption": ""}
     given = {**look, "tokens": "abcde", "parts": parts}
-    png.write_png(make_heatmap(rows="E", values=values, **given), "")
+    heatmap_picture.write_picture(make_heatmap(rows="E", values=values, **given), "a.png")
     panels = [Panel("P", "n", ("E",), values)] * 2
-    comparison_png.write_png(make_comparison(panels=panels, **given), "")
+    comparison_picture.write_picture(make_comparison(panels=panels, **given), "a.png")
     ((names, starts, found),) = cells_of(figures[0], across=True)
     assert [name for _, name in names] == ["first", "second"]
     assert starts == [at for at, _ in names] == [0, 3.7]

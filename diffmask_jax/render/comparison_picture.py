@@ -6,13 +6,16 @@ bold, those of a gold one underlined.
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffmask_jax.render import latex
 from diffmask_jax.render.comparison import Comparison, Panel
 from diffmask_jax.render.picture import (
     QUIET,
+    check_picture,
     color_map,
     draw_cells,
     draw_marks,
@@ -22,6 +25,7 @@ from diffmask_jax.render.picture import (
 )
 from diffmask_jax.render.stretches import Stretch, end, middles, name_rows, stretches
 from diffmask_jax.render.text import display_width, shorten
+from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.messages import visible
 
 if TYPE_CHECKING:
@@ -43,13 +47,19 @@ _BAR, _BAR_WIDE, _BAR_HIGH = 0.7, 2.1, 0.12
 _CHARACTER = 0.088  # of a token
 
 
-def write_png(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Writes the panels (a), (b), …, three a line, as a PNG file; one colour bar serves them all.
+def write_picture(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Writes the panels (a), (b), …, three a line; one colour bar serves them all.
+
+    The ending of `path` says as what: .png, .svg, .pdf, or .tex, where the panels are texts.
 
     Raises:
-      UserError: `path` cannot be written.
+      UserError: `path` has another ending or cannot be written, or matplotlib is not installed.
     """
-    save(_draw(comparison), path)
+    check_picture(path)
+    if Path(path).suffix == ".tex":
+        write_atomically(path, latex.of_comparison(comparison))
+    else:
+        save(_draw(comparison), path)
 
 
 def _draw(comparison: Comparison) -> "Figure":

@@ -6,13 +6,16 @@ tokens of a predicted answer are bold, those of a gold one underlined.
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffmask_jax.render import latex
 from diffmask_jax.render.heatmap import Heatmap
 from diffmask_jax.render.pair import is_pair
 from diffmask_jax.render.picture import (
+    check_picture,
     color_map,
     draw_cells,
     draw_marks,
@@ -22,6 +25,7 @@ from diffmask_jax.render.picture import (
 )
 from diffmask_jax.render.stretches import broken, end, middles, name_columns
 from diffmask_jax.render.text import display_width, shorten
+from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.messages import visible
 
 if TYPE_CHECKING:
@@ -41,16 +45,21 @@ _LONGEST_LINE = 60  # tokens
 _LONGEST_TOKEN = 18  # characters; a slanted longer one would leave the figure at its left
 
 
-def write_png(heatmap: Heatmap, path: str | os.PathLike[str]) -> None:
-    """Writes the token x layer heat map, the input layer at the bottom, as a PNG file.
+def write_picture(heatmap: Heatmap, path: str | os.PathLike[str]) -> None:
+    """Writes the token x layer heat map, the input layer at the bottom; or its text for LaTeX.
 
-    The figure grows with the number of tokens and layers, up to 16 000 dots a side: the resolution
-    drops for texts of more than about a thousand tokens.
+    The ending of `path` says as what: .png, .svg, .pdf or .tex. The figure grows with the number
+    of tokens and layers; a PNG has up to 16 000 dots a side: the resolution drops for texts of
+    more than about a thousand tokens.
 
     Raises:
-      UserError: `path` cannot be written.
+      UserError: `path` has another ending or cannot be written, or matplotlib is not installed.
     """
-    save(_draw(heatmap), path)
+    check_picture(path)
+    if Path(path).suffix == ".tex":
+        write_atomically(path, latex.of_heatmap(heatmap))
+    else:
+        save(_draw(heatmap), path)
 
 
 def _draw(heatmap: Heatmap) -> "Figure":
