@@ -24,7 +24,7 @@ from diffmask_jax.game.objective import (
 from diffmask_jax.game.players import Rates, authors
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY, ToyInputs
-from diffmask_jax.tasks.toy import ToyData, generate, in_query
+from diffmask_jax.tasks.toy import LONGEST, ToyData, generate, in_query
 
 TRAINING, VALIDATION, BATCH = 9000, 1000, 128
 MODEL_EPOCHS, MODEL_RATE = 30, 3e-3
@@ -85,18 +85,27 @@ def _batches(
     return order[DEALT].reshape(BATCH, -1).T
 
 
-def reading(valid: Bool[Array, "S N T"]) -> tuple[int, ...]:
+def reading(valid: Bool[Array, "S N T"], stretches: int) -> tuple[int, ...]:
     """How many rows of data that stand longest first are still read at each position, at most, in
-    whichever seed; whole eights, so that other data seldom need another program."""
+    whichever seed; whole eights, so that other data seldom need another program.
+
+    stretches: into how many the positions are cut, of one number each. More of them compute less,
+    and take longer to compile.
+    """
     rows, positions = valid.shape[1:]
     lengths = np.sum(np.asarray(valid), axis=-1)
-    longer = (np.max(np.sum(lengths > t, axis=1)) for t in range(positions))
-    return tuple(min(rows, max(8, -(-int(n) // 8) * 8)) for n in longer)
+
+    def at(position: int) -> int:
+        first = position * stretches // positions * positions // stretches
+        longer = int(np.max(np.sum(lengths > first, axis=1)))
+        return min(rows, max(8, -(-longer // 8) * 8))
+
+    return tuple(map(at, range(positions)))
 
 
-def reading_in_batches(valid: Bool[Array, "S N T"]) -> tuple[int, ...]:
+def reading_in_batches(valid: Bool[Array, "S N T"], stretches: int) -> tuple[int, ...]:
     """The same of the batches that training data are dealt out into."""
-    return reading(valid[:, DEALT[:: len(DEALT) // BATCH]])  # the longest that each row can be
+    return reading(valid[:, DEALT[:: len(DEALT) // BATCH]], stretches)  # a row's longest
 
 
 class _Best(NamedTuple):
@@ -218,7 +227,11 @@ def train_probe(
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """DiffMask on one state; gives the probes and the training curves, (seeds, epochs) each."""
     state, curves = start(keys, data, layer=layer, rates=rates), []
-    how = {"layer": layer, "rates": rates, "reading": reading_in_batches(data.inputs.valid)}
+    how = {
+        "layer": layer,
+        "rates": rates,
+        "reading": reading_in_batches(data.inputs.valid, LONGEST),
+    }
     for number in tqdm(range(epochs), f"DiffMask, state {layer}", disable=None, leave=False):
         state, means = epoch(state, keys, params, data, number, **how)
         curves.append(means)
