@@ -50,7 +50,7 @@ def pytorch():
             return last.detach().numpy()
         gru.zero_grad()
         (last * torch.tensor(np.asarray(slope))).sum().backward()
-        grads = {NAMES[name]: weight.grad.T.numpy() for name, weight in gru.named_parameters()}
+        grads = {NAMES[name]: weight.grad.numpy().T for name, weight in gru.named_parameters()}
         return x.grad.numpy(), grads
 
     return run
