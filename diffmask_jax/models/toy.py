@@ -5,6 +5,8 @@ Query ⟨n, m⟩ and digits are embedded (64) and concatenated per position; a f
 the log-odds of #n > #m. States: 0 = the embedded digits (64), 1 = the feed-forward output (2).
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,9 +46,12 @@ class _FeedForward(nn.Module):
 class _Counter(nn.Module):
     @nn.compact
     def __call__(
-        self, state: Float[Array, "B T 2"], valid: Bool[Array, "B T"]
+        self,
+        state: Float[Array, "B T 2"],
+        valid: Bool[Array, "B T"],
+        reading: Sequence[int] | None = None,
     ) -> Float[Array, " B"]:
-        return dense(WIDTH, 1)(GRU(WIDTH)(state, valid))[:, 0]
+        return dense(WIDTH, 1)(GRU(WIDTH)(state, valid, reading))[:, 0]
 
 
 def init(key: Key[Array, ""]) -> dict[str, Any]:
@@ -69,33 +74,58 @@ def _apply(module: nn.Module, params: Any, *inputs: Any) -> Any:
     return module.apply({"params": params}, *inputs)
 
 
-def _feed_forward(params: Any, inputs: ToyInputs, embedded: Array) -> Array:
-    """`_FeedForward` of [query; embedded]; the query's part of the product once an example."""
+def _feed_forward(params: Any, inputs: ToyInputs, embedded: Array | None = None) -> Array:
+    """`_FeedForward` of [query; embedded], by default the embedded digits of the inputs.
+
+    What is embedded goes through the first layer once a digit, not once a position, and is picked
+    by a product with 0s and 1s: so is its gradient, which would else add up rows one by one.
+    """
     first, second = params["feed_forward"]["Dense_1"], params["feed_forward"]["Dense_0"]
-    query = _apply(_Embedding(), params["query"], inputs.query)
-    query = jnp.reshape(query, (-1, 1, 2 * WIDTH)) @ first["kernel"][: 2 * WIDTH]
-    x = jnp.tanh(query + embedded @ first["kernel"][2 * WIDTH :] + first["bias"])
-    return x @ second["kernel"] + second["bias"]
+    kernels = jnp.split(first["kernel"], 3)
+
+    def seen(name: str, digits: Array, kernel: Array) -> Array:
+        table = params[name]["Embed_0"]["embedding"] @ kernel
+        return jnp.matmul(jax.nn.one_hot(digits, 10), table)
+
+    x = sum(seen("query", jnp.asarray(inputs.query)[:, i], kernels[i]) for i in (0, 1))
+    x = jnp.expand_dims(x + first["bias"], 1)
+    x += seen("digit", inputs.digits, kernels[2]) if embedded is None else embedded @ kernels[2]
+    return jnp.tanh(x) @ second["kernel"] + second["bias"]
 
 
-def _count(params: Any, inputs: ToyInputs, state: Array) -> Array:
-    return _apply(_Counter(), params["counter"], state, inputs.valid)
+def _count(params: Any, inputs: ToyInputs, state: Array, reading: Sequence[int] | None) -> Array:
+    return _apply(_Counter(), params["counter"], state, inputs.valid, reading)
 
 
-def _states(params: Any, inputs: ToyInputs) -> tuple[Float[Array, " B"], States]:
+def _states(
+    params: Any, inputs: ToyInputs, reading: Sequence[int] | None
+) -> tuple[Float[Array, " B"], States]:
     embedded = _apply(_Embedding(), params["digit"], inputs.digits)
-    state = _feed_forward(params, inputs, embedded)
-    return _count(params, inputs, state), (embedded, state)
+    state = _feed_forward(params, inputs)
+    return _count(params, inputs, state, reading), (embedded, state)
 
 
 def _logits_from(
-    params: Any, inputs: ToyInputs, state: Float[Array, "B T D"], layer: Layer
+    params: Any,
+    inputs: ToyInputs,
+    state: Float[Array, "B T D"],
+    layer: Layer,
+    reading: Sequence[int] | None,
 ) -> Float[Array, " B"]:
     if layer == 0:
         state = _feed_forward(params, inputs, state)
-    return _count(params, inputs, state)
+    return _count(params, inputs, state, reading)
 
 
-TOY = Model(
-    states=_states, logits_from=_logits_from, layers=("embedding", "hidden"), family=BERNOULLI
-)
+def make_model(reading: Sequence[int] | None = None) -> Model:
+    """The counting model; with `reading`, for batches that stand longest first, which must have no
+    more rows than that at each position (`models.gru.GRU`)."""
+    return Model(
+        states=functools.partial(_states, reading=reading),
+        logits_from=functools.partial(_logits_from, reading=reading),
+        layers=("embedding", "hidden"),
+        family=BERNOULLI,
+    )
+
+
+TOY = make_model()

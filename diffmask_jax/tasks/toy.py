@@ -17,12 +17,13 @@ class ToyData(NamedTuple):
     label: Int[np.ndarray | Array, " N"]
 
 
-def generate(seed: int, examples: int) -> ToyData:
+def generate(seed: int, examples: int, stream: int = 0) -> ToyData:
     """Draw examples: n ≠ m uniform; each digit is n or m with probability ¼ each, else another.
 
     The eight other digits share the remaining half; lengths are uniform in 1…10; label #n > #m.
+    stream: another gives a seed other examples.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng((seed, stream) if stream else seed)
     order = np.argsort(rng.random((examples, 10)), axis=1)  # a random permutation of the digits
     # Columns 0 and 1 of the permutation are the query; a draw below 0.25 picks n, below 0.5 m.
     draw = rng.random((examples, LONGEST))

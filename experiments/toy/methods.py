@@ -14,7 +14,7 @@ from diffmask_jax.attribution.integrated_gradients import integrated_gradients
 from diffmask_jax.attribution.methods import Explained
 from diffmask_jax.attribution.schulz import Statistics, statistics
 from diffmask_jax.game.objective import Clean
-from diffmask_jax.models.toy import TOY
+from diffmask_jax.models.toy import TOY, make_model
 
 STEPS = 500
 MARGIN = 0.05
@@ -41,7 +41,7 @@ METHODS: dict[str, methods.Method] = {
 }
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
+@functools.partial(jax.jit, static_argnums=(0, 5, 6))
 def attribute(
     method: Callable,
     keys: Key[Array, " S"],
@@ -49,11 +49,17 @@ def attribute(
     data: Clean,
     noise: Statistics,
     layer: int,
+    reading: tuple[int, ...] | None = None,
 ) -> Float[Array, "S N T"]:
-    """One method's attributions to state `layer`, all seeds and examples at once."""
+    """One method's attributions to state `layer`, all seeds and examples at once.
+
+    reading: where examples stand longest first, as `setup.reading` tells of them: then nothing is
+    computed for those that are over.
+    """
+    model = make_model(reading)
 
     def one(key: Array, params: Any, data: Clean, noise: Statistics) -> Array:
-        return method(key, methods.explained(TOY, params, data, noise, layer))
+        return method(key, methods.explained(model, params, data, noise, layer))
 
     return jax.vmap(one)(keys, params, data, noise)
 

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 from tqdm import tqdm
 
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.game import probes, steps
+from diffmask_jax.game.model import Model
 from diffmask_jax.game.objective import (
     Clean,
     Diagnostics,
@@ -23,10 +24,10 @@ from diffmask_jax.game.objective import (
 from diffmask_jax.game.players import Rates, authors
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY, ToyInputs
-from diffmask_jax.tasks.toy import ToyData, generate, in_query
+from diffmask_jax.tasks.toy import LONGEST, ToyData, generate, in_query
 
 TRAINING, VALIDATION, BATCH = 9000, 1000, 128
-MODEL_EPOCHS = 50
+MODEL_EPOCHS, MODEL_RATE = 30, 3e-3
 GAME = Game(TOY, probes.hidden_probe(32), 0.05, mean_log_keep)
 
 
@@ -39,16 +40,30 @@ class Split(NamedTuple):
 
 
 def make_data(seeds: list[int]) -> tuple[Split, Split]:
-    """Training and validation examples, each seed with a draw of its own along axis 0."""
+    """Training and validation examples, each seed with a draw of its own along axis 0; every part
+    stands longest first."""
     drawn = [generate(seed, TRAINING + VALIDATION) for seed in seeds]
 
-    def split(part: slice) -> Split:
-        pieces = [ToyData(*(array[part] for array in data)) for data in drawn]
-        data = jax.tree.map(lambda *fields: jnp.asarray(np.stack(fields)), *pieces)
-        truth = jnp.asarray(np.stack([in_query(piece) for piece in pieces]))
-        return Split(ToyInputs(data.query, data.digits, data.valid), data.label, truth)
+    def part(rows: slice) -> Split:
+        return _split([ToyData(*(array[rows] for array in data)) for data in drawn])
 
-    return split(slice(TRAINING)), split(slice(TRAINING, None))
+    return part(slice(TRAINING)), part(slice(TRAINING, None))
+
+
+def make_held_out(seeds: list[int]) -> Split:
+    """More examples of every seed, to choose a counting model by and for nothing else."""
+    return _split([generate(seed, VALIDATION, stream=1) for seed in seeds])
+
+
+def _split(drawn: list[ToyData]) -> Split:
+    def longest_first(data: ToyData) -> ToyData:
+        order = np.argsort(-np.sum(data.valid, axis=1), kind="stable")
+        return ToyData(*(array[order] for array in data))
+
+    pieces = [longest_first(data) for data in drawn]
+    data = jax.tree.map(lambda *fields: jnp.asarray(np.stack(fields)), *pieces)
+    truth = jnp.asarray(np.stack([in_query(piece) for piece in pieces]))
+    return Split(ToyInputs(data.query, data.digits, data.valid), data.label, truth)
 
 
 def seed_keys(seeds: list[int]) -> Key[Array, " S"]:
@@ -56,33 +71,91 @@ def seed_keys(seeds: list[int]) -> Key[Array, " S"]:
     return jnp.stack([jax.random.key(seed) for seed in seeds])
 
 
-def _batches(key: Key[Array, ""], epoch: Array | int) -> Array:
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), TRAINING)
-    return order[: TRAINING // BATCH * BATCH].reshape(-1, BATCH)
+DEALT = np.linspace(0, TRAINING - 1, TRAINING // BATCH * BATCH).round().astype(int)
+"""Which examples, of all of them longest first, fill whole batches: all but 40, spread evenly."""
 
 
-@jax.jit
-@jax.vmap
-def train_model(key: Key[Array, ""], data: Split) -> Any:
-    """Adam 1e-3 on the binary cross-entropy, batches of 128, 50 epochs."""
-    init_key, order_key = jax.random.split(key)
-    optimizer = optax.adam(1e-3)
-    params = toy.init(init_key)
+def _batches(
+    key: Key[Array, ""], epoch: Array | int, valid: Bool[Array, "N T"]
+) -> Int[Array, "_ B"]:
+    """All examples in a new order, dealt out longest first: row r of every batch is of the r-th
+    part of the lengths, so that all batches are alike and few rows are still read at their end."""
+    draw = jax.random.uniform(jax.random.fold_in(key, epoch), valid.shape[:1])
+    order = jnp.argsort(draw - jnp.sum(valid, axis=1))
+    return order[DEALT].reshape(BATCH, -1).T
 
-    def loss(params: Any, rows: Array) -> Array:
-        logits, _ = TOY.states(params, jax.tree.map(lambda a: a[rows], data.inputs))
-        return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, data.label[rows]))
 
-    def step(carry: Any, rows: Array) -> tuple[Any, None]:
-        params, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(params, rows), state)
-        return (optax.apply_updates(params, updates), state), None
+def reading(valid: Bool[Array, "S N T"], stretches: int) -> tuple[int, ...]:
+    """How many rows of data that stand longest first are still read at each position, at most, in
+    whichever seed; whole eights, so that other data seldom need another program.
 
-    def epoch(carry: Any, number: Array) -> tuple[Any, None]:
-        return jax.lax.scan(step, carry, _batches(order_key, number))
+    stretches: into how many the positions are cut, of one number each. More of them compute less,
+    and take longer to compile.
+    """
+    rows, positions = valid.shape[1:]
+    lengths = np.sum(np.asarray(valid), axis=-1)
 
-    (params, _), _ = jax.lax.scan(epoch, (params, optimizer.init(params)), jnp.arange(MODEL_EPOCHS))
-    return params
+    def at(position: int) -> int:
+        first = position * stretches // positions * positions // stretches
+        longer = int(np.max(np.sum(lengths > first, axis=1)))
+        return min(rows, max(8, -(-longer // 8) * 8))
+
+    return tuple(map(at, range(positions)))
+
+
+def reading_in_batches(valid: Bool[Array, "S N T"], stretches: int) -> tuple[int, ...]:
+    """The same of the batches that training data are dealt out into."""
+    return reading(valid[:, DEALT[:: len(DEALT) // BATCH]], stretches)  # a row's longest
+
+
+class _Best(NamedTuple):
+    """The counting model of the best epoch so far, and its cross-entropy on held-out examples."""
+
+    params: Any
+    loss: Float[Array, ""]
+
+
+@functools.partial(jax.jit, static_argnames="reading")
+def train_model(
+    keys: Key[Array, " S"], data: Split, held_out: Split, reading: tuple[int, ...]
+) -> Any:
+    """Adam on the binary cross-entropy, batches of 128, 30 epochs at a rate that falls from 3e-3 to
+    0 (half a cosine); of these the epoch that is best on held-out examples.
+
+    reading: as `reading_in_batches` tells of the data.
+    """
+    model = toy.make_model(reading)
+    batches = TRAINING // BATCH
+    rate = optax.cosine_decay_schedule(MODEL_RATE, MODEL_EPOCHS * batches)
+    optimizer = optax.flatten(optax.adam(rate))
+
+    def loss(params: Any, model: Model, data: Split) -> Array:
+        logits, _ = model.states(params, data.inputs)
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, data.label))
+
+    def one(key: Key[Array, ""], data: Split, held_out: Split) -> Any:
+        init_key, order_key = jax.random.split(key)
+
+        def step(carry: Any, rows: Array) -> tuple[Any, None]:
+            params, state = carry
+            gradient = jax.grad(loss)(params, model, jax.tree.map(lambda a: a[rows], data))
+            updates, state = optimizer.update(gradient, state)
+            return (optax.apply_updates(params, updates), state), None
+
+        def epoch(carry: Any, number: Array) -> tuple[Any, None]:
+            running, best = carry
+            rows = _batches(order_key, number, data.inputs.valid)
+            running, _ = jax.lax.scan(step, running, rows)
+            now = _Best(running[0], loss(running[0], TOY, held_out))
+            better = now.loss < best.loss
+            return (running, jax.tree.map(lambda a, b: jnp.where(better, a, b), now, best)), None
+
+        params = toy.init(init_key)
+        start = (params, optimizer.init(params)), _Best(params, jnp.array(jnp.inf))
+        (_, best), _ = jax.lax.scan(epoch, start, jnp.arange(MODEL_EPOCHS))
+        return best.params
+
+    return jax.vmap(one)(keys, data, held_out)
 
 
 @jax.jit
@@ -112,7 +185,7 @@ def start(keys: Key[Array, " S"], data: Clean, *, layer: int, rates: Rates) -> s
     return jax.vmap(one)(keys, data)
 
 
-@functools.partial(jax.jit, static_argnames=("layer", "rates"), donate_argnums=0)
+@functools.partial(jax.jit, static_argnames=("layer", "rates", "reading"), donate_argnums=0)
 def epoch(
     state: steps.TrainState,
     keys: Key[Array, " S"],
@@ -122,8 +195,13 @@ def epoch(
     *,
     layer: int,
     rates: Rates,
+    reading: tuple[int, ...],
 ) -> tuple[steps.TrainState, dict[str, Array]]:
-    """One epoch of every seed on one state, and its mean diagnostics; the old state is consumed."""
+    """One epoch of every seed on one state, and its mean diagnostics; the old state is consumed.
+
+    reading: as `reading_in_batches` tells of the data.
+    """
+    game = GAME._replace(model=toy.make_model(reading))
 
     def one(state: steps.TrainState, key: Array, params: Any, data: Clean) -> Any:
         def fetch(rows: Array) -> Clean:
@@ -132,10 +210,10 @@ def epoch(
         state, diagnostics = steps.steps(
             state,
             key,
-            _batches(key, number),
+            _batches(key, number, data.inputs.valid),
             fetch,
             lambda key, examples: layer,
-            game=GAME,
+            game=game,
             players=authors(rates),
             model_params=params,
         )
@@ -149,8 +227,13 @@ def train_probe(
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """DiffMask on one state; gives the probes and the training curves, (seeds, epochs) each."""
     state, curves = start(keys, data, layer=layer, rates=rates), []
+    how = {
+        "layer": layer,
+        "rates": rates,
+        "reading": reading_in_batches(data.inputs.valid, LONGEST),
+    }
     for number in tqdm(range(epochs), f"DiffMask, state {layer}", disable=None, leave=False):
-        state, means = epoch(state, keys, params, data, number, layer=layer, rates=rates)
+        state, means = epoch(state, keys, params, data, number, **how)
         curves.append(means)
     stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *jax.device_get(curves))
     return state.probe.slow, stacked

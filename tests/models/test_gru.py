@@ -22,29 +22,36 @@ def valid(lengths) -> jax.Array:
     return jnp.arange(T) < jnp.asarray(lengths)[:, None]
 
 
+NAMES = {
+    "weight_ih_l0": "input_kernel",
+    "weight_hh_l0": "hidden_kernel",
+    "bias_ih_l0": "input_bias",
+    "bias_hh_l0": "hidden_bias",
+}
+"""PyTorch's names of our parameters, which are theirs transposed."""
+
+
 @pytest.fixture(scope="module")
 def pytorch():
-    """(x, lengths) -> the last recurrent state of `torch.nn.GRU` with our weights, transposed."""
+    """(x, lengths, slope) -> the last recurrent state of `torch.nn.GRU` with our weights, and the
+    gradients of Σ slope·state in x and in our parameters."""
     torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
     gru = torch.nn.GRU(D, H, batch_first=True)
-    names = {
-        "weight_ih_l0": "input_kernel",
-        "weight_hh_l0": "hidden_kernel",
-        "bias_ih_l0": "input_bias",
-        "bias_hh_l0": "hidden_bias",
-    }
-    weights = {n: torch.tensor(np.asarray(PARAMS["params"][ours]).T) for n, ours in names.items()}
+    weights = {n: torch.tensor(np.asarray(PARAMS["params"][ours]).T) for n, ours in NAMES.items()}
     gru.load_state_dict(weights)
 
-    def run(x, lengths):
+    def run(x, lengths, slope=None):
+        x = torch.tensor(np.asarray(x), requires_grad=True)
         packed = torch.nn.utils.rnn.pack_padded_sequence(
-            torch.tensor(np.asarray(x)),
-            torch.tensor(lengths),
-            batch_first=True,
-            enforce_sorted=False,
+            x, torch.tensor(lengths), batch_first=True, enforce_sorted=False
         )
-        with torch.no_grad():
-            return gru(packed)[1][0].numpy()
+        last = gru(packed)[1][0]
+        if slope is None:
+            return last.detach().numpy()
+        gru.zero_grad()
+        (last * torch.tensor(np.asarray(slope))).sum().backward()
+        grads = {NAMES[name]: weight.grad.numpy().T for name, weight in gru.named_parameters()}
+        return x.grad.numpy(), grads
 
     return run
 
@@ -54,6 +61,31 @@ def pytorch():
 def test_the_last_state_is_pytorchs_on_packed_sequences(pytorch, lengths):
     found = read(PARAMS, X, valid(lengths))
     np.testing.assert_allclose(found, pytorch(X, lengths), atol=1e-5)
+
+
+@pytest.mark.parametrize("reading", [None, (5, 5, 4, 4, 2, 2, 1)])
+def test_the_written_gradients_are_pytorchs(pytorch, reading):
+    """In the input and in every parameter, with and without rows that are not read to the end."""
+    lengths, slope = (7, 6, 4, 4, 2), jax.random.normal(jax.random.key(2), (B, H))
+
+    @jax.jit
+    def slopes(params, x):
+        def total(params, x):
+            return jnp.sum(slope * MODULE.apply({"params": params}, x, valid(lengths), reading))
+
+        return jax.grad(total, argnums=(0, 1))(params, x)
+
+    for_params, for_x = slopes(PARAMS["params"], X)
+    of_x, of_params = pytorch(X, lengths, slope)
+    np.testing.assert_allclose(for_x, of_x, atol=1e-6)
+    for name, gradient in of_params.items():
+        np.testing.assert_allclose(for_params[name], gradient, atol=1e-5, err_msg=name)
+
+
+def test_rows_that_are_over_need_not_be_read():
+    lengths = (7, 6, 4, 4, 2)
+    found = jax.jit(lambda: MODULE.apply(PARAMS, X, valid(lengths), (5, 5, 4, 4, 2, 2, 1)))()
+    np.testing.assert_allclose(found, read(PARAMS, X, valid(lengths)), atol=1e-6)
 
 
 @given(lengths, st.floats(-100, 100, width=32))

@@ -23,7 +23,7 @@ from experiments.throughput.pytorch import toy_steps
 from experiments.throughput.pytorch.players import Noise, Weights, gradients, player_weights
 from experiments.throughput.pytorch.toy import model_weights
 from experiments.throughput.pytorch.toy_steps import Play
-from experiments.toy.setup import BATCH, GAME, make_data
+from experiments.toy.setup import BATCH, GAME, TRAINING, make_data
 
 RATES = Rates(warmup=5)
 STEPS = 15
@@ -38,16 +38,15 @@ class Example(NamedTuple):
 
 
 def example() -> Example:
-    """The first batch of seed 0, longest example first, as the lean loop wants it.
+    """A batch of seed 0 of all lengths, longest example first, as the lean loop wants it.
 
     Fresh weights would leave the outputs all but alike and the gates open: these are larger, and c
     starts at 0 instead of 5.
     """
     data, _ = make_data([0])
-    inputs = jax.tree.map(lambda a: a[0, :BATCH], data.inputs)
-    order = jnp.argsort(-jnp.sum(inputs.valid, axis=-1))
+    inputs = jax.tree.map(lambda a: a[0, :: TRAINING // BATCH][:BATCH], data.inputs)
     params = jax.tree.map(lambda a: 3 * a, toy.init(jax.random.key(0)))
-    clean = clean_pass(GAME, params, jax.tree.map(lambda a: a[order], inputs))
+    clean = clean_pass(GAME, params, inputs)
     baselines = [jnp.zeros(state.shape[-1]) for state in clean.states]
     probe = probes.init(jax.random.key(1), GAME.probe, clean.states, baselines)
     for gate in probe["gates"]:
