@@ -78,8 +78,10 @@ def test_pytorchs_players_move_as_ours_do():
     """Today's: RMSprop at falling rates, its average, and the controller of λ."""
     rates, margin, layers = Rates(probe=0.01, baseline=0.02, multiplier=0.05, warmup=3), 0.1, 2
     ours = settling(margin, rates)
-    states = (np.zeros((1, 1, 3)),) * layers
-    drawn = probes.init(jax.random.key(0), probes.hidden_probe(2), states, [np.zeros(3)] * layers)
+    state = jax.numpy.zeros((1, 1, 3))
+    drawn = probes.init(
+        jax.random.key(0), probes.hidden_probe(2), (state,) * layers, [state[0, 0]] * layers
+    )
     state = steps.init(drawn, layers, ours)
     theirs = players.players(players.player_weights(drawn, state.multipliers.fast))
     moved = players.settling(theirs, rates, margin)

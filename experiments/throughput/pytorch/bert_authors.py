@@ -17,7 +17,7 @@ from experiments.throughput.pytorch import players as torch_players
 from experiments.throughput.pytorch.bert_gates import Gating
 from experiments.throughput.pytorch.bert_steps import Stakes, game
 from experiments.throughput.pytorch.players import (
-    Lookahead,
+    Mover,
     Noise,
     Optimisers,
     Outcome,
@@ -55,7 +55,7 @@ def batches(tokens: Tensor, valid: Tensor, rows: list[list[int]]) -> Iterator[Se
     yield from DataLoader(TensorDataset(tokens, valid), batch_sampler=rows)
 
 
-def authors_pass(play: Play, player: Lookahead, batch: Sequence[Tensor], layer: int) -> Outcome:
+def authors_pass(play: Play, player: Mover, batch: Sequence[Tensor], layer: int) -> Outcome:
     """One player's gradients."""
     tokens, valid = batch
     play.players.requires_grad_(False)

@@ -244,9 +244,8 @@ def wait() -> None:
 def _steps(chunk: Chunk) -> Any:
     """(indices, inputs as tensors, layer) of each step, the rows of the lowest layer first."""
     for step, indices in enumerate(chunk.batch.indices):
-        drawn, rows, layer = chunk.layers[step], slice(None), None
-        if drawn.ndim:
-            rows = np.argsort(drawn, kind="stable")
-            layer = torch.tensor(drawn[rows]).long().to(DEVICE)
+        drawn = chunk.layers[step]
+        rows = np.argsort(drawn, kind="stable") if drawn.ndim else np.arange(len(indices))
+        layer = torch.tensor(drawn[rows]).long().to(DEVICE) if drawn.ndim else int(drawn)
         inputs = [torch.tensor(np.asarray(a[step])[rows]).to(DEVICE) for a in chunk.batch.inputs]
-        yield indices[rows], inputs, int(drawn) if layer is None else layer
+        yield indices[rows], inputs, layer

@@ -5,7 +5,7 @@ PyTorch is needed only by what `experiments.throughput` loads.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -125,7 +125,7 @@ class Lookahead:
 
     def __init__(self, fast: torch.optim.Optimizer) -> None:
         self.fast = fast
-        self.weights = [p for group in fast.param_groups for p in group["params"]]
+        self.weights: list[Any] = [p for group in fast.param_groups for p in group["params"]]
         self.slow = [p.detach().clone() for p in self.weights]
         self.steps = 0
 
@@ -148,7 +148,7 @@ class Averaged:
 
     def __init__(self, fast: torch.optim.Optimizer, sharpness: float = 8.0) -> None:
         self.fast, self.sharpness = fast, sharpness
-        self.weights = [p for group in fast.param_groups for p in group["params"]]
+        self.weights: list[Any] = [p for group in fast.param_groups for p in group["params"]]
         self.slow = [p.detach().clone() for p in self.weights]
         self.steps = 0
 
@@ -166,7 +166,7 @@ class Controller:
     """The PI controller in log λ of `diffmask_jax.game.multipliers`, all layers being played."""
 
     def __init__(self, multipliers: nn.Parameter, margin: float, integral: float) -> None:
-        self.weights = [multipliers]
+        self.weights: list[Any] = [multipliers]
         self.margin, self.integral = margin, integral
         self.log = multipliers.detach().log()
         self.excess, self.weight = torch.zeros_like(self.log), 0.0
@@ -186,11 +186,21 @@ class Controller:
         multipliers.grad = None
 
 
+class Mover(Protocol):
+    """What moves one player."""
+
+    weights: list[Any]
+
+    def step(self) -> None:
+        """One move from the weights' gradients, which it clears."""
+        ...
+
+
 class Optimisers(NamedTuple):
     """The probe's (primal) and the multipliers' (dual), which ascends."""
 
-    primal: Lookahead | Averaged
-    dual: Lookahead | Controller
+    primal: Mover
+    dual: Mover
     rate: torch.optim.lr_scheduler.LRScheduler
 
 
