@@ -76,4 +76,8 @@ def staircase(model: Model, params: Params, inputs: Any, states: Joining) -> Log
 
 def rows_of(batch: Any, rows: slice | Int[np.ndarray, " R"]) -> Any:
     """Some rows of a batch: of every array of a pytree, along its first axis."""
+    if isinstance(rows, np.ndarray) and rows.size:
+        start = int(rows[0])
+        if np.array_equal(rows, np.arange(start, start + rows.size)):
+            rows = slice(start, start + rows.size)  # they stand together: no gathering
     return jax.tree.map(lambda array: array[rows], batch)

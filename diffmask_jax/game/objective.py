@@ -116,7 +116,7 @@ def _masked_by_row(
     """The same where every row is masked at a state of its own, in one pass that they join."""
     rows = [np.flatnonzero(target == layer) for layer in range(len(clean.states))]
     masked = tuple(
-        mask_state(state[here], gate[here], baseline)
+        mask_state(rows_of(state, here), rows_of(gate, here), baseline)
         for here, state, baseline in zip(rows, clean.states, probe_params["baselines"], strict=True)
     )
     order = np.concatenate(rows)

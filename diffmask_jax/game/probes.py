@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffmask_jax.game import gates, hard_concrete
 from diffmask_jax.game.gates import Gate
-from diffmask_jax.game.model import States
+from diffmask_jax.game.model import States, rows_of
 
 Layer = int | Int[Array, ""]
 """Which depth all examples of a batch play."""
@@ -45,9 +45,15 @@ class GateNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, *features: Float[Array, "B T _"]) -> Float[Array, "B T"]:
-        x = nn.tanh(_weight_normalised(self.hidden, "first", *features))
-        x = _weight_normalised(1, "second", x)[..., 0]
-        return 10 * nn.tanh(x) + self.param("shift", nn.initializers.constant(5.0), ())
+        inputs = sum(feature.shape[-1] for feature in features)
+        gate = {
+            "first": _Affine(self.hidden, name="first")(inputs),
+            "first_norm": _Norms("first", name="first_norm")(self.hidden),
+            "second": _Affine(1, name="second")(self.hidden),
+            "second_norm": _Norms("second", name="second_norm")(1),
+            "shift": self.param("shift", nn.initializers.constant(5.0), ()),
+        }
+        return _voted(gate, _read(gate, *features))
 
 
 NORM = 3**-0.5
@@ -63,30 +69,37 @@ class _Affine(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, inputs: int) -> tuple[Float[Array, "F H"], Float[Array, " H"]]:
+    def __call__(self, inputs: int) -> dict[str, Array]:
         kernel = self.param("kernel", _rows_of_equal_norm, (inputs, self.width))
-        return kernel, self.param("bias", nn.initializers.zeros, (self.width,))
+        return {"kernel": kernel, "bias": self.param("bias", nn.initializers.zeros, (self.width,))}
 
 
 class _Norms(nn.Module):
     of: str
 
     @nn.compact
-    def __call__(self, width: int) -> Float[Array, " H"]:
-        return self.param(f"{self.of}/kernel/scale", nn.initializers.constant(NORM), (width,))
+    def __call__(self, width: int) -> dict[str, Float[Array, " H"]]:
+        name = f"{self.of}/kernel/scale"  # as `flax.linen.WeightNorm` calls it
+        return {name: self.param(name, nn.initializers.constant(NORM), (width,))}
 
 
-def _weight_normalised(
-    width: int, name: str, *parts: Float[Array, "B T _"]
-) -> Float[Array, "B T H"]:
-    """Σ parts·rows of (scale · W/‖W‖) + b; parameters as `flax.linen.WeightNorm` lays them out."""
-    widths = [part.shape[-1] for part in parts]
-    kernel, bias = _Affine(width, name=name)(sum(widths))
-    scale = _Norms(name, name=f"{name}_norm")(width)
-    kernel *= scale * jax.lax.rsqrt(jnp.sum(kernel**2, axis=0) + 1e-12)
-    ends = np.cumsum(widths)
-    rows = (kernel[end - width : end] for end, width in zip(ends, widths, strict=True))
-    return functools.reduce(operator.add, map(operator.matmul, parts, rows)) + bias
+def _normalised(gate: Any, name: str) -> Float[Array, "F H"]:
+    """scale · W/‖W‖, column by column."""
+    kernel, scale = gate[name]["kernel"], gate[f"{name}_norm"][f"{name}/kernel/scale"]
+    return kernel * (scale * jax.lax.rsqrt(jnp.sum(kernel**2, axis=0) + 1e-12))
+
+
+def _read(gate: Any, *features: Float[Array, "B T _"]) -> Float[Array, "B T H"]:
+    """W·x: of every part of x with its own rows of the kernel."""
+    ends = np.cumsum([feature.shape[-1] for feature in features])
+    rows = jnp.split(_normalised(gate, "first"), ends[:-1])
+    return functools.reduce(operator.add, map(operator.matmul, features, rows))
+
+
+def _voted(gate: Any, read: Float[Array, "*B T H"]) -> Float[Array, "*B T"]:
+    """10·tanh(w·tanh(W·x + b) + b') + c from W·x, with the parameters of one gate network."""
+    x = jnp.tanh(read + gate["first"]["bias"]) @ _normalised(gate, "second")
+    return 10 * jnp.tanh(x + gate["second"]["bias"])[..., 0] + gate["shift"]
 
 
 class Probe(NamedTuple):
@@ -206,15 +219,14 @@ def vote_logits(probe: Probe, params: Any, states: States) -> Votes:
 
 def sample_gates(probe: Probe, key: Key[Array, ""], votes: Votes) -> Votes:
     """One draw of the gates in [0, 1] at every layer; layers of one input share their votes."""
-    keys = jax.random.split(key, len(votes))
-    draws = tuple(hard_concrete.sample(k, v) for k, v in zip(keys, votes, strict=True))
-    return probe.combine(draws, operator.mul)
+    draws = jax.vmap(hard_concrete.sample)(jax.random.split(key, len(votes)), jnp.stack(votes))
+    return probe.combine(tuple(draws), operator.mul)
 
 
 def log_keep_probabilities(probe: Probe, votes: Votes) -> Votes:
     """log P(z ≠ 0) at every layer, nats, (B, T) each."""
-    logs = tuple(hard_concrete.log_keep_probability(v) for v in votes)
-    return probe.combine(logs, operator.add)
+    logs = hard_concrete.log_keep_probability(jnp.stack(votes))
+    return probe.combine(tuple(logs), operator.add)
 
 
 class Drawn(NamedTuple):
@@ -249,20 +261,43 @@ def _draw_by_row(
 ) -> Drawn:
     """The same where every example plays a depth of its own, known to the program: each has only
     the votes that it needs, where a traced depth has to have them all."""
-    layers, network = len(states), GateNetwork(probe.hidden)
-    keys = jax.vmap(lambda key: jax.random.split(key, layers))(keys)
-    zeros = jnp.zeros(states[0].shape[:2])
-    gate, log_keep, squares = jnp.ones_like(zeros), zeros, zeros
-    for layer, own in enumerate(params["gates"]):
-        rows = np.flatnonzero([layer in probe.votes(depth) for depth in depths])
-        if rows.size:
-            features = (feature[rows] for feature in probe.features(states, layer))
-            vote: Any = network.apply({"params": own}, *features)
-            drawn = jax.vmap(hard_concrete.sample)(keys[rows, layer], vote)
-            gate = gate.at[rows].multiply(drawn, unique_indices=True)
-            log_keep = log_keep.at[rows].add(hard_concrete.log_keep_probability(vote))
-            squares = squares.at[rows].add(vote**2)
-    return Drawn(gate, log_keep, squares)
+    layers = range(len(states))
+    needed = np.array([[layer in probe.votes(depth) for depth in depths] for layer in layers])
+    votes = _needed_votes(probe, params["gates"], states, needed)
+    keys = jax.vmap(functools.partial(jax.random.split, num=len(layers)))(keys)
+    draws = jax.vmap(jax.vmap(hard_concrete.sample), in_axes=(1, 0))(keys, votes)
+    logs, needed = hard_concrete.log_keep_probability(votes), needed[..., None]
+    return Drawn(
+        gates=functools.reduce(operator.mul, jnp.where(needed, draws, 1.0)),
+        log_keep=jnp.sum(jnp.where(needed, logs, 0.0), axis=0),
+        squares=jnp.sum(jnp.where(needed, votes**2, 0.0), axis=0),
+    )
+
+
+def _needed_votes(
+    probe: Probe, gates: Sequence[Any], states: States, needed: Bool[np.ndarray, "L B"]
+) -> Float[Array, "L B T"]:
+    """The logits of the votes that are needed; what stands for the others means nothing.
+
+    Each gate network reads the rows that need its vote, and no others. From there on the votes of
+    all networks are made together, each with its own network's parameters: a program compiles and
+    starts a few operations, where it would take as many for every layer.
+    """
+    reads = [
+        _read(gate, *rows_of(probe.features(states, layer), rows))
+        for layer, gate in enumerate(gates)
+        if (rows := np.flatnonzero(needed[layer])).size
+    ]
+    voters = np.eye(len(gates), dtype=np.float32)[np.nonzero(needed)[0]]
+
+    def of_voters(*own: Float[Array, "..."]) -> Float[Array, "V ..."]:
+        # A product, whose gradient is one as well; that of a look-up is a loop.
+        return jnp.tensordot(voters, jnp.stack(own), axes=1, precision="highest")
+
+    rest = [{**gate, "first": {"bias": gate["first"]["bias"]}, "first_norm": {}} for gate in gates]
+    votes = jax.vmap(_voted)(jax.tree.map(of_voters, *rest), jnp.concatenate(reads))
+    number = np.cumsum(needed).reshape(needed.shape) - 1
+    return votes[np.maximum(number, 0)]
 
 
 def at_layer(per_layer: PerLayer, layer: Layer) -> Array:

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int, Key
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int, Key
 
+from diffmask_jax.game.model import rows_of
 from diffmask_jax.game.multipliers import project
 from diffmask_jax.game.objective import Clean, Diagnostics, Game, objective
 from diffmask_jax.game.players import Players
@@ -19,7 +21,11 @@ Axes = tuple[str, ...]
 
 
 class TrainState(NamedTuple):
-    """Everything a step changes; with the run's key and data order it determines the rest."""
+    """Everything a step changes; with the run's key and data order it determines the rest.
+
+    probe: a pair of {"gates", "baselines"}; primal: its optimiser's state, for which each of these
+    parts is one vector
+    """
 
     step: Int[Array, ""]
     probe: optax.LookaheadParams
@@ -55,7 +61,7 @@ def init(probe_params: Any, layers: int, players: Players) -> TrainState:
         step=jnp.zeros((), jnp.int32),
         probe=probe,
         multipliers=multipliers,
-        primal=players.primal.init(probe),
+        primal=players.primal.init(_flat(probe)),
         dual=players.dual.init(multipliers),
     )
 
@@ -63,6 +69,22 @@ def init(probe_params: Any, layers: int, players: Players) -> TrainState:
 def _pair(params: Any) -> optax.LookaheadParams:
     # A copy, since a buffer that stands twice in a state cannot be donated.
     return optax.LookaheadParams(fast=params, slow=jax.tree.map(jnp.copy, params))
+
+
+def _flat(pair: optax.LookaheadParams) -> optax.LookaheadParams:
+    """The same pair of probes, each of their parts one vector: to move it takes a few operations,
+    where it took a few for every one of its arrays."""
+    return optax.LookaheadParams(*map(_flat_parts, pair))
+
+
+def _flat_parts(params: Any) -> dict[str, Float[Array, " _"]]:
+    return {name: ravel_pytree(part)[0] for name, part in params.items()}
+
+
+def _of_flat(params: Any) -> Callable[[dict[str, Float[Array, " _"]]], Any]:
+    """The inverse of `_flat_parts` for probes like this one."""
+    undo = {name: ravel_pytree(part)[1] for name, part in params.items()}
+    return lambda flat: {name: undo[name](vector) for name, vector in flat.items()}
 
 
 def step(
@@ -88,23 +110,55 @@ def step(
     divide: the same step from less memory. Where depths are known to the program, a part of a
     device's rows must be a multiple of the layers.
     """
+    like = _of_flat(state.probe.fast)
+    given = {"game": game, "players": players, "model_params": model_params}
+    flat = state._replace(probe=_flat(state.probe))
+    new, diagnostics = _step(
+        flat, key, batch, fetch, draw_layer, like=like, axes=axes, parts=parts, **given
+    )
+    return new._replace(probe=optax.LookaheadParams(*map(like, new.probe))), diagnostics
+
+
+def _step(
+    state: TrainState,
+    key: Key[Array, ""],
+    batch: Any,
+    fetch: Callable[[Any], Clean],
+    draw_layer: DrawLayer,
+    like: Callable[[dict[str, Float[Array, " _"]]], Any],
+    *,
+    game: Game,
+    players: Players,
+    model_params: Any,
+    axes: Axes = (),
+    parts: int = 1,
+) -> tuple[TrainState, Diagnostics]:
+    """`step` of a state whose probes are flat. like: -> a probe as it was."""
     layer_key, gate_key = jax.random.split(jax.random.fold_in(key, state.step))
     here = jax.tree.leaves(batch)[0].shape[0]
     rows = jax.lax.axis_index(axes) * here + jnp.arange(here)
     layer = draw_layer(layer_key, here * jax.lax.axis_size(axes))
     gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
+    fast = like(state.probe.fast)
 
     def gradient_on(part: Any) -> Any:
         batch, rows = part
-        return gradient(
-            state.probe.fast,
+        played = layer
+        if isinstance(layer, np.ndarray):
+            # Depths that are dealt out begin anew with every part. The rows of a depth are made to
+            # stand together, before anything is computed, for slices cost nothing.
+            order = np.argsort(layer[: len(rows)], kind="stable")
+            (batch, rows), played = rows_of((batch, rows), order), layer[order]
+        (for_probe, for_multipliers), diagnostics = gradient(
+            fast,
             state.multipliers.fast,
             jax.vmap(jax.random.fold_in, (None, 0))(gate_key, rows),
-            _of_part(layer, len(rows)),
+            played,
             game=game,
             model_params=model_params,
             clean=fetch(batch),
         )
+        return (_flat_parts(for_probe), for_multipliers), diagnostics
 
     gradients = jax.lax.pmean(_mean_over_parts(gradient_on, (batch, rows), parts), axes)
     (for_probe, for_multipliers), diagnostics = gradients
@@ -118,11 +172,6 @@ def step(
         primal=primal,
         dual=dual,
     ), diagnostics
-
-
-def _of_part(layer: Layer | Depths, examples: int) -> Any:
-    """What a part of a batch plays: depths that are dealt out begin anew with every part."""
-    return layer[:examples] if isinstance(layer, np.ndarray) else layer
 
 
 def _mean_over_parts(function: Callable[[Any], Any], whole: Any, parts: int) -> Any:
@@ -153,7 +202,10 @@ def steps(
     The other arguments are those of `step`.
     """
 
-    def body(state: TrainState, batch: Any) -> tuple[TrainState, Diagnostics]:
-        return step(state, key, batch, fetch, draw_layer, **given)
+    like = _of_flat(state.probe.fast)
 
-    return jax.lax.scan(body, state, batches)
+    def body(state: TrainState, batch: Any) -> tuple[TrainState, Diagnostics]:
+        return _step(state, key, batch, fetch, draw_layer, like, **given)
+
+    state, diagnostics = jax.lax.scan(body, state._replace(probe=_flat(state.probe)), batches)
+    return state._replace(probe=optax.LookaheadParams(*map(like, state.probe))), diagnostics

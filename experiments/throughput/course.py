@@ -15,17 +15,17 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.game import probes
 from diffmask_jax.game.objective import Game
-from diffmask_jax.game.players import Players, Rates, authors
+from diffmask_jax.game.players import Players, Rates
 from diffmask_jax.game.steps import LAYERS, DrawLayer
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import EncoderConfig
 from diffmask_jax.training.config import RunConfig, run_config
-from diffmask_jax.training.setup import make_game, rates_of, state_widths
+from diffmask_jax.training.setup import make_game, players_of, rates_of, state_widths
 
 
 class Setup(NamedTuple):
-    """A game before its first step, between the authors' players, whom PyTorch can play, too.
+    """A game before its first step: today's default, or the authors', where it is asked for.
 
     sizes: the model's; probe: the JAX parameters that every contender starts from
     padded: the length to which the authors pad all texts
@@ -42,13 +42,13 @@ class Setup(NamedTuple):
 
     @property
     def draw_layer(self) -> DrawLayer:
-        """One layer an example for the input probe, one a batch for the hidden one."""
+        """One layer an example, or one a batch."""
         return LAYERS[self.config.layers](len(self.game.model.layers))
 
     @property
     def players(self) -> Players:
-        """The authors' two."""
-        return authors(self.rates)
+        """The two whose game it is."""
+        return players_of(self.config)
 
 
 class Chunk(NamedTuple):
@@ -75,8 +75,11 @@ def prepare(
     batch: int = 64,
     steps: int = 4,
     padded: int = 84,
+    setting: str = "settling",
 ) -> Setup:
     """Open gates and baselines at zero: what they are does not matter to the speed.
+
+    setting: "settling", all depths in every batch, or "authors", one layer a batch.
 
     Raises: UserError if the model is no BERT.
     """
@@ -87,8 +90,7 @@ def prepare(
         classifier.path,
         "sst",
         gate=gate,
-        setting="authors",
-        layers={"input": "example", "hidden": "batch"}[gate],
+        setting=setting,
         sparsity="count",
         batch_size=batch,
         steps_per_call=steps,

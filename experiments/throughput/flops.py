@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from diffmask_jax.models.config import EncoderConfig
 from experiments.throughput.course import Chunk, Setup
@@ -69,13 +70,13 @@ def needed_flops(setup: Setup, chunks: Iterable[Chunk], steps: int | None, cache
     """
     total, blocks = 0.0, setup.sizes.blocks
     for chunk in chunks:
-        shape = setup.sizes, chunk.batch.indices.shape[1], chunk.length
+        batch, shape = chunk.batch.indices.shape[1], (setup.sizes, 1, chunk.length)
         whole, last = block_flops(*shape), last_block_flops(*shape)
         for layer in chunk.layers[:steps]:
-            # States 0 and 1 lie below the first block.
-            masked = blocks - max(int(setup.game.probe.target(layer)) - 1, 0)
-            total += 0 if cached else blocks * whole.forward
-            if masked:
-                total += (masked - 1) * (whole.forward + whole.backward)
-                total += last.forward + last.backward
+            total += 0 if cached else batch * blocks * whole.forward
+            # A row at a time; states 0 and 1 lie below the first block.
+            for target in np.broadcast_to(setup.game.probe.target(layer), batch).tolist():
+                if masked := blocks - max(target - 1, 0):
+                    total += (masked - 1) * (whole.forward + whole.backward)
+                    total += last.forward + last.backward
     return total

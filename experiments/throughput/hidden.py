@@ -25,7 +25,7 @@ BATCH, LENGTH = 64, 24
 
 def run(model: str, folder: Path, rounds: int) -> None:
     """Time steps at every layer, interleaved, with the clean states given; writes the report."""
-    setup = prepare(load_classifier(model), "hidden")
+    setup = prepare(load_classifier(model), "hidden", setting="authors")
     game, layers = setup.game, setup.game.model.layers
     params = setup.classifier.params
     rng = np.random.default_rng(0)

@@ -5,11 +5,13 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.game import steps
+from diffmask_jax.game import probes, steps
 from diffmask_jax.game.objective import clean_pass
+from diffmask_jax.game.players import Rates, settling
 from diffmask_jax.tasks.sst import SstPlaces
 
 torch = pytest.importorskip("torch", reason="the race needs PyTorch: pip install torch")
@@ -19,7 +21,7 @@ from experiments.common import report  # noqa: E402
 from experiments.throughput import __main__ as throughput  # noqa: E402
 from experiments.throughput import data, devices, explain, flops, growth, memory, race, sst  # noqa: E402
 from experiments.throughput.course import chunks, first_step, layers_of, prepare  # noqa: E402
-from experiments.throughput.pytorch import bert_check, contenders  # noqa: E402
+from experiments.throughput.pytorch import bert_check, contenders, players  # noqa: E402
 from experiments.throughput.pytorch.bert import run_block  # noqa: E402
 
 BATCH = 2
@@ -43,11 +45,11 @@ def source(tiny_bert, treebank, tmp_path):
 
 @pytest.fixture
 def case(source):
-    """gate -> (setup, chunk)"""
+    """(gate, whose game) -> (setup, chunk)"""
     contest = data.sst(source)
 
-    def of(gate):
-        setup = prepare(contest.classifier, gate, batch=BATCH, steps=2)
+    def of(gate, setting="settling"):
+        setup = prepare(contest.classifier, gate, batch=BATCH, steps=2, setting=setting)
         return setup, next(chunks(setup, contest.texts))
 
     return of
@@ -70,6 +72,47 @@ def test_all_compute_the_same(case, few_ways, gate):
     assert max(found.values()) < 1e-4
     names = {*contenders.ways("float32"), bert_check.AUTHORS}
     assert {name.split(", ", 1)[1].rsplit(", ", 1)[0] for name in found} == names
+
+
+def test_pytorchs_players_move_as_ours_do():
+    """Today's: RMSprop at falling rates, its average, and the controller of λ."""
+    rates, margin, layers = Rates(probe=0.01, baseline=0.02, multiplier=0.05, warmup=3), 0.1, 2
+    ours = settling(margin, rates)
+    state = jax.numpy.zeros((1, 1, 3))
+    drawn = probes.init(
+        jax.random.key(0), probes.hidden_probe(2), (state,) * layers, [state[0, 0]] * layers
+    )
+    state = steps.init(drawn, layers, ours)
+    theirs = players.players(players.player_weights(drawn, state.multipliers.fast))
+    moved = players.settling(theirs, rates, margin)
+    rng = np.random.default_rng(0)
+
+    @jax.jit
+    def move(state, gradients, excess):
+        primal, moments = ours.primal.update(gradients, state.primal, state.probe)
+        dual, control = ours.dual.update(-excess, state.dual, state.multipliers)
+        probe, multipliers = (
+            optax.apply_updates(*pair)
+            for pair in ((state.probe, primal), (state.multipliers, dual))
+        )
+        return state._replace(probe=probe, multipliers=multipliers, primal=moments, dual=control)
+
+    state = state._replace(primal=ours.primal.init(state.probe))
+    for _ in range(5):
+        gradients = jax.tree.map(lambda a: rng.normal(size=a.shape).astype(np.float32), drawn)
+        excess = rng.normal(scale=margin, size=layers).astype(np.float32)
+        state = move(state, gradients, excess)
+        weights = players.player_weights(gradients, excess / layers)
+        for name, weight in theirs.named_parameters():
+            weight.grad = torch.tensor(weights[name])
+        moved.primal.step(), moved.dual.step(), players.end_step(theirs, moved)
+    expected = players.player_weights(state.probe.fast, state.multipliers.fast)
+    for name, weight in theirs.named_parameters():
+        np.testing.assert_allclose(weight.detach(), expected[name], rtol=1e-4, atol=1e-6)
+    expected = players.player_weights(state.probe.slow, state.multipliers.slow)
+    named = {id(weight): name for name, weight in theirs.named_parameters()}
+    for weight, slow in zip(moved.primal.weights, moved.primal.slow, strict=True):
+        np.testing.assert_allclose(slow, expected[named[id(weight)]], rtol=1e-4, atol=1e-6)
 
 
 def test_another_margin_is_found_out(case, monkeypatch):
@@ -99,7 +142,7 @@ def test_another_weight_is_found_out(case):
 @pytest.mark.parametrize("number", [0, 3])
 def test_pytorch_plays_the_layers_that_training_draws(case, number):
     """λ moves at the layers that are played and nowhere else."""
-    setup, chunk = case("hidden")
+    setup, chunk = case("hidden", "authors")
     count = len(setup.game.model.layers)
     step = number * setup.config.steps_per_call
     state = steps.init(setup.probe, count, setup.players)._replace(step=np.int32(step))
@@ -116,8 +159,8 @@ def test_pytorch_plays_the_layers_that_training_draws(case, number):
     assert moved == layers_of(setup, number)[0]
 
 
-def test_the_input_game_deals_examples_out_over_the_layers(case):
-    setup, chunk = case("input")
+def test_todays_game_deals_examples_out_over_the_layers(case):
+    setup, chunk = case("hidden")
     assert chunk.layers.shape == (2, BATCH)
     assert set(chunk.layers.flat) <= set(range(len(setup.game.model.layers)))
 
@@ -135,7 +178,8 @@ def test_looked_up_states_are_the_computed_ones(case, source):
     logits, states = contenders.bert.clean_pass(contenders.network(setup, "float32"), *inputs)
     torch.testing.assert_close(stored.logits[rows], logits, atol=1e-4, rtol=1e-4)
     valid = inputs[-1]
-    for here, there in zip(contenders.LookedUp(stored.states, rows), states, strict=True):
+    for layer, there in enumerate(states):
+        here = contenders.look_up(stored.states, rows, layer, slice(None))
         torch.testing.assert_close(here[valid], there[valid], atol=1e-4, rtol=1e-4)
 
 
@@ -193,7 +237,7 @@ def test_small_numbers_and_bars_survive_the_table(tmp_path):
 def command(source, tmp_path, monkeypatch, few_ways):
     """(*arguments) -> the report of a tiny race."""
     monkeypatch.setattr(sst, "run", functools.partial(sst.run, batch=BATCH))
-    monkeypatch.setattr(sst, "GATES", ("hidden",))
+    monkeypatch.setattr(sst, "GAMES", {"hidden": sst.GAMES["hidden"]})
     monkeypatch.setattr(sst, "measure_memory", lambda *_: {"ours": 1.0})
     places = ["--model", source.model, "--raw-dir", source.places.raw_dir]
     places += ["--data-dir", source.places.data_dir]

@@ -6,7 +6,7 @@ at any state, and in the last block only the [CLS] row, all that the head reads.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -205,21 +205,29 @@ def clean_pass(
 
 def resume(
     network: Network,
-    state: Tensor,
-    layer: int,
+    states: Mapping[int, Tensor],
     segments: Tensor,
     valid: Tensor,
     block: Callable = run_block,
     cls: bool = True,
 ) -> Tensor:
-    """The logits from a state put in place of state `layer`; nothing below it is run.
+    """The logits from states put in place of the network's own; nothing below them is run.
 
+    states: by the state whose place they take, each for the rows that come next: one for the whole
+    batch, or several that join one pass, each where it belongs, the lowest first.
     cls: whether the last block computes only the row that the head reads.
     """
-    bias = padding_bias(network, valid)
-    if layer == 0:
-        state = embed(network, state, segments)
-    last = len(network.blocks) - 1
-    for number in range(max(layer - 1, 0), last + 1):
-        state = block(network.blocks[number], state, bias, network.config, cls and number == last)
+    bias, top = padding_bias(network, valid), len(network.blocks)
+    state = None
+    for layer in range(min(states), top + 2):
+        only = cls and layer == top + 1
+        if state is not None and layer == 1:
+            state = embed(network, state, segments[: len(state)])
+        elif state is not None:
+            weights, rows = network.blocks[layer - 2], bias[: len(state)]
+            state = block(weights, state, rows, network.config, only)
+        if layer in states:
+            joining = states[layer][:, :1] if only else states[layer]
+            state = joining if state is None else torch.cat([state, joining])
+    assert state is not None
     return classify(network, state)

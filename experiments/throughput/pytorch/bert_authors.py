@@ -15,9 +15,9 @@ from transformers import BertForSequenceClassification
 from diffmask_jax.game.players import Rates
 from experiments.throughput.pytorch import players as torch_players
 from experiments.throughput.pytorch.bert_gates import Gating
-from experiments.throughput.pytorch.bert_steps import game
+from experiments.throughput.pytorch.bert_steps import Stakes, game
 from experiments.throughput.pytorch.players import (
-    Lookahead,
+    Mover,
     Noise,
     Optimisers,
     Outcome,
@@ -32,7 +32,7 @@ class Play(NamedTuple):
     model: BertForSequenceClassification
     players: Players
     gating: Gating
-    margin: float
+    stakes: Stakes
     noise: Noise
     moved: Optimisers
 
@@ -41,13 +41,13 @@ def start(
     model: BertForSequenceClassification,
     weights: Weights,
     gating: Gating,
-    margin: float,
+    stakes: Stakes,
     rates: Rates,
     noise: Noise,
 ) -> Play:
     """The game before its first step, from `player_weights`."""
     players = torch_players.players(weights).to(model.device)
-    return Play(model, players, gating, margin, noise, torch_players.optimisers(players, rates))
+    return Play(model, players, gating, stakes, noise, torch_players.optimisers(players, rates))
 
 
 def batches(tokens: Tensor, valid: Tensor, rows: list[list[int]]) -> Iterator[Sequence[Tensor]]:
@@ -55,16 +55,17 @@ def batches(tokens: Tensor, valid: Tensor, rows: list[list[int]]) -> Iterator[Se
     yield from DataLoader(TensorDataset(tokens, valid), batch_sampler=rows)
 
 
-def authors_pass(play: Play, player: Lookahead, batch: Sequence[Tensor], layer: int) -> Outcome:
+def authors_pass(play: Play, player: Mover, batch: Sequence[Tensor], layer: int) -> Outcome:
     """One player's gradients."""
     tokens, valid = batch
     play.players.requires_grad_(False)
     for weight in player.weights:
         weight.requires_grad_(True)
     original, states = _read_states(play.model, tokens, valid)
-    masked = play.gating(play.players, states, layer, play.noise)
-    logits = _replace_state(play.model, tokens, valid, masked.target, masked.state)
-    return game(play.players, valid, masked.log_keep, original, logits, layer, play.margin)
+    masked = play.gating(play.players, lambda k, rows: states[k][rows], layer, play.noise)
+    ((target, state),) = masked.states.items()
+    logits = _replace_state(play.model, tokens, valid, target, state)
+    return game(play.players, valid, masked, original, logits, layer, play.stakes)
 
 
 def authors_step(play: Play, batch: Sequence[Tensor], layer: int) -> Outcome:

@@ -24,7 +24,13 @@ from experiments.throughput.pytorch import bert_authors, bert_steps
 from experiments.throughput.pytorch.bert import Network, hugging_face, network
 from experiments.throughput.pytorch.bert_gates import GATINGS
 from experiments.throughput.pytorch.bert_steps import Way
-from experiments.throughput.pytorch.contenders import DEVICE, padded, whole_float32
+from experiments.throughput.pytorch.contenders import (
+    DEVICE,
+    moving,
+    padded,
+    stakes,
+    whole_float32,
+)
 from experiments.throughput.pytorch.players import (
     Noise,
     Outcome,
@@ -80,8 +86,8 @@ def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> 
     """Of L₀, D and all gradients, relative to the largest entry of each."""
     case, differences = example(setup, chunk), {}
     top = len(setup.game.model.layers) - 1
-    depths: list[Any] = [top // 2] if setup.config.gate == "input" else [0, top // 2, top]
-    drawn = [chunk.layers[0]] if setup.config.gate == "input" else []
+    depths: list[Any] = [top // 2] if setup.config.gate == "input" else [0, top]
+    drawn = [np.sort(chunk.layers[0])] if chunk.layers[0].ndim else []
     ours = _ours(setup, case)
     model = hugging_face(setup.classifier, "eager", DEVICE)
     frozen = network(model, setup.sizes, torch.float32)
@@ -144,9 +150,9 @@ def _lean(
         frozen,
         player_weights(case.probe, case.multipliers),
         GATINGS[setup.config.gate],
-        setup.game.margin,
-        setup.rates,
-        _noise(setup, case),
+        stakes(setup),
+        moving(setup),
+        _noise(setup, case, layer),
         way,
     )
     batch = bert_steps.clean(play, *map(_tensor, case.inputs))
@@ -162,9 +168,9 @@ def _authors(
         model,
         player_weights(case.probe, case.multipliers),
         GATINGS[setup.config.gate],
-        setup.game.margin,
+        stakes(setup),
         setup.rates,
-        _noise(setup, case),
+        _noise(setup, case, layer),
     )
     length = case.inputs.valid.shape[1]
     wider = ((0, 0), (0, max(padded(setup), length) - length))
@@ -179,8 +185,9 @@ def _keys(gate_key: Key[Array, ""], batch: int) -> Key[Array, " B"]:
     return jax.vmap(jax.random.fold_in, (None, 0))(gate_key, jnp.arange(batch))
 
 
-def _noise(setup: Setup, case: Example) -> Noise:
-    """The noise that `objective` draws, and zeros where a text is padded further."""
+def _noise(setup: Setup, case: Example, played: Any) -> Noise:
+    """The noise that `objective` draws for the rows that have a vote, and zeros where a text is
+    padded further."""
     layers = len(setup.game.model.layers)
     batch, length = case.inputs.valid.shape
 
@@ -189,6 +196,8 @@ def _noise(setup: Setup, case: Example) -> Noise:
             return jax.random.logistic(jax.random.split(key, layers)[layer], (length,))
 
         drawn = np.asarray(jax.vmap(of_example)(_keys(case.key, batch)))
+        if np.ndim(played):
+            drawn = drawn[[layer in setup.game.probe.votes(depth) for depth in played]]
         return _tensor(np.pad(drawn, ((0, 0), (0, shape[1] - length))))
 
     return noise

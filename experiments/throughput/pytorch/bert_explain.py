@@ -35,8 +35,7 @@ def integrated_gradients(
         path.requires_grad_(True)
         resumed = bert.resume(
             network,
-            path,
-            layer,
+            {layer: path},
             segments.repeat(repeats, 1),
             valid.repeat(repeats, 1),
             way.block,

@@ -4,18 +4,19 @@ One masked pass serves both players, the clean pass has no graph and may be look
 one resumes at its state, and the batches are the ones that JAX gets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from diffmask_jax.game.players import Rates
 from experiments.throughput.pytorch import bert
 from experiments.throughput.pytorch import players as torch_players
 from experiments.throughput.pytorch.bert import Network
-from experiments.throughput.pytorch.bert_gates import Gating, Layers
+from experiments.throughput.pytorch.bert_gates import Gating, Layers, Masked, States
 from experiments.throughput.pytorch.players import (
+    Moving,
     Noise,
     Optimisers,
     Outcome,
@@ -23,6 +24,13 @@ from experiments.throughput.pytorch.players import (
     Product,
     Weights,
 )
+
+
+class Stakes(NamedTuple):
+    """What is played for: m, nats, and ε, how strongly votes are held where they can still move."""
+
+    margin: float
+    pull: float
 
 
 class Way(NamedTuple):
@@ -43,40 +51,42 @@ class Play(NamedTuple):
     network: Network
     players: Players
     gating: Gating
-    margin: float
+    stakes: Stakes
     noise: Noise
     moved: Optimisers
     way: Way
 
 
 class Batch(NamedTuple):
-    """A padded batch as `TextInputs`, and its clean pass: float32 logits and all states."""
+    """A padded batch as `TextInputs`, and its clean pass: float32 logits and all states.
+
+    Where each example plays a depth of its own, those of the lowest come first.
+    """
 
     segments: Tensor
     valid: Tensor
     logits: Tensor
-    states: Sequence[Tensor]
+    states: States
 
 
 def start(
     network: Network,
     weights: Weights,
     gating: Gating,
-    margin: float,
-    rates: Rates,
+    stakes: Stakes,
+    moving: Moving,
     noise: Noise,
     way: Way,
 ) -> Play:
-    """The game before its first step, from `player_weights`."""
+    """The game before its first step, from `player_weights`. moving: players -> their optimisers"""
     players = torch_players.players(weights).to(network.word.device)
-    moved = torch_players.optimisers(players, rates)
-    return Play(network, players, gating, margin, noise, moved, way)
+    return Play(network, players, gating, stakes, noise, moving(players), way)
 
 
 def clean(play: Play, tokens: Tensor, segments: Tensor, valid: Tensor) -> Batch:
     """A batch and its clean pass."""
     logits, states = bert.clean_pass(play.network, tokens, segments, valid, play.way.block)
-    return Batch(segments, valid, logits, states)
+    return Batch(segments, valid, logits, lambda k, rows: states[k][rows])
 
 
 def lean_pass(play: Play, batch: Batch, layer: Layers) -> Outcome:
@@ -84,16 +94,13 @@ def lean_pass(play: Play, batch: Batch, layer: Layers) -> Outcome:
     masked = play.gating(play.players, batch.states, layer, play.noise, play.way.product)
     logits = bert.resume(
         play.network,
-        masked.state,
-        masked.target,
+        masked.states,
         batch.segments,
         batch.valid,
         play.way.block,
         play.way.cls,
     )
-    return game(
-        play.players, batch.valid, masked.log_keep, batch.logits, logits, layer, play.margin
-    )
+    return game(play.players, batch.valid, masked, batch.logits, logits, layer, play.stakes)
 
 
 def lean_step(play: Play, batch: Batch, layer: Layers) -> Outcome:
@@ -108,16 +115,22 @@ def lean_step(play: Play, batch: Batch, layer: Layers) -> Outcome:
 def game(
     players: Players,
     valid: Tensor,
-    log_keep: Tensor,
+    masked: Masked,
     original: Tensor,
     logits: Tensor,
     layer: Layers,
-    margin: float,
+    stakes: Stakes,
 ) -> Outcome:
-    """The gradients of expected share kept + λ·(KL − m), as in `diffmask_jax.game.objective`."""
-    sparsity = (log_keep.exp() * valid).sum(-1) / valid.sum(-1)
+    """The gradients of expected share kept + λ·(KL − m) + ε/2·Σ a², the mean over each layer's
+    examples first, as in `diffmask_jax.game.objective`."""
+    terms = masked.log_keep.exp() + stakes.pull / 2 * masked.squares
+    sparsity = (terms * valid).sum(-1) / valid.sum(-1)
+    shares = None
+    if not isinstance(layer, int):
+        counts = torch.bincount(layer)
+        shares = 1 / (counts[layer] * (counts > 0).sum())
     return torch_players.backward(
-        sparsity, divergence(original, logits), players.multipliers[layer], margin
+        sparsity, divergence(original, logits), players.multipliers[layer], stakes.margin, shares
     )
 
 

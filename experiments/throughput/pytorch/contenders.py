@@ -23,8 +23,14 @@ from experiments.throughput.data import Source
 from experiments.throughput.pytorch import bert, bert_authors, bert_steps
 from experiments.throughput.pytorch.bert import Network, by_convolution, run_block
 from experiments.throughput.pytorch.bert_gates import GATINGS
-from experiments.throughput.pytorch.bert_steps import Batch, Way
-from experiments.throughput.pytorch.players import logistic, player_weights
+from experiments.throughput.pytorch.bert_steps import Batch, Stakes, Way
+from experiments.throughput.pytorch.players import (
+    Moving,
+    logistic,
+    optimisers,
+    player_weights,
+    settling,
+)
 from experiments.throughput.race import Contender, lap
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -82,13 +88,13 @@ def network(setup: Setup, precision: str) -> Network:
 
 
 def lean(setup: Setup, frozen: Network, way: Way, passes: CleanStates | None = None) -> Contender:
-    """Our batches and layers, one masked pass a step. passes: clean states to be looked up."""
+    """Our batches, layers and players, one masked pass a step. passes: clean states to look up."""
     play = bert_steps.start(
         frozen,
         player_weights(setup.probe, jnp.ones(len(setup.game.model.layers))),
         GATINGS[setup.config.gate],
-        setup.game.margin,
-        setup.rates,
+        stakes(setup),
+        moving(setup),
         functools.partial(logistic, device=DEVICE),
         way,
     )
@@ -101,13 +107,25 @@ def lean(setup: Setup, frozen: Network, way: Way, passes: CleanStates | None = N
             else:
                 rows = torch.from_numpy(passes.row[indices]).to(DEVICE)
                 all_of = stored[chunk.length]
-                states = LookedUp(all_of.states, rows)
+                states = functools.partial(look_up, all_of.states, rows)
                 _, segments, valid = inputs
                 batch = Batch(segments, valid, all_of.logits[rows], states)
             bert_steps.lean_step(play, batch, layer)
         wait()
 
     return Contender(run)
+
+
+def stakes(setup: Setup) -> Stakes:
+    """What a setup's game is played for."""
+    return Stakes(setup.game.margin, setup.game.pull)
+
+
+def moving(setup: Setup) -> Moving:
+    """What moves a setup's players."""
+    if setup.config.setting == "authors":
+        return functools.partial(optimisers, rates=setup.rates)
+    return functools.partial(settling, rates=setup.rates, margin=setup.game.margin)
 
 
 def padded(setup: Setup) -> int:
@@ -122,7 +140,7 @@ def authors(setup: Setup, texts: Sequence[Encoded]) -> Contender:
         model,
         player_weights(setup.probe, jnp.ones(len(setup.game.model.layers))),
         GATINGS[setup.config.gate],
-        setup.game.margin,
+        stakes(setup),
         setup.rates,
         functools.partial(logistic, device=DEVICE),
     )
@@ -132,8 +150,9 @@ def authors(setup: Setup, texts: Sequence[Encoded]) -> Contender:
     def run(chunk: Chunk) -> None:
         rows = chunk.batch.indices[:1].tolist()
         for batch in bert_authors.batches(tokens, valid, rows):
-            # The authors draw one layer a batch; where ours has one an example, that of the first.
-            layer = int(chunk.layers[0].flat[0])
+            # The authors draw one layer a batch; where ours has one an example, all in turn.
+            drawn = chunk.layers[0]
+            layer = chunk.number % len(play.players.gates) if drawn.ndim else int(drawn)
             bert_authors.authors_step(play, [part.to(DEVICE) for part in batch], layer)
         wait()
 
@@ -202,17 +221,9 @@ def authors_alone(source: Source, batch: int, threads: int) -> Callable[[], None
     return lambda: contender.run(chunk)
 
 
-class LookedUp(Sequence):
-    """Some rows of stored states, each copied when it is asked for."""
-
-    def __init__(self, stored: Sequence[Tensor], rows: Tensor) -> None:
-        self.stored, self.rows = stored, rows
-
-    def __len__(self) -> int:
-        return len(self.stored)
-
-    def __getitem__(self, layer: Any) -> Any:
-        return self.stored[layer][self.rows]
+def look_up(stored: Sequence[Tensor], numbers: Tensor, layer: int, rows: slice) -> Tensor:
+    """Some rows of a batch's states, copied when they are asked for. numbers: the batch's rows."""
+    return stored[layer][numbers[rows]]
 
 
 def shared(passes: Clean) -> Any:
@@ -231,9 +242,10 @@ def wait() -> None:
 
 
 def _steps(chunk: Chunk) -> Any:
-    """(indices, inputs as tensors, layer) of each step."""
-    inputs = [torch.tensor(np.asarray(array)).to(DEVICE) for array in chunk.batch.inputs]
+    """(indices, inputs as tensors, layer) of each step, the rows of the lowest layer first."""
     for step, indices in enumerate(chunk.batch.indices):
         drawn = chunk.layers[step]
-        layer = torch.tensor(drawn).long().to(DEVICE) if drawn.ndim else int(drawn)
-        yield indices, [part[step] for part in inputs], layer
+        rows = np.argsort(drawn, kind="stable") if drawn.ndim else np.arange(len(indices))
+        layer = torch.tensor(drawn[rows]).long().to(DEVICE) if drawn.ndim else int(drawn)
+        inputs = [torch.tensor(np.asarray(a[step])[rows]).to(DEVICE) for a in chunk.batch.inputs]
+        yield indices[rows], inputs, layer

@@ -5,7 +5,7 @@ PyTorch is needed only by what `experiments.throughput` loads.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid
 from torch.nn.utils.parametrizations import weight_norm
 
-from diffmask_jax.game.multipliers import LARGEST
-from diffmask_jax.game.players import Rates
+from diffmask_jax.game.multipliers import LARGEST, SMALLEST
+from diffmask_jax.game.players import FALL, Rates
 
+MEMORY = 0.9
 TEMPERATURE, LEFT, RIGHT = 0.2, -0.2, 1.0
 
 Noise = Callable[[int, torch.Size], Tensor]
@@ -124,7 +125,7 @@ class Lookahead:
 
     def __init__(self, fast: torch.optim.Optimizer) -> None:
         self.fast = fast
-        self.weights = [p for group in fast.param_groups for p in group["params"]]
+        self.weights: list[Any] = [p for group in fast.param_groups for p in group["params"]]
         self.slow = [p.detach().clone() for p in self.weights]
         self.steps = 0
 
@@ -139,12 +140,72 @@ class Lookahead:
                     fast.copy_(slow.lerp_(fast, 0.5))
 
 
+class Averaged:
+    """A running average of the weights that `fast` moves, as `diffmask_jax.game.optimizers` has it.
+
+    Nothing holds the variance up where it rounds below zero, which takes gates that are all shut.
+    """
+
+    def __init__(self, fast: torch.optim.Optimizer, sharpness: float = 8.0) -> None:
+        self.fast, self.sharpness = fast, sharpness
+        self.weights: list[Any] = [p for group in fast.param_groups for p in group["params"]]
+        self.slow = [p.detach().clone() for p in self.weights]
+        self.steps = 0
+
+    def step(self) -> None:
+        """One fast step, and the average of it; clears the gradients."""
+        self.fast.step()
+        self.fast.zero_grad()
+        weight = (self.sharpness + 1) / (self.steps + self.sharpness + 1)
+        with torch.no_grad():
+            torch._foreach_lerp_(self.slow, [p.detach() for p in self.weights], weight)
+        self.steps += 1
+
+
+class Controller:
+    """The PI controller in log λ of `diffmask_jax.game.multipliers`, all layers being played."""
+
+    def __init__(self, multipliers: nn.Parameter, margin: float, integral: float) -> None:
+        self.weights: list[Any] = [multipliers]
+        self.margin, self.integral = margin, integral
+        self.log = multipliers.detach().log()
+        self.excess, self.weight = torch.zeros_like(self.log), 0.0
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """λ follows D − m, which its gradient holds."""
+        (multipliers,) = self.weights
+        assert multipliers.grad is not None
+        excess = multipliers.grad * (len(multipliers) / self.margin)
+        self.excess.lerp_(excess, 1 - MEMORY)
+        self.weight = MEMORY * self.weight + 1 - MEMORY
+        error = (self.excess / self.weight).clamp_(-1, 1)
+        self.log.add_(error, alpha=self.integral)
+        self.log.clamp_(math.log(SMALLEST), math.log(LARGEST))
+        multipliers.copy_((self.log + error).exp_())
+        multipliers.grad = None
+
+
+class Mover(Protocol):
+    """What moves one player."""
+
+    weights: list[Any]
+
+    def step(self) -> None:
+        """One move from the weights' gradients, which it clears."""
+        ...
+
+
 class Optimisers(NamedTuple):
     """The probe's (primal) and the multipliers' (dual), which ascends."""
 
-    primal: Lookahead
-    dual: Lookahead
-    warmup: torch.optim.lr_scheduler.LRScheduler
+    primal: Mover
+    dual: Mover
+    rate: torch.optim.lr_scheduler.LRScheduler
+
+
+Moving = Callable[[Players], Optimisers]
+"""Players -> what moves them, before the first step."""
 
 
 def optimisers(playing: Players, rates: Rates) -> Optimisers:
@@ -161,9 +222,23 @@ def optimisers(playing: Players, rates: Rates) -> Optimisers:
     return Optimisers(Lookahead(primal), Lookahead(dual), warmup)
 
 
+def settling(playing: Players, rates: Rates, margin: float) -> Optimisers:
+    """Centered RMSprop at falling rates, averaged, against the controller: today's default."""
+    groups: list[dict[str, Any]] = [
+        {"params": playing.gates.parameters(), "lr": rates.probe},
+        {"params": playing.baselines.parameters(), "lr": rates.baseline},
+    ]
+    primal = torch.optim.RMSprop(groups, centered=True, foreach=True)
+    falling = torch.optim.lr_scheduler.LambdaLR(
+        primal, lambda n: min(1.0, n / max(rates.warmup, 1)) / math.sqrt(1 + n / FALL)
+    )
+    dual = Controller(playing.multipliers, margin, rates.multiplier)
+    return Optimisers(Averaged(primal), dual, falling)
+
+
 def end_step(playing: Players, moved: Optimisers) -> None:
     """What follows the moves of both players."""
-    moved.warmup.step()
+    moved.rate.step()
     playing.multipliers.data.clamp_(0, LARGEST)
 
 
@@ -174,7 +249,17 @@ class Outcome(NamedTuple):
     divergence: Tensor
 
 
-def backward(sparsity: Tensor, divergence: Tensor, multiplier: Tensor, margin: float) -> Outcome:
-    """Gradients of the batch mean of L₀ + λ·(D − m) for whichever weights want one."""
-    (sparsity + multiplier * (divergence - margin)).mean().backward()
-    return Outcome(sparsity.detach().mean(), divergence.detach().mean())
+def backward(
+    sparsity: Tensor,
+    divergence: Tensor,
+    multiplier: Tensor,
+    margin: float,
+    shares: Tensor | None = None,
+) -> Outcome:
+    """Gradients of the batch mean of L₀ + λ·(D − m) for whichever weights want one.
+
+    shares: of the examples in the mean of the losses, together 1; None: all alike
+    """
+    mean = torch.mean if shares is None else shares.dot
+    mean(sparsity + multiplier * (divergence - margin)).backward()
+    return Outcome(mean(sparsity.detach()), divergence.detach().mean())

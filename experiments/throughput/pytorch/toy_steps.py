@@ -20,7 +20,7 @@ from diffmask_jax.game.players import Rates
 from diffmask_jax.models.toy import WIDTH, ToyInputs
 from experiments.throughput.pytorch import players as torch_players
 from experiments.throughput.pytorch.players import (
-    Lookahead,
+    Mover,
     Noise,
     Optimisers,
     Outcome,
@@ -81,7 +81,7 @@ def authors_batches(inputs: ToyInputs) -> Iterator[Sequence[Tensor]]:
         yield from loader
 
 
-def authors_pass(play: Play, player: Lookahead, batch: Sequence[Tensor]) -> Outcome:
+def authors_pass(play: Play, player: Mover, batch: Sequence[Tensor]) -> Outcome:
     """One player's gradients; hooks read the states of a clean pass and replace one in a second."""
     query, digits, valid = batch
     model, lengths = play.model, valid.sum(-1)
