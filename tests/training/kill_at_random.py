@@ -114,8 +114,12 @@ def end(pid: int, how: str, run: Path, rng: random.Random) -> tuple[int, bool]:
                 break
         time.sleep(rng.uniform(0, 0.02))
     elif how == "model":
+        left = set(run.glob(".model.*.tmp"))  # by the life before
         for _ in polls(pid, 0.0005):
-            if any(run.glob(".model.*.tmp")) or max(steps_saved(run), default=0) > before + LONG:
+            if (
+                set(run.glob(".model.*.tmp")) - left
+                or max(steps_saved(run), default=0) > before + LONG
+            ):
                 break
     else:
         for _ in polls(pid, 0.01):
