@@ -14,7 +14,8 @@ def keep_compiled_programs() -> None:
     except ValueError as error:  # of a variable of its own
         raise UserError(f"JAX cannot be started ({error}): see the variables JAX_…") from error
 
-    if jax.config.jax_compilation_cache_dir is None:  # which the environment sets, too
+    where = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if where is None:  # which the environment sets, too
         home = os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~"), ".cache")
         jax.config.update("jax_compilation_cache_dir", str(Path(home, "diffmask_jax")))
     # A cache that cannot be written, or that a killed process left half-written, costs time only.
