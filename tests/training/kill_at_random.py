@@ -37,6 +37,7 @@ LONG = 12  # calls in which a fine-tuning should have saved a model
 
 def fork(command: list[str], log: Path, hurry: bool) -> int:
     """A process that runs the command; without hurry it takes its time and saves often."""
+    log.touch()  # which the process may not live to do
     if pid := os.fork():
         return pid
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and
