@@ -9,7 +9,8 @@ def keep_compiled_programs() -> None:
     """Let a second call find the first one's programs, unless the user has said where."""
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:  # which the environment sets, too
+    # Which the environment sets, too.
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "diffmask_jax")
         jax.config.update("jax_compilation_cache_dir", str(cache))
     # A cache that cannot be written, or that a killed process left half-written, costs time only.
