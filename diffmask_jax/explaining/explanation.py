@@ -234,7 +234,8 @@ def page_of(explanations: Sequence[Explanation], title: str) -> str:
     """A page of explanations by one probe, and what to think of it."""
     entries = [explanation.entry() for explanation in explanations]
     (first, *_) = explanations
-    return page(entries, title, sentences(first.assessment) if first.assessment else "")
+    seen = first.assessment
+    return page(entries, title, None if seen is None else (seen.answer, sentences(seen)))
 
 
 def words_of(text: Text, encoded: Encoded) -> tuple[Word, ...]:
