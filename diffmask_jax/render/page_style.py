@@ -58,6 +58,7 @@ STYLE = (
 .dm .views input { accent-color: var(--kept) }
 .dm .legend[hidden] { display: none }
 .dm .trust summary { cursor: pointer; font-size: 13px; color: var(--quiet) }
+.dm .trust { margin: 0 0 14px }
 .dm .trust b { color: var(--ink) }
 @media print {
   .dm :is(.slider, .views, output) { display: none }
