@@ -295,7 +295,8 @@ class Explanation:
 
 def page_of(entries: Sequence[Entry], title: str, assessment: Assessment | None) -> str:
     """A page of explanations by one probe, and what to think of it."""
-    return page(entries, title, sentences(assessment) if assessment else "")
+    verdict = None if assessment is None else (assessment.answer, sentences(assessment))
+    return page(entries, title, verdict)
 
 
 def _hashable(value: Any) -> Any:

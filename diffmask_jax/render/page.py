@@ -43,10 +43,10 @@ class Entry(NamedTuple):
     replay: Replay | None = None
 
 
-def page(entries: Sequence[Entry], title: str, verdict: str = "") -> str:
+def page(entries: Sequence[Entry], title: str, verdict: tuple[str, str] | None = None) -> str:
     """A standalone page of one or more texts; without script it reads the same, at the top layer.
 
-    verdict: what to think of the probe that made it.
+    verdict: what to think of the probe that made it, in a word and at length.
 
     Its address may end in #text=2&layer=E, or in #view=dropped, and then opens so.
     """
@@ -57,7 +57,7 @@ def page(entries: Sequence[Entry], title: str, verdict: str = "") -> str:
     return document(title, _head(entries, verdict), main + script, GRID * pair + STYLE)
 
 
-def _head(entries: Sequence[Entry], verdict: str) -> str:
+def _head(entries: Sequence[Entry], verdict: tuple[str, str] | None) -> str:
     """The legends; that of the layers at which words are dropped is the script's to show."""
     rows = tuple(dict.fromkeys(row for entry in entries for row in entry.heatmap.rows))
     where = (
@@ -66,10 +66,14 @@ def _head(entries: Sequence[Entry], verdict: str) -> str:
     scale = legend("Keep probability", "dropped", "kept", where, [e.heatmap.marks for e in entries])
     layers = f'<p class="legend"><b>Layers</b> <span>{safe(explained(rows))}</span></p>\n'
     replayed = any(entry.replay is not None for entry in entries)
-    trust = f'<p class="legend"><b>Probe</b> <span>{safe(verdict)}</span></p>\n'
+    trust = "" if verdict is None else _trust(*verdict)
+    return f"{scale}{_drop_scale(rows)}{layers * bool(explained(rows))}{_CURVE * replayed}{trust}"
+
+
+def _trust(word: str, length: str) -> str:
     return (
-        f"{scale}{_drop_scale(rows)}{layers * bool(explained(rows))}{_CURVE * replayed}"
-        f"{trust * bool(verdict)}"
+        f'<details class="trust"><summary><b>Probe</b> {safe(word)}: why, and what next</summary>\n'
+        f'<p class="legend"><span>{safe(length)}</span></p></details>\n'
     )
 
 

@@ -57,6 +57,9 @@ STYLE = (
 .dm .views label { margin-right: 14px; white-space: nowrap }
 .dm .views input { accent-color: var(--kept) }
 .dm .legend[hidden] { display: none }
+.dm .trust summary { cursor: pointer; font-size: 13px; color: var(--quiet) }
+.dm .trust { margin: 0 0 14px }
+.dm .trust b { color: var(--ink) }
 @media print {
   .dm :is(.slider, .views, output) { display: none }
   .dm .replay { break-inside: avoid }

@@ -42,8 +42,8 @@ def told(assessment: Assessment) -> list[str]:
 
 
 def sentences(assessment: Assessment) -> str:
-    """The verdict as running text, what is not as it should be first."""
-    parts = [f"The probe is {assessment.answer}"]
+    """What the verdict rests on and what it advises as running text, what is wrong first."""
+    parts = []
     kinds = {False: "Not as it should be", None: "Not known", True: "As it should be"}
     for holds, name in kinds.items():
         says = [finding.says for finding in assessment.findings if finding.holds is holds]

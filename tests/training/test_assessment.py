@@ -98,7 +98,7 @@ def test_the_verdict_is_six_lines_at_most_and_a_paragraph_and_survives_json():
     assert told(good)[0] == "the probe is good" and told(good)[1].startswith("  + divergence is")
     assert told(worst)[1].startswith("  - ") and told(worst)[5].startswith("  next: train longer")
     text = sentences(worst)
-    assert text.startswith("The probe is not good. Not as it should be: divergence is over")
+    assert text.startswith("Not as it should be: divergence is over")
     assert all(finding.says in text for finding in worst.findings)
     for one in (worst, good, assessed(())):
         assert from_json(as_json(one)) == one
