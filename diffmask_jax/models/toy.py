@@ -83,7 +83,7 @@ def _feed_forward(params: Any, inputs: ToyInputs, embedded: Array | None = None)
     first, second = params["feed_forward"]["Dense_1"], params["feed_forward"]["Dense_0"]
     kernels = jnp.split(first["kernel"], 3)
 
-    def seen(name: str, digits: Array, kernel: Array) -> Array:
+    def seen(name: str, digits: Array | np.ndarray, kernel: Array) -> Array:
         table = params[name]["Embed_0"]["embedding"] @ kernel
         return jnp.matmul(jax.nn.one_hot(digits, 10), table)
 

@@ -76,7 +76,7 @@ DEALT = np.linspace(0, TRAINING - 1, TRAINING // BATCH * BATCH).round().astype(i
 
 
 def _batches(
-    key: Key[Array, ""], epoch: Array | int, valid: Bool[Array, "N T"]
+    key: Key[Array, ""], epoch: Array | int, valid: Bool[Array | np.ndarray, "N T"]
 ) -> Int[Array, "_ B"]:
     """All examples in a new order, dealt out longest first: row r of every batch is of the r-th
     part of the lengths, so that all batches are alike and few rows are still read at their end."""
@@ -85,7 +85,7 @@ def _batches(
     return order[DEALT].reshape(BATCH, -1).T
 
 
-def reading(valid: Bool[Array, "S N T"], stretches: int) -> tuple[int, ...]:
+def reading(valid: Bool[Array | np.ndarray, "S N T"], stretches: int) -> tuple[int, ...]:
     """How many rows of data that stand longest first are still read at each position, at most, in
     whichever seed; whole eights, so that other data seldom need another program.
 
@@ -103,7 +103,7 @@ def reading(valid: Bool[Array, "S N T"], stretches: int) -> tuple[int, ...]:
     return tuple(map(at, range(positions)))
 
 
-def reading_in_batches(valid: Bool[Array, "S N T"], stretches: int) -> tuple[int, ...]:
+def reading_in_batches(valid: Bool[Array | np.ndarray, "S N T"], stretches: int) -> tuple[int, ...]:
     """The same of the batches that training data are dealt out into."""
     return reading(valid[:, DEALT[:: len(DEALT) // BATCH]], stretches)  # a row's longest
 
