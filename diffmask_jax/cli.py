@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from diffmask_jax.runtime import distributed
 
         distributed.say(f"diffmask: {stop}")
-        return int(stop.code)
+        return stop.notice
     except KeyboardInterrupt:
         say("diffmask: interrupted")
         return Notice.INTERRUPT

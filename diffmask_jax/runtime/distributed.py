@@ -142,7 +142,7 @@ def together() -> Iterator[None]:
 
 def _status(error: BaseException) -> int:
     if isinstance(error, Stopped):
-        return int(error.code)
+        return error.notice
     return Notice.INTERRUPT if isinstance(error, KeyboardInterrupt) else 2
 
 

@@ -41,7 +41,7 @@ class Stopped(SystemExit):
         where = "" if step is None else f" after step {step}"
         by = signals.SIGNALS[signal.Signals(notice - 128)]
         super().__init__(f"stopped by {by}{where}: the same command goes on")
-        self.step = step
+        self.notice, self.step = notice, step
         self.code = int(notice)
 
 
@@ -118,4 +118,4 @@ def _end(number: signal.Signals) -> None:
     messages.say(f"diffmask: {stopped}")
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    os._exit(int(stopped.code))
+    os._exit(stopped.notice)

@@ -71,7 +71,7 @@ def load(config: RunConfig, folder: Path, last: bool) -> tuple[Any, str | None]:
     return run_folder.load_probe(folder)[0], None
 
 
-def _doubt(config: RunConfig, scores: dict[str, float]) -> str:
+def _doubt(config: RunConfig, scores: dict[str, Any]) -> str:
     if _is_feasible(config, scores):
         return f"not by the run's kept probe, but by its last one, of step {_told(scores)}"
     return (
@@ -88,12 +88,12 @@ def _promise(config: RunConfig) -> str:
     )
 
 
-def _told(scores: dict[str, float]) -> str:
+def _told(scores: dict[str, Any]) -> str:
     step, divergence, agreement = (scores[k] for k in ("step", "divergence", "agreement"))
     return f"{step:.0f} (divergence {divergence:.3g}, agreement {agreement:.3g})"
 
 
-def _excess(config: RunConfig, scores: dict[str, float]) -> float:
+def _excess(config: RunConfig, scores: dict[str, Any]) -> float:
     """How many times too large the divergence is, or too small the agreement."""
     return max(
         scores["divergence"] / (config.tolerance * config.margin),
@@ -113,7 +113,7 @@ def _is_better(config: RunConfig, scores: dict[str, float], best: dict[str, floa
     return _is_feasible(config, scores) and better
 
 
-def _is_feasible(config: RunConfig, scores: dict[str, float]) -> bool:
+def _is_feasible(config: RunConfig, scores: dict[str, Any]) -> bool:
     return (
         scores["divergence"] <= config.tolerance * config.margin
         and scores["agreement"] >= config.min_agreement

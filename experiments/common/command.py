@@ -11,7 +11,7 @@ from diffmask_jax.runtime.preemption import Stopped
 
 @contextmanager
 def told_in_one_line(name: str) -> Iterator[None]:
-    """Exits with status 2 after a mistake told in one line, 130 on Ctrl-C, 143 on SIGTERM in `fit`.
+    """Exits with 2 after a mistake told in a line; with 130, 143 or 129 after a signal (`Stopped`).
 
     For experiments that keep what is done, and go on from there when they are started again.
     """

@@ -18,6 +18,17 @@ ENDING = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def unignored():
+    """nohup ignores SIGHUP, and a script Ctrl-C for what it has in the background."""
+    before = {number: signal.getsignal(number) for number, *_ in ENDING}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def send(number: int) -> None:
     os.kill(os.getpid(), number)
 

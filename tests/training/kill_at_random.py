@@ -9,6 +9,7 @@ ENDS says how the lives end, "start*4 save*2", in an order that SEED draws. FOLD
 life, and what is found after each death in lives.jsonl.
 """
 
+import itertools
 import json
 import os
 import random
@@ -31,13 +32,16 @@ from diffmask_jax.training.run_log import RunLog
 
 PACE = 0.1  # seconds a call takes while there are deaths to come, so that they come in time
 PATIENCE = 600
-LONG = 40  # calls in which a fine-tuning should have saved a model
+LONG = 12  # calls in which a fine-tuning should have saved a model
 
 
 def fork(command: list[str], log: Path, hurry: bool) -> int:
     """A process that runs the command; without hurry it takes its time and saves often."""
+    log.touch()  # which the process may not live to do
     if pid := os.fork():
         return pid
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # scripts, for what is in background
     with open(log, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -45,7 +49,7 @@ def fork(command: list[str], log: Path, hurry: bool) -> int:
         RunLog.training = slowly(RunLog.training)
         classifier_calls.check_finite = slowly(classifier_calls.check_finite)
         saving._check_same_but_weights = slowly(saving._check_same_but_weights)
-        preemption.SAVE_EVERY = 5 * PACE
+        preemption.Watch.notice = often(preemption.Watch.notice)
     code = 1
     try:
         code = cli.main(command)
@@ -65,13 +69,30 @@ def slowly(told):
     return tell
 
 
+def often(notice):
+    """Of every fourth time that a run asks what it is asked, to save; whatever the clock says."""
+    times = itertools.count(1)
+
+    def asked(watch):
+        save = preemption.Notice.SAVE if next(times) % 4 == 0 else preemption.Notice.NONE
+        return max(notice(watch), save)
+
+    return asked
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Whole and unfinished ones, of a training or a fine-tuning."""
+    places = (run, run / "finetuning")
+    return [path for place in places for path in place.glob("checkpoints/*")]
+
+
 def steps_saved(run: Path) -> list[int]:
     """Their numbers, of calls if it is a fine-tuning."""
-    return [int(path.name) for path in run.glob("**/checkpoints/*") if path.name.isdecimal()]
+    return [int(path.name) for path in checkpoints(run) if path.name.isdecimal()]
 
 
 def is_saving(run: Path) -> bool:
-    return any(run.glob("**/checkpoints/*.orbax-checkpoint-tmp"))
+    return any(path.name.endswith(".orbax-checkpoint-tmp") for path in checkpoints(run))
 
 
 def polls(pid: int, every: float) -> Iterator[None]:
@@ -94,8 +115,12 @@ def end(pid: int, how: str, run: Path, rng: random.Random) -> tuple[int, bool]:
                 break
         time.sleep(rng.uniform(0, 0.02))
     elif how == "model":
+        left = set(run.glob(".model.*.tmp"))  # by the life before
         for _ in polls(pid, 0.0005):
-            if any(run.glob(".model.*.tmp")) or max(steps_saved(run), default=0) > before + LONG:
+            if (
+                set(run.glob(".model.*.tmp")) - left
+                or max(steps_saved(run), default=0) > before + LONG
+            ):
                 break
     else:
         for _ in polls(pid, 0.01):
