@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from diffmask_jax.render.colors import color
-from diffmask_jax.render.picture import drawn, headline, plain_text
+from diffmask_jax.render.picture import file_of, headline, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def picture(title: str, panels: Sequence[Panel]) -> bytes:
         handlelength=1.2,
         columnspacing=1.2,
     )
-    return drawn(figure, "png")
+    return file_of(figure, "png")
 
 
 def _draw(axes: "Axes", panel: Panel) -> None:

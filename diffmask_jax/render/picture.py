@@ -59,25 +59,26 @@ def check_picture(path: str | os.PathLike[str]) -> None:
 def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
     """Writes a figure, whole or not at all, as what the ending of `path` says: PNG, SVG or PDF.
 
-    The same figure is the same bytes: no file tells when it was made. PDF has its fonts in it as
-    TrueType, which publishers ask for; SVG has its letters as outlines.
-
     Raises:
       UserError: `path` cannot be written.
     """
-    write_atomically(path, drawn(figure, Path(path).suffix[1:]))
+    write_atomically(path, file_of(figure, Path(path).suffix[1:]))
 
 
-def drawn(figure: "Figure", kind: str) -> bytes:
-    """A figure as what a file holds. kind: its ending, without the dot."""
+def file_of(figure: "Figure", kind: str) -> bytes:
+    """A figure as what a "png", "svg" or "pdf" file holds.
+
+    The same figure is the same bytes: no file tells when it was made. PDF has its fonts in it as
+    TrueType, which publishers ask for; SVG has its letters as outlines.
+    """
     import matplotlib
 
-    file = io.BytesIO()
+    picture = io.BytesIO()
     dots = min(_DOTS_PER_INCH, _MOST_DOTS / max(figure.get_size_inches()))
     timeless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with _silent_about_glyphs(), matplotlib.rc_context(_KINDS):
-        figure.savefig(file, format=kind, dpi=dots, metadata=timeless)
-    return file.getvalue()
+        figure.savefig(picture, format=kind, dpi=dots, metadata=timeless)
+    return picture.getvalue()
 
 
 @contextlib.contextmanager
