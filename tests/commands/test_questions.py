@@ -97,7 +97,7 @@ def answerer(encoder, places, tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module", params=["input", "hidden"])
+@pytest.fixture(scope="module", params=["input", pytest.param("hidden", marks=pytest.mark.long)])
 def run(request, answerer, places, tmp_path_factory):
     """A run that nobody stopped."""
     out = tmp_path_factory.mktemp("runs") / request.param

@@ -46,7 +46,7 @@ def texts(sentences):
     return [text + end for end in ("", " !", " .") for text in sentences]
 
 
-@pytest.fixture(scope="module", params=GATES)
+@pytest.fixture(scope="module", params=["input", pytest.param("hidden", marks=pytest.mark.long)])
 def made(request, tiny_bert, save_run, texts, tmp_path_factory):
     """(run, file of labelled texts, JSON, page) of the command."""
     place = tmp_path_factory.mktemp(request.param)

@@ -25,7 +25,7 @@ SETTINGS = (
 
 
 # How often, and how: a life each, and many.
-FEW = {"start": 1, "steps": 1, "save": 2, "SIGTERM": 1}
+FEW = {"start": 1, "save": 1, "SIGTERM": 1}
 MANY = {"start": 4, "steps": 2, "save": 4, "SIGTERM": 1}
 
 
@@ -72,7 +72,7 @@ def test_a_process_was_killed_as_often_as_it_was_to_be(folders, ends):
     killed = [life for life in lives if life["status"] == -signal.SIGKILL]
     assert len(killed) == sum(wanted.values()) - wanted["SIGTERM"], f"seed {SEED}: {lives}"
     assert sum(life["saving"] for life in killed) >= wanted["save"] // 2, f"seed {SEED}: {lives}"
-    places = wanted["steps"] + wanted["save"]
+    places = wanted.get("steps", 0) + wanted["save"]
     assert len({life["newest"] for life in killed}) > places // 2, f"seed {SEED}: {lives}"
     others = sorted(life["status"] for life in lives if life not in killed)
     assert others == [0, Notice.TERMINATE], f"seed {SEED}: {lives}"

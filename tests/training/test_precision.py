@@ -33,7 +33,7 @@ def in_precision(run: Path, folder: Path, precision: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["input", "hidden"])
+@pytest.fixture(scope="module", params=["input", pytest.param("hidden", marks=pytest.mark.long)])
 def explainers(request, tiny_bert, save_run, tmp_path_factory):
     """Of one run, in float32 and in bfloat16."""
     folder = tmp_path_factory.mktemp("precision")
