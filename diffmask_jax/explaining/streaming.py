@@ -33,13 +33,13 @@ def checked(explainer: Explainer, source: Source, truncate: bool, replay: bool) 
     digest = hashlib.sha256(repr((explainer.config.gate, explainer.model.labels, replay)).encode())
     if source.size > PORTION:
         for leaf in jax.tree.leaves(explainer.params):
-            digest.update(np.ascontiguousarray(leaf))
+            digest.update(np.asarray(leaf).tobytes())
     with tqdm(total=source.size, desc="read", unit="text", disable=None, leave=False) as bar:
         for portion in source.portions(PORTION):
             gold = portion.gold if explainer.model.head.spans else None
             digest.update(repr((portion.rows, portion.texts, gold)).encode())
             for pieces in _encoded(explainer, portion, truncate):
-                digest.update(pieces.ids)
+                digest.update(pieces.ids.tobytes())
             bar.update(len(portion.rows))
     return digest.hexdigest()[:16]
 
