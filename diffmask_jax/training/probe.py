@@ -25,7 +25,14 @@ from diffmask_jax.runtime.messages import show
 from diffmask_jax.runtime.preemption import Notice, Stopped, Watch
 from diffmask_jax.runtime.prefetch import prefetched
 from diffmask_jax.runtime.profiling import Trace
-from diffmask_jax.training import cautions, curve_picture, keeping, run_folder, setup
+from diffmask_jax.training import (
+    cautions,
+    curve_picture,
+    keeping,
+    old_checkpoints,
+    run_folder,
+    setup,
+)
 from diffmask_jax.training.calls import Caller, Chunk, agreed, is_due, play
 from diffmask_jax.training.clean_states import CleanStates, look_up
 from diffmask_jax.training.config import RunConfig
@@ -92,7 +99,8 @@ def fit(
         start = setup.first_state(config, game, model, texts.train)
         start = devices.place(start, mesh, devices.WHOLE)
         if (latest := checkpoints.latest()) is not None:
-            start = checkpoints.restore(latest, start)
+            players = setup.players_of(config)
+            start = old_checkpoints.restore(checkpoints, latest, start, players)
         done, notice = int(start.step), Notice.NONE
         shared = devices.place(np.uint32(config.seed), mesh, devices.WHOLE), params
         stream = _chunks(config, texts.train, model.config.positions, done, feed, shared, mesh)
