@@ -1,6 +1,5 @@
 """What a probe says of a data set, in numbers: layers, words and groups, turned predictions."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from diffmask_jax.explaining.rivals import Rivalry
 from diffmask_jax.explaining.survey import Survey
 from diffmask_jax.explaining.word_groups import Names, families, kept_by, words_seen
 from diffmask_jax.models.heads import Score
+from diffmask_jax.runtime.json_files import jsonable
 from diffmask_jax.runtime.markdown import table
 from diffmask_jax.training.assessment import Assessment, told
 
@@ -130,9 +130,9 @@ def report_of(
 
 def as_json(report: Report) -> dict[str, Any]:
     """The report as JSON types; None for what is not defined."""
-    numbers: dict[str, Any] = _plain(report._replace(rivalry=None))
+    numbers: dict[str, Any] = jsonable(report._replace(rivalry=None))
     if report.rivalry is not None:
-        numbers["rivalry"] = _plain(rivalry_table.as_json(report.rivalry))
+        numbers["rivalry"] = rivalry_table.as_json(report.rivalry)
     return numbers
 
 
@@ -193,18 +193,3 @@ def _score_curves(
         )
         for score in scores
     )
-
-
-def _plain(value: Any) -> Any:
-    """NamedTuples as objects, arrays as lists, numbers with six digits."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {name: _plain(own) for name, own in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(own) for own in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value

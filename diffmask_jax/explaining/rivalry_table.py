@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from diffmask_jax.analysis.bootstrap import Interval
 from diffmask_jax.analysis.removal import Measures
 from diffmask_jax.explaining.rivals import LONGEST, PROBE, Means, Rivalry
 from diffmask_jax.runtime import markdown
-from diffmask_jax.runtime.json_files import finite
+from diffmask_jax.runtime.json_files import jsonable
 
 LOWER, HIGHER = "sufficiency ↓", "comprehensiveness ↑"
 PARTS = {
@@ -57,8 +56,8 @@ def as_json(rivalry: Rivalry) -> dict[str, Any]:
         "texts": rivalry.measures.shape[1],
         "searched": rivalry.searched,
         "masked": rivalry.masked,
-        "means": _plain(rivalry.means()),
-        "differences": _plain(rivalry.differences()),
+        "means": jsonable(rivalry.means()),
+        "differences": jsonable(rivalry.differences()),
     }
 
 
@@ -74,14 +73,3 @@ def _cell(name: str, measure: str, means: dict[str, Means], differences: dict[st
         return shown
     better = (difference.mean > 0) == measure.startswith("comprehensiveness")
     return f"{shown} {'*' if better else '°'}"
-
-
-def _plain(found: dict[str, Means]) -> dict[str, Any]:
-    return {
-        name: {measure: _numbers(interval) for measure, interval in own.items()}
-        for name, own in found.items()
-    }
-
-
-def _numbers(interval: Interval) -> dict[str, float | None]:
-    return {name: finite(float(value)) for name, value in interval._asdict().items()}

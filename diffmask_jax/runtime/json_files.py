@@ -125,6 +125,20 @@ def finite(value: float | int) -> float | int | None:
     return value if math.isfinite(value) else None
 
 
+def jsonable(value: Any) -> Any:
+    """A value as JSON types: NamedTuples are objects, arrays and tuples lists, floats have six
+    digits, and None stands for one that is no number."""
+    if hasattr(value, "tolist"):  # of an array, or a number of one
+        value = value.tolist()
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {name: jsonable(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(own) for own in value]
+    return finite(float(f"{value:.6g}")) if isinstance(value, float) else value
+
+
 def _not_numbers(value: Any, place: str) -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{place.lstrip('.')} is {value}"

@@ -1,12 +1,13 @@
 """How what a model says of examples is scored against what people say of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from diffmask_jax.data.question_pairs import PASSAGE
+from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.game.divergences import Logits, Prediction
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import Score
@@ -15,6 +16,8 @@ from diffmask_jax.tasks import squad_scores
 from diffmask_jax.tasks.answer_spans import span_text
 from diffmask_jax.tasks.encoded_examples import EncodedExamples, gold_labels
 from diffmask_jax.tasks.question_examples import questions_of
+from diffmask_jax.tasks.questions import Question
+from diffmask_jax.tasks.squad_scores import Scores
 
 
 class Scoring(NamedTuple):
@@ -62,7 +65,6 @@ def by_labels(model: Classifier, gold: np.ndarray | None) -> Scoring:
 def by_answers(encoded: EncodedExamples) -> Scoring:
     """By the words of the best legal spans: SQuAD's own exact match and F1 (`squad_scores`)."""
     questions, pieces = questions_of(encoded.examples), encoded.encoded
-    answers = [[answer.text for answer in question.answers] for question in questions]
 
     def decide(
         logits: Float[np.ndarray, "*L B T 2"], numbers: Int[np.ndarray, " B"]
@@ -74,11 +76,19 @@ def by_answers(encoded: EncodedExamples) -> Scoring:
         return best_span(logits, np.broadcast_to(passage, logits.shape[:-1]))
 
     def measure(spans: Int[np.ndarray, "N 2"]) -> dict[str, float]:
-        texts = [
-            span_text(one, question.passage, (int(first), int(last)))
-            for one, question, (first, last) in zip(pieces, questions, spans, strict=True)
-        ]
-        found = squad_scores.scores(texts, answers)
+        found = span_scores(pieces, questions, spans)
         return {EXACT_MATCH.name: found.exact_match / 100, F1.name: found.f1 / 100}
 
     return Scoring(lambda logits: logits, decide, (EXACT_MATCH, F1), measure)
+
+
+def span_scores(
+    pieces: Sequence[Encoded], questions: Sequence[Question], spans: Int[np.ndarray, "N 2"]
+) -> Scores:
+    """SQuAD's own scores of the words of a span of each question with its passage, in percent."""
+    texts = [
+        span_text(encoded, question.passage, (first, last))
+        for encoded, question, (first, last) in zip(pieces, questions, spans.tolist(), strict=True)
+    ]
+    gold = [[answer.text for answer in question.answers] for question in questions]
+    return squad_scores.scores(texts, gold)

@@ -32,9 +32,11 @@ from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.render import html
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.json_files import jsonable
 from diffmask_jax.tasks.encoded_questions import LONGEST, told
 from diffmask_jax.tasks.question_tags import read_question_tags
 from diffmask_jax.tasks.questions import places_of as places_in
+from diffmask_jax.tasks.scoring import span_scores
 from diffmask_jax.tasks.squad import SQUAD
 from diffmask_jax.training.config import as_dict
 from experiments.common.command import told_in_one_line
@@ -92,7 +94,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
         draw(out, whole.model.network.layers, by_gate, measured)
     found = Found(
         whole.model.network.layers,
-        numbers.scores(whole, answers),
+        span_scores(whole.data.encoded, whole.questions, answers.spans),
         by_gate,
         None if tags is None else numbers.nouns(whole, tags),
         shares,
@@ -110,7 +112,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
         "scores": found.scores._asdict(),
         "nouns": None if found.nouns is None else found.nouns._asdict(),
         "figure2": {name: each._asdict() for name, each in shares.items()},
-        "by_gate": {gate: as_json(each) for gate, each in by_gate.items()},
+        "by_gate": jsonable(by_gate),
         "validation": {gate: each.curves() for gate, each in measured.items()},
     }
     write_report(out, "Questions: BERT on SQuAD", claims, timer.seconds, body=body, raw=raw)
@@ -185,17 +187,6 @@ def draw(
                 each.tagged,
                 len(layers),
             )
-
-
-def as_json(value: Any) -> Any:
-    """NamedTuples as objects and arrays as lists."""
-    if hasattr(value, "_asdict"):
-        return {name: as_json(each) for name, each in value._asdict().items()}
-    if isinstance(value, dict):
-        return {name: as_json(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(each) for each in value]
-    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def main() -> None:

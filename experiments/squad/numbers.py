@@ -13,10 +13,7 @@ from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.question_keep import KeptCurves
 from diffmask_jax.analysis.token_groups import Difference, Group
 from diffmask_jax.analysis.top_tokens import TopShares
-from diffmask_jax.tasks import squad_scores
-from diffmask_jax.tasks.answer_spans import span_text
 from diffmask_jax.tasks.question_tags import QuestionTags, piece_tags
-from diffmask_jax.tasks.squad_scores import Scores
 from experiments.common.measuring import PerText
 from experiments.squad.stages import Answers, Study
 
@@ -140,18 +137,6 @@ def by_tag(
         )
         panels[text] = sorted(groups.values(), key=lambda group: -group.mean)
     return panels
-
-
-def scores(study: Study, answers: Answers) -> Scores:
-    """SQuAD's own scores of the best legal spans, in percent."""
-    texts = [
-        span_text(encoded, question.passage, tuple(span))
-        for encoded, question, span in zip(
-            study.data.encoded, study.questions, answers.spans.tolist(), strict=True
-        )
-    ]
-    gold = [[answer.text for answer in question.answers] for question in study.questions]
-    return squad_scores.scores(texts, gold)
 
 
 def nouns(study: Study, tags: Sequence[QuestionTags]) -> NounShare:

@@ -12,6 +12,7 @@ from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.tasks.encoded_questions import encode_questions
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord
 from diffmask_jax.tasks.questions import Answer, Question
+from diffmask_jax.tasks.scoring import span_scores
 from experiments.squad import __main__ as squad
 from experiments.squad import numbers
 from experiments.squad.stages import Answers, Study
@@ -104,9 +105,9 @@ def test_separators_are_told_apart(study):
 
 def test_the_right_spans_score_everything(study):
     gold = np.array([spans[0] for spans in study.data.spans])
-    assert numbers.scores(study, Answers(gold, gold)) == (100, 100)
+    assert span_scores(study.data.encoded, study.questions, gold) == (100, 100)
     wrong = np.tile(np.flatnonzero(study.parts[0] == 1)[:1], (10, 2))
-    assert numbers.scores(study, Answers(wrong, wrong)).exact_match < 100
+    assert span_scores(study.data.encoded, study.questions, wrong).exact_match < 100
 
 
 def test_figure_2_counts_a_method_that_points_to_the_answer(study):

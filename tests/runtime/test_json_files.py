@@ -2,14 +2,24 @@
 
 import json
 import math
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
-from diffmask_jax.runtime.json_files import DEEPEST, dumps, field, parse, read, read_lines
+from diffmask_jax.runtime.json_files import (
+    DEEPEST,
+    dumps,
+    field,
+    jsonable,
+    parse,
+    read,
+    read_lines,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
@@ -91,6 +101,16 @@ def test_kinds(kind, good, bad):
             field({"x": json.loads(text)}, "x", kind, "here")
     with pytest.raises(UserError, match="here: the field 'x' is missing"):
         field({}, "x", kind, "here")
+
+
+def test_what_python_holds_as_json_types():
+    class Point(NamedTuple):
+        at: np.ndarray
+        told: dict
+
+    point = Point(np.array([[1, 2]]), {"a": (1 / 3, np.float32(0.5), math.nan), "b": None})
+    assert jsonable(point) == {"at": [[1, 2]], "told": {"a": [0.333333, 0.5, None], "b": None}}
+    assert jsonable([True, "a", 12345678, np.int64(3)]) == [True, "a", 12345678, 3]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
