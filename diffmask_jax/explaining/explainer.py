@@ -92,12 +92,16 @@ class Explainer:
     ) -> "Explainer":
         """The kept probe of a run folder, on the model it was trained on.
 
-        model: where that model lies now, if it was moved. anyway: take another model, if it fits.
-        last_probe: the run's last probe, even if it is not the one that is kept; every explanation
-        then says so (`Explanation.doubt`).
+        Args:
+            run: the run's folder.
+            model: where that model lies now, if it was moved.
+            anyway: take another model, if it fits.
+            last_probe: the run's last probe, even if it is not the one that is kept; every
+                explanation then says so (`Explanation.doubt`).
 
-        Raises: UserError if the run or the model cannot be read, or do not fit together, or the
-            run was made with another model.
+        Raises:
+            UserError: if the run or the model cannot be read, or do not fit together, or the run
+                was made with another model.
         """
         keep_compiled_programs()
         folder = Path(run)

@@ -62,6 +62,8 @@ class _Lock:
         except BlockingIOError:
             self._close()
             return _holder(self._file)
+        except ValueError as error:  # a NUL in its name
+            raise UserError(f"cannot make the folder {self._file.parent}: {error}") from error
         except OSError as error:
             if error.errno not in (*WITHOUT, *UNWRITABLE) or not self._file.parent.is_dir():
                 raise UserError(

@@ -12,8 +12,7 @@ from diffmask_jax.runtime import json_files
 from diffmask_jax.training import run_folder, settled
 from diffmask_jax.training.assessment import Assessment, assess
 from diffmask_jax.training.config import RunConfig
-from diffmask_jax.training.run_folder import Validated
-from diffmask_jax.training.run_log import VALIDATIONS
+from diffmask_jax.training.run_folder import VALIDATIONS, Validated
 from diffmask_jax.training.settled import Curves
 
 

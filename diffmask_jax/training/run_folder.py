@@ -19,10 +19,11 @@ from diffmask_jax.training.config import RunConfig, as_dict, run_config
 from diffmask_jax.training.fingerprint import Fingerprint
 
 PROBE = "probe.safetensors"
+VALIDATIONS = "validation.jsonl"
 LAST = "last_probe.safetensors"  # in a run of the authors' game, which keeps a feasible one only
 FILES = (
     *("config.json", "environment.json", fingerprint.FILE, "scale.json", PROBE, LAST),
-    *("validation.jsonl", "curves.jsonl", "layers.json"),
+    *(VALIDATIONS, "curves.jsonl", "layers.json"),
 )
 
 

@@ -17,9 +17,8 @@ from diffmask_jax.runtime.messages import show
 from diffmask_jax.training.curve_log import CurveLog
 from diffmask_jax.training.event_log import EventLog
 from diffmask_jax.training.progress import Progress
+from diffmask_jax.training.run_folder import VALIDATIONS
 from diffmask_jax.training.settled import Curves
-
-VALIDATIONS = "validation.jsonl"
 
 
 def check_finite(step: int, numbers: Any) -> None:

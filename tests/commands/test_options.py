@@ -89,7 +89,7 @@ def test_every_setting_is_an_option_with_its_help_and_its_default(told, command,
 def test_options_outside_the_settings_say_their_defaults_too(told, command):
     """What has none is either needed, a switch, or off."""
     silent = {name for name, line in told(*command).items() if "(default: " not in line}
-    switches = {"--truncate", "--remat", "--cache-states", "--profile"}
+    switches = {"--truncate", "--remat", "--cache-states", "--profile", "--anyway"}
     assert silent <= {"--model", "--out", "--embeddings", "--train", "--dev"} | switches
 
 
@@ -97,7 +97,8 @@ def test_options_outside_the_settings_say_their_defaults_too(told, command):
 def test_the_other_commands_tell_every_option(told, command):
     for name, line in told(command).items():
         assert len(line.split()) > 4, name
-    columns = {"explain": {"text", "pair"}, "evaluate": {"text", "pair", "label"}, "compare": set()}
+    of_texts = {"text", "pair"}
+    columns = {"explain": of_texts, "evaluate": of_texts | {"label"}, "compare": of_texts}
     named = {name[2 : -len("-column")] for name in told(command) if name.endswith("-column")}
     assert named == columns[command]
 

@@ -16,7 +16,7 @@ from diffmask_jax.models.huggingface.saving import save
 from diffmask_jax.models.loading import load_answerer, load_encoder
 from diffmask_jax.tasks.question_lines import read_question_lines
 from diffmask_jax.tasks.squad_scores import scores
-from diffmask_jax.training import classifier, run_folder
+from diffmask_jax.training import classifier_calls, run_folder
 from diffmask_jax.training.train import prepare
 
 # The answer is what is said of the film.
@@ -152,7 +152,7 @@ def test_a_stopped_fine_tuning_ends_as_a_whole_one(
     class Stopped(BaseException):
         pass
 
-    rest, real = iter(range(2)), classifier._epoch
+    rest, real = iter(range(2)), classifier_calls.check_finite
 
     def stopping(*arguments):
         if next(rest, None) is None:
@@ -160,7 +160,7 @@ def test_a_stopped_fine_tuning_ends_as_a_whole_one(
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(classifier, "_epoch", stopping)
+        patch.setattr(classifier_calls, "check_finite", stopping)
         with pytest.raises(Stopped):
             finetune(encoder, places, tmp_path / "model")
     assert finetune(encoder, places, tmp_path / "model") == 0

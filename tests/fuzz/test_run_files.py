@@ -21,13 +21,17 @@ STEPS = [{"step": 10, **{name: [0.5, 1.0] for name in Curves._fields}}, {"step":
 STEPS[1] = STEPS[0] | STEPS[1]
 
 
+ROW: dict = {"layer": "W", "masked": 0.5, "divergence": 0.1, "multiplier": 2.0}
+ROW |= {"still": True, "on_margin": True}
+
+
 @pytest.fixture(scope="module")
 def folder(run, tmp_path_factory):
     """A run whose every file is there, each of which is spoilt in turn."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     shutil.copytree(run, folder)
     run_folder.save_scale(folder, 0.5)
-    run_folder.save_layers(folder, 20, True, [{"layer": "W", "masked": 0.5, "still": True}])
+    run_folder.save_layers(folder, 20, True, [ROW])
     (folder / "validation.jsonl").write_text('{"step": 10, "masked": 0.5}\n{"step": 20}\n')
     (folder / "curves.jsonl").write_text("".join(json.dumps(line) + "\n" for line in STEPS))
     return folder

@@ -66,7 +66,7 @@ def test_a_second_one_hears_who_holds_it_and_a_third_may_have_it_after_a_kill(
         pytest.fail("two hold it")
     told = str(refused.value)
     assert f"run is in use by process {first.pid} on {locks.socket.gethostname()} since 20" in told
-    assert "(-c " in told and "choose another --out" in told and "\n" not in told
+    assert "(-c " in told and "choose another out" in told and "\n" not in told
     waiting = capsys.readouterr().err
     assert f"process {first.pid}" in waiting and "waiting up to 1 s" in waiting
     first.send_signal(signal.SIGKILL)

@@ -32,6 +32,7 @@ from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.training import run_folder
 from diffmask_jax.training.curve_log import CurveLog
 from diffmask_jax.training.event_log import EventLog
+from diffmask_jax.training.progress import Progress
 from diffmask_jax.training.run_log import RunLog
 from diffmask_jax.training.settled import Curves
 
@@ -68,9 +69,9 @@ def events(disk: Path, size: int) -> None:
 def log_of_a_run(disk: Path, size: int) -> None:
     """All its files at once, which are closed while one of them cannot be written."""
     told = Told(np.zeros(2), *[np.zeros((2, LAYERS))] * len(Curves._fields))
-    with RunLog(disk, 0) as log, log.bar(size, 0) as bar:
+    with RunLog(disk, 0) as log, Progress(size, 0, 0.1, False) as progress:
         for step in range(size // 200):
-            log.training(step, told, np.ones((2, 1, 1), bool), bar)
+            log.training(step, told, np.ones((2, 1, 1), bool), progress)
         log.flush()
         log.validation(step, {"masked": 0.5})
 

@@ -159,7 +159,7 @@ def test_a_fine_tuned_model_classifies(old, kind):
 
 @pytest.mark.parametrize("kind", ["finetuned", "gru"])
 def test_a_finished_fine_tuning_is_left_as_it_is(old, kind, capsys, monkeypatch):
-    monkeypatch.setattr(classifier, "_train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(classifier, "play", lambda *_: pytest.fail("trained again"))
     before = contents(old / kind)
     assert finetune(old, kind, kind) == 0
     best = max(lines(old / kind / "finetuning" / "history.jsonl"), key=lambda s: s["macro_f1"])

@@ -178,11 +178,11 @@ def test_no_feasible_probe_is_an_error_with_the_run_kept(config, tmp_path, capsy
     for which, line in (("nearest", best), ("last", last)):
         told = f"step {line['step']} (divergence {line['divergence']:.3g}, agreement "
         assert re.search(f"{which}[a-z ]*{re.escape(told)}", str(refused.value))
-    for option in ("--tolerance 1e-09", "--margin 0.001", "--min-agreement", "--steps"):
+    for option in ("tolerance=1e-09", "margin=0.001", "min_agreement", "(steps)"):
         assert option in str(refused.value)
 
     # Its last probe explains where that is asked, with a warning in whatever it says.
-    with pytest.raises(UserError, match=r"kept no probe yet.*--last-probe"):
+    with pytest.raises(UserError, match=r"kept no probe yet.*last_probe"):
         Explainer.from_pretrained(run)
     capsys.readouterr()
     files = [tmp_path / f"x.{kind}" for kind in ("html", "jsonl", "png")]
