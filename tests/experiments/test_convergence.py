@@ -52,6 +52,7 @@ def study(save_bert, treebank, tmp_path, monkeypatch):
 PLAYED = ("recipe", PLAYED_BEFORE["hidden"])
 
 
+@pytest.mark.long
 def test_it_reports_what_was_played_and_does_not_play_it_again(study, tmp_path, capsys):
     study()
     out = tmp_path / "report" / "hidden"

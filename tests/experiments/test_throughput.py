@@ -115,6 +115,7 @@ def test_pytorchs_players_move_as_ours_do():
         np.testing.assert_allclose(slow, expected[named[id(weight)]], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_another_margin_is_found_out(case, monkeypatch):
     setup, chunk = case("input")
     ours = bert_check.objective
@@ -249,6 +250,7 @@ def command(source, tmp_path, monkeypatch, few_ways):
     return run
 
 
+@pytest.mark.long
 def test_a_race_on_sst_reports_every_round(command, tmp_path):
     report = command("sst", "--precision", "float32")
     claims = {claim["id"]: claim for claim in report["claims"]}

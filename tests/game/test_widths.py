@@ -110,7 +110,7 @@ def test_rows_masked_at_depths_of_their_own_give_what_each_gives_alone(name):
         np.testing.assert_allclose(found[row], alone[row], atol=1e-5)
 
 
-@both
+@pytest.mark.parametrize("name", ["input", pytest.param("hidden", marks=pytest.mark.long)])
 def test_they_play_the_same_game_and_move_the_same_baselines(name):
     keys = jax.random.split(jax.random.key(1), B)
 

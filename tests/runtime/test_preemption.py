@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from diffmask_jax.runtime import preemption
+from diffmask_jax.runtime import preemption, signals
 from diffmask_jax.runtime.preemption import Notice, Stopped, Watch, ending_at_once
 
 ENDING = [
@@ -34,7 +34,8 @@ def send(number: int) -> None:
 
 
 @pytest.mark.parametrize(("number", "notice", "status", "_"), ENDING)
-def test_a_watch_only_takes_notice(number, notice, status, _, capsys):
+def test_a_watch_only_takes_notice(number, notice, status, _, capsys, monkeypatch):
+    monkeypatch.setattr(signals, "PATIENCE", 0.1)  # it is not about who is not heard
     before = signal.getsignal(number)
     with Watch(alone=True) as watch:
         assert watch.heed(Notice.NONE) == watch.notice() == Notice.NONE

@@ -103,6 +103,7 @@ def test_the_words_that_share_a_character():
     assert words_in(words, 3, 4) == words_in(words, 19, 20) == []
 
 
+@pytest.mark.long
 def test_the_real_tags_fit_their_questions():
     dev, tagged = DATA / "squad" / "dev-v1.1.json", DATA / "pos" / "squad_dev.upos.jsonl"
     if not (dev.is_file() and tagged.is_file()):

@@ -175,7 +175,7 @@ class Stopped(BaseException):
 @pytest.mark.parametrize(
     ("kind", "place", "calls"),
     [
-        ("bert", "save", 2),
+        pytest.param("bert", "save", 2, marks=pytest.mark.long),
         pytest.param("bert", "write_in", 3, marks=pytest.mark.long),
         ("gru", "save", 2),
     ],

@@ -24,28 +24,16 @@ SETTINGS = (
 ).split()
 
 
-# How often, and how: a life each, and many.
-FEW = {"start": 1, "save": 1, "SIGTERM": 1}
-MANY = {"start": 4, "steps": 2, "save": 4, "SIGTERM": 1}
+# How often lives end, and how.
+ENDS = {"start": 4, "steps": 2, "save": 4, "SIGTERM": 1}
+
+pytestmark = pytest.mark.long  # test_probe.py shows the same in one process, in a few places
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        ("hidden", FEW),
-        *(pytest.param((gate, MANY), marks=pytest.mark.long) for gate in ("hidden", "input")),
-    ],
-    ids=lambda given: f"{given[0]}-{sum(given[1].values())}",
-)
-def ends(request):
-    """Which probe is trained, and how its lives end."""
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def folders(ends, tiny_bert, texts_file, child_environment, tmp_path_factory):
+@pytest.fixture(scope="module", params=["hidden", "input"])
+def folders(request, tiny_bert, texts_file, child_environment, tmp_path_factory):
     """The folder of a whole run, that of a killed one, and that of its lives' logs."""
-    root, (gate, times) = tmp_path_factory.mktemp("killing"), ends
+    root, gate = tmp_path_factory.mktemp("killing"), request.param
     environment = child_environment(PYTHONWARNINGS="ignore")
 
     def run(script: list[str], out: Path) -> None:
@@ -58,7 +46,7 @@ def folders(ends, tiny_bert, texts_file, child_environment, tmp_path_factory):
     whole, killed, lives = root / "whole", root / "killed", root / "lives"
     run(["-m", "diffmask_jax.cli"], whole)
     lives.mkdir()
-    told = " ".join(f"{how}*{count}" for how, count in times.items())
+    told = " ".join(f"{how}*{count}" for how, count in ENDS.items())
     run([str(SCRIPT), told, f"{SEED} {gate}", str(lives)], killed)
     return whole, killed, lives
 
@@ -67,12 +55,12 @@ def lives_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "lives.jsonl").read_text().splitlines()]
 
 
-def test_a_process_was_killed_as_often_as_it_was_to_be(folders, ends):
-    lives, wanted = lives_of(folders[2]), ends[1]
+def test_a_process_was_killed_as_often_as_it_was_to_be(folders):
+    lives = lives_of(folders[2])
     killed = [life for life in lives if life["status"] == -signal.SIGKILL]
-    assert len(killed) == sum(wanted.values()) - wanted["SIGTERM"], f"seed {SEED}: {lives}"
-    assert sum(life["saving"] for life in killed) >= wanted["save"] // 2, f"seed {SEED}: {lives}"
-    places = wanted.get("steps", 0) + wanted["save"]
+    assert len(killed) == sum(ENDS.values()) - ENDS["SIGTERM"], f"seed {SEED}: {lives}"
+    assert sum(life["saving"] for life in killed) >= ENDS["save"] // 2, f"seed {SEED}: {lives}"
+    places = ENDS["steps"] + ENDS["save"]
     assert len({life["newest"] for life in killed}) > places // 2, f"seed {SEED}: {lives}"
     others = sorted(life["status"] for life in lives if life not in killed)
     assert others == [0, Notice.TERMINATE], f"seed {SEED}: {lives}"

@@ -55,6 +55,7 @@ def test_the_page_s_code_is_short_and_no_line_is_too_long():
     assert max(map(len, lines)) <= 100 and not any(";" in line for line in lines)
 
 
+@pytest.mark.long
 def test_the_page_s_network_knows_a_3(page, held_out):
     inputs, _ = held_out
     logits, states = page["cnn"].apply(page["params"], inputs)
@@ -73,6 +74,7 @@ def assert_keeps_the_threes(keep, held_out) -> None:
     assert last[inputs.valid & ~threes].mean() <= 0.3
 
 
+@pytest.mark.long
 def test_its_probe_keeps_the_threes_and_drops_all_else(page, held_out):
     assert page["keep"].shape == (2, 1000, 8)
     assert_keeps_the_threes(page["probe"](held_out[0]), held_out)
@@ -81,6 +83,7 @@ def test_its_probe_keeps_the_threes_and_drops_all_else(page, held_out):
     assert curves.divergence[-50:].sum(axis=1).mean() < 0.2
 
 
+@pytest.mark.long
 def test_the_hidden_probe_does_alike(page, held_out):
     rates = page["Rates"](probe=0.01, warmup=30)
     probe = fit_probe(

@@ -129,6 +129,7 @@ def test_a_run_ends_by_itself_once_all_layers_have_settled(
     assert (tmp_path / "probe.safetensors").read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
     whole, tiny_bert, texts_file, tmp_path
 ):
