@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar
 
-FLAGS = {"anyway", "cache_states", "remat", "replay", "truncate"}
+FLAGS = {"anyway", "cache_states", "last_probe", "profile", "remat", "replay", "truncate"}
 """Options that are on or off."""
 
 _QUOTED_OR_OPTION = re.compile(r"`[^`]*`|(?<![\w-])--([a-z][a-z-]*)(?: (\d[\w.]*))?")

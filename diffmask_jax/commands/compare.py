@@ -81,7 +81,7 @@ def _tell(options: argparse.Namespace) -> None:
     from diffmask_jax.tasks.encoded_examples import read_file_for
 
     (run,) = options.runs
-    explainer = Explainer.from_pretrained(run, options.model)
+    explainer = Explainer.from_pretrained(run, options.model, anyway=options.anyway)
     examples = read_file_for(explainer.model, options.texts, columns_of(options))
     encoded = explainer.model.encode(examples.texts, options.truncate, examples.rows)
     say(f"compiling, then looking at {len(encoded)} texts, one after another")

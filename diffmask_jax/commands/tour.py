@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from diffmask_jax.commands import explain, report, train
 from diffmask_jax.commands.arguments import Parser
+from diffmask_jax.commands.shared import add_anyway
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
@@ -29,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     option("--steps", default="300", help="of the training (default: 300, which is short)")
     option("--out", type=Path, default=Path("tour"), help="folder for all of it (default: tour)")
+    add_anyway(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -40,10 +42,13 @@ def run(options: argparse.Namespace) -> None:
     batch = str(min(BATCH, len(examples.first)))
     training = ["texts", "--model", options.model, "--train", texts, "--dev", texts]
     training += ["--batch-size", batch, "--truncate", "--out", folder]
+    anyway = ["--anyway"] * options.anyway
     stops = [
-        _stop(train, "train", *training, "--steps", options.steps),
-        _stop(report, "report", folder, "--texts", texts, "--out", overview),
-        _stop(explain, "explain", folder, "--file", str(few), "--truncate", "--html", page),
+        _stop(train, "train", *training, "--steps", options.steps, *anyway),
+        _stop(report, "report", folder, "--texts", texts, "--out", overview, *anyway),
+        _stop(
+            explain, "explain", folder, "--file", str(few), "--truncate", "--html", page, *anyway
+        ),
     ]
     _write(few, examples)
     for stop in stops:

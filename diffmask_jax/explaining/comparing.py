@@ -125,7 +125,7 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
 
     Taken in one pass the first time, then kept in the run's folder, for this model alone.
 
-    anyway: of the texts as they are now, though the run was trained on others.
+    anyway: of the texts as they are now, though the run was trained on others; not kept.
 
     Raises: UserError if the training texts cannot be read or are others, or what is kept is
         damaged.
@@ -149,9 +149,10 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
         disable=None,
     )
     noise = state_statistics(explainer.game.model, explainer.params[0], iter(stream))
-    arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
-    made_with = {"fingerprint": json_files.dumps(model | texts)}
-    write_in(folder, file.name, save(arrays, metadata=made_with))
+    if not anyway:  # else it may be of what the run was not made with
+        arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
+        made_with = {"fingerprint": json_files.dumps(model | texts)}
+        write_in(folder, file.name, save(arrays, metadata=made_with))
     return noise
 
 

@@ -204,8 +204,9 @@ class Explainer:
         """
         if type(batch_size) is not int or batch_size < 1:
             raise UserError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
+        read = texts_in(texts)  # which refuses what has no length, either
         total = len(texts) if isinstance(texts, Sized) else None
-        return self._mapped(texts_in(texts), batch_size, truncate, replay, progress, total)
+        return self._mapped(read, batch_size, truncate, replay, progress, total)
 
     def _mapped(
         self,

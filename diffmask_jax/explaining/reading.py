@@ -30,6 +30,9 @@ def fields_of(told: dict[str, Any], where: str) -> dict[str, Any]:
         rows = {len(layers), len(fields["keep"]), *([len(again.answers)] if again else [])}
         if len(counts) > 1 or len(rows) > 1:
             raise ValueError("its tokens and layers are not as many everywhere")
+        words, last = fields["words"], len(fields["tokens"]) - 1
+        if not words or not all(0 <= word.first <= word.last <= last for word in words):
+            raise ValueError("its words are not of its tokens")
         return fields
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{where} is no explanation ({error})") from error

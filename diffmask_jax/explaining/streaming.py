@@ -13,25 +13,26 @@ import numpy as np
 from tqdm import tqdm
 
 from diffmask_jax.data.wordpieces import Encoded
-from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.explaining.explainer import AHEAD, BATCH, Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.task import Examples, Source
 
-PORTION = 2048  # texts: batches that are not full cost a few percent
+PORTION = AHEAD * BATCH  # texts
 EVERY = 30.0  # seconds between two plain lines
 
 
 def checked(explainer: Explainer, source: Source, truncate: bool, replay: bool) -> str:
     """Look at every text before the first is explained; 16 digits that stand for what will be said.
 
-    They are others for other texts, rows or gold answers, another tokenizer, model or probe. Of one
-    portion, which is never gone on with, model and probe do not count.
+    They are others for other texts, rows or gold answers, another tokenizer, model or probe. Of
+    less than one portion, which is never gone on with, model and probe do not count.
 
     Raises: UserError as of `Classifier.encode`.
     """
-    digest = hashlib.sha256(repr((explainer.config.gate, explainer.model.labels, replay)).encode())
-    if source.size > PORTION:
+    said = explainer.config.gate, explainer.model.labels, explainer.assessment, explainer.doubt
+    digest = hashlib.sha256(repr((*said, replay)).encode())
+    if source.size >= PORTION:
         for leaf in jax.tree.leaves(explainer.params):
             digest.update(np.asarray(leaf).tobytes())
     with tqdm(total=source.size, desc="read", unit="text", disable=None, leave=False) as bar:

@@ -51,7 +51,7 @@ def control(
     does not matter to it, nor does the scale of single divergences, by which RMSprop divides, nor
     D's unit: c·D against c·m moves λ/c as D against m moves λ (up to λ = 200).
     """
-    smallest = np.log(SMALLEST / margin)
+    smallest = np.log(min(SMALLEST / margin, LARGEST))
 
     def init(multipliers: optax.LookaheadParams) -> Control:
         none = jnp.zeros_like(multipliers.fast)  # and a copy, for a state that can be donated

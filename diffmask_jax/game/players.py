@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from diffmask_jax.game.multipliers import ascend, control
+from diffmask_jax.game.multipliers import LARGEST, ascend, control
 from diffmask_jax.game.optimizers import (
     averaged,
     lookahead,
@@ -57,7 +57,7 @@ def settling(margin: float, rates: Rates) -> Players:
     peaks = rates.probe, rates.baseline
     schedules = (functools.partial(falling, peak, rates.warmup) for peak in peaks)
     probe = averaged(descent(scale_by_standard_deviation(), *schedules))
-    return Players(probe, control(margin, rates.multiplier), multiplier=0.5 / margin)
+    return Players(probe, control(margin, rates.multiplier), multiplier=min(0.5 / margin, LARGEST))
 
 
 FALL = 1000  # steps after which a falling rate is down by √2

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from diffmask_jax.render.colors import color
 from diffmask_jax.render.picture import file_of, headline, plain_text
+from diffmask_jax.runtime.extras import needs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,8 @@ def picture(title: str, panels: Sequence[Panel]) -> bytes:
     Up to six lines have colours that tell them apart; more are in an order, and go from light to
     dark.
     """
-    from matplotlib.figure import Figure
+    with needs("curves.png", extra="viz"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.7 * len(panels), 3.4), layout="constrained")
     ((shown, look), *_) = headline(title, "", 3.7 * len(panels))

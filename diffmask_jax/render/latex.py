@@ -21,7 +21,9 @@ from diffmask_jax.runtime.messages import visible
 
 def of_heatmap(heatmap: Heatmap) -> str:
     """The file of an explanation."""
-    return _file(heatmap.title, heatmap.caption, [*_layers(heatmap), _scale("keep probability")])
+    told = rf"\par\noindent{{\footnotesize {escaped(heatmap.caption)}}}\par"
+    body = [told, *_layers(heatmap), _scale("keep probability")]
+    return _file(heatmap.title, heatmap.caption, body)
 
 
 def of_comparison(comparison: Comparison) -> str:

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffmask_jax.errors import UserError
 from diffmask_jax.render.heatmap import Heatmap
 from diffmask_jax.render.picture import draw_cells, plain_text
 from diffmask_jax.render.stretches import end, middles, name_columns, stretches
+from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.messages import visible
 
 if TYPE_CHECKING:
@@ -36,16 +36,15 @@ def draw_on(heatmap: Heatmap, axes: "Axes | None" = None) -> "Axes":
     )
     axes.set_yticks(heights[:-1] + 0.5, [visible(row) for row in heatmap.rows], **plain_text())
     axes.set_ylabel("layer")
-    axes.set_title(visible(heatmap.title), **plain_text())
+    title = "\n".join(visible(line) for line in (heatmap.title, heatmap.caption) if line)
+    axes.set_title(title, fontsize="medium", **plain_text())
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return axes
 
 
 def _new(columns: float, rows: int) -> "Axes":
-    try:
+    with needs("plot", extra="viz"):
         from matplotlib import pyplot
-    except ModuleNotFoundError as error:
-        raise UserError("plot needs matplotlib: run `pip install matplotlib`") from error
     size = max(4.0, 1 + _CELL * columns), max(2.0, 1.6 + _CELL * rows)
     return pyplot.figure(figsize=size, layout="constrained").add_subplot()

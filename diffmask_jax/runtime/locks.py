@@ -65,7 +65,11 @@ class _Lock:
         except ValueError as error:  # a NUL in its name
             raise UserError(f"cannot make the folder {self._file.parent}: {error}") from error
         except OSError as error:
+            others = error.errno in UNWRITABLE and self._file.exists()
+            if others and os.access(self._file.parent, os.W_OK):
+                return _holder(self._file)  # another user's
             if error.errno not in (*WITHOUT, *UNWRITABLE) or not self._file.parent.is_dir():
+                self._close()
                 raise UserError(
                     f"cannot make or lock the folder {self._file.parent}: {error.strerror}"
                 ) from error

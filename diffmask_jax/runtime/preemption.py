@@ -59,7 +59,7 @@ class Watch:
 
     def __init__(self, alone: bool) -> None:
         self._alone = self._fresh = alone
-        self._stop = Notice.NONE
+        self._stop, self._interrupted = Notice.NONE, False
         self._last = time.monotonic()
         self._handled = signals.handled(self._hear, self._end_if_fresh)
 
@@ -75,8 +75,9 @@ class Watch:
         if self._fresh:
             raise Stopped(notice)
         if notice is Notice.INTERRUPT:
-            if self._stop is notice:
+            if self._interrupted:
                 raise KeyboardInterrupt
+            self._interrupted = True
             with contextlib.suppress(RuntimeError):  # in the midst of another line
                 messages.say("stopping after this call, saved; Ctrl-C again ends at once, unsaved")
         self._stop = max(self._stop, notice)

@@ -33,9 +33,11 @@ def handled(handle: Handler, unheard: Handler) -> Iterator[None]:
         handle(signal.Signals(number))
 
     def stand_by() -> None:
-        while number := os.read(reading, 1)[0]:  # 0: the end
-            if not heard.wait(PATIENCE) and number in before:
-                unheard(signal.Signals(number))
+        # 0: the end. Several at once may be heard as one.
+        while 0 not in (numbers := os.read(reading, 512)):
+            ours = [number for number in numbers if number in before]
+            if ours and not heard.wait(PATIENCE):
+                unheard(signal.Signals(ours[-1]))
             heard.clear()
 
     before = {

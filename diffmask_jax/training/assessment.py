@@ -82,8 +82,9 @@ def assess(
 
     Args:
       trained: what the last validation said of the layers (`run_folder.load_layers`); may be empty.
-      masked, divergence, agreement: what the gates, thresholded at ½, did to the texts, means of
-        every layer: share of positions, nats, share of predictions.
+      masked, divergence, agreement: what the gates, sampled in a validation and thresholded at ½
+        elsewhere, did to some texts, means of every layer: share of positions, nats, share of
+        predictions.
     """
     on_margin = divergence <= config.tolerance * config.margin
     agrees = agreement >= config.min_agreement
@@ -106,14 +107,14 @@ def assess(
     elif not (on_margin.all() and agrees.all()):
         advice.append(
             f"allow less divergence: train a probe with --margin {margin / 2:g}; and look whether "
-            "these texts are like those that it was trained on"
+            "the texts it was measured on are like those that it was trained on"
         )
     if idle:
         advice.append(f"allow more divergence: train a probe with --margin {2 * margin:g}")
     if starved:
         advice.append(
             "the model answers alike with nearly nothing left: look whether its predictions on "
-            f"these texts differ at all, or train a probe with --margin {margin / 2:g}"
+            f"the texts differ at all, or train a probe with --margin {margin / 2:g}"
         )
     return Assessment(answer, findings, tuple(advice))
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.recipe import Recipe
@@ -65,7 +66,12 @@ def play(
         checkpoints = opened.enter_context(Checkpoints(place))
         progress = Progress(fresh, np.zeros((calls, recipe.steps_per_call), np.float32))
         if done := checkpoints.latest() or 0:
-            progress = checkpoints.restore(done, progress)
+            try:
+                progress = checkpoints.restore(done, progress)
+            except UserError as error:
+                raise UserError(
+                    f"{error}; where an older version began it: delete {place} to begin anew"
+                ) from error
         state, losses = progress.state, np.array(progress.losses)
         limit, start = model.config.positions, done
         stream = batches.shuffled(

@@ -43,7 +43,7 @@ def draw(folder: Path, margin: float, layers: tuple[str, ...]) -> None:
     ]
     try:
         write_in(folder, FILE, picture(f"{folder.resolve().name}: every layer in training", panels))
-    except (UserError, ImportError) as error:
+    except UserError as error:
         say(f"the curves are not drawn: {error}")
 
 

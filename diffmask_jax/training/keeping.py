@@ -46,7 +46,7 @@ def keep(
 
 def kept_scores(folder: Path) -> dict[str, float] | None:
     """The validation scores of the probe kept so far; None if there is none."""
-    return run_folder.load_probe(folder)[1] if (folder / "probe.safetensors").exists() else None
+    return run_folder.load_probe(folder)[1] if (folder / run_folder.PROBE).exists() else None
 
 
 def none_feasible(config: RunConfig, folder: Path) -> str:
@@ -57,8 +57,8 @@ def none_feasible(config: RunConfig, folder: Path) -> str:
     return (
         f"no validation found a probe with {_promise(config)}. The nearest was that of step "
         f"{_told(best)}; the last that of step {_told(last)}. Train longer (--steps), or loosen "
-        f"what is asked; what the last one says all the same: diffmask explain {folder} "
-        "--last-probe"
+        f"what is asked; what the last one says all the same: `diffmask explain {folder} "
+        "--last-probe`"
     )
 
 

@@ -23,7 +23,7 @@ VALIDATIONS = "validation.jsonl"
 LAST = "last_probe.safetensors"  # in a run of the authors' game, which keeps a feasible one only
 FILES = (
     *("config.json", "environment.json", fingerprint.FILE, "scale.json", PROBE, LAST),
-    *(VALIDATIONS, "curves.jsonl", "layers.json"),
+    *(VALIDATIONS, "curves.jsonl", "curves.png", "layers.json"),
 )
 
 
@@ -213,7 +213,7 @@ def load_validated(folder: Path) -> Validated | None:
 
     Raises: UserError if its file is damaged.
     """
-    file = folder / "probe.safetensors"
+    file = folder / PROBE
     _, metadata = tensors.read(file)
     try:
         told = _scores(metadata).get("validated")

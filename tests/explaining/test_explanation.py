@@ -249,7 +249,6 @@ def test_what_is_no_explanation_is_not_loaded(tmp_path):
     fine = {
         "text": ["x"],
         "line": ["x"],
-        "words": [[]],
         "prediction": [3, [], "x", [[2.0]], [None]],
     }
     for name in whole:
@@ -261,6 +260,10 @@ def test_what_is_no_explanation_is_not_loaded(tmp_path):
             continue
         with pytest.raises(UserError, match="the object"):
             Explanation.from_dict({key: part for key, part in whole.items() if key != name})
+    for word in ({"first": 5, "last": 9}, {"first": 2, "last": 1}):
+        elsewhere = {**whole["words"][0], **word}
+        with pytest.raises(UserError, match="words are not of its tokens"):
+            Explanation.from_dict({**whole, "words": [elsewhere]})
     with pytest.raises(UserError, match=r"there is no a\.json"):
         Explanation.load(tmp_path / "a.json")
 
@@ -275,9 +278,11 @@ def test_a_table_has_a_row_a_token():
 
 
 def test_what_is_not_installed_is_one_line(monkeypatch):
-    for name, method in (("pandas", "to_frame"), ("matplotlib", "plot")):
+    of_plot = r"plot needs matplotlib.*: run `pip install 'diffmask_jax\[viz\]'`"
+    of_frame = "to_frame needs pandas: run `pip install pandas`"
+    for name, method, told in (("pandas", "to_frame", of_frame), ("matplotlib", "plot", of_plot)):
         monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(UserError, match=f"{method} needs {name}: run `pip install {name}`"):
+        with pytest.raises(UserError, match=told):
             getattr(explanation(), method)()
 
 
@@ -290,7 +295,8 @@ def test_it_is_drawn_on_anyone_s_axes():
         assert drawn.plot(ax=axes) is axes
         assert [label.get_text() for label in axes.get_xticklabels()] == list(drawn.shown)
         assert [label.get_text() for label in axes.get_yticklabels()] == ["W", "1"]
-        assert axes.get_title() == drawn.heatmap().title
+        heatmap = drawn.heatmap()
+        assert axes.get_title().splitlines() == [heatmap.title, heatmap.caption]
         cells = np.concatenate([mesh.get_array().reshape(2, -1) for mesh in axes.collections], 1)
         np.testing.assert_allclose(cells, KEEP)
         axes.figure.draw_without_rendering()

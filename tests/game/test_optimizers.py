@@ -309,6 +309,12 @@ def test_our_players_know_no_unit_of_the_divergence(unit):
     np.testing.assert_allclose(found, expected / unit, rtol=1e-3)
 
 
+def test_of_a_margin_next_to_nothing_a_multiplier_starts_and_stays_within_its_bounds():
+    start = players.settling(1e-6, RATES).multiplier
+    found = controlled(np.full((50, 1), -1e-6, np.float32), 1e-6, start, integral=0.1)
+    assert start == duals.LARGEST and np.all((found > 0) & (found <= duals.LARGEST))
+
+
 def test_a_multiplier_stays_within_its_bounds_and_comes_back_from_them():
     excess = np.concatenate([np.full((4000, 1), 5.0), np.full((9000, 1), -0.1)])
     found = controlled(excess.astype(np.float32), integral=0.01)[:, 0]
