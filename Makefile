@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# One more than there are cores: tests of processes and browsers wait now and then.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: help demo test test-all fuzz check format docs clean
 
@@ -18,10 +20,10 @@ demo: $(VENV)/installed
 	$(BIN)/python -m experiments.toy
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-all: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Of every kind of file; the suite has 6, always the same ones.
 FUZZ_CASES ?= 50
