@@ -45,7 +45,8 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         newest_whole(folder)
         distributed.by_first(lambda: _remove_unfinished(folder))
-        logging.getLogger("absl").addFilter(_is_not_told_twice)
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).addFilter(_is_not_told_twice)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2,
             create=True,
@@ -110,8 +111,11 @@ class Checkpoints:
 
 
 def _is_not_told_twice(record: logging.LogRecord) -> bool:
-    """What orbax logs of an error, each of its threads with a traceback, it raises as well."""
-    return "orbax" not in record.pathname
+    """What orbax logs of an error, each of its threads with a traceback, it raises as well; and of
+    a full disk asyncio tells for every future that orbax then drops."""
+    error = record.exc_info[1] if record.exc_info else None
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "orbax" not in record.pathname and not (record.name == "asyncio" and is_full)
 
 
 def _sign(folder: Path) -> None:
