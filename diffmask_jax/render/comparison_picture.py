@@ -6,7 +6,6 @@ bold, those of a gold one underlined.
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,17 +14,15 @@ from diffmask_jax.render import latex
 from diffmask_jax.render.comparison import Comparison, Panel
 from diffmask_jax.render.picture import (
     QUIET,
-    check_picture,
     color_map,
     draw_cells,
     draw_marks,
     headline,
     plain_text,
-    save,
+    write,
 )
 from diffmask_jax.render.stretches import Stretch, end, middles, name_rows, stretches
 from diffmask_jax.render.text import display_width, shorten
-from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.messages import visible
 
 if TYPE_CHECKING:
@@ -55,11 +52,7 @@ def write_picture(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     Raises:
       UserError: `path` has another ending or cannot be written, or matplotlib is not installed.
     """
-    check_picture(path)
-    if Path(path).suffix == ".tex":
-        write_atomically(path, latex.of_comparison(comparison))
-    else:
-        save(_draw(comparison), path)
+    write(path, lambda: _draw(comparison), lambda: latex.of_comparison(comparison))
 
 
 def _draw(comparison: Comparison) -> "Figure":

@@ -6,7 +6,6 @@ tokens of a predicted answer are bold, those of a gold one underlined.
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,17 +14,15 @@ from diffmask_jax.render import latex
 from diffmask_jax.render.heatmap import Heatmap
 from diffmask_jax.render.pair import is_pair
 from diffmask_jax.render.picture import (
-    check_picture,
     color_map,
     draw_cells,
     draw_marks,
     headline,
     plain_text,
-    save,
+    write,
 )
 from diffmask_jax.render.stretches import broken, end, middles, name_columns
 from diffmask_jax.render.text import display_width, shorten
-from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.messages import visible
 
 if TYPE_CHECKING:
@@ -55,11 +52,7 @@ def write_picture(heatmap: Heatmap, path: str | os.PathLike[str]) -> None:
     Raises:
       UserError: `path` has another ending or cannot be written, or matplotlib is not installed.
     """
-    check_picture(path)
-    if Path(path).suffix == ".tex":
-        write_atomically(path, latex.of_heatmap(heatmap))
-    else:
-        save(_draw(heatmap), path)
+    write(path, lambda: _draw(heatmap), lambda: latex.of_heatmap(heatmap))
 
 
 def _draw(heatmap: Heatmap) -> "Figure":

@@ -5,7 +5,7 @@ import io
 import os
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,20 @@ def check_picture(path: str | os.PathLike[str]) -> None:
         raise UserError(f"cannot draw {path}: name it {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     if ending != ".tex":
         check_installed("matplotlib", f"a {ending} picture", extra="viz")
+
+
+def write(
+    path: str | os.PathLike[str], draw: Callable[[], "Figure"], spell: Callable[[], str]
+) -> None:
+    """Write what is drawn, or for .tex spelt, as the ending of `path` says.
+
+    Raises: UserError as of `check_picture` and `save`.
+    """
+    check_picture(path)
+    if Path(path).suffix == ".tex":
+        write_atomically(path, spell())
+    else:
+        save(draw(), path)
 
 
 def save(figure: "Figure", path: str | os.PathLike[str]) -> None:

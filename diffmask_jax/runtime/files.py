@@ -1,5 +1,6 @@
 """Writing a file whole or not at all, and only where it was asked for; finding one by its name."""
 
+import errno
 import os
 import secrets
 import stat
@@ -50,6 +51,16 @@ def check_own(folder: Path) -> None:
     """Raises: UserError if a folder inside a folder that may have come from anywhere is a link."""
     if folder.is_symlink():
         raise UserError(f"{folder} is a link: put the folder there that it leads to")
+
+
+def has_name(opened: int, path: Path) -> bool:
+    """Whether an open file is still the one of a name; a client of NFS may know it no more."""
+    try:
+        return os.path.samestat(os.fstat(opened), os.stat(path))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise
 
 
 def file_in(folder: Path, name: str) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import is_special, reason
+from diffmask_jax.runtime.files import has_name, is_special, reason
 from diffmask_jax.runtime.messages import say
 
 
@@ -89,7 +89,7 @@ class GrowingFile:
             raise UserError(f"another process is writing {self._path}: wait for it") from error
         except OSError:  # a file system without locks
             pass
-        if not _is(file, self._partial):  # it has become whole since it was opened
+        if not has_name(file.fileno(), self._partial):  # it has become whole since it was opened
             file.close()
             return self._opened()
         return file
@@ -118,11 +118,3 @@ class GrowingFile:
             raise
         except (OSError, ValueError) as error:
             raise UserError(f"cannot write {self._path}: {reason(self._path, error)}") from error
-
-
-def _is(file: BinaryIO, path: Path) -> bool:
-    """Whether an open file still has a name."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import distributed, json_files, messages
+from diffmask_jax.runtime.files import has_name
 
 FILE = ".lock"
 WAIT = 180  # seconds: more than a cluster gives a process between SIGTERM and SIGKILL
@@ -79,7 +80,7 @@ class _Lock:
                     "see to it that no other process writes there"
                 )
             return None
-        if _is_removed(self._opened):
+        if not has_name(self._opened, self._file):  # who held it has removed it meanwhile
             self._close()
             return self.tried()
         self._sign()
@@ -108,17 +109,6 @@ class _Lock:
         if self._opened is not None:
             os.close(self._opened)
             self._opened = None
-
-
-def _is_removed(opened: int) -> bool:
-    """Whether who held the file before has removed it, after it was opened and before it was held.
-
-    Taking a lock makes a client of NFS ask its server anew, which may know no such file any more.
-    """
-    try:
-        return os.fstat(opened).st_nlink == 0
-    except OSError:
-        return True
 
 
 def _holder(file: Path) -> str:

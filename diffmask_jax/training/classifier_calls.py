@@ -28,7 +28,7 @@ Told = Float[Array, " S"]
 """What a call tells: the loss of each of its steps, in nats."""
 
 
-class Progress(NamedTuple):
+class Saved(NamedTuple):
     """What is saved: the state, and the losses of every call of this epoch so far, in nats.
 
     Those of calls that are still to come are of the epoch before.
@@ -64,7 +64,7 @@ def play(
     with contextlib.ExitStack() as opened:
         watch = opened.enter_context(Watch(alone=True))
         checkpoints = opened.enter_context(Checkpoints(place))
-        progress = Progress(fresh, np.zeros((calls, recipe.steps_per_call), np.float32))
+        progress = Saved(fresh, np.zeros((calls, recipe.steps_per_call), np.float32))
         if done := checkpoints.latest() or 0:
             try:
                 progress = checkpoints.restore(done, progress)
@@ -105,7 +105,7 @@ def play(
                 read(call, told)
                 unread = []
                 check_finite(optax.tree.norm(state.params))
-                checkpoints.save(call + 1, Progress(state, losses.copy()))
+                checkpoints.save(call + 1, Saved(state, losses.copy()))
                 watch.saved()
             if notice.stops:
                 raise Stopped(notice, int(state.step))
