@@ -6,7 +6,14 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from diffmask_jax.render import comparison_html, comparison_picture, heatmap_picture, html, terminal
+from diffmask_jax.render import (
+    comparison_html,
+    comparison_picture,
+    heatmap_picture,
+    html,
+    picture,
+    terminal,
+)
 from diffmask_jax.render.comparison import Panel, make_comparison
 from diffmask_jax.render.heatmap import make_heatmap
 from diffmask_jax.render.marks import Marks
@@ -107,8 +114,7 @@ def labels_of(figure):
 
 def test_pictures_mark_the_labels(monkeypatch):
     figures = []
-    for module in (heatmap_picture, comparison_picture):
-        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(picture, "save", lambda figure, path: figures.append(figure))
     heatmap_picture.write_picture(heatmap(), "a.png")
     comparison_picture.write_picture(comparison(), "a.png")
     for figure, panels in zip(figures, (1, 2), strict=True):  # four panels have two first ones
@@ -120,7 +126,7 @@ def test_pictures_mark_the_labels(monkeypatch):
 def test_a_line_runs_along_the_bottom_of_its_label(monkeypatch):
     """Turned by 55°, as the label is; level below one that is not turned."""
     figures = []
-    monkeypatch.setattr(heatmap_picture, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(picture, "save", lambda figure, path: figures.append(figure))
     heatmap_picture.write_picture(heatmap(tokens=(*TOKENS[:6], "x", "##yyy", "[SEP]")), "a.png")
     (figure,) = figures
     wide, high = figure.get_size_inches()

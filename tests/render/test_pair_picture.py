@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from diffmask_jax.render import comparison_picture, heatmap_picture
+from diffmask_jax.render import comparison_picture, heatmap_picture, picture
 from diffmask_jax.render.comparison import Panel, make_comparison
 from diffmask_jax.render.heatmap import make_heatmap
 
@@ -67,8 +67,7 @@ def cells_of(figure, across):
 @pytest.mark.parametrize("parts", [[-1, 0, -1, 1, -1], [0, -1, -1, 1, 1]])
 def test_each_text_has_its_name_and_its_own_values(monkeypatch, parts):
     figures = []
-    for module in (heatmap_picture, comparison_picture):
-        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(picture, "save", lambda figure, path: figures.append(figure))
     values, look = np.array([[0.0, 0.25, 0.5, 0.75, 1.0]]), {"title": "", "caption": ""}
     given = {**look, "tokens": "abcde", "parts": parts}
     heatmap_picture.write_picture(make_heatmap(rows="E", values=values, **given), "a.png")
