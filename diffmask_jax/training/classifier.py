@@ -173,9 +173,7 @@ def _read_history(place: Path, names: Iterable[str]) -> list[Scores]:
         for number, line in enumerate(lines, start=1):
             if line["epoch"] != number or set(names) - line.keys():
                 raise UserError(f"line {number} has not the scores of epoch {number}")
-        return [
-            line | {k: _score(k, v) for k, v in line.items() if k != "epoch"} for line in lines
-        ]
+        return [line | {k: _score(k, v) for k, v in line.items() if k != "epoch"} for line in lines]
     except UserError as error:
         raise UserError(f"{file} is damaged ({error}): delete {place} to begin anew") from error
 

@@ -10,7 +10,7 @@ from diffmask_jax.training import curve_log
 from diffmask_jax.training.curve_log import CurveLog
 from diffmask_jax.training.settled import Curves
 
-MEANS = dict.fromkeys(Curves._fields, [0.5, 1.0])
+MEANS = {name: [0.5, 1.0] for name in Curves._fields}
 
 
 def write(folder, **changes) -> None:
@@ -33,5 +33,5 @@ def test_a_network_of_other_layers_does_not_go_on_with_them(tmp_path):
     log = CurveLog(tmp_path, 2, writes=False)
     log.add(3, MEANS)
     with pytest.raises(UserError, match="one number for every layer"):
-        log.add(4, dict.fromkeys(Curves._fields, [0.5, 1.0, 2.0]))
+        log.add(4, {name: [0.5, 1.0, 2.0] for name in Curves._fields})
     assert log.curves().masked.shape == (3, 2)
