@@ -62,7 +62,7 @@ def finetune(
     """
     for data in (train, dev):
         _check_data(data, model)
-    batches.check_fills(train.texts, recipe.batch_size)
+    batches.check_fills(train.texts, recipe.batch_size, recipe.steps_per_call)
     origin = {
         "model": model.path,
         "frozen": list(model.architecture.frozen),
@@ -173,12 +173,14 @@ def _read_history(place: Path, names: Iterable[str]) -> list[Scores]:
         for number, line in enumerate(lines, start=1):
             if line["epoch"] != number or set(names) - line.keys():
                 raise UserError(f"line {number} has not the scores of epoch {number}")
-        return [
-            {k: np.nan if v is None else check(v, float, repr(k)) for k, v in line.items()}
-            for line in lines
-        ]
+        return [line | {k: _score(k, v) for k, v in line.items() if k != "epoch"} for line in lines]
     except UserError as error:
         raise UserError(f"{file} is damaged ({error}): delete {place} to begin anew") from error
+
+
+def _score(name: str, value: Any) -> float:
+    """JSON has no number for the correlation of what never varies."""
+    return np.nan if value is None else float(check(value, float, repr(name)))
 
 
 def _check_kept(folder: Path, model: Classifier) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,6 @@ from diffmask_jax.training.clean_states import CleanStates, look_up
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.progress import Progress
 from diffmask_jax.training.run_log import RunLog, check_finite, is_validated
-from diffmask_jax.training.settled import Curves
 
 VALIDATION_BATCH = 32
 AHEAD = 2  # chunks of batches that are made and placed while the device works
@@ -92,50 +91,26 @@ def fit(
         # Around the checkpoints: a second SIGTERM must not cut short the wait for the last one.
         watch = opened.enter_context(Watch(jax.process_count() == 1))
         checkpoints = opened.enter_context(Checkpoints(folder / "checkpoints"))
-        distributed.say(
-            "compiling the model, to see where the probe starts; what is compiled is kept on disk "
-            "for later runs of the same sizes"
-        )
-        start = setup.first_state(config, game, model, texts.train)
-        start = devices.place(start, mesh, devices.WHOLE)
-        if (latest := checkpoints.latest()) is not None:
-            players = setup.players_of(config)
-            start = old_checkpoints.restore(checkpoints, latest, start, players)
-        done, notice = int(start.step), Notice.NONE
+        start = _start(config, game, model, texts.train, checkpoints, mesh)
+        done, speaks = int(start.step), distributed.is_first()
         shared = devices.place(np.uint32(config.seed), mesh, devices.WHOLE), params
         stream = _chunks(config, texts.train, model.config.positions, done, feed, shared, mesh)
         log = opened.enter_context(RunLog(folder, done))
         programs = opened.enter_context(Compilations())
-        trace = opened.enter_context(Trace(folder if profile and distributed.is_first() else None))
+        trace = opened.enter_context(Trace(folder if profile and speaks else None))
         ahead = opened.enter_context(contextlib.closing(prefetched(stream, AHEAD)))
-        speaks = distributed.is_first()
         progress = opened.enter_context(Progress(config.steps, done, config.margin, speaks))
-        keep = functools.partial(keeping.keep, config, folder, game.model.layers)
-        judge = functools.partial(_judge, validate, keep, log, programs, progress)
         progress.caution(cautions.before(config, len(game.model.layers)))
-
-        if is_due(config, done) and not _is_validated(folder, done):  # stopped in between
-            judge(start)
         call = Caller(advance, ahead, mesh, watch, programs, progress, trace)
-        calls = () if is_finished(config, folder, done) else play(config, start, call, log)
-        for state, notice in calls:
-            check_finite(int(state.step), state)
-            log.flush()
-            with programs.of("checkpoint"):
-                checkpoints.save(int(state.step), state)
-            watch.saved()
-            if is_due(config, int(state.step)) and not notice.stops:
-                judge(state)
-                progress.caution(cautions.during(config, game.model.layers, log.curves))
-                if is_finished(config, folder, int(state.step)):
-                    break
+        judge = functools.partial(_judge, config, folder, game.model.layers, validate, log, call)
+        step, notice = _played(config, folder, start, call, log, checkpoints, judge)
         log.ending(programs)
-    if distributed.is_first() and not notice.stops:
+    if speaks and not notice.stops:
         curve_picture.draw(folder, config.margin, game.model.layers)
     if profile:
         distributed.say(trace.told())
     if notice.stops:
-        raise Stopped(notice, int(state.step))
+        raise Stopped(notice, step)
     return distributed.by_first(lambda: keeping.kept_scores(folder))
 
 
@@ -150,23 +125,78 @@ def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
     return (done >= config.steps or settled) and _is_validated(folder, done)
 
 
-def _judge(
-    validate: Callable[[TrainState], list[dict[str, float]]],
-    keep: Callable[[TrainState, list[dict[str, float]], Curves], str | None],
+def _start(
+    config: RunConfig,
+    game: Game,
+    model: Classifier,
+    train: list[Encoded],
+    checkpoints: Checkpoints,
+    mesh: Mesh,
+) -> TrainState:
+    """The newest checkpoint, on all devices; the state before the first step where none is."""
+    distributed.say(
+        "compiling the model, to see where the probe starts; what is compiled is kept on disk "
+        "for later runs of the same sizes"
+    )
+    fresh = devices.place(setup.first_state(config, game, model, train), mesh, devices.WHOLE)
+    if (latest := checkpoints.latest()) is None:
+        return fresh
+    return old_checkpoints.restore(checkpoints, latest, fresh, setup.players_of(config))
+
+
+def _played(
+    config: RunConfig,
+    folder: Path,
+    start: TrainState,
+    call: Caller,
     log: RunLog,
-    programs: Compilations,
-    progress: Progress,
+    checkpoints: Checkpoints,
+    judge: Callable[[TrainState], None],
+) -> tuple[int, Notice]:
+    """Train from a state to the end of the run, or to a notice to stop: to which step, and which.
+
+    What is due to be judged is saved before, so that nothing is lost if that ends in its midst.
+    """
+    step, notice = int(start.step), Notice.NONE
+    if is_due(config, step) and not _is_validated(folder, step):  # stopped in between
+        judge(start)
+    if is_finished(config, folder, step):
+        return step, notice
+    for state, notice in play(config, start, call, log):
+        step = int(state.step)
+        check_finite(step, state)
+        log.flush()
+        with call.programs.of("checkpoint"):
+            checkpoints.save(step, state)
+        call.watch.saved()
+        if is_due(config, step) and not notice.stops:
+            judge(state)
+            if is_finished(config, folder, step):
+                break
+    return step, notice
+
+
+def _judge(
+    config: RunConfig,
+    folder: Path,
+    layers: Sequence[str],
+    validate: Callable[[TrainState], list[dict[str, float]]],
+    log: RunLog,
+    call: Caller,
     state: TrainState,
 ) -> None:
     """Validate, keep what is to be kept, and say so."""
-    if not programs.is_warm("validation"):
-        progress.compiling("the validation")
-    with programs.of("validation"):
+    if not call.programs.is_warm("validation"):
+        call.progress.compiling("the validation")
+    with call.programs.of("validation"):
         table = validate(state)
     # In this order: a step whose scores are written is not judged again.
-    if distributed.is_first() and (verdict := keep(state, table, log.curves)):
+    if distributed.is_first() and (
+        verdict := keeping.keep(config, folder, layers, state, table, log.curves)
+    ):
         show(verdict)
     log.validation(int(state.step), table[-1])
+    call.progress.caution(cautions.during(config, layers, log.curves))
 
 
 def _is_validated(folder: Path, step: int) -> bool:

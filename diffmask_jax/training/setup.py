@@ -41,7 +41,8 @@ def load_model(config: RunConfig, moved: str | Path | None = None) -> Classifier
     """
     asks = TASKS[config.task].problem_type == SPANS.problem_type
     load = load_answerer if asks else load_classifier
-    return load(moved or config.model, config.precision, config.remat)
+    place = config.model if moved is None else moved
+    return load(place, config.precision, config.remat)
 
 
 def read_split(config: RunConfig, split: str) -> Examples:

@@ -5,6 +5,7 @@ paper's authors write it, and in PyTorch as well as it can be written.
     python -m experiments.throughput toy | sst | squad | explain | growth     (one part of it)
     python -m experiments.throughput hidden --model MODEL    (a hidden step's cost by layer)
     python -m experiments.throughput erasure                 (the exact search of erasure)
+    python -m experiments.throughput texts [--run RUN]       (the memory of explaining many)
 
 Cost: about 45 minutes on two CPU cores, alone on the machine; the toy a minute, growth five. Needs
 PyTorch. On a GPU, models and texts that are not given are random ones of the same shapes. First all
@@ -54,6 +55,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "task", nargs="?", default="all", choices=[*RACE, "all", *OTHERS], help="default: all"
     )
     parser.add_argument("--model", help="a BERT classifier")
+    parser.add_argument("--run", type=Path, help="of `texts`: a run (default: a random one)")
     add_settings(parser, SST.places)
     parser.add_argument("--out", type=Path, help="report folder (default reports/throughput)")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
@@ -145,6 +147,12 @@ def _erasure(options: argparse.Namespace, folder: Path) -> None:
     erasure.run(folder, options.rounds)
 
 
+def _texts(options: argparse.Namespace, folder: Path) -> None:
+    from experiments.throughput import texts
+
+    texts.run(folder, options.run)
+
+
 Part = Callable[[argparse.Namespace, Any, Path, Any], Iterator[Any]]
 """(options, contest, folder, timer) -> its `Section` so far, whenever there is more of it."""
 PARTS: dict[str, Part] = {
@@ -157,6 +165,7 @@ PARTS: dict[str, Part] = {
 OTHERS: dict[str, tuple[str, Callable[[argparse.Namespace, Path], None]]] = {
     "hidden": ("throughput_hidden", _hidden),
     "erasure": ("throughput_erasure", _erasure),
+    "texts": ("throughput_texts", _texts),
 }
 
 if __name__ == "__main__":
