@@ -32,6 +32,7 @@ RATES = Rates(probe=1.5e-3, baseline=3e-3, multiplier=0.001, warmup=100)
 PULL = 0.003
 SAMPLE = 256  # examples whose mean states are the first baselines
 PER_CALL = 10  # steps in one call of the device
+PROGRAMS = 4  # of games that a process has played last, which stay
 
 
 Keys = tuple[Key[Array, ""], Key[Array, ""]]
@@ -116,7 +117,8 @@ def fit_probe(
     width = max(state.shape[-1] for state in states)
     probe = probes.PROBES[gate](hidden or max(width // 4, 1))
     starts = means[: probe.baselines(len(means))] if baselines is None else list(baselines)
-    traced = _with_traced_layers(model, [s.shape[-1] for s in states])
+    model = model._replace(layers=tuple(model.layers))
+    traced = _with_traced_layers(model, tuple(s.shape[-1] for s in states))
     game = Game(traced, probe, margin, mean_keep, PULL)
     key, data_key = jax.random.split(jax.random.key(seed))
     team = players.settling(margin, rates)
@@ -139,10 +141,11 @@ def _start(
     game: Game, fresh: Any, states: States, valid: Array | np.ndarray, players: Players
 ) -> steps.TrainState:
     """Before the first step: a fresh probe, calibrated to the states of some examples."""
-    probe = jax.jit(functools.partial(probes.calibrated, game.probe))(fresh, states, valid)
+    probe = jax.jit(probes.calibrated, static_argnums=0)(game.probe, fresh, states, valid)
     return steps.init(probe, len(game.model.layers), players)
 
 
+@functools.lru_cache(maxsize=PROGRAMS)
 def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
     """(state, keys, the network's parameters, all examples, step numbers) -> as `steps.steps`.
 
@@ -185,7 +188,8 @@ def _check_finite(curve: Diagnostics, start: int) -> None:
     )
 
 
-def _with_traced_layers(model: Model, widths: Sequence[int]) -> Model:
+@functools.lru_cache(maxsize=PROGRAMS)
+def _with_traced_layers(model: Model, widths: tuple[int, ...]) -> Model:
     """The same network, its pass resumed at a traced layer by a branch a layer."""
 
     def logits_from(params: Params, inputs: Any, state: Array, layer: Layer) -> Any:
@@ -197,4 +201,4 @@ def _with_traced_layers(model: Model, widths: Sequence[int]) -> Model:
         ]
         return jax.lax.switch(layer, branches, state)
 
-    return model._replace(logits_from=logits_from, layers=tuple(model.layers))
+    return model._replace(logits_from=logits_from)
