@@ -123,6 +123,7 @@ class Probe(NamedTuple):
     hidden: int
 
 
+@functools.cache
 def input_probe(hidden: int) -> Probe:
     """The probe that gates the input, conditioned on the states up to a layer."""
     return Probe(
@@ -136,6 +137,7 @@ def input_probe(hidden: int) -> Probe:
     )
 
 
+@functools.cache
 def hidden_probe(hidden: int) -> Probe:
     """The probe that gates each hidden state, conditioned on that state alone."""
     return Probe(

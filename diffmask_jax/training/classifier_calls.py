@@ -148,19 +148,23 @@ def _program(
         weight_decay=recipe.weight_decay,
         clip=recipe.clip,
     )
-    steps = functools.partial(
-        classifier_steps.steps,
-        logits=model.architecture.training_logits(model.config),
-        loss=model.head.loss,
-        optimizer=optimizer,
-    )
     frozen = {name: model.params[name] for name in model.architecture.frozen}
     trained = {name: part for name, part in model.params.items() if name not in frozen}
     # The key is an argument of the program, so that one compiled program serves all seeds.
     advance = functools.partial(
-        jax.jit(steps, donate_argnums=0), frozen=frozen, key=jax.random.key(recipe.seed)
+        _steps,
+        frozen=frozen,
+        key=jax.random.key(recipe.seed),
+        logits=model.architecture.training_logits(model.config),
+        loss=model.head.loss,
+        optimizer=optimizer,
     )
     return advance, classifier_steps.init(trained, optimizer), frozen
+
+
+_steps = jax.jit(
+    classifier_steps.steps, static_argnames=("logits", "loss", "optimizer"), donate_argnums=0
+)
 
 
 def check_finite(numbers: Float[Array, "..."]) -> None:

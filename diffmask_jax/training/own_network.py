@@ -33,6 +33,7 @@ RATES = Rates(probe=1.5e-3, baseline=3e-3, multiplier=0.001, warmup=100)
 PULL = 0.003
 SAMPLE = 256  # examples whose mean states are the first baselines
 PER_CALL = 10  # steps in one call of the device
+PROGRAMS = 4  # of games that a process has played last, which stay
 
 
 Keys = tuple[Key[Array, ""], Key[Array, ""]]
@@ -96,8 +97,9 @@ def fit_probe(
     _check_examples(inputs, batch_size, len(model.layers))
     some = jax.tree.map(lambda array: array[:SAMPLE], inputs)
     _, states = jax.jit(model.states)(params, some)
-    widths = [state.shape[-1] for state in states]
+    widths = tuple(state.shape[-1] for state in states)
     probe = probes.PROBES[gate](hidden or max(max(widths) // 4, 1))
+    model = model._replace(layers=tuple(model.layers))
     game = Game(_with_traced_layers(model, widths), probe, margin, mean_keep, PULL)
     if baselines is None:
         means = [statistics(state, some.valid).mean for state in states]
@@ -163,10 +165,11 @@ def _start(
     game: Game, fresh: Any, states: States, valid: Array | np.ndarray, players: Players
 ) -> TrainState:
     """Before the first step: a fresh probe, calibrated to the states of some examples."""
-    probe = jax.jit(functools.partial(probes.calibrated, game.probe))(fresh, states, valid)
+    probe = jax.jit(probes.calibrated, static_argnums=0)(game.probe, fresh, states, valid)
     return steps.init(probe, len(game.model.layers), players)
 
 
+@functools.lru_cache(maxsize=PROGRAMS)
 def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
     """(state, step numbers, keys, the network's parameters, all examples) -> as `steps.steps`.
 
@@ -209,7 +212,8 @@ def _check_finite(curve: Diagnostics, start: int) -> None:
     )
 
 
-def _with_traced_layers(model: Model, widths: Sequence[int]) -> Model:
+@functools.lru_cache(maxsize=PROGRAMS)
+def _with_traced_layers(model: Model, widths: tuple[int, ...]) -> Model:
     """The same network, its pass resumed at a traced layer by a branch a layer."""
 
     def logits_from(params: Params, inputs: Any, state: Array, layer: Layer) -> Any:
@@ -221,4 +225,4 @@ def _with_traced_layers(model: Model, widths: Sequence[int]) -> Model:
         ]
         return jax.lax.switch(layer, branches, state)
 
-    return model._replace(logits_from=logits_from, layers=tuple(model.layers))
+    return model._replace(logits_from=logits_from)

@@ -16,6 +16,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Clean, Diagnostics, Game, clean_pass
+from diffmask_jax.game.players import Players
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import devices, distributed
@@ -41,6 +42,7 @@ from diffmask_jax.training.run_log import RunLog, check_finite, is_validated
 
 VALIDATION_BATCH = 32
 AHEAD = 2  # chunks of batches that are made and placed while the device works
+PROGRAMS = 8  # of games that a process has played last, which stay
 
 Source = tuple[Callable[[batches.Batch], tuple[Any, Any]], Callable[[Any, Any], Clean]]
 """A chunk of batches -> (what all steps share, an entry a step), and these two -> a clean pass."""
@@ -207,7 +209,12 @@ def source(game: Game, params: Any, passes: CleanStates | None) -> Source:
     """Where steps have their clean passes from: looked up, or by the model if there are none."""
     if passes is not None:
         return passes.of, look_up
-    return lambda batch: (params, batch.inputs), functools.partial(clean_pass, game)
+    return lambda batch: (params, batch.inputs), _by_model(game)
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def _by_model(game: Game) -> Callable[[Any, Any], Clean]:
+    return functools.partial(clean_pass, game)
 
 
 def _chunks(
@@ -245,10 +252,23 @@ def program(
 
     (state, (the run's seed, the model's parameters, what all steps share), (an entry a step,
     notices a device)) -> (state, diagnostics a step, the largest notice). The state that it is
-    given is overwritten. The seed is an argument, so that one compiled program serves all seeds.
+    given is overwritten. The seed is an argument, so that one compiled program serves all seeds;
+    runs of one process that differ in nothing else of the game share what was traced, too.
     """
-    draw_layer = steps.LAYERS[config.layers](len(game.model.layers))
     players = setup.players_of(config)
+    return _program(game, players, config.layers, config.accumulate, fetch, mesh)
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def _program(
+    game: Game,
+    players: Players,
+    layers: str,
+    parts: int,
+    fetch: Callable[[Any, Any], Clean],
+    mesh: Mesh,
+) -> Callable[..., tuple[TrainState, Diagnostics, Array]]:
+    draw_layer = steps.LAYERS[layers](len(game.model.layers))
 
     def advance(
         state: TrainState, given: tuple[Array, Any, Any], entries: tuple[Any, Array]
@@ -264,7 +284,7 @@ def program(
             players=players,
             model_params=params,
             axes=(devices.AXIS,),
-            parts=config.accumulate,
+            parts=parts,
         )
         return state, diagnostics, agreed(notices, diagnostics)
 
@@ -277,8 +297,7 @@ def _validator(
     """The table of `faithfulness.table` on evenly spaced development texts, gates sampled."""
     count = min(config.validation_texts, len(dev))
     chosen = [dev[i] for i in np.linspace(0, len(dev) - 1, count).astype(int)]
-    outcome_of = functools.partial(faithfulness.outcome_of, game, faithfulness.sampled)
-    evaluate = devices.spread(outcome_of, mesh)
+    evaluate = devices.spread(faithfulness.outcome_of, mesh, game, faithfulness.sampled)
 
     def validate(state: TrainState) -> list[dict[str, float]]:
         outcome = faithfulness.measure(
