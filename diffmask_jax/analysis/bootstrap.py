@@ -1,5 +1,6 @@
 """How much of a mean, or of a change of F1 or accuracy, is chance: the bootstrap over examples."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -52,12 +53,18 @@ def mean_interval(
     counts = np.ones_like(sums) if counts is None else counts
     if not len(sums) or not (counts.sum(axis=0) > 0).all():
         raise ValueError("there is nothing to take a mean of")
-    rng, size = np.random.default_rng(seed), len(sums)
-    drawn = rng.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
+    drawn = _drawn(len(sums), seed)
     total, number = (np.tensordot(drawn, part, axes=1) for part in (sums, counts))
     means = np.where(number > 0, total / np.where(number > 0, number, 1), np.nan)
     low, high = np.nanquantile(means, [0.025, 0.975], axis=0)
     return Interval(sums.sum(axis=0) / counts.sum(axis=0), low, high)
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn(size: int, seed: int) -> Float[np.ndarray, "R N"]:
+    """How often each example is in each resample: drawn once for all means in a row of one size."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
 
 
 Confusions = Float[np.ndarray, "R C C"]

@@ -50,7 +50,9 @@ def by_name(
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for name, text, value in zip(names, texts, layers, strict=True):
         found[name][text].append(value)
-    kept = [_kept(name, list(own.values())) for name, own in found.items() if len(own) >= least]
+    enough = [(name, list(own.values())) for name, own in found.items() if len(own) >= least]
+    # Those in as many texts one after the other, for they share their resamples.
+    kept = [_kept(*one) for one in sorted(enough, key=lambda one: len(one[1]))]
     return sorted(kept, key=lambda group: (-group.mean, group.name))
 
 

@@ -98,8 +98,9 @@ def run(options: argparse.Namespace) -> None:
     if options.picture and source.size > 1:
         raise UserError(f"--picture draws one text, not {source.size}: use --html or --jsonl")
     replay = options.replay or options.html is not None
-    identity = streaming.checked(explainer, source, options.truncate, replay)
-    explain = functools.partial(streaming.explained, explainer, source, options.truncate, replay)
+    texts = streaming.encoded_source(explainer.model, source, options.truncate)
+    identity = streaming.checked(explainer, texts, replay)
+    explain = functools.partial(streaming.explained, explainer, texts, replay)
     one = list(explain(0)) if source.size == 1 else None  # which is drawn, too
     if any(files):
         presenting.write_files(explain if one is None else lambda done: one, identity, *files)

@@ -62,6 +62,21 @@ def in_order(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> 
             yield Batch(np.array(indices), pad([texts[i] for i in filled], length))
 
 
+def ascending(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> Iterator[Batch]:
+    """Every text once, by rising length, in batches of exactly `batch` rows.
+
+    A batch is padded as its longest text needs. The first is filled up as those of `in_order` are,
+    and no other has rows to spare: shorter texts stand among longer ones instead.
+    limit: as in `padded_length`.
+    """
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index].ids))
+    for end in range(len(order) % batch or batch, len(order) + 1, batch):
+        indices = order[max(0, end - batch) : end]
+        filled = indices + [indices[0]] * (batch - len(indices))
+        length = padded_length(len(texts[indices[-1]].ids), limit)
+        yield Batch(np.array(indices), pad([texts[i] for i in filled], length))
+
+
 def shuffled(
     texts: Sequence[Encoded],
     batch: int,

@@ -1,20 +1,16 @@
 """Questions and their passages as word pieces: a passage may be cut, a question never is."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from diffmask_jax.data.wordpieces import Encoded, batch_encode, places
+from diffmask_jax.data.wordpieces import Encoded, Tokenizer, batch_encode, places
 from diffmask_jax.errors import UserError
-
-if TYPE_CHECKING:  # importing transformers takes half a second
-    from transformers import PreTrainedTokenizerFast
 
 PASSAGE = 1
 """Which text of the pair the passage is."""
 
 
 def encode_question_pairs(
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: Tokenizer,
     pairs: Sequence[tuple[str, str]],
     limit: int,
     cut: bool,
@@ -42,9 +38,7 @@ def encode_question_pairs(
     return encoded
 
 
-def with_passage_cut(
-    tokenizer: "PreTrainedTokenizerFast", pair: tuple[str, str], limit: int
-) -> Encoded:
+def with_passage_cut(tokenizer: Tokenizer, pair: tuple[str, str], limit: int) -> Encoded:
     """A question and as much of its passage as `limit` pieces hold.
 
     Raises: UserError as of `batch_encode`.

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -11,12 +11,26 @@ from diffmask_jax.data.texts import Text
 from diffmask_jax.data.words import Span, Splitting, read_pieces, splitting_of
 from diffmask_jax.errors import UserError
 
-if TYPE_CHECKING:  # importing transformers takes half a second
-    from transformers import PreTrainedTokenizerFast
-
-
 LONGEST = 1_000_000
 """Characters of a text that is looked at: far more than the longest model reads."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What is asked of a fast tokenizer: transformers' own, or what is known of one.
+
+    Attributes:
+      backend_tokenizer: it itself, of the tokenizers library.
+      model_input_names: "token_type_ids" is among them if the model is fed segments.
+      truncation_side: where a text that is too long is cut, "right" or "left".
+    """
+
+    @property
+    def backend_tokenizer(self) -> Any: ...
+    @property
+    def model_input_names(self) -> Sequence[str]: ...
+    @property
+    def truncation_side(self) -> str: ...
 
 
 class Encoded(NamedTuple):
@@ -45,7 +59,7 @@ class Encoded(NamedTuple):
     shown: tuple[str, ...]
 
 
-def encode(tokenizer: "PreTrainedTokenizerFast", text: Text) -> Encoded:
+def encode(tokenizer: Tokenizer, text: Text) -> Encoded:
     """The word pieces of one text or pair, however many: check_length holds the limit.
 
     Raises:
@@ -55,7 +69,7 @@ def encode(tokenizer: "PreTrainedTokenizerFast", text: Text) -> Encoded:
 
 
 def batch_encode(
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: Tokenizer,
     texts: Sequence[Text],
     limit: int | None = None,
     rows: Sequence[str] | None = None,
@@ -83,24 +97,11 @@ def batch_encode(
         if only_second and are_pairs:
             _check_room_for_second(tokenizer, texts, limit, place)
     rule = "only_second" if only_second and are_pairs else "longest_first"
-    try:
-        # Both switches, because a published tokenizer.json may ask for either by itself.
-        batch = tokenizer(
-            *map(list, zip(*texts, strict=True) if are_pairs else [texts]),
-            padding=False,
-            truncation=False if limit is None else rule,
-            max_length=limit,
-            verbose=False,
-        )
-    except Exception as error:  # the Rust library raises bare exceptions
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"the tokenizer cannot read the texts ({reason})") from error
-    finally:
-        tokenizer.backend_tokenizer.no_truncation()
+    pieces_of_each = _tokenized(tokenizer, texts, limit, rule)
     splitting = splitting_of(tokenizer)
     has_segments = "token_type_ids" in tokenizer.model_input_names
     encoded = []
-    for number, (text, pieces) in enumerate(zip(texts, batch.encodings, strict=True), start=1):
+    for number, (text, pieces) in enumerate(zip(texts, pieces_of_each, strict=True), start=1):
         segments = np.array(pieces.type_ids, np.int32)
         encoded.append(_encoded(text, pieces, segments * has_segments, splitting))
         for part, half in enumerate(_halves(text)):
@@ -109,8 +110,31 @@ def batch_encode(
     return encoded
 
 
+def _tokenized(
+    tokenizer: Tokenizer, texts: Sequence[Text], limit: int | None, rule: str, special: bool = True
+) -> list[Any]:
+    """The tokenizers library's Encoding of each text. rule: what is cut where there is a limit.
+
+    Raises: UserError if it takes one for none.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()  # which a published tokenizer.json may ask for, as for the other
+    backend.no_truncation()
+    try:
+        if limit is not None:
+            side = tokenizer.truncation_side
+            backend.enable_truncation(limit, strategy=rule, direction=side)
+        found: list[Any] = backend.encode_batch(list(texts), add_special_tokens=special)
+        return found
+    except Exception as error:  # the Rust library raises bare exceptions
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"the tokenizer cannot read the texts ({reason})") from error
+    finally:
+        backend.no_truncation()
+
+
 def encode_within(
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: Tokenizer,
     texts: Sequence[Text],
     limit: int,
     cut: bool,
@@ -229,7 +253,7 @@ def _check(texts: Sequence[Text], place: Callable[[int], str]) -> bool:
     return are_pairs
 
 
-def _check_room(tokenizer: "PreTrainedTokenizerFast", limit: int, are_pairs: bool) -> None:
+def _check_room(tokenizer: Tokenizer, limit: int, are_pairs: bool) -> None:
     special = tokenizer.backend_tokenizer.num_special_tokens_to_add(are_pairs)
     if limit < special + 1 + are_pairs:
         raise UserError(
@@ -239,17 +263,15 @@ def _check_room(tokenizer: "PreTrainedTokenizerFast", limit: int, are_pairs: boo
 
 
 def _check_room_for_second(
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: Tokenizer,
     texts: Sequence[Text],
     limit: int,
     place: Callable[[int], str],
 ) -> None:
     special = tokenizer.backend_tokenizer.num_special_tokens_to_add(True)
     firsts = [text[0] for text in texts]
-    batch = tokenizer(
-        firsts, add_special_tokens=False, padding=False, truncation=False, verbose=False
-    )
-    for number, pieces in enumerate(batch.encodings, start=1):
+    whole = _tokenized(tokenizer, firsts, None, "", special=False)
+    for number, pieces in enumerate(whole, start=1):
         if special + len(pieces) >= limit:
             raise UserError(
                 f"{place(number)}the first text of the pair has {len(pieces)} word pieces, "

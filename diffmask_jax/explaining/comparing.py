@@ -126,7 +126,7 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
     Raises: UserError if the training texts cannot be read or are others, or what is kept is
         damaged.
     """
-    file, model = folder / "statistics.safetensors", fingerprint.of_model(explainer.model)
+    file, model = folder / "statistics.safetensors", explainer.fingerprint
     if file.exists():
         noise, made_with = _read_noise(file)
         if not fingerprint.differing(made_with, model):

@@ -1,5 +1,7 @@
 """Explaining texts with a trained probe: one forward pass gives every layer's answer."""
 
+import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any, NamedTuple, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from diffmask_jax.analysis.replaying import Replay, replay
@@ -33,13 +35,15 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.runtime.prefetch import prefetched
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.training import fingerprint, keeping, run_folder, setup
 from diffmask_jax.training.assessment import Assessment
 from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.fingerprint import Fingerprint
 
 BATCH = 32
-AHEAD = 64  # batches, of which those that are not full cost a few percent
+READ_AHEAD = 64  # batches, whose texts are sorted by their lengths together
 
 
 class Replies(NamedTuple):
@@ -120,8 +124,13 @@ class Explainer:
             raise UserError(
                 f"the probe in {folder} does not fit {classifier.path}: it is for another model"
             )
-        fingerprint.check(folder, fingerprint.of_model(classifier), anyway)
+        fingerprint.check(folder, explainer.fingerprint, anyway)
         return explainer
+
+    @functools.cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What its model is told apart by."""
+        return fingerprint.of_model(self.model)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is an Iterable[str], but comes first
@@ -194,8 +203,8 @@ class Explainer:
     ) -> Iterator[Explanation]:
         """Explain any number of texts as they come, in their order, while memory stays as it is.
 
-        texts: any iterable, as of a call. It is read `AHEAD` batches ahead, so that texts of one
-            length run together; what was explained is kept by nobody but the caller.
+        texts: any iterable, as of a call. It is read `READ_AHEAD` batches ahead, so that texts of
+            about one length run together; what was explained is kept by nobody but the caller.
         batch_size: texts that run at once. progress: draw a bar.
         truncate, replay: as of a call.
 
@@ -218,7 +227,7 @@ class Explainer:
     ) -> Iterator[Explanation]:
         numbers = itertools.count(1)
         with tqdm(total=total, desc="explain", unit="text", disable=not progress) as bar:
-            while portion := list(itertools.islice(texts, AHEAD * batch_size)):
+            while portion := list(itertools.islice(texts, READ_AHEAD * batch_size)):
                 rows = [str(number) for number in itertools.islice(numbers, len(portion))]
                 encoded = self.model.encode(portion, truncate, rows)
                 yield from self.explanations(portion, encoded, replay, bar.update, batch_size)
@@ -246,12 +255,22 @@ class Explainer:
         batch_size: int = BATCH,
     ) -> Iterator[tuple[int, Explanation]]:
         """(index, explanation) of every text as its batch is done: shortest first."""
+        for indices, replies in self.answered(encoded, replay, batch_size):
+            for row, index in enumerate(indices.tolist()):
+                yield index, self.explanation(texts[index], encoded[index], replies, row)
+
+    def answered(
+        self, encoded: Sequence[Encoded], replay: bool = False, batch_size: int = BATCH
+    ) -> Iterator[tuple[Int[np.ndarray, " B"], Replies]]:
+        """Which texts are in a batch, and its answers, in whose first rows they are.
+
+        The next batch is computed while the last one is looked at. Raises: UserError as `replies`.
+        """
         size = devices.round_up(batch_size if len(encoded) > 1 else 1, self._mesh)
-        limit = self.model.config.positions
-        for batch in batches.in_order(encoded, size, limit):
-            replies = self.replies(batch.inputs, replay)
-            for row, index in enumerate(batch.indices):
-                yield int(index), self.explanation(texts[index], encoded[index], replies, row)
+        stream = batches.ascending(encoded, size, self.model.config.positions)
+        made = ((batch.indices, self.replies(batch.inputs, replay)) for batch in stream)
+        with contextlib.closing(prefetched(made, 1)) as ahead:
+            yield from ahead
 
     def replies(self, inputs: TextInputs, replay: bool = False) -> Replies:
         """One batch's answers, on the host. Raises: UserError if one is not finite."""

@@ -54,4 +54,5 @@ def replayed_of(
 
 def rounded(values: np.ndarray) -> list[float]:
     """Four decimals, for files."""
-    return [round(float(value), 4) for value in values]
+    whole: list[float] = np.round(np.asarray(values, np.float64), 4).tolist()
+    return whole

@@ -7,15 +7,11 @@ import numpy as np
 from tqdm import tqdm
 
 from diffmask_jax.analysis.faithfulness import Outcome, along_examples
-from diffmask_jax.data import batches
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.models.heads import Answer
-from diffmask_jax.runtime import devices
-
-BATCH = 32
 
 
 class Survey(NamedTuple):
@@ -37,21 +33,19 @@ def survey(explainer: Explainer, texts: Sequence[Text], encoded: Sequence[Encode
     """
     if not texts:
         raise ValueError("there is no text to survey")
-    size = devices.round_up(BATCH, devices.data_mesh())
     explanations: dict[int, Explanation] = {}
     answers: dict[int, tuple[Answer, ...]] = {}
     outcomes, order = [], []
     with tqdm(total=len(texts), desc="survey", unit="text", disable=None) as bar:
-        for batch in batches.in_order(encoded, size, explainer.model.config.positions):
-            replies = explainer.replies(batch.inputs, replay=True)
+        for indices, replies in explainer.answered(encoded, replay=True):
             assert replies.replay is not None
-            for row, index in enumerate(batch.indices.tolist()):
+            for row, index in enumerate(indices.tolist()):
                 found = explainer.explanation(texts[index], encoded[index], replies, row)
                 assert found.replayed is not None
                 explanations[index], answers[index] = found, found.replayed.answers
-            whole, count = replies.replay.outcome, len(batch.indices)
+            whole, count = replies.replay.outcome, len(indices)
             outcomes.append(along_examples(lambda a, count=count: a[:count], whole))
-            order.append(batch.indices)
+            order.append(indices)
             bar.update(count)
     places = np.argsort(np.concatenate(order))
     return Survey(

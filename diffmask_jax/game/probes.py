@@ -102,6 +102,11 @@ def _voted(gate: Any, read: Float[Array, "*B T H"]) -> Float[Array, "*B T"]:
     return 10 * jnp.tanh(x + gate["second"]["bias"])[..., 0] + gate["shift"]
 
 
+def _behind_first(gate: Any) -> Any:
+    """The parameters of a gate network but those that `_read` has used."""
+    return {**gate, "first": {"bias": gate["first"]["bias"]}, "first_norm": {}}
+
+
 class Probe(NamedTuple):
     """What sets the two probes apart; everything else treats them alike.
 
@@ -166,11 +171,9 @@ def init(
     if [b.shape[-1] for b in baselines] != widths:
         raise ValueError(f"baselines must have widths {widths}, got {[b.shape for b in baselines]}")
     keys = jax.random.split(key, len(states))
-    network = GateNetwork(probe.hidden)
+    fresh = jax.jit(GateNetwork(probe.hidden).init)  # traced once for all layers of a width
     return {
-        "gates": [
-            network.init(k, *probe.features(states, i))["params"] for i, k in enumerate(keys)
-        ],
+        "gates": [fresh(k, *probe.features(states, i))["params"] for i, k in enumerate(keys)],
         "baselines": [jnp.asarray(b, jnp.float32) for b in baselines],
     }
 
@@ -211,12 +214,10 @@ def calibrated(
 
 def vote_logits(probe: Probe, params: Any, states: States) -> Votes:
     """The Hard Concrete logits of every layer's vote, (B, T) each."""
-    network = GateNetwork(probe.hidden)
-
-    def vote(layer: int, gate: Any) -> Any:
-        return network.apply({"params": gate}, *probe.features(states, layer))
-
-    return tuple(vote(layer, gate) for layer, gate in enumerate(params["gates"]))
+    gates = params["gates"]
+    reads = [_read(gate, *probe.features(states, layer)) for layer, gate in enumerate(gates)]
+    own = jax.tree.map(lambda *parts: jnp.stack(parts), *map(_behind_first, gates))
+    return tuple(jax.vmap(_voted)(own, jnp.stack(reads)))
 
 
 def sample_gates(probe: Probe, key: Key[Array, ""], votes: Votes) -> Votes:
@@ -296,8 +297,8 @@ def _needed_votes(
         # A product, whose gradient is one as well; that of a look-up is a loop.
         return jnp.tensordot(voters, jnp.stack(own), axes=1, precision="highest")
 
-    rest = [{**gate, "first": {"bias": gate["first"]["bias"]}, "first_norm": {}} for gate in gates]
-    votes = jax.vmap(_voted)(jax.tree.map(of_voters, *rest), jnp.concatenate(reads))
+    own = jax.tree.map(of_voters, *map(_behind_first, gates))
+    votes = jax.vmap(_voted)(own, jnp.concatenate(reads))
     number = np.cumsum(needed).reshape(needed.shape) - 1
     return votes[np.maximum(number, 0)]
 

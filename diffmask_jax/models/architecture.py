@@ -157,7 +157,7 @@ class Classifier(NamedTuple):
     Attributes:
         network: the network.
         params: its float32 parameters.
-        tokenizer: transformers' fast tokenizer; it neither truncates nor pads.
+        tokenizer: its folder's (`tokenizers.FolderTokenizer`).
         config: its sizes; `positions` is the number of word pieces of the longest text it reads.
         labels: the names of its outputs, in their order.
         head: what its outputs mean.

@@ -63,7 +63,7 @@ def init(key: Key[Array, ""], parts: Parts, config: EncoderConfig) -> Params:
     params["embeddings"] = parts.embeddings.init(embeddings_key, words, one)["params"]
     context, state = parts.context(params, one), jnp.zeros((1, 1, config.width))
     params["blocks"] = tuple(
-        block.init(block_key, state, context)["params"]
+        _fresh(block, block_key, state, context)
         for block, block_key in zip(parts.blocks[: parts.drawn], block_keys, strict=False)
     )
     params["head"] = init_head(head_key, parts, config)
@@ -159,7 +159,7 @@ class _Chain(NamedTuple):
         return [
             functools.partial(embed, inputs=inputs),
             *(
-                functools.partial(_function(block, self.parts.own(params, n)), context=context)
+                functools.partial(_climb, block, self.parts.own(params, n), context=context)
                 for n, block in enumerate(self.parts.blocks)
             ),
         ]
@@ -219,6 +219,26 @@ def make_training_logits(parts: Parts, config: EncoderConfig) -> TrainingLogits:
 
 def _function(module: nn.Module, params: Params) -> Callable[..., Any]:
     return functools.partial(module.apply, {"params": params})
+
+
+@functools.partial(jax.jit, static_argnames="block")
+def _fresh(
+    block: nn.Module, key: Key[Array, ""], state: Float[Array, "B T D"], context: Any
+) -> Params:
+    """Random parameters of a block; traced once for all that are alike, as `_climb` is."""
+    return block.init(key, state, context)["params"]
+
+
+@functools.partial(jax.jit, static_argnames=("block", "positions"))
+def _climb(
+    block: nn.Module,
+    params: Params,
+    state: Float[Array, "B T D"],
+    context: Any,
+    positions: int | None = None,
+) -> Float[Array, "B R D"]:
+    """The state above a block. All blocks that are alike are traced, and compiled, as one."""
+    return block.apply({"params": params}, state, context, positions)
 
 
 def check_length(length: int, config: EncoderConfig) -> None:

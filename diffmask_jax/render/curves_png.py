@@ -24,8 +24,8 @@ class Line(NamedTuple):
     values: Float[np.ndarray, " N"]
 
 
-class Panel(NamedTuple):
-    """One quantity. lines: by name; percent: as shares of 1; level: drawn dashed, its name told."""
+class Quantity(NamedTuple):
+    """What a panel shows. lines: by name; percent: of 1; level: drawn dashed, its name told."""
 
     title: str
     lines: Mapping[str, Line]
@@ -33,8 +33,8 @@ class Panel(NamedTuple):
     level: tuple[str, float] | None = None
 
 
-def picture(title: str, panels: Sequence[Panel]) -> bytes:
-    """A PNG file of panels side by side, each with the same lines.
+def picture(title: str, quantities: Sequence[Quantity]) -> bytes:
+    """A PNG file of a panel a quantity, side by side, each with the same lines.
 
     Up to six lines have colours that tell them apart; more are in an order, and go from light to
     dark.
@@ -42,15 +42,17 @@ def picture(title: str, panels: Sequence[Panel]) -> bytes:
     with needs("curves.png", extra="viz"):
         from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.7 * len(panels), 3.4), layout="constrained")
-    ((shown, look), *_) = headline(title, "", 3.7 * len(panels))
+    figure = Figure(figsize=(3.7 * len(quantities), 3.4), layout="constrained")
+    ((shown, look), *_) = headline(title, "", 3.7 * len(quantities))
     figure.suptitle(shown, **look | plain_text())
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _draw(axes, panel)
+    for axes, quantity in zip(
+        figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True
+    ):
+        _draw(axes, quantity)
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(),
         loc="outside lower center",
-        ncols=min(14 if len(panels[0].lines) > len(_APART) else 6, len(panels[0].lines)),
+        ncols=min(14 if len(quantities[0].lines) > len(_APART) else 6, len(quantities[0].lines)),
         frameon=False,
         fontsize=9,
         handlelength=1.2,
@@ -59,20 +61,20 @@ def picture(title: str, panels: Sequence[Panel]) -> bytes:
     return file_of(figure, "png")
 
 
-def _draw(axes: "Axes", panel: Panel) -> None:
+def _draw(axes: "Axes", quantity: Quantity) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    title = panel.title
+    title = quantity.title
     for line_color, (name, line) in zip(
-        _colors(len(panel.lines)), panel.lines.items(), strict=True
+        _colors(len(quantity.lines)), quantity.lines.items(), strict=True
     ):
         axes.plot(line.steps, line.values, color=line_color, linewidth=1.4, label=name)
     axes.set_xlabel("step", fontsize=9)
-    axes.set_ylim(bottom=0, top=1.02 if panel.percent else None)
-    if panel.percent:
+    axes.set_ylim(bottom=0, top=1.02 if quantity.percent else None)
+    if quantity.percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    if panel.level is not None:
-        name, value = panel.level
+    if quantity.level is not None:
+        name, value = quantity.level
         axes.axhline(value, color="black", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
         title = f"{title}, {name} {value:g} dashed"
     axes.set_title(title, fontsize=10, loc="left")

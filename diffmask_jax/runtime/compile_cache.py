@@ -22,3 +22,14 @@ def keep_compiled_programs() -> None:
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def folder() -> Path | None:
+    """Where programs are kept, for other costly things to lie beside; None if not on this machine.
+
+    Nor before `keep_compiled_programs`, unless the user has said where.
+    """
+    import jax
+
+    where = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    return None if where is None or "://" in where else Path(where)

@@ -3,7 +3,8 @@
 And every one that is computed, before it is shown or kept.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,37 @@ OVERFLOW = "its weights are too large for what it computes in"
 """Why a network whose weights are finite may give what is not."""
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file of ours says beside its tensors, which are not read.
+
+    Raises: UserError if it is damaged.
+    """
+    with _opened(path) as opened:
+        return opened.metadata() or {}
+
+
 def read(path: Path) -> tuple[dict[str, Float[np.ndarray, "..."]], dict[str, str]]:
     """All tensors of a safetensors file of ours in float32, and its metadata.
 
     Raises: UserError if it is damaged, or as of `checked`.
     """
-    try:
-        with safe_open(path, framework="np") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata() or {}
-    except (OSError, SafetensorError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error})") from error
+    with _opened(path) as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        metadata = opened.metadata() or {}
     try:
         return {name: checked(tensors, name) for name in tensors}, metadata
     except UserError as error:
         raise UserError(f"{path} is damaged: {error}") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Raises: UserError for whatever is raised over a damaged file."""
+    try:
+        with safe_open(path, framework="np") as opened:
+            yield opened
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error})") from error
 
 
 def checked(

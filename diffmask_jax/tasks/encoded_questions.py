@@ -1,15 +1,12 @@
 """Many questions as word pieces with their gold spans, and what was left out of them or cut."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from diffmask_jax.data.question_pairs import beside_passage, with_passage_cut
-from diffmask_jax.data.wordpieces import Encoded, batch_encode
+from diffmask_jax.data.wordpieces import Encoded, Tokenizer, batch_encode
 from diffmask_jax.tasks.answer_spans import PieceSpan, gold_spans
 from diffmask_jax.tasks.questions import Question
-
-if TYPE_CHECKING:  # importing transformers takes half a second
-    from transformers import PreTrainedTokenizerFast
 
 LONGEST = 384
 """Word pieces, special tokens included, of a question and its passage in the paper."""
@@ -53,7 +50,7 @@ class EncodedQuestions(NamedTuple):
 
 
 def encode_questions(
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: Tokenizer,
     questions: Sequence[Question],
     limit: int = LONGEST,
     cut: bool = False,
@@ -99,7 +96,7 @@ def told(counts: Counts, limit: int = LONGEST) -> list[str]:
 
 
 def _pieces(
-    tokenizer: "PreTrainedTokenizerFast", questions: Sequence[Question], limit: int, cut: bool
+    tokenizer: Tokenizer, questions: Sequence[Question], limit: int, cut: bool
 ) -> Iterator[tuple[Question, Encoded, bool]]:
     """Each question, its pieces and whether its passage was cut; too many pieces if it may not."""
     for start in range(0, len(questions), _AT_ONCE):

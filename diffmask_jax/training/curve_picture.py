@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.render.curves_png import Line, Panel, picture
+from diffmask_jax.render.curves_png import Line, Quantity, picture
 from diffmask_jax.runtime.files import write_in
 from diffmask_jax.runtime.messages import say
 from diffmask_jax.training.curve_log import read_curves
@@ -36,13 +36,15 @@ def draw(folder: Path, margin: float, layers: tuple[str, ...]) -> None:
         whole = np.where(played > 0, played, np.nan)
         return lines(_means(values, parts) / whole)
 
-    panels = [
-        Panel("masked share", of_played(curves.masked), percent=True),
-        Panel("D (nats)", of_played(curves.divergence), level=("margin", margin)),
-        Panel("λ", lines(_means(curves.multiplier, parts))),
+    quantities = [
+        Quantity("masked share", of_played(curves.masked), percent=True),
+        Quantity("D (nats)", of_played(curves.divergence), level=("margin", margin)),
+        Quantity("λ", lines(_means(curves.multiplier, parts))),
     ]
     try:
-        write_in(folder, FILE, picture(f"{folder.resolve().name}: every layer in training", panels))
+        write_in(
+            folder, FILE, picture(f"{folder.resolve().name}: every layer in training", quantities)
+        )
     except UserError as error:
         say(f"the curves are not drawn: {error}")
 

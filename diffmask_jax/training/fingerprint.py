@@ -17,7 +17,6 @@ import numpy as np
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.models.huggingface.tokenizers import trial
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.task import Examples
@@ -37,7 +36,7 @@ def of_model(model: Classifier) -> dict[str, Any]:
         **json.loads(json.dumps(described)),  # as it will be read: tuples are lists
         "problem_type": model.head.problem_type,
         "weights": settings.digest(map(str.encode, weights)),
-        "tokenizer": settings.digest([json.dumps(trial(model.tokenizer)).encode()]),
+        "tokenizer": model.tokenizer.digest,
     }
 
 

@@ -44,7 +44,7 @@ VALIDATION_BATCH = 32
 AHEAD = 2  # chunks of batches that are made and placed while the device works
 PROGRAMS = 8  # of games that a process has played last, which stay
 
-Source = tuple[Callable[[batches.Batch], tuple[Any, Any]], Callable[[Any, Any], Clean]]
+CleanPasses = tuple[Callable[[batches.Batch], tuple[Any, Any]], Callable[[Any, Any], Clean]]
 """A chunk of batches -> (what all steps share, an entry a step), and these two -> a clean pass."""
 
 
@@ -85,7 +85,7 @@ def fit(
         return distributed.by_first(lambda: keeping.kept_scores(folder))
     game = setup.make_game(config, model.network, model.config.width)
     params = devices.place(model.params, mesh, devices.WHOLE)
-    feed, fetch = source(game, params, passes)
+    feed, fetch = clean_passes(game, params, passes)
     advance = program(config, game, fetch, mesh)
     validate = _validator(config, game, params, texts.dev, model.config.positions, mesh)
 
@@ -205,10 +205,10 @@ def _is_validated(folder: Path, step: int) -> bool:
     return distributed.by_first(lambda: is_validated(folder, step))
 
 
-def source(game: Game, params: Any, passes: CleanStates | None) -> Source:
+def clean_passes(game: Game, params: Any, stored: CleanStates | None) -> CleanPasses:
     """Where steps have their clean passes from: looked up, or by the model if there are none."""
-    if passes is not None:
-        return passes.of, look_up
+    if stored is not None:
+        return stored.of, look_up
     return lambda batch: (params, batch.inputs), _by_model(game)
 
 

@@ -214,7 +214,7 @@ def load_validated(folder: Path) -> Validated | None:
     Raises: UserError if its file is damaged.
     """
     file = folder / PROBE
-    _, metadata = tensors.read(file)
+    metadata = tensors.read_metadata(file)
     try:
         told = _scores(metadata).get("validated")
         if told is None:

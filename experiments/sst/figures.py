@@ -10,7 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from diffmask_jax.analysis.token_groups import Group
-from diffmask_jax.render.curves_png import Line, Panel, picture
+from diffmask_jax.render.curves_png import Line, Quantity, picture
 from diffmask_jax.render.picture import QUIET, save
 from diffmask_jax.runtime.files import write_atomically
 from experiments.common.figures import clear
@@ -56,19 +56,19 @@ def training_figure(
     margin: the divergence that is allowed, drawn as a dashed line
     """
 
-    def panel(key: str, name: str, **look: Any) -> Panel:
+    def quantity(key: str, name: str, **look: Any) -> Quantity:
         columns = {
             run: Line(*(np.array([point[k] for point in points]) for k in ("step", key)))
             for run, points in curves.items()
         }
-        return Panel(name, columns, **look)
+        return Quantity(name, columns, **look)
 
-    panels = [
-        panel("masked", "masked share", percent=True),
-        panel("divergence", "D (nats)", level=None if margin is None else ("margin", margin)),
-        panel("agreement", "agreement", percent=True),
+    quantities = [
+        quantity("masked", "masked share", percent=True),
+        quantity("divergence", "D (nats)", level=None if margin is None else ("margin", margin)),
+        quantity("agreement", "agreement", percent=True),
     ]
-    write_atomically(path, picture(title, panels))
+    write_atomically(path, picture(title, quantities))
 
 
 def _draw_groups(axes: Axes, groups: list[Group], layers: int) -> None:

@@ -58,7 +58,7 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
         fastest = bert.heats(setup, "float32", chunk)
     methods_by_name = contenders(setup, fastest.way, steps)
     limit = setup.sizes.positions
-    whole = list(batches.in_order(texts, BATCH, limit))
+    whole = list(batches.ascending(texts, BATCH, limit))
     samples = [sample(texts, limit, number) for number in range(rounds)]
     with timer.part("explain: compile, and compare"), throughput_torch.whole_float32():
         difference = max(check(methods_by_name, inputs) for _, inputs in samples[0])

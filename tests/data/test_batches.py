@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffmask_jax.data.batches import LENGTHS, in_order, pad, padded_length, shuffled
+from diffmask_jax.data.batches import LENGTHS, ascending, in_order, pad, padded_length, shuffled
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 
@@ -97,6 +97,32 @@ def test_in_order_starts_with_the_shortest_shape_and_fills_up_one_batch_a_shape(
 def test_in_order_nothing_is_padded_beyond_what_the_model_takes():
     shapes = [b.inputs.tokens.shape for b in in_order(texts_of([3, 17, 20]), 2, limit=20)]
     assert shapes == [(2, 16), (2, 20)]
+
+
+# --- ascending -------------------------------------------------------------------------------
+
+
+@given(lengths, st.integers(1, 7))
+@settings(deadline=None)
+def test_ascending_every_text_comes_once_and_only_the_first_batch_is_filled_up(lengths, batch):
+    seen, before = [], 0
+    for number, (indices, inputs) in enumerate(ascending(texts_of(lengths), batch)):
+        own = [lengths[index] for index in indices]
+        assert before <= min(own) and own == sorted(own)
+        assert len(own) == batch or number == 0
+        assert inputs.tokens.shape == (batch, padded_length(own[-1]))
+        filled = [*indices, *[indices[0]] * (batch - len(indices))]
+        assert_rows_hold(inputs.tokens, inputs.valid, filled, lengths)
+        seen.extend(indices.tolist())
+        before = own[-1]
+    assert sorted(seen) == list(range(len(lengths)))
+
+
+def test_ascending_shorter_texts_stand_among_longer_ones():
+    batches = list(ascending(texts_of([30, 3, 40, 31, 5]), 2))
+    assert [b.indices.tolist() for b in batches] == [[1], [4, 0], [3, 2]]
+    assert [b.inputs.tokens.shape for b in batches] == [(2, 16), (2, 32), (2, 40)]
+    assert list(ascending([], 2)) == []
 
 
 # --- shuffled --------------------------------------------------------------------------------

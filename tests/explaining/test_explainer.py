@@ -144,7 +144,7 @@ def test_no_texts_give_no_explanations(explainer):
 
 
 def test_any_number_of_texts_is_mapped_as_they_come(explainer, sentences, monkeypatch, capsys):
-    monkeypatch.setattr("diffmask_jax.explaining.explainer.AHEAD", 2)
+    monkeypatch.setattr("diffmask_jax.explaining.explainer.READ_AHEAD", 2)
     taken = []
 
     def texts():
@@ -170,7 +170,7 @@ def test_what_cannot_be_mapped_is_told_with_its_number(explainer, monkeypatch):
             explainer.map(texts)
     with pytest.raises(UserError, match="batch_size must be a whole number of 1 or more, not 0"):
         explainer.map(["fun"], batch_size=0)
-    monkeypatch.setattr("diffmask_jax.explaining.explainer.AHEAD", 1)
+    monkeypatch.setattr("diffmask_jax.explaining.explainer.READ_AHEAD", 1)
     for last, says in ((None, "text 4 is None"), ("fun " * 30, "row 4: .* 32 word pieces")):
         found = explainer.map(iter(["fun", "dull", "a film", last]), batch_size=3)
         with pytest.raises(UserError, match=says):

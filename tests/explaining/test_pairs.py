@@ -61,7 +61,7 @@ def test_a_pair_is_not_its_texts_in_one(explainer):
 def test_segments_matter_and_are_the_tokenizer_s(explainer):
     encoded = explainer.model.encode(PAIRS)
     for pair, text in zip(PAIRS, encoded, strict=True):
-        expected = explainer.model.tokenizer(*pair)
+        expected = explainer.model.tokenizer.by_transformers()(*pair)
         assert text.ids.tolist() == expected["input_ids"]
         assert text.segments.tolist() == expected["token_type_ids"]
         assert set(text.segments.tolist()) == {0, 1}

@@ -227,7 +227,8 @@ def test_questions_in_a_file(command, questions_file, explainer, tmp_path):
     assert first["gold"] == [{"text": "dull", "start": 12}, {"text": "great", "start": 29}]
     assert second["gold"] == [] and second["question"] == "was it slow?"
     examples = as_examples(read_question_lines(questions_file))
-    expected = streaming.explained(explainer, source_of(examples), truncate=False)
+    texts = streaming.encoded_source(explainer.model, source_of(examples), truncate=False)
+    expected = streaming.explained(explainer, texts)
     for told, (_, one) in zip((first, second), expected, strict=True):
         assert told == {"row": told["row"]} | json.loads(json.dumps(one.to_dict()))
 

@@ -16,7 +16,8 @@ import pytest
 from diffmask_jax import Explainer
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import presenting, streaming
-from diffmask_jax.explaining.streaming import checked, explained
+from diffmask_jax.explaining.streaming import checked, encoded_source, explained
+from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.tasks.task import Examples, source_of
 
 TEXTS = ["the film", "a dull plot", "not bad!", "fun", "too slow", "quite warm and fun", "hate it"]
@@ -32,38 +33,53 @@ def small_portions(monkeypatch):
     monkeypatch.setattr(streaming, "PORTION", 3)
 
 
-def source(texts, rows=None):
-    return source_of(Examples(list(texts), None, None, rows or list("abcdefg"[: len(texts)])))
+def source(explainer, texts, rows=None, truncate=False):
+    examples = Examples(list(texts), None, None, rows or list("abcdefg"[: len(texts)]))
+    return encoded_source(explainer.model, source_of(examples), truncate)
 
 
 def test_they_come_in_order_as_they_are_alone_and_nothing_is_said(explainer, capsys):
-    found = list(explained(explainer, source(TEXTS), truncate=False))
+    found = list(explained(explainer, source(explainer, TEXTS)))
     assert [row for row, _ in found] == list("abcdefg")
     for (_, each), expected in zip(found, explainer(TEXTS), strict=True):
         assert each.text == expected.text
         np.testing.assert_allclose(each.keep, expected.keep, atol=1e-5)
     assert capsys.readouterr() == ("", "")
-    behind = list(explained(explainer, source(TEXTS), truncate=False, done=3))
+    behind = list(explained(explainer, source(explainer, TEXTS), done=3))
     assert [(row, each.to_dict()) for row, each in behind] == [
         (row, each.to_dict()) for row, each in found[3:]
     ]
 
 
 def test_an_explanation_holds_nothing_of_its_batch(explainer):
-    for _, each in explained(explainer, source(TEXTS), truncate=False):
+    for _, each in explained(explainer, source(explainer, TEXTS)):
         assert each.keep.base is None and each.outputs.base is None
 
 
 def test_a_mistake_in_the_last_text_is_told_before_the_first_is_explained(explainer):
-    bad = source([*TEXTS[:-1], "fun " * 30])
+    bad = [*TEXTS[:-1], "fun " * 30]
     with pytest.raises(UserError, match="row g: the text has 32 word pieces"):
-        checked(explainer, bad, truncate=False, replay=False)
-    assert checked(explainer, bad, truncate=True, replay=False)
+        checked(explainer, source(explainer, bad), replay=False)
+    assert checked(explainer, source(explainer, bad, truncate=True), replay=False)
+
+
+def test_texts_of_one_portion_are_tokenised_once(explainer, monkeypatch):
+    seen, encode = [], Classifier.encode
+    monkeypatch.setattr(
+        Classifier, "encode", lambda *given: seen.extend(given[1]) or encode(*given)
+    )
+    for count, times in ((1, 1), (3, 1), (4, 2)):
+        seen.clear()
+        texts = source(explainer, TEXTS[:count])
+        for _ in range(2):
+            rows = [row for portion, _ in texts.portions(0) for row in portion.rows]
+            assert rows == list("abcd"[:count])
+        assert len(seen) == count * times
 
 
 def test_its_name_stands_for_everything_that_will_be_said(explainer, run):
     def name(texts=TEXTS, rows=None, explainer=explainer, replay=False) -> str:
-        return checked(explainer, source(texts, rows), truncate=False, replay=replay)
+        return checked(explainer, source(explainer, texts, rows), replay)
 
     other = Explainer.from_pretrained(run)
     assert name() == name() == name(explainer=other)
@@ -94,7 +110,7 @@ def test_a_line_now_and_then_where_there_is_no_terminal(capsys):
 
 @pytest.mark.parametrize("stop", [2, 4, 7])
 def test_lines_are_gone_on_with_to_the_byte(explainer, tmp_path, stop):
-    explain = functools.partial(explained, explainer, source(TEXTS), False, False)
+    explain = functools.partial(explained, explainer, source(explainer, TEXTS), False)
 
     def stopping(done):
         for number, one in enumerate(explain(done), start=done):

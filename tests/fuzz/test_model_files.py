@@ -85,7 +85,7 @@ def check_model(model) -> None:
     """What is wrong of no model that was accepted."""
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.params))
     assert len(set(model.labels)) == len(model.labels) == model.config.classes
-    assert max(model.tokenizer.get_vocab().values()) < model.config.vocabulary
+    assert max(model.tokenizer.backend_tokenizer.get_vocab().values()) < model.config.vocabulary
 
 
 @given(data=st.data())
@@ -126,8 +126,9 @@ def try_tokenizer(kind: str, folder) -> None:
         tokenizer = read_tokenizer_of(folder, 12, "BertTokenizer")
         encoded = [*batch_encode(tokenizer, TEXTS), *batch_encode(tokenizer, TEXTS, 9)]
         assert all(text.ids.min() >= 0 and text.ids.max() < 12 for text in encoded)
-        for token in (tokenizer.cls_token, tokenizer.sep_token, tokenizer.mask_token):
-            assert token is None or token in tokenizer.get_vocab()
+        whole = tokenizer.by_transformers()
+        for token in (whole.cls_token, whole.sep_token, whole.mask_token):
+            assert token is None or token in whole.get_vocab()
 
 
 @given(data=st.data())

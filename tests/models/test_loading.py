@@ -195,11 +195,13 @@ def save_tokenizer_json(folder: Path) -> None:
 @pytest.mark.parametrize("convert", [lambda folder: None, save_tokenizer_json])
 def test_the_tokenizer_neither_truncates_nor_pads(folder, convert):
     convert(folder)
-    tokenizer = load_classifier(folder).tokenizer
+    known = load_classifier(folder).tokenizer
+    tokenizer = known.by_transformers()
     encoded = tokenizer("A funny, funny film.", return_tensors="np")
     words = ["[CLS]", "a", "fun", "##ny", ",", "fun", "##ny", "film", ".", "[SEP]"]
     assert tokenizer.convert_ids_to_tokens(encoded["input_ids"][0]) == words
-    assert (tokenizer.mask_token_id, tokenizer.pad_token_id) == (4, 0)
+    assert known.backend_tokenizer.encode("A funny, funny film.").tokens == words
+    assert known.mask_token_id == tokenizer.mask_token_id == 4
     assert encoded.word_ids() == [None, 0, 1, 1, 2, 3, 3, 4, 5, None]
 
 
@@ -221,8 +223,8 @@ def test_another_tokenizer_class_is_read_by_auto_tokenizer(folder):
     save_tokenizer_json(folder)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "mask_token": "[MASK]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    tokenizer = load_classifier(folder).tokenizer
-    assert tokenizer("a fun, fun film")["input_ids"] == [2, 5, 6, 10, 6, 8, 3]
+    backend = load_classifier(folder).tokenizer.backend_tokenizer
+    assert backend.encode("a fun, fun film").ids == [2, 5, 6, 10, 6, 8, 3]
 
 
 # --- what is refused -------------------------------------------------------------------------

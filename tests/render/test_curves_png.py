@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from diffmask_jax.render import curves_png
-from diffmask_jax.render.curves_png import Line, Panel, picture
+from diffmask_jax.render.curves_png import Line, Quantity, picture
 
 
-def panel(lines: int, **look) -> Panel:
+def quantity(lines: int, **look) -> Quantity:
     steps = np.arange(1, 5)
     values = {str(n): Line(steps, np.full(4, (n + 1) / (lines + 1))) for n in range(lines)}
-    return Panel("masked share", values, percent=True, **look)
+    return Quantity("masked share", values, percent=True, **look)
 
 
 def pixels(data: bytes) -> np.ndarray:
@@ -22,7 +22,7 @@ def pixels(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("lines", [2, 14])
 def test_every_line_is_drawn_in_a_colour_of_its_own(lines):
-    image = pixels(picture("a run", [panel(lines)] * 2))
+    image = pixels(picture("a run", [quantity(lines)] * 2))
     colors = curves_png._colors(lines)
     assert len(set(colors)) == lines
     for wanted in colors:
@@ -34,7 +34,7 @@ def test_every_line_is_drawn_in_a_colour_of_its_own(lines):
 
 def test_a_level_is_named_and_a_gap_is_left_where_there_is_no_number():
     gap = Line(np.arange(4), np.array([0.5, np.nan, np.nan, 0.5]))
-    plain = Panel("D (nats)", {"W": gap})
+    plain = Quantity("D (nats)", {"W": gap})
     image = pixels(picture("$\\frac{a run", [plain._replace(level=("margin", 0.1))]))
     other = pixels(picture("$\\frac{a run", [plain]))
     assert image.shape == other.shape and (image != other).any()

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.models.huggingface.kept_tokenizers import FILES
 from diffmask_jax.models.huggingface.weights import weights_file
 
 
@@ -36,15 +37,11 @@ def _download(name: str) -> Path:
     """The hub's files for a model in their best format; offline, what an earlier call cached."""
     from huggingface_hub import snapshot_download
 
-    text = [
-        *("config.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json"),
-        *("vocab.txt", "vocab.json", "merges.txt", "*.model"),
-    ]
     safetensors = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
     pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]
     # One format after the other, for a repository often holds the same weights in all of them.
     for weights in (safetensors, ["flax_model.msgpack"], pickle):
-        folder = Path(snapshot_download(name, allow_patterns=[*text, *weights], etag_timeout=5))
+        folder = Path(snapshot_download(name, allow_patterns=[*FILES, *weights], etag_timeout=5))
         if weights_file(folder):
             break
     return folder

@@ -1,18 +1,25 @@
-"""A folder's tokenizer, by transformers' fast tokenizers, without PyTorch and without network."""
+"""A folder's tokenizer, by transformers' fast tokenizers, without PyTorch and without network.
+
+Or, without transformers either, as an earlier process read it (`kept_tokenizers`).
+"""
 
 import collections
 import contextlib
+import functools
 import importlib.util
 import inspect
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.models.huggingface import kept_tokenizers
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.json_files import shown
 from diffmask_jax.runtime.messages import say
+from diffmask_jax.runtime.settings import digest
 
 GENERIC = "TokenizersBackend"
 """The class that reads any tokenizer.json."""
@@ -26,15 +33,44 @@ SAMPLE = "Déjà-vu: 3,5% of CAFÉS  (中文)…"
 WORDS = 64  # of a vocabulary, to try what becomes of them
 
 
-def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> Any:
+class FolderTokenizer(NamedTuple):
+    """What is asked of a folder's tokenizer, whether transformers has read it now or before.
+
+    backend_tokenizer: it itself, of the tokenizers library; it neither truncates nor pads
+    model_input_names, truncation_side: as of `wordpieces.Tokenizer`
+    mask_token_id, unk_token_id, eos_token_id: pieces, None where there is no such one
+    digest: tells tokenizers apart, by their word pieces and what they make of some texts
+    by_transformers: the same as transformers' class
+    """
+
+    backend_tokenizer: Any
+    model_input_names: tuple[str, ...]
+    truncation_side: str
+    mask_token_id: int | None
+    unk_token_id: int | None
+    eos_token_id: int | None
+    digest: str
+    by_transformers: Callable[[], Any]
+
+
+def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> FolderTokenizer:
     """The tokenizer of a model that knows so many word pieces.
 
     usual: as of `read_tokenizer`.
 
     Raises: UserError as `read_tokenizer` does, or if it has a piece that the model does not.
     """
-    tokenizer = read_tokenizer(folder, usual)
-    pieces = tokenizer.get_vocab()
+    read = functools.partial(read_tokenizer, folder, usual)
+    place = kept_tokenizers.place_of(folder, usual)
+    found = None if place is None else kept_tokenizers.recall(place)
+    if found is None:
+        whole, agreed = _read(folder, usual)
+        with _told_of_damage(f"the tokenizer in {folder}"):
+            found = _known_of(whole)
+        if agreed and place is not None:  # else it is said each time
+            kept_tokenizers.keep(place, found)
+    tokenizer = FolderTokenizer(**found, by_transformers=read)
+    pieces = tokenizer.backend_tokenizer.get_vocab()
     with _told_of_damage(f"the tokenizer in {folder}"):
         sample = tokenizer.backend_tokenizer.encode("a", "a")
     around = zip(sample.tokens, sample.ids, sample.special_tokens_mask, strict=True)
@@ -69,6 +105,11 @@ def read_tokenizer(folder: Path, usual: str = "BertTokenizer") -> Any:
     Raises: UserError if it is missing or damaged, there is no fast tokenizer of its class, two
         pieces have one number, or a special token that its class stands on is no piece.
     """
+    return _read(folder, usual)[0]
+
+
+def _read(folder: Path, usual: str) -> tuple[Any, bool]:
+    """The same, and whether its files agree."""
     settings = _settings(folder, "tokenizer_config.json")
     kind = _class(folder, settings, usual)
     _check_own(folder, settings)
@@ -79,16 +120,21 @@ def read_tokenizer(folder: Path, usual: str = "BertTokenizer") -> Any:
         whole = _whole(folder / "tokenizer.json")
     _check_pieces(folder, tokenizer.get_vocab(), whole)
     _check_special(folder, kind, tokenizer, _written(folder, settings, whole))
-    if whole is not None:
-        _tell_contradictions(folder, kind, tokenizer, whole)
-    return tokenizer
+    return tokenizer, whole is None or not _tell_contradictions(folder, kind, tokenizer, whole)
 
 
-def trial(tokenizer: Any) -> list[Any]:
-    """What tells tokenizers apart, as JSON: their word pieces, and what they make of some texts."""
-    pieces = tokenizer.get_vocab()
-    read = (tokenizer.backend_tokenizer.encode(text).ids for text in _samples(pieces))
-    return [sorted(pieces.items()), *read]
+def _known_of(tokenizer: Any) -> dict[str, Any]:
+    """What is asked of a tokenizer of transformers', for a `FolderTokenizer`."""
+    backend = tokenizer.backend_tokenizer
+    pieces = backend.get_vocab()
+    trial = [sorted(pieces.items()), *(backend.encode(text).ids for text in _samples(pieces))]
+    plain = ("truncation_side", "mask_token_id", "unk_token_id", "eos_token_id")
+    return {
+        "backend_tokenizer": backend,
+        "model_input_names": tuple(tokenizer.model_input_names),
+        "digest": digest([json.dumps(trial).encode()]),
+        **{name: getattr(tokenizer, name) for name in plain},
+    }
 
 
 def _samples(pieces: Iterable[str]) -> tuple[str, str, str]:
@@ -240,19 +286,22 @@ def _lines(folder: Path) -> list[str]:
     return [line for line in text.split("\n") if line]
 
 
-def _tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) -> None:
-    """Say where a file would have read texts otherwise."""
+def _tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) -> bool:
+    """Say where a file would have read texts otherwise, if one would have."""
     pieces = tokenizer.get_vocab()
-    if other := next((line for line in _lines(folder) if line not in pieces), None):
+    other = next((line for line in _lines(folder) if line not in pieces), None)
+    if other is not None:
         say(
             f"warning: vocab.txt in {folder} has the piece {other!r} and tokenizer.json has not: "
             "tokenizer.json is used"
         )
     with _told_of_damage(f"the tokenizer in {folder}"):
-        for text in _samples(pieces):
-            if whole.encode(text).ids != tokenizer.backend_tokenizer.encode(text).ids:
-                return say(
-                    f"warning: {kind.__name__} reads texts otherwise than tokenizer.json in "
-                    f"{folder}, and is used: to go by that file, let tokenizer_config.json say "
-                    f'"tokenizer_class": "{GENERIC}"'
-                )
+        backends = (whole, tokenizer.backend_tokenizer)
+        read = [[backend.encode(text).ids for text in _samples(pieces)] for backend in backends]
+    if read[0] != read[1]:
+        say(
+            f"warning: {kind.__name__} reads texts otherwise than tokenizer.json in {folder}, and "
+            "is used: to go by that file, let tokenizer_config.json say "
+            f'"tokenizer_class": "{GENERIC}"'
+        )
+    return other is not None or read[0] != read[1]

@@ -10,7 +10,6 @@ from pathlib import Path
 import flax.serialization
 import flax.traverse_util
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 from jaxtyping import Array, Float
@@ -69,7 +68,7 @@ def to_params(weights: Weights, expected: Params, name: Name) -> Params:
         place = _place(path)
         shape = ours.shape[::-1] if _is_transposed(place) else ours.shape
         tensor = checked(weights, name(place), shape)
-        return jnp.asarray(tensor.T if _is_transposed(place) else tensor)
+        return jax.device_put(tensor.T if _is_transposed(place) else tensor)
 
     return jax.tree_util.tree_map_with_path(convert, expected)
 

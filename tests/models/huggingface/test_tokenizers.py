@@ -289,7 +289,8 @@ def test_truncation_and_padding_of_the_file_are_off(tmp_path):
 def test_more_pieces_than_the_model(tmp_path):
     folder = save(tmp_path, "bert")
     count = len(read_tokenizer(folder))
-    assert len(read_tokenizer_of(folder, count, "BertTokenizer")) == count
+    known = read_tokenizer_of(folder, count, "BertTokenizer")
+    assert known.backend_tokenizer.get_vocab_size() == count
     with pytest.raises(UserError, match="they do not belong together"):
         read_tokenizer_of(folder, count - 1, "BertTokenizer")
 
