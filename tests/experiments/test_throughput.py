@@ -20,8 +20,18 @@ pytest.importorskip("tensorflow_datasets")
 
 from experiments.common import report  # noqa: E402
 from experiments.throughput import __main__ as throughput  # noqa: E402
-from experiments.throughput import bert, data, devices, explain, flops, growth, memory  # noqa: E402
-from experiments.throughput import race, squad, sst  # noqa: E402
+from experiments.throughput import (  # noqa: E402
+    bert,
+    data,
+    devices,
+    explain,
+    flops,
+    growth,
+    memory,
+    race,
+    squad,
+    sst,
+)
 from experiments.throughput.course import chunks, first_step, layers_of, prepare  # noqa: E402
 from experiments.throughput.pytorch import bert_check, contenders, players  # noqa: E402
 from experiments.throughput.pytorch.bert import run_block  # noqa: E402
