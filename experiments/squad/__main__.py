@@ -70,8 +70,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     for gate, runs in folders.items():
         with timer.part(f"measure the {gate} probes"):
             found = measured[gate] = stages.measure(study, runs, place)
-            outcomes = found.sampled, found.thresholded
-            by_gate[gate] = numbers.of_gate(study, found.keep(), outcomes, answers, tagged)
+            by_gate[gate] = numbers.of_gate(study, found.keep(), found.sampled, answers, tagged)
     inputs = measured.get("input")
     with timer.part("other methods"):
         keep = None if inputs is None else inputs.keep()

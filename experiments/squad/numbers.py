@@ -45,7 +45,7 @@ class Faithful(NamedTuple):
 class OfGate(NamedTuple):
     """What the runs of one gate say; keep probabilities are averaged over the runs.
 
-    sampled, thresholded: a run each
+    sampled: what masking with sampled gates does, a run each
     top, late: means over the upper third of the layers, and over those deeper than the paper's 9 of
         24, of what sampled gates do, by the name of the number
     kept: Figure 7's curves
@@ -56,7 +56,6 @@ class OfGate(NamedTuple):
     """
 
     sampled: list[Faithful]
-    thresholded: list[Faithful]
     top: dict[str, Interval]
     late: dict[str, Interval]
     kept: KeptCurves
@@ -132,12 +131,11 @@ def scores(study: Study, answers: Answers) -> dict[str, Interval]:
 def of_gate(
     study: Study,
     keep: PerText,
-    outcomes: tuple[Sequence[Outcome], Sequence[Outcome]],
+    sampled: Sequence[Outcome],
     answers: Answers,
     tags: Sequence[QuestionTags] | None,
 ) -> OfGate:
-    """Everything of one gate. outcomes: of sampled and of thresholded gates, a run each."""
-    sampled, thresholded = (list(map(faithful, each)) for each in outcomes)
+    """Everything of one gate. keep: averaged over the runs; sampled: of each."""
     parts, layers = study.parts, study.model.network.layers
     upper = above(layers, UPPER)
     values = [token_groups.layers_kept(text) for text in keep]
@@ -149,10 +147,9 @@ def of_gate(
     ]
     separators = [question_keep.separators_keep([k], [p]) for k, p in zip(keep, parts, strict=True)]
     return OfGate(
-        sampled,
-        thresholded,
-        top=over_layers(outcomes[0], upper),
-        late=over_layers(outcomes[0], above(layers, HALFWAY)),
+        [faithful(outcome) for outcome in sampled],
+        top=over_layers(sampled, upper),
+        late=over_layers(sampled, above(layers, HALFWAY)),
         kept=question_keep.kept_curves(keep, parts, study.data.spans, answers.ends),
         gold_when_wrong=mean_interval(np.array(wrong)) if wrong else None,
         question_minus_passage=question_keep.question_minus_passage(keep, parts),

@@ -261,8 +261,7 @@ def body(found: Found, about: About) -> str:
     parts.append(markdown.table(["run", "steps", "has it settled?"], about.runs))
     parts += [not_run(gate) for gate in about.not_run]
     for gate, numbers in found.by_gate.items():
-        for kind, runs in (("sampled", numbers.sampled), ("thresholded", numbers.thresholded)):
-            parts += [f"### {gate} masking, {kind} gates", layer_table(found.layers, runs)]
+        parts += [f"### {gate} masking, sampled gates", layer_table(found.layers, numbers.sampled)]
         parts += [f"### {gate}: what is kept", kept_table(found.layers, numbers)]
         parts.append(f"![validation](training_{gate}.png)")
         parts.append(f"![Figure 8, {gate}](figure8_{gate}.png)")

@@ -112,7 +112,6 @@ class Measured(NamedTuple):
     explainers: list[Explainer]
     log_keep: list[PerText]
     sampled: list[Outcome]
-    thresholded: list[Outcome]
 
     def keep(self) -> PerText:
         """P(z ≠ 0), averaged over the runs."""
@@ -182,21 +181,20 @@ def answers(study: Study, file: Path) -> Answers:
 
 
 def measure(study: Study, folders: Sequence[Path], place: Path) -> Measured:
-    """Keep probabilities, and faithfulness with sampled and with thresholded gates.
+    """Keep probabilities, and faithfulness with sampled gates.
 
     The runs play the same game, so that one compiled program serves all of them. What is found of a
     run is kept in `place` by its name and the step of its probe.
     """
     explainers = explainers_of(study.model, folders)
-    find, sampled, thresholded = programs(explainers[0].game)
+    find, sampled, _ = programs(explainers[0].game)
     texts, stream = study.data.encoded, study.batches(BATCH)
-    measured = Measured(list(folders), explainers, [], [], [])
+    measured = Measured(list(folders), explainers, [], [])
     pairs = zip(folders, explainers, strict=True)
     for folder, explainer in tqdm(pairs, "measure", len(folders), unit="run", disable=None):
         own, params = place / f"{folder.name}-{step_of(folder)}", explainer.params
         measured.log_keep.append(log_keep(texts, stream, find, params, own / "log_keep.npz"))
         measured.sampled.append(outcome(stream, sampled, params, own / "sampled.npz"))
-        measured.thresholded.append(outcome(stream, thresholded, params, own / "thresholded.npz"))
     return measured
 
 

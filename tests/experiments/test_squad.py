@@ -226,7 +226,7 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
         assert (out / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
     kept = sorted(out.rglob("*.npz"))
     # The model's answers and words, the runs, and the methods on three questions and the example.
-    assert len(kept) == 2 + 2 * 3 + len(METHODS) * (3 + 1)
+    assert len(kept) == 2 + 2 * 2 + len(METHODS) * (3 + 1)
 
     times = {file: file.stat().st_mtime_ns for file in kept}
     lost = out / "measured" / "8 questions" / "answers.npz"
