@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.markdown import table
@@ -52,18 +53,27 @@ def claim(
 
 
 class Timer:
-    """Seconds by part, each printed as it ends."""
+    """Seconds by part, each printed as it ends.
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    file: where they are kept, to be added to by the next call of an experiment that was stopped
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self.seconds: dict[str, float] = {} if file is None else settings.read(file) or {}
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Times what is inside; JAX results must be waited for inside as well."""
         start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-        print(f"{name:<40}{self.seconds[name]:7.1f} s", flush=True)
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            if self._file is not None:
+                settings.write(self._file, self.seconds)
+        print(f"{name:<40}{spent:7.1f} s", flush=True)
 
 
 def write_report(
