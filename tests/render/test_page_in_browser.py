@@ -1,26 +1,15 @@
-"""A page as a real browser shows it: Debian's Chromium, without a window and without a network.
-
-A script at the end of a copy of the page does what a person would, and writes down what it sees.
-"""
-
-import html as markup_of
-import json
-import shutil
-import subprocess
-from pathlib import Path
+"""A page as a real browser shows it."""
 
 import numpy as np
-import pytest
 
 from diffmask_jax.render.heatmap import make_heatmap
 from diffmask_jax.render.page import Entry, page
 from diffmask_jax.render.replay import Replay
 from diffmask_jax.render.spelling import spell
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+from experiments.common.browser import Look
 
 ROWS = ("W", "E", "1", "2")
+WINDOW = Look(500, 900)
 
 
 def entry(words: int, replayed: bool = True) -> Entry:
@@ -45,29 +34,19 @@ def entry(words: int, replayed: bool = True) -> Entry:
     return Entry(heatmap, (spell(text, tokens, places),), replay if replayed else None)
 
 
-def browse(folder: Path, entries, script: str, place: str = "", *options: str):
+SHORTHAND = """
+    const all = selector => [...document.querySelectorAll(selector)]
+    const one = selector => document.querySelector(selector)
+    const looks = () => all('#text-1 .text span').map(word => word.className)
+"""
+
+
+def browse(eye, folder, entries, script, place="", look=WINDOW):
     """What a script, the body of a function, returns in a page opened at a place."""
-    acting = f"""<pre id=seen></pre><script>
-        const all = selector => [...document.querySelectorAll(selector)]
-        const one = selector => document.querySelector(selector)
-        const looks = () => all('#text-1 .text span').map(word => word.className)
-        const act = () => {{ {script} }}
-        requestAnimationFrame(() => setTimeout(() => {{
-            one('#seen').textContent = JSON.stringify(act())
-        }}, 200))</script></body>"""
     file = folder / "page.html"
-    file.write_text(page(entries, "Page").replace("</body>", acting), encoding="utf-8")
-    for budget in (5_000, 50_000, 500_000):  # ms of the page's own time; a busy machine needs more
-        command = [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-            f"--user-data-dir={folder / 'browser'}", f"--virtual-time-budget={budget}",
-            "--window-size=500,900", *options, "--dump-dom", f"{file.as_uri()}{place}",
-        ]  # fmt: skip
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-        seen = ended.stdout.partition('<pre id="seen">')[2].partition("</pre>")[0]
-        if seen:
-            return json.loads(markup_of.unescape(seen))
-    pytest.fail(f"the page's script did not come to its end: {ended.stdout[-2000:]}")
+    file.write_text(page(entries, "Page"), encoding="utf-8")
+    eye.open(file.as_uri() + place, look)
+    return eye.see(SHORTHAND + script)
 
 
 ACTS = """
@@ -105,8 +84,8 @@ ACTS = """
 """
 
 
-def test_slider_links_keys_and_views(tmp_path):
-    seen = browse(tmp_path, [entry(6), entry(3, replayed=False)], ACTS, "#layer=E")
+def test_slider_links_keys_and_views(eye, tmp_path):
+    seen = browse(eye, tmp_path, [entry(6), entry(3, replayed=False)], ACTS, "#layer=E")
     kept, gone = "v90", "v2"
     # Tokens 0 to 7: at layer E (1) those of t mod 5 > 1 are kept; at W (0) those of t mod 5 > 0.
     assert seen["layer"] == "1" and seen["told"].startswith("Layer E, with 4 of 8 tokens kept: ")
@@ -137,21 +116,20 @@ def test_slider_links_keys_and_views(tmp_path):
     assert seen["legends"] == [True, False]
 
 
-def test_dark_and_narrow_a_long_text_wraps(tmp_path):
+def test_dark_and_narrow_a_long_text_wraps(eye, tmp_path):
     script = """return {
         paper: getComputedStyle(document.body).backgroundColor,
         wide: document.documentElement.scrollWidth <= innerWidth,
         high: one('.text').getBoundingClientRect().height,
         text: one('.text').textContent, cells: all('td').length,
         curve: one('svg').getBoundingClientRect().right <= innerWidth}"""
-    dark = "--blink-settings=preferredColorScheme=0"
-    seen = browse(tmp_path, [entry(300)], script, "", dark)
+    seen = browse(eye, tmp_path, [entry(300)], script, "", Look(400, 900, dark=True))
     assert seen["paper"] == "rgb(18, 19, 24)" and seen["wide"] and seen["curve"]
     assert seen["high"] > 1000 and seen["cells"] == 4 * 302
     assert seen["text"].startswith("[CLS]word0 word1 ")
 
 
-def test_of_two_hundred_texts_only_those_in_sight_are_laid_out_until_printed(tmp_path):
+def test_of_two_hundred_texts_only_those_in_sight_are_laid_out_until_printed(eye, tmp_path):
     """And the address opens one of them, at a layer of its own."""
     script = """
         const seen = {
@@ -160,7 +138,7 @@ def test_of_two_hundred_texts_only_those_in_sight_are_laid_out_until_printed(tmp
             at: Math.round(one('#text-150').getBoundingClientRect().top)}
         dispatchEvent(new Event('beforeprint'))
         return {...seen, after: all('table').length}"""
-    seen = browse(tmp_path, [entry(12)] * 200, script, "#text=150&layer=E")
+    seen = browse(eye, tmp_path, [entry(12)] * 200, script, "#text=150&layer=E")
     assert 1 <= seen["before"] <= 20 and seen["sliders"] == seen["before"]
     assert seen["after"] == 200
     assert abs(seen["at"]) < 500 and seen["layers"].count("1") == 1

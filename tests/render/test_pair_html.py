@@ -89,16 +89,6 @@ def test_a_page_may_hold_both():
     assert len(document.of("dl")) == 1 and len(paragraphs) == 1
 
 
-def test_what_pairs_add_to_a_fragment_styles_nothing_outside_itself():
-    style = re.search(r"<style>(.*?)</style>", fragment(sample()), re.DOTALL)[1]
-    style = re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)
-    selectors = [rule.rsplit("}", 1)[-1].strip() for rule in style.split("{")[:-1]]
-    assert any(".pair" in selector for selector in selectors)
-    for selector in selectors:
-        if not selector.startswith("@media"):
-            assert all(".dm" in one for one in re.split(r",(?![^(]*\))", selector)), selector
-
-
 EVIL = ["<|endoftext|>", "<script>", "\"'&amp;", "\x1b", "ما", "👩\u200d👧", "x" * 99, "##·"]
 
 
