@@ -129,6 +129,70 @@ def test_dark_and_narrow_a_long_text_wraps(eye, tmp_path):
     assert seen["text"].startswith("[CLS]word0 word1 ")
 
 
+def test_the_table_of_a_long_text_is_broken_into_lines_that_fit_and_are_linked(eye, tmp_path):
+    script = """
+        const last = [...all('.grid')].pop(), cell = [...last.querySelectorAll('td')].pop()
+        cell.dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))
+        return {
+            lines: all('.grid').length, now: all('.now').length,
+            fit: all('.grid').every(grid => grid.getBoundingClientRect().right <= innerWidth),
+            lit: all('.text .lit').map(word => word.textContent).join(),
+            said: one('output').textContent}"""
+    seen = browse(eye, tmp_path, [entry(98)], script, "#layer=E", Look(1120, 900))
+    assert (seen["lines"], seen["now"], seen["fit"]) == (4, 4, True)
+    assert seen["lit"] == "[SEP]" and seen["said"].startswith(
+        "[SEP]: kept with probability 0.900 at layer W"
+    )
+
+
+def test_by_the_keyboard_alone(eye, tmp_path):
+    """Tab comes to the views, the text, the slider, and what has the focus is seen to have it."""
+    browse(eye, tmp_path, [entry(6)], "")
+    where = """return [
+        document.activeElement.className || document.activeElement.tagName,
+        getComputedStyle(document.activeElement).outlineStyle !== 'none',
+        all('.text .lit').map(word => word.textContent).join(), one('.slider input').value]"""
+    seen = {}
+    for _ in range(8):
+        eye.press("Tab")
+        name, *rest = eye.see(SHORTHAND + where)
+        seen[name] = rest
+        if name == "text":
+            eye.press("ArrowRight", "ArrowRight", "ArrowDown")
+            seen["moved"] = eye.see(SHORTHAND + where)[2:]
+        if name == "INPUT" and "text" in seen:
+            eye.press("ArrowLeft")
+            seen["slid"] = eye.see(SHORTHAND + where)[3]
+    assert seen["text"] == [True, "[CLS]", "3"] and seen["moved"] == ["word1", "2"]
+    assert seen["slid"] == "1"
+    assert all(visible for visible, *_ in (seen["SUMMARY"], seen["INPUT"], seen["scroll"]))
+
+
+def test_without_a_script_every_number_is_there_and_nothing_asks_for_one(eye, tmp_path):
+    script = "return [all('td').length, all('.slider, .views').length, one('.legend').hidden]"
+    seen = browse(eye, tmp_path, [entry(6)] * 3, script, "", WINDOW._replace(script=False))
+    assert seen == [3 * 4 * 8, 0, False]
+
+
+def test_a_text_runs_in_the_direction_of_its_own_letters(eye, tmp_path):
+    """Its special tokens, too: the first at the right, the last at the left."""
+    text = "الفيلم رائع جدا"
+    words = text.split()
+    ends = np.cumsum([len(word) + 1 for word in words]).tolist()
+    places = [None, *((e - 1 - len(w), e - 1) for e, w in zip(ends, words, strict=True)), None]
+    tokens = ["[CLS]", *words, "[SEP]"]
+    heatmap = make_heatmap(
+        title="t", caption="c", tokens=tokens, rows=ROWS, values=np.full((4, 5), 0.5),
+        parts=[-1, 0, 0, 0, -1],
+    )  # fmt: skip
+    arabic = Entry(heatmap, (spell(text, tokens, places),))
+    script = """return ['#text-1', '#text-2'].map(text =>
+        all(text + ' .text span').map(word => word.getBoundingClientRect().left))"""
+    right_to_left, left_to_right = browse(eye, tmp_path, [arabic, entry(3, False)], script)
+    assert right_to_left == sorted(right_to_left, reverse=True)
+    assert left_to_right == sorted(left_to_right)
+
+
 def test_of_two_hundred_texts_only_those_in_sight_are_laid_out_until_printed(eye, tmp_path):
     """And the address opens one of them, at a layer of its own."""
     script = """
