@@ -85,7 +85,8 @@ def explained(
     replay: with what the model says at every layer from what is kept there.
     done: so many are left out, a multiple of PORTION.
     """
-    with tqdm(total=texts.size, initial=done, desc="explain", unit="text", disable=None) as bar:
+    look = {"desc": "explain", "unit": "text", "disable": None, "leave": texts.size > 1}
+    with tqdm(total=texts.size, initial=done, **look) as bar:
         advance = _Told(bar, texts.size, done).advance
         for portion, encoded in texts.portions(done):
             found = explainer.explanations(portion.texts, encoded, replay, advance)

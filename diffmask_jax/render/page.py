@@ -25,10 +25,10 @@ from diffmask_jax.render.style import level
 
 _SCRIPT = Path(__file__).with_name("page.js")
 _CURVE = (
-    '<p class="legend"><b>Replayed</b> <span>At each layer the model was run with only the tokens '
-    "kept there (keep probability above ½), the others replaced by the learned baseline. Line: "
-    "probability of the whole text’s answer, dashed where nothing is dropped; a hollow dot: "
-    "another answer. Bars: KL from the whole text’s outputs, in nats.</span></p>\n"
+    "At each layer the model was run with only the tokens kept there (keep probability above ½), "
+    "the others replaced by the learned baseline. Line: probability of the whole text’s answer, "
+    "dashed where nothing is dropped; a hollow dot: another answer. Bars: KL from the whole text’s "
+    "outputs, in nats."
 )
 
 
@@ -66,14 +66,18 @@ def _head(entries: Sequence[Entry], verdict: tuple[str, str] | None) -> str:
     scale = legend("Keep probability", "dropped", "kept", where, [e.heatmap.marks for e in entries])
     layers = f'<p class="legend"><b>Layers</b> <span>{safe(explained(rows))}</span></p>\n'
     replayed = any(entry.replay is not None for entry in entries)
-    trust = "" if verdict is None else _trust(*verdict)
-    return f"{scale}{_drop_scale(rows)}{layers * bool(explained(rows))}{_CURVE * replayed}{trust}"
+    curve = _folded("Replayed", "what the curve below a text shows", _CURVE) * replayed
+    trust = (
+        "" if verdict is None else _folded("Probe", f"{verdict[0]}: why, and what next", verdict[1])
+    )
+    return f"{scale}{_drop_scale(rows)}{layers * bool(explained(rows))}{curve}{trust}"
 
 
-def _trust(word: str, length: str) -> str:
+def _folded(name: str, short: str, long: str) -> str:
+    """A legend of which a line is read at once, and the rest on a click."""
     return (
-        f'<details class="trust"><summary><b>Probe</b> {safe(word)}: why, and what next</summary>\n'
-        f'<p class="legend"><span>{safe(length)}</span></p></details>\n'
+        f'<details class="more"><summary><b>{name}</b> {safe(short)}</summary>\n'
+        f'<p class="legend"><span>{safe(long)}</span></p></details>\n'
     )
 
 

@@ -43,12 +43,18 @@ div.dm article { border: 0; margin: 0 }
 div.dm .legend { padding: 0 20px }
 .dm .caption { color: var(--quiet); margin: 2px 0 0 }
 
-.dm .text { font-size: 17px; line-height: 1.95; margin: 10px 0 12px }
+/* A text runs in the direction of its own first letter, whatever the [CLS] before it is. */
+.dm .text { font-size: 17px; line-height: 1.95; margin: 10px 0 12px; unicode-bidi: plaintext }
+.dm .text .special { unicode-bidi: isolate; opacity: .6 }
 .dm .text span span {
   padding: 3px 0; -webkit-box-decoration-break: clone; box-decoration-break: clone;
 }
-.dm .text span span:first-child { padding-left: 5px; border-radius: 5px 0 0 5px }
-.dm .text span span:last-child { padding-right: 5px; border-radius: 0 5px 5px 0 }
+.dm .text span span:first-child {
+  padding-inline-start: 5px; border-start-start-radius: 5px; border-end-start-radius: 5px;
+}
+.dm .text span span:last-child {
+  padding-inline-end: 5px; border-start-end-radius: 5px; border-end-end-radius: 5px;
+}
 .dm .text span span:only-child { border-radius: 5px }
 .dm u { text-decoration-thickness: 2px; text-underline-offset: 3px }
 
@@ -60,6 +66,7 @@ div.dm .legend { padding: 0 20px }
   border: 0; border-collapse: separate; border-spacing: 2px; margin: 0; width: auto;
   color: inherit; font-size: 11px; line-height: 1; font-variant-numeric: tabular-nums;
 }
+.dm .grid + .grid { margin-top: 12px }
 .dm .grid tr:nth-child(n) { background: none }
 .dm .grid td {
   min-width: 29px; height: 25px; padding: 0 2px; border: 0; border-radius: 4px; text-align: center;
