@@ -147,7 +147,7 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
     noise = state_statistics(explainer.game.model, explainer.params[0], iter(stream))
     if not anyway:  # else it may be of what the run was not made with
         arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
-        made_with = {"fingerprint": json_files.dumps(model | texts)}
+        made_with = {"fingerprint": json_files.dumps({**model, **texts})}
         write_in(folder, file.name, save(arrays, metadata=made_with))
     return noise
 
