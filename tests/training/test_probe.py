@@ -411,7 +411,9 @@ def test_a_warm_run_compiles_nothing(tiny_gru, tmp_path, monkeypatch, capsys):
     share, programs = re.search(
         r"padding ([\d.]+)% of positions; (\d) programs compiled, 0 after warm-up", printed
     ).groups()
-    assert 5 < float(share) < 60 and int(programs) >= 2  # two lengths; the validation's may be known
+    assert (
+        5 < float(share) < 60 and int(programs) >= 2
+    )  # two lengths; the validation's may be known
     (trace,) = (tmp_path / "run").rglob("*.xplane.pb")
     assert b"jit_advance" in trace.read_bytes()
     assert f"4 calls are traced in {tmp_path / 'run'}/plugins/profile: xprof" in told
