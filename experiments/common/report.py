@@ -61,6 +61,12 @@ class Timer:
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
         self.seconds: dict[str, float] = {} if file is None else settings.read(file) or {}
+        self._start = time.perf_counter()
+
+    @property
+    def passed(self) -> float:
+        """Seconds since it was made: less than those of all parts where some ran beside others."""
+        return time.perf_counter() - self._start
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -85,7 +91,10 @@ def write_report(
     body: str,
     raw: Mapping[str, object],
 ) -> None:
-    """report.json (machine-readable, `raw` results included) and report.md (for people)."""
+    """report.json (machine-readable, `raw` results included) and report.md (for people).
+
+    timings: seconds by part; of "all", too, where they are not the parts' sum
+    """
     command = shlex.join(["python", "-m", _module(), *sys.argv[1:]])
     where = {name: value for name, value in environment().items() if name != "command"}
     report = {
@@ -96,7 +105,7 @@ def write_report(
         "raw": raw,
     }
     write_atomically(folder / "report.json", json.dumps(report, indent=1) + "\n")
-    times = timings | {"all": sum(timings.values())}
+    times = timings if "all" in timings else timings | {"all": sum(timings.values())}
     parts = [
         f"# {title}",
         f"`{command}`",
