@@ -12,3 +12,18 @@ class TextInputs(NamedTuple):
     tokens: Int[Array | np.ndarray, "B T"]
     segments: Int[Array | np.ndarray, "B T"]
     valid: Bool[Array | np.ndarray, "B T"]
+
+
+class PackedInputs(NamedTuple):
+    """The same where texts, or pairs of texts, stand one behind another in a row.
+
+    places: of each position in its own text, 0 where one begins; 0 in padding, too
+    """
+
+    tokens: Int[Array | np.ndarray, "B T"]
+    segments: Int[Array | np.ndarray, "B T"]
+    valid: Bool[Array | np.ndarray, "B T"]
+    places: Int[Array | np.ndarray, "B T"]
+
+
+EncoderInputs = TextInputs | PackedInputs

@@ -10,12 +10,15 @@ from typing import Any, NamedTuple, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from diffmask_jax.analysis.replaying import Replay, replay
 from diffmask_jax.data import batches
-from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.batches import Batch
+from diffmask_jax.data.inputs import EncoderInputs, TextInputs
+from diffmask_jax.data.packing import PackedBatch, packed
 from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.data.texts import Text, is_one, texts_in, texts_of
 from diffmask_jax.data.wordpieces import Encoded
@@ -254,7 +257,7 @@ class Explainer:
         replay: bool = False,
         batch_size: int = BATCH,
     ) -> Iterator[tuple[int, Explanation]]:
-        """(index, explanation) of every text as its batch is done: shortest first."""
+        """(index, explanation) of every text as its batch is done."""
         for indices, replies in self.answered(encoded, replay, batch_size):
             for row, index in enumerate(indices.tolist()):
                 yield index, self.explanation(texts[index], encoded[index], replies, row)
@@ -266,13 +269,26 @@ class Explainer:
 
         The next batch is computed while the last one is looked at. Raises: UserError as `replies`.
         """
-        size = devices.round_up(batch_size if len(encoded) > 1 else 1, self._mesh)
-        stream = batches.ascending(encoded, size, self.model.config.positions)
-        made = ((batch.indices, self.replies(batch.inputs, replay)) for batch in stream)
+        packs = self.model.network.packs and not replay  # which resumes from unpacked states
+        size = batch_size if len(encoded) > 1 else 1
+        stream = in_few_shapes(encoded, size, self.model.config.positions, self._mesh, packs)
+        made = ((batch.indices, self._replies_of(batch, replay)) for batch in stream)
         with contextlib.closing(prefetched(made, 1)) as ahead:
             yield from ahead
 
-    def replies(self, inputs: TextInputs, replay: bool = False) -> Replies:
+    def _replies_of(self, batch: Batch | PackedBatch, replay: bool) -> Replies:
+        """A batch's answers, a text a row, whose positions begin with its own."""
+        replies = self.replies(batch.inputs, replay)
+        if not isinstance(batch, PackedBatch):
+            return replies
+        length = replies.keep.shape[-1]
+        places = np.minimum(batch.start[:, None] + np.arange(length), length - 1)
+        return Replies(
+            outputs=replies.outputs[batch.row, batch.start],
+            keep=replies.keep[:, batch.row[:, None], places],
+        )
+
+    def replies(self, inputs: EncoderInputs, replay: bool = False) -> Replies:
         """One batch's answers, on the host. Raises: UserError if one is not finite."""
         reply = self._replayed if replay else self._reply
         replies: Replies = jax.device_get(reply(*self.params, inputs))
@@ -325,6 +341,21 @@ class Explainer:
         return limit if text[PASSAGE][read:].strip() else None
 
 
+def in_few_shapes(
+    encoded: Sequence[Encoded], batch: int, limit: int, mesh: Mesh, packs: bool
+) -> Iterator[Batch | PackedBatch]:
+    """Every text once, in batches that the devices can share and that few programs read.
+
+    batch: about how many texts to a batch. limit: how much the model takes. packs: whether it reads
+    rows of several texts, which short ones then share.
+    """
+    size = devices.round_up(batch, mesh)
+    if packs and len(encoded) > 1:
+        half = devices.round_up(-(-batch // 2), mesh)  # a row holds two texts or more
+        return packed(encoded, half, size, limit)
+    return batches.ascending(encoded, size, limit)
+
+
 def _check_no_target(target: object) -> None:
     if target is not None:
         raise UserError(
@@ -348,7 +379,7 @@ def _pair(texts: object, question: object, passage: object) -> tuple[str, str]:
     return question, passage
 
 
-def _reply(game: Game, model_params: Any, probe_params: Any, inputs: TextInputs) -> Replies:
+def _reply(game: Game, model_params: Any, probe_params: Any, inputs: EncoderInputs) -> Replies:
     logits, keep = keep_probabilities(game, model_params, probe_params, inputs)
     return Replies(game.model.family.outputs(logits), keep)
 

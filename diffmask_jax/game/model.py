@@ -47,6 +47,8 @@ class Model(NamedTuple):
             states of their own: states[k], (B_k, T, width), is put in place of state k of the B_k
             rows that come next. Nothing is computed for rows that have not joined yet. None: it is
             made of `logits_from`, a pass a slice.
+        packs: whether `states` takes rows of several texts as well (`data.inputs.PackedInputs`);
+            its logits are then of every position, and mean something where a text begins.
         attention: `(params, inputs, states) -> (B, H, T, T) a block`, the attention weights of
             every block, rows being queries; None where there is no attention.
 
@@ -59,6 +61,7 @@ class Model(NamedTuple):
     family: Family
     attention: Callable[[Params, Any, States], tuple[Array, ...]] | None = None
     staircase: Callable[[Params, Any, Joining], Logits] | None = None
+    packs: bool = False
 
 
 def staircase(model: Model, params: Params, inputs: Any, states: Joining) -> Logits:

@@ -14,7 +14,7 @@ from diffmask_jax.models.config import Dropout, EncoderConfig
 from diffmask_jax.models.electra import Projected, narrow
 from diffmask_jax.models.huggingface.description import LARGEST, Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, leaf_name
-from diffmask_jax.models.layers import embedding, padding_bias
+from diffmask_jax.models.layers import embedding, text_bias
 from diffmask_jax.models.transformer import Parts
 
 # Our name of a size -> its key in config.json.
@@ -79,9 +79,10 @@ def parts(config: AlbertConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
         blocks=(Block(config, dtype, dropout, dropped=("mix",)),) * config.blocks,
         head=Pooled(config, dtype, dropout),
         reads=1,
-        context=lambda params, inputs: padding_bias(inputs.valid),
+        context=lambda params, inputs: text_bias(inputs),
         own=lambda params, n: params["blocks"][config.home(n)],
         drawn=config.drawn,
+        packs=True,
     )
 
 

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.inputs import EncoderInputs, PackedInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import NO_DROPOUT, USUAL_DROPOUT, Dropout, EncoderConfig
 from diffmask_jax.models.huggingface.description import Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import drop, embedding, linear, norm, padding_bias
+from diffmask_jax.models.layers import drop, embedding, linear, norm, text_bias
 from diffmask_jax.models.transformer import Parts
 
 # Our name of a size -> its key in config.json.
@@ -59,9 +59,12 @@ class Embeddings(nn.Module):
     dropout: Dropout = NO_DROPOUT
 
     @nn.compact
-    def __call__(self, words: Float[Array, "B T D"], inputs: TextInputs) -> Float[Array, "B T D"]:
-        config = self.config
-        x, places = words, jnp.arange(words.shape[1])
+    def __call__(
+        self, words: Float[Array, "B T D"], inputs: EncoderInputs
+    ) -> Float[Array, "B T D"]:
+        config, x = self.config, words
+        packed = isinstance(inputs, PackedInputs)
+        places = inputs.places if packed else jnp.arange(words.shape[1])
         if config.segments:
             x = x + embedding(config.segments, config.word_width, "segment")(inputs.segments)
         x = x + embedding(config.positions, config.word_width, "position")(places)
@@ -98,7 +101,8 @@ def parts(config: EncoderConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
         blocks=(Block(config, dtype, dropout),) * config.blocks,
         head=Pooled(config, dtype, dropout),
         reads=1,
-        context=lambda params, inputs: padding_bias(inputs.valid),
+        context=lambda params, inputs: text_bias(inputs),
+        packs=True,
     )
 
 

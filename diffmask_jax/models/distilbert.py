@@ -11,7 +11,7 @@ from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import Dropout, EncoderConfig
 from diffmask_jax.models.huggingface.description import Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import embedding, padding_bias
+from diffmask_jax.models.layers import embedding, text_bias
 from diffmask_jax.models.transformer import Parts
 
 # Our name of a size -> its key in config.json.
@@ -48,7 +48,8 @@ def parts(config: EncoderConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
         blocks=(Block(config, dtype, dropout, dropped=("down",)),) * config.blocks,
         head=Pooled(config, dtype, dropout, activation=nn.relu),
         reads=1,
-        context=lambda params, inputs: padding_bias(inputs.valid),
+        context=lambda params, inputs: text_bias(inputs),
+        packs=True,
     )
 
 

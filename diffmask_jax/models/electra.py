@@ -7,7 +7,7 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.inputs import EncoderInputs
 from diffmask_jax.models import bert
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.bert import IN_BLOCK, IN_EMBEDDINGS, Embeddings, Pooled
@@ -15,7 +15,7 @@ from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout, EncoderConfig
 from diffmask_jax.models.huggingface.description import Description, size
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import embedding, linear, padding_bias
+from diffmask_jax.models.layers import embedding, linear, text_bias
 from diffmask_jax.models.roberta import IN_HEAD
 from diffmask_jax.models.transformer import Parts
 
@@ -28,7 +28,9 @@ class Projected(nn.Module):
     dropout: Dropout = NO_DROPOUT
 
     @nn.compact
-    def __call__(self, words: Float[Array, "B T E"], inputs: TextInputs) -> Float[Array, "B T D"]:
+    def __call__(
+        self, words: Float[Array, "B T E"], inputs: EncoderInputs
+    ) -> Float[Array, "B T D"]:
         summed = Embeddings(self.config, self.dtype, self.dropout, name="narrow")(words, inputs)
         return linear(self.config.width, self.dtype, "project")(summed)
 
@@ -42,7 +44,8 @@ def parts(config: EncoderConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
         blocks=(Block(config, dtype, dropout),) * config.blocks,
         head=Pooled(config, dtype, dropout, activation=ACTIVATIONS["gelu"], twice=True),
         reads=1,
-        context=lambda params, inputs: padding_bias(inputs.valid),
+        context=lambda params, inputs: text_bias(inputs),
+        packs=True,
     )
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from diffmask_jax.data.inputs import EncoderInputs, PackedInputs
+
 NORMAL = nn.initializers.normal(0.02)
 """How the weights of fresh encoders and heads are drawn."""
 
@@ -81,3 +83,12 @@ def closed(open_: Bool[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
 def padding_bias(valid: Bool[Array | np.ndarray, "B T"]) -> Float[Array, "B 1 1 T"]:
     """What keeps every query from attending to padding."""
     return closed(valid)[:, None, None, :]
+
+
+def text_bias(inputs: EncoderInputs) -> Float[Array, "B 1 _ T"]:
+    """What keeps every query to its own text: from padding, and from others of its row."""
+    if not isinstance(inputs, PackedInputs):
+        return padding_bias(inputs.valid)
+    text = jnp.cumsum((inputs.places == 0) & inputs.valid, axis=1)
+    same = (text[:, :, None] == text[:, None, :]) & inputs.valid[:, None, :]
+    return closed(same)[:, None]

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.inputs import EncoderInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.models import bert, roberta
@@ -17,7 +17,7 @@ from diffmask_jax.models.bert import IN_BLOCK, IN_EMBEDDINGS
 from diffmask_jax.models.config import Dropout
 from diffmask_jax.models.huggingface.description import Description
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import embedding, padding_bias
+from diffmask_jax.models.layers import embedding, text_bias
 from diffmask_jax.models.roberta import IN_HEAD, RobertaConfig, after_pad
 from diffmask_jax.models.transformer import Parts
 
@@ -38,12 +38,12 @@ BIASED_BLOCK = IN_BLOCK | {
 def parts(config: RobertaConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
     """MPNet as linen modules: RoBERTa's, and a table of what each head adds to its scores."""
 
-    def context(params: Params, inputs: TextInputs) -> Float[Array, "B H T T"]:
+    def context(params: Params, inputs: EncoderInputs) -> Float[Array, "B H T T"]:
         length = inputs.valid.shape[1]
         offsets = np.arange(1 - length, length)  # of a key from its query
         biases = params["relative"]["embedding"][buckets(offsets)]
         places = jnp.arange(length) - jnp.arange(length)[:, None] + length - 1
-        return padding_bias(inputs.valid) + biases[places].transpose(2, 0, 1)
+        return text_bias(inputs) + biases[places].transpose(2, 0, 1)
 
     return roberta.parts(config, dtype, dropout)._replace(
         context=context,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.inputs import EncoderInputs, PackedInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models import bert
 from diffmask_jax.models.architecture import Architecture, of_parts
@@ -17,7 +17,7 @@ from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import NO_DROPOUT, Dropout, EncoderConfig
 from diffmask_jax.models.huggingface.description import LARGEST, Description, count
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import drop, embedding, norm, padding_bias
+from diffmask_jax.models.layers import drop, embedding, norm, text_bias
 from diffmask_jax.models.transformer import Parts
 
 # Parameter of ours -> module of PyTorch.
@@ -43,12 +43,18 @@ class Embeddings(nn.Module):
     dropout: Dropout = NO_DROPOUT
 
     @nn.compact
-    def __call__(self, words: Float[Array, "B T D"], inputs: TextInputs) -> Float[Array, "B T D"]:
+    def __call__(
+        self, words: Float[Array, "B T D"], inputs: EncoderInputs
+    ) -> Float[Array, "B T D"]:
         config, x = self.config, words
         if config.segments:
             x = x + embedding(config.segments, config.width, "segment")(inputs.segments)
         counts = inputs.tokens != config.pad
-        places = jnp.cumsum(counts, axis=1) * counts + config.pad
+        seen = jnp.cumsum(counts, axis=1)
+        if isinstance(inputs, PackedInputs):  # but for what stood before its own text
+            begins = jnp.arange(seen.shape[1]) - inputs.places
+            seen -= jnp.take_along_axis(seen - counts, begins, axis=1)
+        places = seen * counts + config.pad
         x = x + embedding(table_size(config), config.width, "position")(places)
         return drop(self.dropout.hidden)(norm(config.epsilon, self.dtype, "norm")(x))
 
@@ -66,7 +72,8 @@ def parts(config: RobertaConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
         blocks=(Block(config, dtype, dropout),) * config.blocks,
         head=Pooled(config, dtype, dropout, twice=True),
         reads=1,
-        context=lambda params, inputs: padding_bias(inputs.valid),
+        context=lambda params, inputs: text_bias(inputs),
+        packs=True,
     )
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.inputs import EncoderInputs, PackedInputs, TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import Family, Logits
 from diffmask_jax.game.model import Joining, Layer, Model, Params, States, rows_of
@@ -39,6 +39,7 @@ class Parts(NamedTuple):
     own: (params, n) -> the parameters of block n
     drawn: how many blocks have parameters, the first ones, which the others share; None: all
     shared: further modules with parameters of their own: name -> (module, arguments to start it)
+    packs: whether embeddings and context take rows of several texts (`PackedInputs`)
     """
 
     word: nn.Module
@@ -50,6 +51,7 @@ class Parts(NamedTuple):
     own: Callable[[Params, int], Params] = lambda params, n: params["blocks"][n]
     drawn: int | None = None
     shared: Mapping[str, tuple[nn.Module, tuple[Any, ...]]] = MappingProxyType({})
+    packs: bool = False
 
 
 def init(key: Key[Array, ""], parts: Parts, config: EncoderConfig) -> Params:
@@ -95,7 +97,10 @@ def make_model(
     """
     chain = _Chain(parts, config, dtype, remat)
     layers = ("W", "E", *(str(number) for number in range(1, config.blocks + 1)))
-    return Model(chain.states, chain.logits_from, layers, family, chain.attention, chain.staircase)
+    packs = parts.packs and parts.reads == 1
+    return Model(
+        chain.states, chain.logits_from, layers, family, chain.attention, chain.staircase, packs
+    )
 
 
 class _Chain(NamedTuple):
@@ -106,7 +111,7 @@ class _Chain(NamedTuple):
     dtype: DTypeLike
     remat: bool
 
-    def states(self, params: Params, inputs: TextInputs) -> tuple[Logits, States]:
+    def states(self, params: Params, inputs: EncoderInputs) -> tuple[Logits, States]:
         words = _function(self.parts.word, params["word"])(inputs.tokens)
         found = [words.astype(self.dtype)]
         for step in self._upwards(params, inputs):
@@ -151,7 +156,7 @@ class _Chain(NamedTuple):
 
         return tuple(weights(n, block) for n, block in enumerate(self.parts.blocks))
 
-    def _upwards(self, params: Params, inputs: TextInputs) -> list[Callable[..., Array]]:
+    def _upwards(self, params: Params, inputs: EncoderInputs) -> list[Callable[..., Array]]:
         """The functions that take each state to the one above it, state 0 first."""
         check_length(inputs.valid.shape[1], self.config)
         embed = _function(self.parts.embeddings, params["embeddings"])
@@ -164,8 +169,15 @@ class _Chain(NamedTuple):
             ),
         ]
 
-    def _classify(self, params: Params, inputs: TextInputs, last: Float[Array, "B R D"]) -> Logits:
-        return _function(self.parts.head, params["head"])(last, inputs.valid)
+    def _classify(
+        self, params: Params, inputs: EncoderInputs, last: Float[Array, "B R D"]
+    ) -> Logits:
+        head = _function(self.parts.head, params["head"])
+        if not isinstance(inputs, PackedInputs):
+            return head(last, inputs.valid)
+        rows, length, width = last.shape  # of which every position may be a text's first
+        logits = head(last.reshape(-1, 1, width), inputs.valid.reshape(-1, 1))
+        return jax.tree.map(lambda a: a.reshape(rows, length, *a.shape[1:]), logits)
 
     def _stepped(
         self,

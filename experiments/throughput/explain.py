@@ -24,8 +24,9 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
+from diffmask_jax.explaining.explainer import in_few_shapes
 from diffmask_jax.game.objective import clean_pass, keep_probabilities
-from diffmask_jax.runtime import markdown
+from diffmask_jax.runtime import devices, markdown
 from experiments.common.report import Timer
 from experiments.throughput import bert
 from experiments.throughput.course import Setup, chunks, prepare
@@ -58,7 +59,8 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
         fastest = bert.heats(setup, "float32", chunk)
     methods_by_name = contenders(setup, fastest.way, steps)
     limit = setup.sizes.positions
-    whole = list(batches.ascending(texts, BATCH, limit))
+    packs = setup.game.model.packs
+    whole = list(in_few_shapes(texts, BATCH, limit, devices.data_mesh(), packs))
     samples = [sample(texts, limit, number) for number in range(rounds)]
     with timer.part("explain: compile, and compare"), throughput_torch.whole_float32():
         difference = max(check(methods_by_name, inputs) for _, inputs in samples[0])
@@ -177,10 +179,10 @@ def _integrate(setup: Setup, steps: int, params: Any, inputs: Any) -> Array:
 
 BODY = """
 {named}: the attributions of {sentences} sentences to all {layers} states. DiffMask is one clean
-pass and the probe, in batches of 32. Integrated gradients take {steps} steps a state, in this
-package and in PyTorch ({best}, {threads} threads; points of the path share batches), which agree.
-They are timed on {sample} sentences of every padded length a round, weighed as the {sentences} have
-them; their time for 1000 sentences is calculated.
+pass and the probe, in batches as `Explainer` makes them. Integrated gradients take {steps} steps a
+state, in this package and in PyTorch ({best}, {threads} threads; points of the path share batches),
+which agree. They are timed on {sample} sentences of every padded length a round, weighed as the
+{sentences} have them; their time for 1000 sentences is calculated.
 
 {table}
 """

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.inputs import PackedInputs, TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import CATEGORICAL
 from diffmask_jax.game.model import Model, Params
@@ -275,6 +275,27 @@ def test_padding_changes_no_logit(case):
         wide = jnp.pad(spoilt, [(0, 0), (0, 0), (0, widest - state.shape[-1])])
         logits = case.resume(case.params, garbage, wide, jnp.int32(layer))
         np.testing.assert_allclose(logits, case.logits, atol=1e-5)
+
+
+@plain
+def test_texts_that_share_a_row_do_not_see_one_another(case):
+    """Those of 4 pieces and of 1 in one row; that of 6 amid padding in another."""
+    row, start, lengths = [1, 0, 0], [1, 0, 4], [6, 4, 1]
+    tokens, segments, places = np.zeros((3, 2, 8), np.int32)
+    valid = np.zeros((2, 8), bool)
+    for text in range(B):
+        here = row[text], slice(start[text], start[text] + lengths[text])
+        tokens[here] = case.inputs.tokens[text, : lengths[text]]
+        segments[here] = case.inputs.segments[text, : lengths[text]]
+        places[here], valid[here] = np.arange(lengths[text]), True
+    assert case.model.packs
+    inputs = PackedInputs(tokens, segments, valid, places)
+    logits, states = jax.jit(case.model.states)(case.params, inputs)
+    for text in range(B):
+        alone, together = slice(lengths[text]), slice(start[text], start[text] + lengths[text])
+        np.testing.assert_allclose(logits[row[text], start[text]], case.logits[text], atol=1e-4)
+        for ours, expected in zip(states, case.states, strict=True):
+            np.testing.assert_allclose(ours[row[text], together], expected[text, alone], atol=1e-4)
 
 
 @plain
