@@ -77,15 +77,12 @@ def run(options: argparse.Namespace) -> list[Claim]:
         figure2 = count_methods(study, answers, keep, whole, options)
     with timer.part("draw the figures"):
         drawing.draw(out, layers, methods.MARGIN, by_gate, measured)
-        drawing.draw_methods(out, whole, ON_EXAMPLE, inputs)
+        if inputs is not None and figure2 is not None:
+            drawing.draw_methods(out, whole, ON_EXAMPLE, inputs)
     nouns = None if tags is None else numbers.nouns(whole, tags)
     all_found = Found(layers, numbers.scores(study, answers), by_gate, nouns, figure2)
     about = About(
-        f"{len(study.questions)} of {len(whole.questions)} development questions, drawn by chance "
-        f"(seed {stages.DRAW}): what follows is of these, but for Figure 2, counted on "
-        f"{min(options.methods_on, len(study.questions))} of them, and for the nouns in answers, "
-        "which are of all. Times add up over the calls that it took. Most memory: "
-        f"{most_taken() / GIB:.1f} GiB.",
+        about_questions(study, whole, options.methods_on),
         told(whole.data.counts, min(LONGEST, whole.model.config.positions)),
         [stages.settled(run) for runs in folders.values() for run in runs],
         [gate for gate in GATES if gate not in folders],
@@ -107,6 +104,17 @@ def run(options: argparse.Namespace) -> list[Claim]:
         print(report.not_run(gate))
     print(f"report in {out}/report.md")
     return claims
+
+
+def about_questions(study: Study, whole: Study, methods_on: int) -> str:
+    """Which questions are measured, and what it takes, for people."""
+    measured = len(study.questions)
+    return (
+        f"{measured} of {len(whole.questions)} development questions, drawn by chance (seed "
+        f"{stages.DRAW}): what follows is of these, but for Figure 2, counted on "
+        f"{min(methods_on, measured)} of them, and for the nouns in answers, which are of all. "
+        f"Times add up over the calls that it took. Most memory: {most_taken() / GIB:.1f} GiB."
+    )
 
 
 def count_methods(

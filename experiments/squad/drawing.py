@@ -70,13 +70,11 @@ def draw(
             )
 
 
-def draw_methods(
-    out: Path, whole: Study, methods: Mapping[str, Counted], inputs: Measured | None
-) -> None:
+def draw_methods(out: Path, whole: Study, methods: Mapping[str, Counted], inputs: Measured) -> None:
     """Figure 2: the paper's example, a row a method.
 
     whole: all questions, whose words the methods take their noise and their mean from
-    inputs: what the probes of the input say, if there are any
+    inputs: what the probes of the input say
     """
     place = out / "measured"
     words = stages.statistics_of_words(whole, place / "words.npz")
@@ -85,7 +83,6 @@ def draw_methods(
     for name, method in methods.items():
         own = stages.attributions(alone, method, words, place / "example" / name)
         found[method.title] = own[0]
-    if inputs is not None:
-        explanation = example(inputs.explainers[0])
-        found["DiffMask, Σ over layers"] = layers_kept(explanation.keep)
-        figures.methods_figure(out / "figure2.png", explanation, found)
+    explanation = example(inputs.explainers[0])
+    found["DiffMask, Σ over layers"] = layers_kept(explanation.keep)
+    figures.methods_figure(out / "figure2.png", explanation, found)

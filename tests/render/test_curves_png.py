@@ -28,11 +28,14 @@ def test_every_line_is_drawn_in_a_colour_of_its_own(lines):
         assert len(rows) > 0
 
 
-def test_a_level_is_named_and_a_gap_is_left_where_there_is_no_number():
+@pytest.mark.parametrize("level", [0.1, 2.0])
+def test_a_level_is_drawn_below_and_above_the_lines_and_a_gap_where_there_is_no_number(level):
     gap = Line(np.arange(4), np.array([0.5, np.nan, np.nan, 0.5]))
     plain = Quantity("D (nats)", {"W": gap})
-    with_level, without = [plain._replace(level=("margin", 0.1))], [plain]
+    with_level, without = [plain._replace(level=("margin", level))], [plain]
     image, other = (
         pixels(io.BytesIO(picture("$\\frac{a run", panels))) for panels in (with_level, without)
     )
-    assert image.shape == other.shape and (image != other).any()
+    assert image.shape == other.shape
+    black, usual = ((drawn.max(-1) < 40).sum(1).max() for drawn in (image, other))
+    assert black > 2 * usual  # a dashed line across the picture
