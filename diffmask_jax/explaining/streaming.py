@@ -55,8 +55,10 @@ def explained(
     replay: with what the model says at every layer from what is kept there.
     done: so many are left out, a multiple of PORTION.
     """
-    look = {"desc": "explain", "unit": "text", "disable": None, "leave": source.size > 1}
-    with tqdm(total=source.size, initial=done, **look) as bar:
+    many = source.size > 1  # the bar of one text is in nobody's way once it is explained
+    with tqdm(
+        total=source.size, initial=done, desc="explain", unit="text", disable=None, leave=many
+    ) as bar:
         advance = _Told(bar, source.size, done).advance
         for number, portion in enumerate(source.portions(PORTION)):
             if (number + 1) * PORTION <= done:
