@@ -46,8 +46,11 @@ def article(heatmap: Heatmap) -> str:
 def _texts(heatmap: Heatmap) -> str:
     """The running text: one paragraph, or a list of the names and words of two texts."""
     if not is_pair(heatmap.parts):
-        return f'<p class="text">{_text(heatmap)}</p>\n'
-    pair = (f'<dt>{name}</dt>\n<dd class="text">{_text(one)}</dd>\n' for name, one in heatmap.texts)
+        return f'<p class="text" dir=auto>{_text(heatmap)}</p>\n'
+    pair = (
+        f'<dt>{name}</dt>\n<dd class="text" dir=auto>{_text(one)}</dd>\n'
+        for name, one in heatmap.texts
+    )
     return f'<dl class="pair">\n{"".join(pair)}</dl>\n'
 
 
@@ -61,8 +64,9 @@ def _text(heatmap: Heatmap) -> str:
 
 
 def _piece(heatmap: Heatmap, at: int, piece: str, value: float) -> str:
-    look = level(value) + " special" * (heatmap.parts[at] < 0)
-    return f'<span class="{look}" title="{value:.3f}">{_marked(heatmap, at, piece)}</span>'
+    special = " dir=ltr" * (heatmap.parts[at] < 0)  # which says nothing of the text's direction
+    look = f'class="{level(value)}"{special} title="{value:.3f}"'
+    return f"<span {look}>{_marked(heatmap, at, piece)}</span>"
 
 
 def _marked(heatmap: Heatmap, at: int, piece: str) -> str:

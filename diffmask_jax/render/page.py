@@ -121,8 +121,8 @@ def _texts(entry: Entry) -> str:
         for (name, one), spelling in zip(entry.heatmap.texts, entry.spellings, strict=True)
     ]
     if not is_pair(entry.heatmap.parts):
-        return f'<p class="text">{drawn[0][1]}</p>\n'
-    pair = (f'<dt>{name}</dt>\n<dd class="text">{text}</dd>\n' for name, text in drawn)
+        return f'<p class="text" dir=auto>{drawn[0][1]}</p>\n'
+    pair = (f'<dt>{name}</dt>\n<dd class="text" dir=auto>{text}</dd>\n' for name, text in drawn)
     return f'<dl class="pair">\n{"".join(pair)}</dl>\n'
 
 
@@ -130,7 +130,9 @@ def _text(heatmap: Heatmap, spelling: Spelling) -> str:
     """A span a token, also where it shows nothing: the script finds a token by its number."""
     values, drawn = heatmap.values[-1].tolist(), []
     for at, piece in enumerate(spelling.pieces):
-        look = f'"{level(values[at])} special"' if piece.special else level(values[at])
+        look = level(values[at])
+        if piece.special:  # its letters say nothing of the direction in which the text runs
+            look = f'"{look} special" dir=ltr'
         shown = marked(_spelt(piece.text), heatmap.marks.predicted[at], heatmap.marks.gold[at])
         drawn.append(
             f"{_spelt(piece.before)}<span class={look} title={values[at]:.3f}>{shown}</span>"

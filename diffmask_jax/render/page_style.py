@@ -16,9 +16,8 @@ STYLE = (
 }
 .dm .text :is(.v0, .v1, .v2, .v3, .v4, .v5, .v6, .v7, .v8, .v9, .v10) { color: var(--quiet) }
 .dm .text span.special:nth-child(n) {
-  font-size: 11px; margin: 0; margin-inline-end: 4px; user-select: none;
+  font-size: 11px; opacity: .6; margin: 0 3px; user-select: none;
 }
-.dm .text span + span.special:nth-child(n) { margin: 0; margin-inline-start: 4px }
 .dm .text em { color: var(--quiet); text-decoration: line-through }
 .dm .text [data-at]::after {
   content: attr(data-at); font-size: 9px; vertical-align: super; line-height: 0;

@@ -43,9 +43,7 @@ div.dm article { border: 0; margin: 0 }
 div.dm .legend { padding: 0 20px }
 .dm .caption { color: var(--quiet); margin: 2px 0 0 }
 
-/* A text runs in the direction of its own first letter, whatever the [CLS] before it is. */
-.dm .text { font-size: 17px; line-height: 1.95; margin: 10px 0 12px; unicode-bidi: plaintext }
-.dm .text .special { unicode-bidi: isolate; opacity: .6 }
+.dm .text { font-size: 17px; line-height: 1.95; margin: 10px 0 12px }
 .dm .text span span {
   padding: 3px 0; -webkit-box-decoration-break: clone; box-decoration-break: clone;
 }
@@ -114,7 +112,7 @@ div.dm .legend { padding: 0 20px }
   .dm article { --side: 0px; border: 0; padding: 0 0 14px; break-inside: avoid }
   .dm .text { font-size: 11pt; line-height: 1.8 }
   .dm .scroll { overflow: visible }
-  .dm .grid { border-spacing: 1px; font-size: 6pt }
+  .dm .grid { border-spacing: 1px; font-size: 6pt; break-inside: avoid }
   .dm .grid td { min-width: 0; width: 29px; height: 17px; padding: 0; border-radius: 2px }
   .dm .grid [scope=col] { font-size: 8pt }
 }
