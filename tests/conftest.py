@@ -76,9 +76,18 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+LAST = ("attribution", "data", "game", "render", "support", "tasks")
+
+
 def pytest_collection_modifyitems(items):
-    """Whole trainings come first, so that no worker is left alone with them at the end."""
-    items.sort(key=lambda item: item.path.parent.name not in ("training", "runtime", "experiments"))
+    """Whole trainings and commands come first, so that no worker is left alone with them at the
+    end; and last what takes a moment a file."""
+    first = "training", "runtime", "experiments", "commands", "tests"
+
+    def place(item) -> int:
+        return (item.path.parent.name not in first) + (item.path.parent.name in LAST)
+
+    items.sort(key=place)
 
 
 def _save_bert(folder: Path, config: EncoderConfig = CONFIG, seed: int = 12) -> Path:

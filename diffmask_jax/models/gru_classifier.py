@@ -97,7 +97,6 @@ def init(key: Key[Array, ""], config: GruConfig) -> Params:
     }
 
 
-@functools.cache
 def gru_classifier(
     config: GruConfig, family: Family, dtype: DTypeLike = jnp.float32, remat: bool = False
 ) -> Model:
@@ -112,7 +111,11 @@ def gru_classifier(
         raise UserError(
             "a GRU computes in float32 and keeps little: train without --precision and --remat"
         )
+    return _network(config, family)
 
+
+@functools.cache
+def _network(config: GruConfig, family: Family) -> Model:
     def states(params: Params, inputs: TextInputs) -> tuple[Float[Array, "B C"], States]:
         words = _embed(config, params, inputs)
         return logits_from(params, inputs, words, 0), (words,)

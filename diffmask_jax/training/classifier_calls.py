@@ -159,7 +159,9 @@ def _program(
         loss=model.head.loss,
         optimizer=optimizer,
     )
-    return advance, classifier_steps.init(trained, optimizer), frozen
+    fresh = classifier_steps.init(trained, optimizer)
+    # On its device for good, as what is restored is: one program for both.
+    return advance, jax.device_put(fresh, jax.devices()[0]), frozen
 
 
 _steps = jax.jit(

@@ -16,6 +16,7 @@ from diffmask_jax import Explainer
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.runtime.compilations import Compilations
 
 LAYERS, LABELS = ("W", "E", "1", "2"), ("bad", "mixed", "good")
 LONG = "the plot is not great, the acting is dull, the film is slow"  # 18 word pieces
@@ -69,6 +70,13 @@ def test_three_lines_explain_a_text(run):
     ]  # fmt: skip
     assert found.layers == LAYERS and found.labels == LABELS and found.gate == "input"
     assert found.keep.shape == (4, 9) and found.word_keep.shape == (4, 5)
+
+
+def test_another_explainer_of_a_run_compiles_nothing(run):
+    expected = Explainer.from_pretrained(run)("fun").keep
+    with Compilations() as programs, programs.of("another"):
+        np.testing.assert_array_equal(Explainer.from_pretrained(run)("fun").keep, expected)
+    assert programs.warming == 0
 
 
 # Of words, punctuation, capitals, accents, blanks of every kind and other scripts.
