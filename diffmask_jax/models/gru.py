@@ -46,7 +46,7 @@ class GRU(nn.Module):
         if reading is None:
             x, valid = jnp.moveaxis(x, 1, 0), valid.T
             return _read(*weights, x, valid, np.zeros(valid.shape, bool))[1]
-        lanes = make_lanes(reading)
+        lanes = make_lanes(reading, len(x))
         found = _read(*weights, lanes.fold(x), lanes.fold(valid), lanes.begins)
         return lanes.unfold(*found, rows=len(x))
 

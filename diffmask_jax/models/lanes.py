@@ -51,12 +51,12 @@ class Lanes(NamedTuple):
         return jnp.concatenate([first, second[::-1]])[:rows]
 
 
-def make_lanes(reading: Sequence[int]) -> Lanes:
+def make_lanes(reading: Sequence[int], rows: int) -> Lanes:
     """For rows that stand longest first, of which so many are still read at each position.
 
     Of an odd number of rows the first has a lane for itself: the second sequence there is padding.
     """
-    width = -(-reading[0] // 2)
+    width = -(-rows // 2)
     lengths = np.sum(np.asarray(reading)[:, None] > np.arange(2 * width), axis=0)
     first, second = lengths[:width], np.maximum(lengths[: width - 1 : -1], 1)
     positions = int(np.max(first + second))

@@ -9,14 +9,21 @@ from diffmask_jax.models.lanes import make_lanes
 
 
 @pytest.mark.parametrize(
-    "reading", [(8, 8, 6, 4, 2), (5, 5, 4, 4, 2, 2, 1), (6, 6, 6), (1, 1), (7, 1, 1, 1), (4, 0, 0)]
+    ("rows", "reading"),
+    [
+        (8, (8, 8, 6, 4, 2)),
+        (5, (5, 5, 4, 4, 2, 2, 1)),
+        (6, (6, 6, 6)),
+        (1, (1, 1)),
+        (7, (3, 1, 1, 0)),
+    ],
 )
-def test_lanes_hold_every_sequence_once(reading):
-    rows, positions = reading[0], len(reading)
+def test_lanes_hold_every_sequence_once(rows, reading):
+    positions = len(reading)
     lengths = [sum(count > row for count in reading) for row in range(rows)]
     cells = 1 + np.arange(rows * positions).reshape(rows, positions)
     cells = np.where(np.arange(positions) < np.array(lengths)[:, None], cells, 0)
-    lanes = make_lanes(reading)
+    lanes = make_lanes(reading, rows)
     folded, wide = jax.jit(lambda c: (lanes.fold(c), lanes.fold(jnp.stack([c, -c], -1))))(cells)
     assert folded.shape == (lanes.positions, -(-rows // 2)) == lanes.begins.shape
     np.testing.assert_array_equal(wide, np.stack([folded, -folded], -1))
@@ -34,5 +41,5 @@ def test_lanes_hold_every_sequence_once(reading):
 
 
 def test_lengths_spread_evenly_fill_all_lanes():
-    lanes = make_lanes(range(20, 0, -2))
+    lanes = make_lanes(range(20, 0, -2), 20)
     assert lanes.positions == 11 and len(lanes.starts) == 10
