@@ -297,7 +297,9 @@ def test_a_model_is_no_run_and_a_run_no_model(refused, run, tiny_bert, texts_fil
 
 def test_what_is_no_text_is_not_explained_as_one(refused, run, texts_file):
     assert f"give it by --file {texts_file}" in refused("explain", run, texts_file)
-    assert "--layers takes no number, and 3 would" in refused("explain", run, TEXT, "--layers", 3)
+    for layer in (3, "0-2", "1, 2", "-1", "E", "all"):
+        line = refused("explain", run, "--layers", "--", TEXT, layer)
+        assert f"--layers takes no layer, and {layer} would be" in line
 
 
 @pytest.mark.parametrize("nasty", ["a\0b", "\udcff", "x" * 5000])

@@ -1,5 +1,6 @@
 """Mean and deviation of every state over a data set, in one streaming pass."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,20 +21,20 @@ def state_statistics(model: Model, params: Any, batches: Iterable[Batch]) -> Sta
     D is the width of the widest state; what is beyond a narrower one's own is zero. Only
     one batch's states are ever in memory. Rows beyond a batch's indices are not counted.
     """
-
-    @jax.jit
-    def add(total: Moments | None, params: Any, inputs: Any) -> Moments:
-        _, states = model.states(params, inputs)
-        batch = jax.vmap(schulz.moments, in_axes=(0, None))(
-            jnp.stack(equally_wide(states)), inputs.valid
-        )
-        return batch if total is None else jax.vmap(schulz.merge)(total, batch)
-
     total = None
     for batch in batches:
         real = np.arange(len(batch.inputs.valid))[:, None] < len(batch.indices)
         inputs = batch.inputs._replace(valid=batch.inputs.valid & real)
-        total = add(total, params, inputs)
+        total = _add(model, total, params, inputs)
     if total is None:
         raise ValueError("there is no batch to take statistics of")
     return jax.vmap(schulz.finish)(total)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _add(model: Model, total: Moments | None, params: Any, inputs: Any) -> Moments:
+    _, states = model.states(params, inputs)
+    batch = jax.vmap(schulz.moments, in_axes=(0, None))(
+        jnp.stack(equally_wide(states)), inputs.valid
+    )
+    return batch if total is None else jax.vmap(schulz.merge)(total, batch)

@@ -1,6 +1,5 @@
 """Where a method points: in the question, in the answer, or elsewhere in the passage (Figure 2)."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,8 +54,3 @@ def top_shares(
 def shares_by_chance(parts: Int[np.ndarray, " T"], answer: tuple[int, int]) -> TopShares:
     """What a method has that points to all tokens alike: the shares of all tokens."""
     return top_shares(np.zeros(len(parts)), parts, answer, count=len(parts))
-
-
-def mean_shares(shares: Sequence[TopShares]) -> TopShares:
-    """Over N ≥ 1 questions, each counting alike."""
-    return TopShares(*np.mean(shares, axis=0).tolist())

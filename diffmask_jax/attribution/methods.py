@@ -236,13 +236,17 @@ PER_EXAMPLE_STEPS = 300
 
 def with_margin(margin: float) -> dict[str, Named]:
     """ON_TEXT, and DiffMask for each text alone, which allows so many nats of divergence."""
+    return ON_TEXT | {"per_example": _alone(margin)}
+
+
+@functools.cache
+def _alone(margin: float) -> Named:
     settings = Settings(margin=margin, steps=PER_EXAMPLE_STEPS)
-    alone = Named(
+    return Named(
         "DiffMask, per example",
         "keep probability of gates learned for this text alone",
         functools.partial(per_example, settings=settings),
     )
-    return ON_TEXT | {"per_example": alone}
 
 
 IN_THE_PAPER = ("integrated_gradients", "schulz", "guan")

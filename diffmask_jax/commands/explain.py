@@ -3,6 +3,7 @@
 import argparse
 import functools
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -24,6 +25,9 @@ from diffmask_jax.tasks.files import READERS
 from diffmask_jax.tasks.task import Examples, source_of
 
 HELP = "explain texts with a trained probe"
+
+_LAYERS = re.compile(r"[\s,.:;+-]*\d[\d\s,.:;+-]*|w|e|all|top|last", re.IGNORECASE)
+"""How people write which layers they mean."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +77,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Look at all texts, explain them, write the files that were asked for, or draw."""
     files = options.picture, options.html, options.jsonl
-    check_files(*files)
+    check_files(*files, read=options.file)
     given = _given(options)
 
     from diffmask_jax.explaining import presenting, streaming
@@ -129,12 +133,12 @@ def _given(options: argparse.Namespace) -> Examples | None:
 
 
 def _check_texts(options: argparse.Namespace) -> None:
-    """Raises: UserError if a text is a file's name, or a number meant for --layers."""
+    """Raises: UserError if a text is a file's name, or a layer meant for --layers."""
     for text in options.text:
         if Path(text).suffix.lower() in READERS.keys() - {""} and os.path.isfile(text):
             raise UserError(f"{text} is a file, not a text: give it by --file {text}")
-        if options.layers and text.strip().isdecimal():
-            raise UserError(f"--layers takes no number, and {text} would be explained as a text")
+        if options.layers and _LAYERS.fullmatch(text.strip()):
+            raise UserError(f"--layers takes no layer, and {text} would be explained as a text")
 
 
 def _wants_color(asked: str) -> bool:

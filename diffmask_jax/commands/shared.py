@@ -53,9 +53,12 @@ def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def check_files(picture: Path | None, *others: Path | None) -> None:
-    """Raises: UserError if a file cannot be written, two are one, or the picture can't be drawn."""
-    check_all_writable((picture, *others))
+def check_files(picture: Path | None, *others: Path | None, read: Path | None = None) -> None:
+    """Raises: UserError if a file cannot be written, two are one, or the picture can't be drawn.
+
+    read: a file that is to be read, and so not to be written.
+    """
+    check_all_writable((picture, *others), read)
     if picture:
         from diffmask_jax.render.picture import check_picture
 

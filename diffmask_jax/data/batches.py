@@ -16,6 +16,8 @@ LENGTHS = (
     *(half << power for power in range(8, 19) for half in (3, 4)),  # 768, 1024, … to 2²⁰
 )
 
+MOST = 2**20  # texts of a chunk, which is in memory
+
 
 class Batch(NamedTuple):
     """Some examples of one padded length: their numbers in the data set, and the model's inputs."""
@@ -92,9 +94,9 @@ def shuffled(
     limit: as in `padded_length`. rows: which rows of every batch to make, where the others are made
     by other hosts.
 
-    Raises: UserError if there are fewer texts than one batch.
+    Raises: UserError as `check_fills`.
     """
-    check_fills(texts, batch)
+    check_fills(texts, batch, steps)
     lengths = np.array([padded_length(len(text.ids), limit) for text in texts])
     chunks = _chunks(lengths, steps * batch, seed)
     for length, chosen in itertools.islice(chunks, start, None):
@@ -106,10 +108,15 @@ def shuffled(
         )
 
 
-def check_fills(texts: Sequence[Encoded], batch: int) -> None:
-    """Raises: UserError if there are fewer texts than one batch."""
+def check_fills(texts: Sequence[Encoded], batch: int, steps: int) -> None:
+    """Raises: UserError if there are fewer texts than one batch, or too many in one chunk."""
     if len(texts) < batch:
         raise UserError(f"{len(texts)} texts do not fill one batch of {batch}: lower --batch-size")
+    if steps * batch > MOST:
+        raise UserError(
+            f"{steps} batches of {batch} in one call are more than {MOST} texts: lower "
+            "--steps-per-call"
+        )
 
 
 def _chunks(

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from safetensors.numpy import save
 from tqdm import tqdm
 
@@ -54,9 +54,9 @@ def compare(
     (batch,) = batches.in_order(encoded, 1, first.model.config.positions)
     length, network = len(encoded[0].tokens), first.model.network
     params = first.params[0]
-    clean = jax.jit(functools.partial(clean_pass, first.game))(params, batch.inputs)
+    clean = jax.jit(clean_pass, static_argnums=0)(first.game, params, batch.inputs)
 
-    received = _attention(network, params, clean)
+    received = np.asarray(_attention(network, params, clean))
     panels = [
         Panel(
             "Attention",
@@ -65,9 +65,9 @@ def compare(
             received[:, :length],
         )
     ]
+    run, key = jax.jit(methods.at_every_layer, static_argnums=(0, 1)), jax.random.key(0)
     for method in named:
-        run = functools.partial(methods.at_every_layer, method.attribute, network)
-        attributions = np.asarray(jax.jit(run)(params, noise, jax.random.key(0), clean))
+        attributions = np.asarray(run(method.attribute, network, params, noise, key, clean))
         tensors.check_finite(attributions, f"{method.title} of {first.model.path} is not finite")
         panel = Panel(method.title, method.values, network.layers, attributions[:, 0, :length])
         panels.append(panel)
@@ -108,16 +108,12 @@ def check_comparable(explainers: Sequence[Explainer]) -> None:
         )
 
 
-def _attention(network: Model, params: Params, clean: Clean) -> Float[np.ndarray, "N T"]:
+@functools.partial(jax.jit, static_argnums=0)
+def _attention(network: Model, params: Params, clean: Clean) -> Float[Array, "N T"]:
     """What each block attends to, for a batch of one text."""
-
-    @jax.jit
-    def received(params: Params, clean: Clean) -> jax.Array:
-        assert network.attention is not None  # else `check_comparable` has refused it
-        weights = network.attention(params, clean.inputs, clean.states)
-        return jnp.stack([received_attention(w, clean.inputs.valid)[0] for w in weights])
-
-    return np.asarray(received(params, clean))
+    assert network.attention is not None  # else `check_comparable` has refused it
+    weights = network.attention(params, clean.inputs, clean.states)
+    return jnp.stack([received_attention(w, clean.inputs.valid)[0] for w in weights])
 
 
 def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statistics:
@@ -151,7 +147,7 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
     noise = state_statistics(explainer.game.model, explainer.params[0], iter(stream))
     if not anyway:  # else it may be of what the run was not made with
         arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
-        made_with = {"fingerprint": json_files.dumps(model | texts)}
+        made_with = {"fingerprint": json_files.dumps({**model, **texts})}
         write_in(folder, file.name, save(arrays, metadata=made_with))
     return noise
 

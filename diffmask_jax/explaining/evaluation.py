@@ -1,6 +1,7 @@
 """Measuring a run's probe: what it drops at every layer, and whether the model decides alike."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data import batches
 from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.game.objective import Game
 from diffmask_jax.models.heads import Score
 from diffmask_jax.runtime import devices, markdown
 from diffmask_jax.runtime.json_files import finite
@@ -47,14 +49,12 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
         "scores": [score._asdict() for score in scoring.scores],
     }
     for kind, gates in DRAWS.items():
-        outcome_of = functools.partial(
-            faithfulness.outcome_of, explainer.game, gates, read=scoring.read
-        )
+        outcome_of = devices.spread(_outcome_of, mesh, explainer.game, gates, scoring.read)
         size = devices.round_up(BATCH, mesh)
         in_order = batches.in_order(encoded, size, model.config.positions)
         stream = tqdm(in_order, f"{kind} gates", unit="batch", disable=None)
         outcome = faithfulness.measure(
-            functools.partial(devices.spread(outcome_of, mesh), *explainer.params),
+            functools.partial(outcome_of, *explainer.params),
             iter(stream),  # a bar claims to be a collection, and has no length
             jax.random.key(0),
             scoring.decide,
@@ -69,6 +69,12 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
         report[kind] = [{name: finite(value) for name, value in row.items()} for row in table]
     report["verdict"] = assessment.as_json(_assessed(explainer, table[:-1], Path(run)))
     return report
+
+
+def _outcome_of(
+    game: Game, gates: faithfulness.Gates, read: Callable[[Any], Any], *arguments: Any
+) -> faithfulness.Outcome:
+    return faithfulness.outcome_of(game, gates, *arguments, read=read)
 
 
 def _assessed(explainer: Explainer, rows: list[dict[str, float]], folder: Path) -> Assessment:

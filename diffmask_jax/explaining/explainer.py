@@ -84,8 +84,8 @@ class Explainer:
         self.game = setup.make_game(config, model.network, model.config.width)
         self._mesh = devices.data_mesh()
         self.params = devices.place((model.params, probe_params), self._mesh, devices.WHOLE)
-        self._reply = devices.spread(functools.partial(_reply, self.game), self._mesh)
-        self._replayed = devices.spread(functools.partial(_replayed, self.game), self._mesh)
+        self._reply = devices.spread(_reply, self._mesh, self.game)
+        self._replayed = devices.spread(_replayed, self._mesh, self.game)
 
     @classmethod
     def from_pretrained(
@@ -396,5 +396,6 @@ def _probe_shapes(game: Game, model: Classifier) -> Any:
     """What the parameters of a probe for this model look like."""
     states = tuple(jnp.zeros((1, 1, width)) for width in setup.state_widths(model))
     baselines = [state[0, 0] for state in states[: game.probe.baselines(len(states))]]
-    probe = jax.eval_shape(lambda: probes.init(jax.random.key(0), game.probe, states, baselines))
+    init = jax.jit(probes.init, static_argnums=1)
+    probe = init.eval_shape(jax.random.key(0), game.probe, states, baselines)
     return jax.tree.map(np.shape, probe)

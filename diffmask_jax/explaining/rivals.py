@@ -80,8 +80,8 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
     """
     model, game = explainer.model, explainer.game
     nothing = setup.no_word_states(model, encoded[: setup.SAMPLE])[0]
-    attribute = jax.jit(functools.partial(_attributions, game))
-    judge = jax.jit(functools.partial(_probabilities, game))
+    attribute = functools.partial(jax.jit(_attributions, static_argnums=0), game)
+    judge = functools.partial(jax.jit(_probabilities, static_argnums=0), game)
     names = [PROBE, "Integrated gradients", "Leave one out"]
     names += ["Attention"] * (game.model.attention is not None) + [RANDOM]
     measures: list[list[Measures]] = []

@@ -85,7 +85,10 @@ def explained(
     replay: with what the model says at every layer from what is kept there.
     done: so many are left out, a multiple of PORTION.
     """
-    with tqdm(total=texts.size, initial=done, desc="explain", unit="text", disable=None) as bar:
+    many = texts.size > 1  # the bar of one text is in nobody's way once it is explained
+    with tqdm(
+        total=texts.size, initial=done, desc="explain", unit="text", disable=None, leave=many
+    ) as bar:
         advance = _Told(bar, texts.size, done).advance
         for portion, encoded in texts.portions(done):
             found = explainer.explanations(portion.texts, encoded, replay, advance)

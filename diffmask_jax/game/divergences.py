@@ -4,6 +4,7 @@ Divergences are D_KL[original ‖ masked] in nats, one number an example (paper,
 says what else is needed of a network's logits, which may be any pytree of arrays (B, …).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -183,6 +184,7 @@ whole spans stay is told by `same`. Score: start logit plus end logit.
 """
 
 
+@functools.cache
 def gaussian(variance: float) -> Family:
     """C real numbers, each the mean of a Gaussian of one variance s²: outputs (B, C) as they are.
 

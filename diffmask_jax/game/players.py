@@ -41,6 +41,7 @@ class Players(NamedTuple):
     multiplier: float
 
 
+@functools.cache
 def authors(rates: Rates) -> Players:
     """Centered RMSprop in Lookahead against RMSprop in Lookahead, λ from 1; the moments of what a
     batch does not play stand still."""
@@ -49,6 +50,7 @@ def authors(rates: Rates) -> Players:
     return Players(probe, ascend(rates.multiplier), multiplier=1.0)
 
 
+@functools.cache
 def settling(margin: float, rates: Rates) -> Players:
     """Centered RMSprop at falling rates, its running average judged, against a controller of λ.
 

@@ -128,6 +128,7 @@ class Probe(NamedTuple):
     hidden: int
 
 
+@functools.cache
 def input_probe(hidden: int) -> Probe:
     """The probe that gates the input, conditioned on the states up to a layer."""
     return Probe(
@@ -141,6 +142,7 @@ def input_probe(hidden: int) -> Probe:
     )
 
 
+@functools.cache
 def hidden_probe(hidden: int) -> Probe:
     """The probe that gates each hidden state, conditioned on that state alone."""
     return Probe(
@@ -250,11 +252,30 @@ def draw(
     """
     if isinstance(layer, np.ndarray):
         return _draw_by_row(probe, params, keys, states, layer)
+    if isinstance(layer, int):
+        return _draw_at(probe, params, keys, states, layer)
     votes = vote_logits(probe, params, states)
     gates = jax.vmap(functools.partial(sample_gates, probe))(keys, votes)
     squares = probe.combine(tuple(vote**2 for vote in votes), operator.add)
     per_layer = gates, log_keep_probabilities(probe, votes), squares
     return Drawn(*(at_layer(values, layer) for values in per_layer))
+
+
+def _draw_at(
+    probe: Probe, params: Any, keys: Key[Array, " B"], states: States, layer: int
+) -> Drawn:
+    """The same where all examples play one depth, known to the program: no other votes are made."""
+    network, layers = GateNetwork(probe.hidden), np.array(probe.votes(layer))
+    votes = jnp.stack(
+        [network.apply({"params": params["gates"][k]}, *probe.features(states, k)) for k in layers]
+    )
+    keys = jax.vmap(functools.partial(jax.random.split, num=len(states)))(keys)[:, layers]
+    draws = jax.vmap(jax.vmap(hard_concrete.sample), in_axes=(1, 0))(keys, votes)
+    return Drawn(
+        gates=functools.reduce(operator.mul, draws),
+        log_keep=jnp.sum(hard_concrete.log_keep_probability(votes), axis=0),
+        squares=jnp.sum(votes**2, axis=0),
+    )
 
 
 def _draw_by_row(

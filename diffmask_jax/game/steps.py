@@ -113,15 +113,33 @@ def step(
     like = _of_flat(state.probe.fast)
     given = {"game": game, "players": players, "model_params": model_params}
     flat = state._replace(probe=_flat(state.probe))
+    keys = _keys(key, state.step, _rows(batch), axes)
     new, diagnostics = _step(
-        flat, key, batch, fetch, draw_layer, like=like, axes=axes, parts=parts, **given
+        flat, keys, batch, fetch, draw_layer, like=like, axes=axes, parts=parts, **given
     )
     return new._replace(probe=optax.LookaheadParams(*map(like, new.probe))), diagnostics
 
 
+class _Keys(NamedTuple):
+    """A step's: to draw a layer with, and the gates of each of this device's examples."""
+
+    layer: Key[Array, ""]
+    gates: Key[Array, " B"]
+
+
+def _keys(key: Key[Array, ""], step: Int[Array, ""], rows: int, axes: Axes) -> _Keys:
+    layer_key, gate_key = jax.random.split(jax.random.fold_in(key, step))
+    numbers = jax.lax.axis_index(axes) * rows + jnp.arange(rows)
+    return _Keys(layer_key, jax.vmap(jax.random.fold_in, (None, 0))(gate_key, numbers))
+
+
+def _rows(batch: Any) -> int:
+    return jax.tree.leaves(batch)[0].shape[0]
+
+
 def _step(
     state: TrainState,
-    key: Key[Array, ""],
+    keys: _Keys,
     batch: Any,
     fetch: Callable[[Any], Clean],
     draw_layer: DrawLayer,
@@ -134,25 +152,22 @@ def _step(
     parts: int = 1,
 ) -> tuple[TrainState, Diagnostics]:
     """`step` of a state whose probes are flat. like: -> a probe as it was."""
-    layer_key, gate_key = jax.random.split(jax.random.fold_in(key, state.step))
-    here = jax.tree.leaves(batch)[0].shape[0]
-    rows = jax.lax.axis_index(axes) * here + jnp.arange(here)
-    layer = draw_layer(layer_key, here * jax.lax.axis_size(axes))
+    layer = draw_layer(keys.layer, _rows(batch) * jax.lax.axis_size(axes))
     gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
     fast = like(state.probe.fast)
 
     def gradient_on(part: Any) -> Any:
-        batch, rows = part
+        batch, gate_keys = part
         played = layer
         if isinstance(layer, np.ndarray):
             # Depths that are dealt out begin anew with every part. The rows of a depth are made to
             # stand together, before anything is computed, for slices cost nothing.
-            order = np.argsort(layer[: len(rows)], kind="stable")
-            (batch, rows), played = rows_of((batch, rows), order), layer[order]
+            order = np.argsort(layer[: len(gate_keys)], kind="stable")
+            (batch, gate_keys), played = rows_of((batch, gate_keys), order), layer[order]
         (for_probe, for_multipliers), diagnostics = gradient(
             fast,
             state.multipliers.fast,
-            jax.vmap(jax.random.fold_in, (None, 0))(gate_key, rows),
+            gate_keys,
             played,
             game=game,
             model_params=model_params,
@@ -160,7 +175,7 @@ def _step(
         )
         return (_flat_parts(for_probe), for_multipliers), diagnostics
 
-    gradients = jax.lax.pmean(_mean_over_parts(gradient_on, (batch, rows), parts), axes)
+    gradients = jax.lax.pmean(_mean_over_parts(gradient_on, (batch, keys.gates), parts), axes)
     (for_probe, for_multipliers), diagnostics = gradients
     for_multipliers *= jnp.sum(diagnostics.played > 0)  # −(D − m) of each layer, 0 where not played
     descent, primal = players.primal.update(for_probe, state.primal, state.probe)
@@ -203,9 +218,15 @@ def steps(
     """
 
     like = _of_flat(state.probe.fast)
+    number, rows = jax.tree.leaves(batches)[0].shape[:2]
 
-    def body(state: TrainState, batch: Any) -> tuple[TrainState, Diagnostics]:
-        return _step(state, key, batch, fetch, draw_layer, like, **given)
+    def body(state: TrainState, batch_and_keys: Any) -> tuple[TrainState, Diagnostics]:
+        batch, keys = batch_and_keys
+        return _step(state, keys, batch, fetch, draw_layer, like, **given)
 
-    state, diagnostics = jax.lax.scan(body, state._replace(probe=_flat(state.probe)), batches)
+    # Keys are made for all steps together, that each starts a few operations less.
+    steps = state.step + jnp.arange(number)
+    keys = jax.vmap(lambda step: _keys(key, step, rows, given.get("axes", ())))(steps)
+    flat = state._replace(probe=_flat(state.probe))
+    state, diagnostics = jax.lax.scan(body, flat, (batches, keys))
     return state._replace(probe=optax.LookaheadParams(*map(like, state.probe))), diagnostics

@@ -1,5 +1,6 @@
 """What must be known of a kind of network, and a network of any kind with its head."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,10 +129,13 @@ def of_parts(
 def _functions(parts: Callable[[Any, DTypeLike, Dropout], Parts]) -> dict[str, Any]:
     """What an `Architecture` is asked for, of an encoder's parts."""
 
+    # Once for equal sizes: programs know each other by their functions.
+    @functools.cache
     def model(config: EncoderConfig, family: Family, dtype: DTypeLike, remat: bool) -> Model:
         made = parts(config, dtype, NO_DROPOUT)
         return transformer.make_model(made, config, family, dtype, remat)
 
+    @functools.cache
     def training_logits(config: EncoderConfig) -> TrainingLogits:
         made = parts(config, jnp.float32, config.dropout)
         return transformer.make_training_logits(made, config)
@@ -215,4 +219,4 @@ class Classifier(NamedTuple):
 
 def param_shapes(architecture: Architecture, config: Any) -> Params:
     """The shapes of a network's parameters."""
-    return jax.eval_shape(lambda: architecture.init(jax.random.key(0), config))
+    return jax.jit(architecture.init, static_argnums=1).eval_shape(jax.random.key(0), config)

@@ -1,16 +1,17 @@
 """A gated recurrent unit over valid positions (Cho et al. 2014, in PyTorch's parameterisation)."""
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.nn import sigmoid, tanh
 from jaxtyping import Array, Bool, Float
 
 from diffmask_jax.models.initializers import uniform_within
+from diffmask_jax.models.lanes import make_lanes
 
 
 class GRU(nn.Module):
@@ -32,80 +33,102 @@ class GRU(nn.Module):
         """The recurrent state after the last valid position; padding leaves it untouched.
 
         reading: how many rows, from the first, have anything valid at each position or after it:
-            falling numbers, for rows that stand longest first. The others are not computed there.
+            falling numbers, for rows that stand longest first. They are read two in a lane
+            (`models.lanes`), and hardly any padding is.
         """
         init = uniform_within(self.width**-0.5)
         input_kernel = self.param("input_kernel", init, (x.shape[-1], 3 * self.width))
         input_bias = self.param("input_bias", init, (3 * self.width,))
         hidden_kernel = self.param("hidden_kernel", init, (self.width, 3 * self.width))
         hidden_bias = self.param("hidden_bias", init, (3 * self.width,))
-        h = jnp.zeros((x.shape[0], self.width), x.dtype)
-        start = 0
-        for rows, positions in itertools.groupby(reading or [len(x)] * x.shape[1]):
-            stop = start + len(list(positions))
-            here = slice(rows), slice(start, stop)
-            # One large product for all inputs leaves a single small one inside the recurrence.
-            projected = jnp.moveaxis(x[here], 1, 0) @ input_kernel + input_bias
-            read = _read(h[:rows], projected, valid[here].T, hidden_kernel, hidden_bias)
-            h, start = jnp.concatenate([read, h[rows:]]), stop
-        return h
+
+        weights = hidden_kernel, hidden_bias, input_kernel, input_bias
+        if reading is None:
+            x, valid = jnp.moveaxis(x, 1, 0), valid.T
+            return _read(*weights, x, valid, np.zeros(valid.shape, bool))[1]
+        lanes = make_lanes(reading)
+        found = _read(*weights, lanes.fold(x), lanes.fold(valid), lanes.begins)
+        return lanes.unfold(*found, rows=len(x))
 
 
 @jax.custom_vjp
 def _read(
-    h: Float[Array, "B H"],
-    projected: Float[Array, "T B 3*H"],
-    valid: Bool[Array, "T B"],
     hidden_kernel: Float[Array, "H 3*H"],
     hidden_bias: Float[Array, " 3*H"],
-) -> Float[Array, "B H"]:
-    """The state after some positions, from that before them.
+    input_kernel: Float[Array, "D 3*H"],
+    input_bias: Float[Array, " 3*H"],
+    x: Float[Array, "P W D"],
+    valid: Bool[Array, "P W"],
+    begins: Bool[Array | np.ndarray, "P W"],
+) -> tuple[Float[Array, "W H"], Float[Array, "W H"]]:
+    """The states in which the lanes' first sequences end, where second ones begin, and their last.
 
-    Its gradient is written out: a loop of two products and two fused operations, with one product
-    for the weights after it. What JAX derives is as fast only if it is unrolled, and then takes
-    three times as long to compile.
+    Its gradient is written out: a loop of a few products and fused operations, with one product for
+    each kernel after it. What JAX derives is as fast only if it is unrolled, and then takes three
+    times as long to compile. Inputs are projected inside the loop, for a projection is three times
+    as wide as a state, and may be much wider than what is projected.
     """
 
-    def step(h, position):
-        projected_t, valid_t = position
-        new = gru_step(h, projected_t, hidden_kernel, hidden_bias)
-        return jnp.where(valid_t[:, None], new, h), None
+    def step(carry, position):
+        x_t, valid_t, begins_t = position
+        h, ended = _begun(carry, begins_t)
+        new = gru_step(h, x_t @ input_kernel + input_bias, hidden_kernel, hidden_bias)
+        return (jnp.where(valid_t[:, None], new, h), ended), None
 
-    return jax.lax.scan(step, h, (projected, valid))[0]
+    (last, ended), _ = jax.lax.scan(step, _start(x, hidden_kernel), (x, valid, begins))
+    return ended, last
 
 
-def _read_forward(h, projected, valid, hidden_kernel, hidden_bias):
+def _start(x, hidden_kernel):
+    nothing = jnp.zeros((x.shape[1], len(hidden_kernel)), x.dtype)
+    return nothing, nothing
+
+
+def _begun(carry, begins):
+    """The states before a position, and those of sequences that had ended there."""
+    h, ended = carry
+    return jnp.where(begins[:, None], 0, h), jnp.where(begins[:, None], h, ended)
+
+
+def _read_forward(hidden_kernel, hidden_bias, input_kernel, input_bias, x, valid, begins):
     """`_read`, and what its gradient needs of every position."""
 
-    def step(h, position):
-        projected_t, valid_t = position
-        gates = _gates(h, projected_t, hidden_kernel, hidden_bias)
-        return jnp.where(valid_t[:, None], _mixed(h, gates), h), (h, gates)
+    def step(carry, position):
+        x_t, valid_t, begins_t = position
+        h, ended = _begun(carry, begins_t)
+        gates = _gates(h, x_t @ input_kernel + input_bias, hidden_kernel, hidden_bias)
+        return (jnp.where(valid_t[:, None], _mixed(h, gates), h), ended), (h, gates)
 
-    last, (before, gates) = jax.lax.scan(step, h, (projected, valid))
-    return last, (before, gates, valid, hidden_kernel)
+    (last, ended), kept = jax.lax.scan(step, _start(x, hidden_kernel), (x, valid, begins))
+    return (ended, last), (hidden_kernel, input_kernel, x, valid, begins, *kept)
 
 
-def _read_backward(kept, slope):
-    """Slopes of h, of the projected inputs and of the weights, from that of the last state."""
-    before, gates, valid, hidden_kernel = kept
+def _read_backward(kept, slopes):
+    """Slopes of the weights and of the inputs, from those of both states."""
+    hidden_kernel, input_kernel, x, valid, begins, before, gates = kept
+    of_ended, of_last = slopes
 
     def step(slope, position):
-        h, (reset, update, candidate, h_n), valid_t = position
+        h, (reset, update, candidate, h_n), valid_t, begins_t = position
         here = jnp.where(valid_t[:, None], slope, 0)
         of_n = here * (1 - update) * (1 - candidate**2)
         of_u = here * (h - candidate) * update * (1 - update)
         of_r = of_n * h_n * reset * (1 - reset)
+        of_gates = jnp.concatenate([of_r, of_u, of_n], axis=-1)
         of_product = jnp.concatenate([of_r, of_u, of_n * reset], axis=-1)
         through = jnp.where(valid_t[:, None], slope * update, slope)
-        slope = through + of_product @ hidden_kernel.T
-        return slope, (jnp.concatenate([of_r, of_u, of_n], axis=-1), of_product)
+        slope = jnp.where(begins_t[:, None], of_ended, through + of_product @ hidden_kernel.T)
+        return slope, (of_gates @ input_kernel.T, of_gates, of_product)
 
-    slope, (of_projected, of_product) = jax.lax.scan(
-        step, slope, (before, gates, valid), reverse=True
+    _, (of_x, of_gates, of_product) = jax.lax.scan(
+        step, of_last, (before, gates, valid, begins), reverse=True
     )
-    of_kernel = jnp.einsum("tbh,tbg->hg", before, of_product)
-    return slope, of_projected, None, of_kernel, jnp.sum(of_product, axis=(0, 1))
+    of_weights = [
+        of_weight
+        for read, slopes in ((before, of_product), (x, of_gates))
+        for of_weight in (jnp.einsum("twd,twg->dg", read, slopes), jnp.sum(slopes, axis=(0, 1)))
+    ]
+    return *of_weights, of_x, None, None
 
 
 _read.defvjp(_read_forward, _read_backward)

@@ -6,6 +6,7 @@ those of torch's Embedding, GRU and Linear.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,6 +97,7 @@ def init(key: Key[Array, ""], config: GruConfig) -> Params:
     }
 
 
+@functools.cache
 def gru_classifier(
     config: GruConfig, family: Family, dtype: DTypeLike = jnp.float32, remat: bool = False
 ) -> Model:
@@ -123,6 +125,7 @@ def gru_classifier(
     return Model(states, logits_from, layers=("W",), family=family)
 
 
+@functools.cache
 def training_logits(config: GruConfig) -> TrainingLogits:
     """(params, inputs, key) -> logits, with the dropout of `config` drawn from the key.
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffmask_jax.game.divergences import BERNOULLI
 from diffmask_jax.game.model import Layer, Model, States
-from diffmask_jax.models.gru import GRU
+from diffmask_jax.models.gru import GRU, gru_step
 from diffmask_jax.models.initializers import dense
 
 WIDTH = 64
@@ -129,3 +129,28 @@ def make_model(reading: Sequence[int] | None = None) -> Model:
 
 
 TOY = make_model()
+
+
+def project(
+    params: Any, inputs: ToyInputs, state: Float[Array, "B T D"], layer: int
+) -> Float[Array, "B T _"]:
+    """What the recurrence reads of every position where a state is put in place of a layer's."""
+    gru = params["counter"]["GRU_0"]
+    if layer == 0:
+        state = _feed_forward(params, inputs, state)
+    return state @ gru["input_kernel"] + gru["input_bias"]
+
+
+def step(
+    params: Any, h: Float[Array, "*B H"], projected: Float[Array, "*_ 3*H"]
+) -> Float[Array, "*B H"]:
+    """The recurrent state after one more position."""
+    gru = params["counter"]["GRU_0"]
+    projected = jnp.broadcast_to(projected, (*h.shape[:-1], projected.shape[-1]))
+    return gru_step(h, projected, gru["hidden_kernel"], gru["hidden_bias"])
+
+
+def finish(params: Any, h: Float[Array, "*B H"]) -> Float[Array, "*B"]:
+    """The log-odds in the last recurrent state."""
+    last = params["counter"]["Dense_0"]
+    return (h @ last["kernel"] + last["bias"])[..., 0]

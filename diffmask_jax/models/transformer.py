@@ -85,7 +85,7 @@ def _one_token() -> TextInputs:
 def make_model(
     parts: Parts, config: EncoderConfig, family: Family, dtype: DTypeLike, remat: bool
 ) -> Model:
-    """The pair of functions that `Model` asks for, over `TextInputs` and parameters of `init`.
+    """The pure functions that `Model` asks for, over `TextInputs` and parameters of `init`.
 
     States are kept in `dtype`; parameters and logits stay float32. Positions count from the left,
     so padding belongs on the right.
@@ -95,63 +95,92 @@ def make_model(
 
     Raises: UserError, when called, if a text is longer than the model has positions.
     """
-    products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-    sparing = functools.partial(jax.checkpoint, policy=None if remat else products)
+    chain = _Chain(parts, config, dtype, remat)
+    layers = ("W", "E", *(str(number) for number in range(1, config.blocks + 1)))
+    packs = parts.packs and parts.reads == 1
+    return Model(
+        chain.states, chain.logits_from, layers, family, chain.attention, chain.staircase, packs
+    )
 
-    def upwards(params: Params, inputs: EncoderInputs) -> list[Callable[..., Array]]:
+
+class _Chain(NamedTuple):
+    """The parts of an encoder, each taking the state below to the one above; see `make_model`."""
+
+    parts: Parts
+    config: EncoderConfig
+    dtype: DTypeLike
+    remat: bool
+
+    def states(self, params: Params, inputs: EncoderInputs) -> tuple[Logits, States]:
+        words = _function(self.parts.word, params["word"])(inputs.tokens)
+        found = [words.astype(self.dtype)]
+        for step in self._upwards(params, inputs):
+            found.append(step(found[-1]))
+        return self._classify(params, inputs, found[-1]), tuple(found)
+
+    def logits_from(
+        self, params: Params, inputs: TextInputs, state: Float[Array, "B T D"], layer: Layer
+    ) -> Logits:
+        embed, *most, last = self._upwards(params, inputs)
+        state = state.astype(self.dtype)
+        state = self._stepped(_reading(self.config.word_width, embed), state, layer, 0, None)
+        for below, step in enumerate(most, start=1):
+            state = self._stepped(step, state, layer, below, None)
+        # Nobody but the head reads the last state, and it may read no other positions.
+        reads, top = self.parts.reads, len(most) + 1
+        last = functools.partial(last, positions=reads)
+        return self._classify(params, inputs, self._stepped(last, state, layer, top, reads))
+
+    def staircase(self, params: Params, inputs: TextInputs, states: Joining) -> Logits:
+        """States of width 0 rows join nothing; of the last one the head's positions are enough."""
+        state, top = states[0].astype(self.dtype), len(states) - 1
+        for layer, joining in enumerate(states[1:], start=1):
+            positions = self.parts.reads if layer == top else None
+            if len(state):
+                climb = self._upwards(params, rows_of(inputs, slice(len(state))))[layer - 1]
+                last = functools.partial(climb, positions=positions) if layer == top else climb
+                state = self._sparing(last)(state)
+            joining = joining[:, :positions].astype(self.dtype)
+            state = jnp.concatenate([state, joining]) if len(state) else joining
+        return self._classify(params, inputs, state)
+
+    def attention(self, params: Params, inputs: TextInputs, states: States) -> tuple[Array, ...]:
+        context = self.parts.context(params, inputs)
+
+        def weights(n: int, block: nn.Module) -> Float[Array, "B H T T"]:
+            own = {"params": self.parts.own(params, n)}
+            below = states[n + 1].astype(self.dtype)
+            _, kept = block.apply(own, below, context, mutable=[WEIGHTS])
+            (found,) = jax.tree.leaves(kept)
+            return found
+
+        return tuple(weights(n, block) for n, block in enumerate(self.parts.blocks))
+
+    def _upwards(self, params: Params, inputs: EncoderInputs) -> list[Callable[..., Array]]:
         """The functions that take each state to the one above it, state 0 first."""
-        check_length(inputs.valid.shape[1], config)
-        embed = _function(parts.embeddings, params["embeddings"])
-        context = parts.context(params, inputs)
+        check_length(inputs.valid.shape[1], self.config)
+        embed = _function(self.parts.embeddings, params["embeddings"])
+        context = self.parts.context(params, inputs)
         return [
             functools.partial(embed, inputs=inputs),
             *(
-                functools.partial(_climb, block, parts.own(params, n), context=context)
-                for n, block in enumerate(parts.blocks)
+                functools.partial(_climb, block, self.parts.own(params, n), context=context)
+                for n, block in enumerate(self.parts.blocks)
             ),
         ]
 
-    def classify(params: Params, inputs: EncoderInputs, last: Float[Array, "B R D"]) -> Logits:
-        head = _function(parts.head, params["head"])
+    def _classify(
+        self, params: Params, inputs: EncoderInputs, last: Float[Array, "B R D"]
+    ) -> Logits:
+        head = _function(self.parts.head, params["head"])
         if not isinstance(inputs, PackedInputs):
             return head(last, inputs.valid)
         rows, length, width = last.shape  # of which every position may be a text's first
         logits = head(last.reshape(-1, 1, width), inputs.valid.reshape(-1, 1))
         return jax.tree.map(lambda a: a.reshape(rows, length, *a.shape[1:]), logits)
 
-    def states(params: Params, inputs: EncoderInputs) -> tuple[Logits, States]:
-        words = _function(parts.word, params["word"])(inputs.tokens)
-        found = [words.astype(dtype)]
-        for step in upwards(params, inputs):
-            found.append(step(found[-1]))
-        return classify(params, inputs, found[-1]), tuple(found)
-
-    def logits_from(
-        params: Params, inputs: TextInputs, state: Float[Array, "B T D"], layer: Layer
-    ) -> Logits:
-        embed, *most, last = upwards(params, inputs)
-        state = state.astype(dtype)
-        state = stepped(_reading(config.word_width, embed), state, layer, 0, None)
-        for below, step in enumerate(most, start=1):
-            state = stepped(step, state, layer, below, None)
-        # Nobody but the head reads the last state, and it may read no other positions.
-        last, top = functools.partial(last, positions=parts.reads), len(most) + 1
-        return classify(params, inputs, stepped(last, state, layer, top, parts.reads))
-
-    def staircase(params: Params, inputs: TextInputs, states: Joining) -> Logits:
-        """States of width 0 rows join nothing; of the last one the head's positions are enough."""
-        state, top = states[0].astype(dtype), len(states) - 1
-        for layer, joining in enumerate(states[1:], start=1):
-            positions = parts.reads if layer == top else None
-            if len(state):
-                climb = upwards(params, rows_of(inputs, slice(len(state))))[layer - 1]
-                last = functools.partial(climb, positions=positions) if layer == top else climb
-                state = sparing(last)(state)
-            joining = joining[:, :positions].astype(dtype)
-            state = jnp.concatenate([state, joining]) if len(state) else joining
-        return classify(params, inputs, state)
-
-    def stepped(
+    def _stepped(
+        self,
         step: Callable[[Array], Array],
         state: Array,
         layer: Layer,
@@ -160,24 +189,14 @@ def make_model(
     ) -> Array:
         """One step up from state `below` if `layer` lies no higher, else its first positions."""
         if isinstance(layer, jax.Array):
-            same = _reading(config.width, lambda same: same[:, :positions])
-            return jax.lax.cond(layer <= below, sparing(step), same, state)
-        return sparing(step)(state) if layer <= below else state[:, :positions]
+            same = _reading(self.config.width, lambda same: same[:, :positions])
+            return jax.lax.cond(layer <= below, self._sparing(step), same, state)
+        return self._sparing(step)(state) if layer <= below else state[:, :positions]
 
-    def attention(params: Params, inputs: TextInputs, states: States) -> tuple[Array, ...]:
-        context = parts.context(params, inputs)
-
-        def weights(n: int, block: nn.Module) -> Float[Array, "B H T T"]:
-            own = {"params": parts.own(params, n)}
-            _, kept = block.apply(own, states[n + 1].astype(dtype), context, mutable=[WEIGHTS])
-            (found,) = jax.tree.leaves(kept)
-            return found
-
-        return tuple(weights(n, block) for n, block in enumerate(parts.blocks))
-
-    numbers = (str(number) for number in range(1, config.blocks + 1))
-    layers, packs = ("W", "E", *numbers), parts.packs and parts.reads == 1
-    return Model(states, logits_from, layers, family, attention, staircase, packs)
+    def _sparing(self, step: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        """The step as a backward pass is to remember it."""
+        products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        return jax.checkpoint(step, policy=None if self.remat else products)
 
 
 def _reading(width: int, step: Callable[[Array], Array]) -> Callable[[Array], Array]:

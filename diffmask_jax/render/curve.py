@@ -12,7 +12,7 @@ from diffmask_jax.render.replay import Replay
 _SIDE = 34  # left and right of the first and the last layer, in pixels
 _TOP, _HIGH = 8, 56  # of the probability's strip
 _GAP, _LOW = 14, 28  # between the strips; height of the divergence's
-_LABELS = 16
+_LABELS = 20  # below the strips, for the layers' names
 _LETTER = 7  # a layer's name, in pixels a character
 _SMALLEST_SCALE = 0.1  # nats: bars of what is next to nothing stay low
 
@@ -75,7 +75,7 @@ def _drawn(rows: Sequence[str], replay: Replay, step: int, width: int, base: int
         if heights:
             look = "dot turned" if replay.turned[row] else "dot"
             yield f'<circle class="{look}" cx={x} cy={heights[row]} r=4 />'
-        yield f"<text x={x} y={base + _LABELS - 3}>{safe(rows[row])}</text></g>"
+        yield f"<text x={x} y={base + _LABELS - 4}>{safe(rows[row])}</text></g>"
 
 
 def _height(probability: float) -> float:

@@ -70,13 +70,14 @@ def _draw(axes: "Axes", quantity: Quantity) -> None:
     ):
         axes.plot(line.steps, line.values, color=line_color, linewidth=1.4, label=name)
     axes.set_xlabel("step", fontsize=9)
-    axes.set_ylim(bottom=0, top=1.02 if quantity.percent else None)
     if quantity.percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     if quantity.level is not None:
         name, value = quantity.level
         axes.axhline(value, color="black", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
         title = f"{title}, {name} {value:g} dashed"
+    # Last, for it ends the axis where it is: a level above all lines is to be seen, too.
+    axes.set_ylim(bottom=0, top=1.02 if quantity.percent else None)
     axes.set_title(title, fontsize=10, loc="left")
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)

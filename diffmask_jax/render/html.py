@@ -1,6 +1,7 @@
 """Heat maps as HTML: one page that needs nothing else, or a fragment for a notebook.
 
 A pair of texts stands as two labelled paragraphs, and as two groups of columns with a line between.
+A long text's table is broken into lines, so that it neither scrolls far nor leaves the paper.
 An answer is bold where it is the predicted one, and underlined where it is a gold one.
 No script, no external resource. Colour is never the only carrier of a value: every cell prints it.
 """
@@ -10,10 +11,13 @@ from collections.abc import Iterator, Sequence
 from diffmask_jax.render.heatmap import Heatmap
 from diffmask_jax.render.layer_names import meaning
 from diffmask_jax.render.markup import document, legend, marked, safe, short
-from diffmask_jax.render.pair import is_pair, texts
+from diffmask_jax.render.pair import is_pair
 from diffmask_jax.render.pair_style import GRID as _PAIR_STYLE
+from diffmask_jax.render.stretches import Stretch, broken
 from diffmask_jax.render.style import level, style_sheet
 from diffmask_jax.render.text import display_width, words
+
+_LONGEST_LINE = 32  # tokens: what the widest page shows without scrolling
 
 
 def page(heatmaps: Sequence[Heatmap], title: str) -> str:
@@ -42,8 +46,11 @@ def article(heatmap: Heatmap) -> str:
 def _texts(heatmap: Heatmap) -> str:
     """The running text: one paragraph, or a list of the names and words of two texts."""
     if not is_pair(heatmap.parts):
-        return f'<p class="text">{_text(heatmap)}</p>\n'
-    pair = (f'<dt>{name}</dt>\n<dd class="text">{_text(one)}</dd>\n' for name, one in heatmap.texts)
+        return f'<p class="text" dir=auto>{_text(heatmap)}</p>\n'
+    pair = (
+        f'<dt>{name}</dt>\n<dd class="text" dir=auto>{_text(one)}</dd>\n'
+        for name, one in heatmap.texts
+    )
     return f'<dl class="pair">\n{"".join(pair)}</dl>\n'
 
 
@@ -57,7 +64,9 @@ def _text(heatmap: Heatmap) -> str:
 
 
 def _piece(heatmap: Heatmap, at: int, piece: str, value: float) -> str:
-    return f'<span class="{level(value)}" title="{value:.3f}">{_marked(heatmap, at, piece)}</span>'
+    special = " dir=ltr" * (heatmap.parts[at] < 0)  # which says nothing of the text's direction
+    look = f'class="{level(value)}"{special} title="{value:.3f}"'
+    return f"<span {look}>{_marked(heatmap, at, piece)}</span>"
 
 
 def _marked(heatmap: Heatmap, at: int, piece: str) -> str:
@@ -65,32 +74,39 @@ def _marked(heatmap: Heatmap, at: int, piece: str) -> str:
 
 
 def table(heatmap: Heatmap) -> Iterator[str]:
-    """A heat map's markup: rows from the top layer down to the input.
+    """A heat map's markup, a table a line: rows from the top layer down to the input.
 
     The style sheet puts the tokens below it. The head comes first in the markup because that is
     where screen readers look for it. Closing tags of cells and rows are optional in HTML and left
     out: they would be a sixth of a page.
     """
-    named = texts(heatmap.parts, heatmap.names)
-    edges = {run.start for _, run in named} - {0}
+    for line in broken(heatmap.parts, heatmap.names, between=0.0, longest=_LONGEST_LINE):
+        yield from _line(heatmap, line)
+
+
+def _line(heatmap: Heatmap, line: Sequence[Stretch]) -> Iterator[str]:
+    """One line: some tokens of one text, or both texts of a pair."""
+    edges = {stretch.tokens.start for stretch in line[1:]}
+    columns = range(line[0].tokens.start, line[-1].tokens.stop)
     yield '<table class="grid" aria-label="Keep probability by layer and token">\n'
-    if is_pair(heatmap.parts):
-        yield "<colgroup>" + "".join(f"<colgroup span={len(run)}>" for _, run in named) + "\n"
+    if line[0].name:
+        yield "<colgroup>" + "".join(f"<colgroup span={len(one.tokens)}>" for one in line) + "\n"
     yield '<thead><tr><th class="axis">layer'
-    for name, run in named:
+    for name, run in ((one.name, one.tokens) for one in line):
         for column in run:
             mark = f" data-text={name}" * bool(name) + " class=edge" * (column in edges)
             yield f"<th scope=col{mark}>{_column_label(heatmap, column)}"
-    if is_pair(heatmap.parts):
+    if line[0].name:
         yield '\n<tr><th class="axis">text'
-        for name, run in named:
+        for name, run in ((one.name, one.tokens) for one in line):
             mark = " class=edge" * (run.start in edges)
             yield f"<th scope=colgroup colspan={len(run)}{mark}><span>{name}</span>"
     yield "</thead>\n<tbody>\n"
     for row, values in zip(heatmap.rows[::-1], heatmap.values[::-1].tolist(), strict=True):
         told = f' title="{meaning(row)}"' * bool(meaning(row))
         yield f"<tr><th scope=row{told}>{safe(row)}"
-        for column, value in enumerate(values):
+        for column in columns:
+            value = values[column]
             look = f'"{level(value)} edge"' if column in edges else level(value)
             yield f"<td class={look} title={value:.3f}>{short(value)}"
         yield "\n"

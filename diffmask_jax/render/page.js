@@ -1,5 +1,5 @@
 // A page's slider, its links between words and cells, and heat maps laid out when they are needed.
-// All numbers come from the tables: rows[k] is layer k, and its cell t + 1 is token t.
+// All numbers come from the tables, of which a long text has one a line.
 (() => {
 'use strict'
 const all = (root, selector) => [...root.querySelectorAll(selector)]
@@ -13,20 +13,20 @@ function open(article) {
   if (texts.has(article)) return texts.get(article)
   const scroll = article.querySelector('.scroll')
   scroll.innerHTML = scroll.firstElementChild.textContent
-  const table = scroll.querySelector('table')
-  const rows = [...table.tBodies[0].rows].reverse()
-  const names = rows.map(row => row.cells[0].textContent.trim())
-  const heads = all(table.tHead, '[scope=col]')
+  const lines = all(scroll, 'table').map(table => [...table.tBodies[0].rows].reverse())
+  const names = lines[0].map(row => row.cells[0].textContent.trim())
+  const cells = names.map((_, k) => lines.flatMap(rows => [...rows[k].cells].slice(1)))
+  const heads = all(scroll, '[scope=col]')
   const words = all(article, '.text span')
   const points = all(article, '.at')
   const told = article.querySelector('.told')
-  const cell = (token, layer) => rows[layer].cells[token + 1]
-  const top = rows.length - 1
+  const cell = (token, layer) => cells[layer][token]
+  const top = names.length - 1
   let layer = top, active = 0, lit = []
 
   // The first layer from which on a token is not kept again; one more than the top if it is.
   const drops = words.map((_, token) => {
-    let k = rows.length
+    let k = names.length
     while (k > 0 && +cell(token, k - 1).title <= .5) k--
     return k
   })
@@ -50,18 +50,18 @@ function open(article) {
     words.forEach((word, token) => {
       const special = word.classList.contains('special') ? ' special' : ''
       const on = word.classList.contains('lit') ? ' lit' : ''
-      const look = dropped ? 'v' + Math.round(100 * drops[token] / rows.length)
+      const look = dropped ? 'v' + Math.round(100 * drops[token] / names.length)
                            : cell(token, layer).classList[0]
       word.className = look + special + on
       word.title = dropped ? said(token) : cell(token, layer).title
       if (dropped && word.textContent && names[drops[token]]) word.dataset.at = names[drops[token]]
       else delete word.dataset.at
     })
-    rows.forEach((row, k) => row.classList.toggle('now', k === layer))
+    lines.forEach(rows => rows.forEach((row, k) => row.classList.toggle('now', k === layer)))
     points.forEach((point, k) => point.classList.toggle('on', k === layer))
     if (told) told.textContent = points[layer].firstElementChild.textContent
     slider.value = layer
-    slider.setAttribute('aria-valuetext', `${names[layer]} ${rows[layer].cells[0].title}`)
+    slider.setAttribute('aria-valuetext', `${names[layer]} ${lines[0][layer].cells[0].title}`)
   }
   function show(k) {
     layer = Math.min(Math.max(k, 0), top)
@@ -71,7 +71,7 @@ function open(article) {
   function link(token, k) {
     clear()
     active = token
-    lit = [words[token], heads[token], rows[k], ...rows.map((_, j) => cell(token, j))]
+    lit = [words[token], heads[token], cell(token, k).parentNode, ...cells.map(row => row[token])]
     lit.forEach(element => element.classList.add('lit'))
     const name = words[token].textContent || heads[token].textContent
     output.textContent = `${name}: kept with probability ${cell(token, k).title} at layer ` +
@@ -87,8 +87,8 @@ function open(article) {
     if (word >= 0) return [word, layer]
     const head = heads.indexOf(target.closest('[scope=col]'))
     if (head >= 0) return [head, layer]
-    const data = target.closest('td')
-    return data && [data.cellIndex - 1, rows.indexOf(data.parentNode)]
+    const k = cells.findIndex(row => row.includes(target.closest('td')))
+    return k >= 0 && [cells[k].indexOf(target.closest('td')), k]
   }
   function share() {
     const place = `#text=${articles.indexOf(article) + 1}&layer=${encodeURIComponent(names[layer])}`

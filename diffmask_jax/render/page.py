@@ -25,10 +25,10 @@ from diffmask_jax.render.style import level
 
 _SCRIPT = Path(__file__).with_name("page.js")
 _CURVE = (
-    '<p class="legend"><b>Replayed</b> <span>At each layer the model was run with only the tokens '
-    "kept there (keep probability above ½), the others replaced by the learned baseline. Line: "
-    "probability of the whole text’s answer, dashed where nothing is dropped; a hollow dot: "
-    "another answer. Bars: KL from the whole text’s outputs, in nats.</span></p>\n"
+    "At each layer the model was run with only the tokens kept there (keep probability above ½), "
+    "the others replaced by the learned baseline. Line: probability of the whole text’s answer, "
+    "dashed where nothing is dropped; a hollow dot: another answer. Bars: KL from the whole text’s "
+    "outputs, in nats."
 )
 
 
@@ -66,14 +66,18 @@ def _head(entries: Sequence[Entry], verdict: tuple[str, str] | None) -> str:
     scale = legend("Keep probability", "dropped", "kept", where, [e.heatmap.marks for e in entries])
     layers = f'<p class="legend"><b>Layers</b> <span>{safe(explained(rows))}</span></p>\n'
     replayed = any(entry.replay is not None for entry in entries)
-    trust = "" if verdict is None else _trust(*verdict)
-    return f"{scale}{_drop_scale(rows)}{layers * bool(explained(rows))}{_CURVE * replayed}{trust}"
+    curve = _folded("Replayed", "what the curve below a text shows", _CURVE) * replayed
+    trust = (
+        "" if verdict is None else _folded("Probe", f"{verdict[0]}: why, and what next", verdict[1])
+    )
+    return f"{scale}{_drop_scale(rows)}{layers * bool(explained(rows))}{curve}{trust}"
 
 
-def _trust(word: str, length: str) -> str:
+def _folded(name: str, short: str, long: str) -> str:
+    """A legend of which a line is read at once, and the rest on a click."""
     return (
-        f'<details class="trust"><summary><b>Probe</b> {safe(word)}: why, and what next</summary>\n'
-        f'<p class="legend"><span>{safe(length)}</span></p></details>\n'
+        f'<details class="more"><summary><b>{name}</b> {safe(short)}</summary>\n'
+        f'<p class="legend"><span>{safe(long)}</span></p></details>\n'
     )
 
 
@@ -117,8 +121,8 @@ def _texts(entry: Entry) -> str:
         for (name, one), spelling in zip(entry.heatmap.texts, entry.spellings, strict=True)
     ]
     if not is_pair(entry.heatmap.parts):
-        return f'<p class="text">{drawn[0][1]}</p>\n'
-    pair = (f'<dt>{name}</dt>\n<dd class="text">{text}</dd>\n' for name, text in drawn)
+        return f'<p class="text" dir=auto>{drawn[0][1]}</p>\n'
+    pair = (f'<dt>{name}</dt>\n<dd class="text" dir=auto>{text}</dd>\n' for name, text in drawn)
     return f'<dl class="pair">\n{"".join(pair)}</dl>\n'
 
 
@@ -126,7 +130,9 @@ def _text(heatmap: Heatmap, spelling: Spelling) -> str:
     """A span a token, also where it shows nothing: the script finds a token by its number."""
     values, drawn = heatmap.values[-1].tolist(), []
     for at, piece in enumerate(spelling.pieces):
-        look = f'"{level(values[at])} special"' if piece.special else level(values[at])
+        look = level(values[at])
+        if piece.special:  # its letters say nothing of the direction in which the text runs
+            look = f'"{look} special" dir=ltr'
         shown = marked(_spelt(piece.text), heatmap.marks.predicted[at], heatmap.marks.gold[at])
         drawn.append(
             f"{_spelt(piece.before)}<span class={look} title={values[at]:.3f}>{shown}</span>"

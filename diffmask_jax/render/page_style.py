@@ -12,16 +12,16 @@ STYLE = (
     + """
 .dm .text { white-space: pre-wrap; line-height: 1.9 }
 .dm .text span, .dm .text span:is(:first-child, :last-child, :only-child) {
-  padding: 3px 1px; margin: 0 -1px; border-radius: 4px;
+  padding: 3px 0; border-radius: 3px;
 }
 .dm .text :is(.v0, .v1, .v2, .v3, .v4, .v5, .v6, .v7, .v8, .v9, .v10) { color: var(--quiet) }
 .dm .text span.special:nth-child(n) {
-  font-size: 11px; opacity: .6; margin: 0 4px 0 0; user-select: none;
+  font-size: 11px; opacity: .6; margin: 0 3px; user-select: none;
 }
-.dm .text span + span.special:nth-child(n) { margin: 0 0 0 4px }
 .dm .text em { color: var(--quiet); text-decoration: line-through }
 .dm .text [data-at]::after {
-  content: attr(data-at); font-size: 9px; vertical-align: super; line-height: 0; margin-left: 1px;
+  content: attr(data-at); font-size: 9px; vertical-align: super; line-height: 0;
+  margin-inline-start: 1px;
 }
 .dm :is(.text, .pair, .at):focus-visible { outline: 2px solid var(--kept); outline-offset: 4px }
 .dm .lit { outline: 2px solid var(--ink); outline-offset: -1px }
@@ -52,15 +52,20 @@ STYLE = (
 .dm .slider input { width: 100%; height: 24px; margin: 0; accent-color: var(--kept) }
 .dm .plot .slider { max-width: none; padding: 0 calc(var(--side-share) - 8px) }
 .dm output { display: block; min-height: 3em; color: var(--quiet); font-size: 14px }
+.dm output:empty::before {
+  content: "Point at a word or a cell; or tab to the text and press the arrow keys."; opacity: .7;
+}
 .dm .views { border: 0; padding: 0; margin: 0 0 14px; font-size: 14px }
 .dm .views legend { float: left; font-weight: 600; padding: 0; margin-right: 10px }
 .dm .views label { margin-right: 14px; white-space: nowrap }
 .dm .views input { accent-color: var(--kept) }
 .dm .legend[hidden] { display: none }
-.dm .trust summary { cursor: pointer; font-size: 13px; color: var(--quiet) }
-.dm .trust { margin: 0 0 14px }
-.dm .trust b { color: var(--ink) }
+.dm .more summary { cursor: pointer; font-size: 13px; color: var(--quiet) }
+.dm .more { margin: 0 0 10px }
+.dm .more .legend { margin: 4px 0 0 }
+.dm .more b { color: var(--ink) }
 @media print {
+  .dm .more::details-content { content-visibility: visible; block-size: auto }
   .dm :is(.slider, .views, output) { display: none }
   .dm .replay { break-inside: avoid }
 }

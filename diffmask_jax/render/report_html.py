@@ -134,7 +134,7 @@ _STYLE = """
 .dm details article { border: 0; margin: 0 -20px; padding-top: 4px; content-visibility: visible }
 .dm .entries { padding-left: 30px; margin: 10px 0 }
 .dm .entries li { margin: 0 0 12px; overflow-wrap: anywhere }
-.dm .entries p { margin: 0 }
+.dm .entries p { margin: 0; unicode-bidi: plaintext }
 .dm .entries p:last-child { color: var(--quiet) }
 @media screen and (prefers-color-scheme: dark) {
   .dm .findings .yes { color: #57c478 }

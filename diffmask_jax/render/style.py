@@ -47,8 +47,12 @@ div.dm .legend { padding: 0 20px }
 .dm .text span span {
   padding: 3px 0; -webkit-box-decoration-break: clone; box-decoration-break: clone;
 }
-.dm .text span span:first-child { padding-left: 5px; border-radius: 5px 0 0 5px }
-.dm .text span span:last-child { padding-right: 5px; border-radius: 0 5px 5px 0 }
+.dm .text span span:first-child {
+  padding-inline-start: 5px; border-start-start-radius: 5px; border-end-start-radius: 5px;
+}
+.dm .text span span:last-child {
+  padding-inline-end: 5px; border-start-end-radius: 5px; border-end-end-radius: 5px;
+}
 .dm .text span span:only-child { border-radius: 5px }
 .dm u { text-decoration-thickness: 2px; text-underline-offset: 3px }
 
@@ -60,6 +64,7 @@ div.dm .legend { padding: 0 20px }
   border: 0; border-collapse: separate; border-spacing: 2px; margin: 0; width: auto;
   color: inherit; font-size: 11px; line-height: 1; font-variant-numeric: tabular-nums;
 }
+.dm .grid + .grid { margin-top: 12px }
 .dm .grid tr:nth-child(n) { background: none }
 .dm .grid td {
   min-width: 29px; height: 25px; padding: 0 2px; border: 0; border-radius: 4px; text-align: center;
@@ -107,7 +112,7 @@ div.dm .legend { padding: 0 20px }
   .dm article { --side: 0px; border: 0; padding: 0 0 14px; break-inside: avoid }
   .dm .text { font-size: 11pt; line-height: 1.8 }
   .dm .scroll { overflow: visible }
-  .dm .grid { border-spacing: 1px; font-size: 6pt }
+  .dm .grid { border-spacing: 1px; font-size: 6pt; break-inside: avoid }
   .dm .grid td { min-width: 0; width: 29px; height: 17px; padding: 0; border-radius: 2px }
   .dm .grid [scope=col] { font-size: 8pt }
 }

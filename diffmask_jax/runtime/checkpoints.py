@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime import distributed, json_files
+from diffmask_jax.runtime import distributed, json_files, orbax_echoes
 from diffmask_jax.runtime.files import check_own, write_in
 
 ITEM = "default"  # orbax's own name for what is saved without one
@@ -45,8 +44,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         newest_whole(folder)
         distributed.by_first(lambda: _remove_unfinished(folder))
-        for name in ("absl", "asyncio"):
-            logging.getLogger(name).addFilter(_is_not_told_twice)
+        orbax_echoes.hush()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2,
             create=True,
@@ -108,14 +106,6 @@ class Checkpoints:
                 f"the checkpoint {self._folder / str(step)} is damaged or of another model: "
                 "delete that folder to go on from the one before"
             ) from error
-
-
-def _is_not_told_twice(record: logging.LogRecord) -> bool:
-    """What orbax logs of an error, each of its threads with a traceback, it raises as well; and of
-    a full disk asyncio tells for every future that orbax then drops."""
-    error = record.exc_info[1] if record.exc_info else None
-    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "orbax" not in record.pathname and not (record.name == "asyncio" and is_full)
 
 
 def _sign(folder: Path) -> None:

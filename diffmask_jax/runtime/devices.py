@@ -5,7 +5,7 @@ mean of its gradient over the axis itself (`per_device`); what needs no gradient
 the compiler parts (`spread`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -69,18 +69,22 @@ def per_device(function: Callable[[Any, Any, Any], Any], mesh: Mesh) -> Callable
     )
 
 
-def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def spread(function: Callable[..., Any], mesh: Mesh, *fixed: Hashable) -> Callable[..., Any]:
     """(…, batch) -> result, jitted: the devices share the batch, every host gets the whole result.
 
     The batch's rows must divide over the devices (`round_up`), and every host must give all of
     them. Random numbers do not depend on how many devices there are.
+
+    fixed: the function's first arguments, which are part of the program. Of the same function with
+    equal ones there is one program in a process, however often it is asked for.
     """
-    parted = jax.jit(function, out_shardings=NamedSharding(mesh, WHOLE))
+    static, out = tuple(range(len(fixed))), NamedSharding(mesh, WHOLE)
+    parted = jax.jit(function, static_argnums=static, out_shardings=out)
 
     def call(*arguments: Any) -> Any:
         *shared, batch = arguments
         rows = rows_here(len(jax.tree.leaves(batch)[0]), mesh)
         here = jax.tree.map(lambda array: array[rows], batch)
-        return parted(*shared, place(here, mesh, BATCH))
+        return parted(*fixed, *shared, place(here, mesh, BATCH))
 
     return call

@@ -1,6 +1,5 @@
 """Writing a file whole or not at all, and only where it was asked for; finding one by its name."""
 
-import errno
 import os
 import secrets
 import stat
@@ -53,16 +52,6 @@ def check_own(folder: Path) -> None:
         raise UserError(f"{folder} is a link: put the folder there that it leads to")
 
 
-def has_name(opened: int, path: Path) -> bool:
-    """Whether an open file is still the one of a name; a client of NFS may know it no more."""
-    try:
-        return os.path.samestat(os.fstat(opened), os.stat(path))
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE):
-            return False
-        raise
-
-
 def file_in(folder: Path, name: str) -> Path | None:
     """The file of a plain name in a folder; None if there is none, or the name leads elsewhere."""
     return folder / name if Path(name).name == name and os.path.isfile(folder / name) else None
@@ -96,9 +85,16 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise UserError(f"cannot write {path}: permission denied")
 
 
-def check_all_writable(paths: Iterable[str | os.PathLike[str] | None]) -> None:
-    """`check_writable` for all that are given. Raises: UserError, too, if two are one file."""
-    found: dict[str, str | os.PathLike[str]] = {}
+def check_all_writable(
+    paths: Iterable[str | os.PathLike[str] | None], read: str | os.PathLike[str] | None = None
+) -> None:
+    """`check_writable` for all that are given.
+
+    read: a file that is to be read.
+
+    Raises: UserError, too, if two of them are one file, or one is the file that is read.
+    """
+    found: dict[str, str | os.PathLike[str]] = {} if read is None else {_real(read): read}
     for path in paths:
         if path is None:
             continue
@@ -111,7 +107,7 @@ def _real(path: str | os.PathLike[str]) -> str:
     try:
         return os.path.realpath(path)
     except ValueError as error:  # a NUL
-        raise UserError(f"cannot write {path}: {error}") from error
+        raise UserError(f"{path} cannot be the name of a file: {error}") from error
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:

@@ -1,14 +1,14 @@
 """A file of lines that takes long to write: it has a name of its own until it is whole."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import has_name, is_special, reason
+from diffmask_jax.runtime.files import is_special, reason
+from diffmask_jax.runtime.locks import open_alone
 from diffmask_jax.runtime.messages import say
 
 
@@ -80,19 +80,10 @@ class GrowingFile:
     def _opened(self) -> BinaryIO:
         if self._whole is None:
             return open(self._path, "wb")
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        file = open(os.open(self._partial, flags, 0o666), "r+b")  # noqa: SIM115
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return open(open_alone(self._partial)[0], "r+b")
         except BlockingIOError as error:
-            file.close()
             raise UserError(f"another process is writing {self._path}: wait for it") from error
-        except OSError:  # a file system without locks
-            pass
-        if not has_name(file.fileno(), self._partial):  # it has become whole since it was opened
-            file.close()
-            return self._opened()
-        return file
 
     def _safe_lines(self) -> int:
         """How many lines are there, whole and by the multiple; the file is left behind them."""

@@ -1,4 +1,5 @@
-"""One process at a time writes in a folder: a lock that the kernel gives back, however it ends."""
+"""One process at a time writes in a folder, or a file: a lock that the kernel gives back, however
+it ends."""
 
 import contextlib
 import errno
@@ -13,7 +14,6 @@ from pathlib import Path
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import distributed, json_files, messages
-from diffmask_jax.runtime.files import has_name
 
 FILE = ".lock"
 WAIT = 180  # seconds: more than a cluster gives a process between SIGTERM and SIGKILL
@@ -47,6 +47,27 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def open_alone(file: Path) -> tuple[int, str | None]:
+    """Open a file to be written, made if it is not there, that no other process may open so now.
+
+    Gives its descriptor, and why nothing is locked where the file system has no locks.
+
+    Raises: BlockingIOError if another process has it; OSError if it cannot be opened, as a link.
+    """
+    opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _has_name(opened, file):
+            return opened, None
+    except OSError as error:
+        if error.errno in WITHOUT:
+            return opened, error.strerror
+        os.close(opened)
+        raise
+    os.close(opened)  # who had it has removed or renamed it since it was opened
+    return open_alone(file)
+
+
 class _Lock:
     """A file in the folder that this process has locked, and that says who that is."""
 
@@ -56,34 +77,28 @@ class _Lock:
 
     def tried(self) -> str | None:
         """Lock it if nobody else has; else who has."""
+        folder = self._file.parent
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._opened = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            fcntl.flock(self._opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._opened, without = open_alone(self._file)
         except BlockingIOError:
-            self._close()
             return _holder(self._file)
         except ValueError as error:  # a NUL in its name
-            raise UserError(f"cannot make the folder {self._file.parent}: {error}") from error
+            raise UserError(f"cannot make the folder {folder}: {error}") from error
         except OSError as error:
-            others = error.errno in UNWRITABLE and self._file.exists()
-            if others and os.access(self._file.parent, os.W_OK):
-                return _holder(self._file)  # another user's
-            if error.errno not in (*WITHOUT, *UNWRITABLE) or not self._file.parent.is_dir():
-                self._close()
+            if error.errno not in UNWRITABLE or not folder.is_dir():
                 raise UserError(
-                    f"cannot make or lock the folder {self._file.parent}: {error.strerror}"
+                    f"cannot make or lock the folder {folder}: {error.strerror}"
                 ) from error
-            if error.errno in WITHOUT:
-                messages.say(
-                    f"the file system of {self._file.parent} has no locks ({error.strerror}): "
-                    "see to it that no other process writes there"
-                )
-            return None
-        if not has_name(self._opened, self._file):  # who held it has removed it meanwhile
-            self._close()
-            return self.tried()
-        self._sign()
+            of_another_user = self._file.exists() and os.access(folder, os.W_OK)
+            return _holder(self._file) if of_another_user else None
+        if without:
+            messages.say(
+                f"the file system of {folder} has no locks ({without}): see to it that no other "
+                "process writes there"
+            )
+        else:
+            self._sign()
         return None
 
     def release(self) -> None:
@@ -91,7 +106,8 @@ class _Lock:
         if self._opened is not None:
             with contextlib.suppress(OSError):
                 self._file.unlink()  # before another may have locked it
-            self._close()
+            os.close(self._opened)
+            self._opened = None
 
     def _sign(self) -> None:
         assert self._opened is not None
@@ -105,11 +121,6 @@ class _Lock:
             os.ftruncate(self._opened, 0)
             os.pwrite(self._opened, json_files.dumps(told).encode(), 0)
 
-    def _close(self) -> None:
-        if self._opened is not None:
-            os.close(self._opened)
-            self._opened = None
-
 
 def _holder(file: Path) -> str:
     """Who holds a lock, in words; it may be writing them just now."""
@@ -118,3 +129,13 @@ def _holder(file: Path) -> str:
         return f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
     except (UserError, LookupError):
         return "another process"
+
+
+def _has_name(opened: int, path: Path) -> bool:
+    """Whether an open file is still the one of a name; a client of NFS may know it no more."""
+    try:
+        return os.path.samestat(os.fstat(opened), os.stat(path))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise

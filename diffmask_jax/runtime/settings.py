@@ -47,25 +47,35 @@ def setting(
     )
 
 
+LARGEST_INT = 2**31 - 1  # of JAX's whole numbers
+LEAST, LARGEST = 1e-30, 1e30  # of what float32 holds, with room for what it is multiplied by
+
+
 def positive(value: float) -> str | None:
-    """Above 0 and finite."""
-    return None if 0 < value < float("inf") else "must be a positive number"
+    """Above 0, and neither lost nor infinite in float32."""
+    if not 0 < value < float("inf"):
+        return "must be a positive number"
+    return None if LEAST <= value <= LARGEST else f"must lie between {LEAST:g} and {LARGEST:g}"
 
 
 def positive_int(value: int) -> str | None:
-    """1, 2, 3, …"""
+    """1, 2, 3, …, 2³¹ − 1"""
     is_whole = isinstance(value, numbers.Integral) and value >= 1
-    return None if is_whole else "must be a whole number above 0"
+    return count(value) if is_whole else "must be a whole number above 0"
 
 
 def count(value: int) -> str | None:
-    """0, 1, 2, …"""
-    return None if value >= 0 else "must not be negative"
+    """0, 1, 2, …, 2³¹ − 1"""
+    if value < 0:
+        return "must not be negative"
+    return None if value <= LARGEST_INT else f"must be at most {LARGEST_INT}"
 
 
 def not_negative(value: float) -> str | None:
-    """0 or more, and finite."""
-    return None if 0 <= value < float("inf") else "must not be negative"
+    """0, or as of `positive`."""
+    if not 0 <= value < float("inf"):
+        return "must not be negative"
+    return None if value == 0 else positive(value)
 
 
 def share(value: float) -> str | None:

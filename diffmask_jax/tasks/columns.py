@@ -52,6 +52,9 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
     for name in columns:
         if name is not None and name not in names:
             raise UserError(f"{where} has no column {name!r}, only {_listed(names)}")
+    named = [name for name in columns if name is not None]
+    if len(set(named)) < len(named):
+        raise UserError(f"{_listed(named)}: each is another column, of texts, second texts, labels")
     text, pair = columns.text, columns.pair
     if text is None and pair is None:
         text, pair = next(

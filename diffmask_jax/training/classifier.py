@@ -1,6 +1,7 @@
 """Fine-tuning on labelled texts: from a checkpoint to a folder with the best epoch in it."""
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,7 +14,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded, check_length
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.model import Params
+from diffmask_jax.game.model import Model, Params
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.saving import TRAINING, remove_unfinished, save
 from diffmask_jax.models.loading import load_answerer, load_classifier
@@ -62,7 +63,7 @@ def finetune(
     """
     for data in (train, dev):
         _check_data(data, model)
-    batches.check_fills(train.texts, recipe.batch_size)
+    batches.check_fills(train.texts, recipe.batch_size, recipe.steps_per_call)
     origin = {
         "model": model.path,
         "frozen": list(model.architecture.frozen),
@@ -110,10 +111,7 @@ def evaluator(
 ) -> Callable[[Params], Scores]:
     """params -> what is measured on labelled texts, by the model's head unless said."""
     scoring = scoring or by_labels(model, dev.gold)
-
-    @jax.jit
-    def read(params: Params, inputs: TextInputs) -> Any:
-        return scoring.read(model.network.states(params, inputs)[0])
+    read = functools.partial(_read, scoring.read, model.network)
 
     def evaluate(params: Params) -> Scores:
         found, order = [], []
@@ -127,6 +125,11 @@ def evaluator(
         return scoring.measure(whole)
 
     return evaluate
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _read(read: Callable[[Any], Any], network: Model, params: Params, inputs: TextInputs) -> Any:
+    return read(network.states(params, inputs)[0])
 
 
 def _best(history: list[Scores], score: str) -> Scores:
@@ -173,12 +176,14 @@ def _read_history(place: Path, names: Iterable[str]) -> list[Scores]:
         for number, line in enumerate(lines, start=1):
             if line["epoch"] != number or set(names) - line.keys():
                 raise UserError(f"line {number} has not the scores of epoch {number}")
-        return [
-            {k: np.nan if v is None else check(v, float, repr(k)) for k, v in line.items()}
-            for line in lines
-        ]
+        return [line | {k: _score(k, v) for k, v in line.items() if k != "epoch"} for line in lines]
     except UserError as error:
         raise UserError(f"{file} is damaged ({error}): delete {place} to begin anew") from error
+
+
+def _score(name: str, value: Any) -> float:
+    """JSON has no number for the correlation of what never varies."""
+    return np.nan if value is None else float(check(value, float, repr(name)))
 
 
 def _check_kept(folder: Path, model: Classifier) -> None:

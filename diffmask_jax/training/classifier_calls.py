@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from diffmask_jax.data import batches
+from diffmask_jax.data.batches import Batch
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
@@ -57,61 +58,82 @@ def play(
     Raises: UserError if a loss, or a parameter that is to be saved, is not finite, or it cannot be
         saved; `Stopped` after a signal.
     """
-    per_call = recipe.batch_size * recipe.steps_per_call
-    calls = max(1, round(len(texts) / per_call))
-    advance, fresh, frozen = _program(model, recipe, recipe.epochs * calls * recipe.steps_per_call)
+    calls = max(1, round(len(texts) / (recipe.batch_size * recipe.steps_per_call)))
+    total = recipe.epochs * calls
+    advance, fresh, frozen = _program(model, recipe, total * recipe.steps_per_call)
+
+    def finish(epoch: int, saved: Saved) -> None:
+        with ending_at_once():
+            judge(epoch, saved.state.params | frozen, float(np.mean(saved.losses)))
 
     with contextlib.ExitStack() as opened:
         watch = opened.enter_context(Watch(alone=True))
         checkpoints = opened.enter_context(Checkpoints(place))
-        progress = Saved(fresh, np.zeros((calls, recipe.steps_per_call), np.float32))
-        if done := checkpoints.latest() or 0:
-            try:
-                progress = checkpoints.restore(done, progress)
-            except UserError as error:
-                raise UserError(
-                    f"{error}; where an older version began it: delete {place} to begin anew"
-                ) from error
-        state, losses = progress.state, np.array(progress.losses)
-        limit, start = model.config.positions, done
-        stream = batches.shuffled(
-            texts, recipe.batch_size, recipe.steps_per_call, recipe.seed, start=start, limit=limit
-        )
-        total = recipe.epochs * calls
-        bar = opened.enter_context(tqdm(total=total, initial=done, unit="call", disable=None))
-
-        def read(call: int, told: Told) -> None:
-            check_finite(told)
-            losses[call % calls] = told
-            bar.set_postfix(loss=f"{np.mean(told):.3f}", refresh=False)
-            bar.update()
-
-        def finish(epoch: int) -> None:
-            with ending_at_once():
-                judge(epoch, state.params | frozen, float(np.mean(losses)))
-
+        losses = np.zeros((calls, recipe.steps_per_call), np.float32)
+        done, start = _newest(checkpoints, Saved(fresh, losses), place)
         if done == (judged + 1) * calls:  # stopped before it was judged
-            finish(judged + 1)
-        unread: list[tuple[int, Told]] = []
-        for call in range(done, total):
-            batch = next(stream)
-            state, told = advance(state, batch.inputs, gold[batch.indices])
-            # What a call tells is read after the next one is dispatched: the device never waits.
-            for one in unread:
-                read(*one)
-            unread = [(call, told)]
-            notice, at_end = watch.heed(Notice.NONE), (call + 1) % calls == 0
-            if notice or at_end:
-                read(call, told)
-                unread = []
-                check_finite(optax.tree.norm(state.params))
-                checkpoints.save(call + 1, Saved(state, losses.copy()))
-                watch.saved()
+            finish(judged + 1, start)
+        size, limit = (recipe.batch_size, recipe.steps_per_call), model.config.positions
+        stream = batches.shuffled(texts, *size, recipe.seed, start=done, limit=limit)
+        bar = opened.enter_context(tqdm(total=total, initial=done, unit="call", disable=None))
+        numbered = zip(range(done, total), stream, strict=False)  # the stream has no end
+        for done, saved, notice in _played(advance, start, numbered, gold, watch, bar):
+            check_finite(optax.tree.norm(saved.state.params))
+            checkpoints.save(done, saved)
+            watch.saved()
             if notice.stops:
-                raise Stopped(notice, int(state.step))
-            if at_end:
+                raise Stopped(notice, int(saved.state.step))
+            if done % calls == 0:
                 checkpoints.wait()  # only now would nothing be lost
-                finish((call + 1) // calls)
+                finish(done // calls, saved)
+
+
+def _newest(checkpoints: Checkpoints, fresh: Saved, place: Path) -> tuple[int, Saved]:
+    """After how many calls the newest checkpoint was saved, and it; 0 and what is fresh else."""
+    if (done := checkpoints.latest()) is None:
+        return 0, fresh
+    try:
+        return done, checkpoints.restore(done, fresh)
+    except UserError as error:
+        raise UserError(
+            f"{error}; where an older version began it: delete {place} to begin anew"
+        ) from error
+
+
+def _played(
+    advance: Callable[..., tuple[TrainState, Told]],
+    start: Saved,
+    numbered: Iterable[tuple[int, Batch]],
+    gold: np.ndarray,
+    watch: Watch,
+    bar: tqdm,
+) -> Iterator[tuple[int, Saved, Notice]]:
+    """Train on, yielding whenever it is to be saved: after how many calls, what, and the notice.
+
+    That is after every epoch, and after any notice. What a call tells is read after the next one is
+    dispatched, so the device never waits for the host.
+
+    numbered: every call's number, from 0, and its batch
+    """
+    state, losses = start.state, np.array(start.losses)
+
+    def read(call: int, told: Told) -> None:
+        check_finite(told)
+        losses[call % len(losses)] = told
+        bar.set_postfix(loss=f"{np.mean(told):.3f}", refresh=False)
+        bar.update()
+
+    unread: list[tuple[int, Told]] = []
+    for call, batch in numbered:
+        state, told = advance(state, batch.inputs, gold[batch.indices])
+        for one in unread:
+            read(*one)
+        unread = [(call, told)]
+        notice, done = watch.heed(Notice.NONE), call + 1
+        if notice or done % len(losses) == 0:
+            read(call, told)
+            unread = []
+            yield done, Saved(state, losses.copy()), notice
 
 
 def _program(
@@ -126,19 +148,23 @@ def _program(
         weight_decay=recipe.weight_decay,
         clip=recipe.clip,
     )
-    steps = functools.partial(
-        classifier_steps.steps,
-        logits=model.architecture.training_logits(model.config),
-        loss=model.head.loss,
-        optimizer=optimizer,
-    )
     frozen = {name: model.params[name] for name in model.architecture.frozen}
     trained = {name: part for name, part in model.params.items() if name not in frozen}
     # The key is an argument of the program, so that one compiled program serves all seeds.
     advance = functools.partial(
-        jax.jit(steps, donate_argnums=0), frozen=frozen, key=jax.random.key(recipe.seed)
+        _steps,
+        frozen=frozen,
+        key=jax.random.key(recipe.seed),
+        logits=model.architecture.training_logits(model.config),
+        loss=model.head.loss,
+        optimizer=optimizer,
     )
     return advance, classifier_steps.init(trained, optimizer), frozen
+
+
+_steps = jax.jit(
+    classifier_steps.steps, static_argnames=("logits", "loss", "optimizer"), donate_argnums=0
+)
 
 
 def check_finite(numbers: Float[Array, "..."]) -> None:

@@ -1,5 +1,6 @@
 """Training a classifier: steps of AdamW down its head's loss, some of its parts frozen."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ def steps(
     return jax.lax.scan(step, state, (inputs, gold))
 
 
+@functools.cache
 def adamw(
     encoder_rate: float,
     head_rate: float,

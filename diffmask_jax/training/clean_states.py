@@ -59,9 +59,9 @@ def compute(
     Raises: UserError, before the work starts, if the passes need more memory than is free.
     """
     check_fits(model, params, texts, limit)
-    run = functools.partial(_run, model)
     mesh = devices.data_mesh()
-    clean = functools.partial(devices.spread(run, mesh), devices.place(params, mesh, devices.WHOLE))
+    run = devices.spread(_run, mesh, model)
+    clean = functools.partial(run, devices.place(params, mesh, devices.WHOLE))
     parts: dict[int, list[Clean]] = {}
     row = np.zeros(len(texts), np.int32)
     hidden = None if is_first() else True

@@ -124,8 +124,9 @@ def run_config(model: str | os.PathLike[str], task: str, **given: Any) -> RunCon
 
 def _absolute(model: str | os.PathLike[str]) -> str:
     """A folder's absolute path, for a run may be read from elsewhere; a hub id as it is."""
-    path = settings.absolute(os.fspath(model))
-    return path if os.path.exists(path) else os.fspath(model)
+    named = os.fspath(model)
+    path = settings.absolute(named)
+    return path if named and os.path.exists(path) else named
 
 
 SETTINGS = {field.name for field in dataclasses.fields(RunConfig)} - {"model", "task", "places"}

@@ -33,6 +33,7 @@ class CurveLog:
         line = {"step": step} | {
             name: [float(f"{value:.6g}") for value in means[name]] for name in Curves._fields
         }
+        _check([*self._lines[-1:], line], self._file)
         self._lines.append(line)
         if self._opened:
             with writing(self._file):
@@ -74,7 +75,18 @@ def _read(file: Path) -> list[dict[str, Any]]:
     kinds = {"step": int} | dict.fromkeys(Curves._fields, list)
     try:
         lines = json_files.read_lines(file, kinds, cut=True) if file.exists() else []
-        np.array([[line[name] for name in Curves._fields] for line in lines], float)
-        return lines
-    except (UserError, ValueError, TypeError) as error:
+    except UserError as error:
         raise UserError(f"{file} is damaged ({error}): delete its broken lines") from error
+    _check(lines, file)
+    return lines
+
+
+def _check(lines: list[dict[str, Any]], file: Path) -> None:
+    """Raises: UserError if lines have not one number for every layer, the same ones in each."""
+    try:
+        numbers = np.array([[line[name] for name in Curves._fields] for line in lines])
+        whole = not lines or (numbers.ndim == 3 and numbers.dtype.kind in "if")
+    except ValueError:  # of unequal lengths
+        whole = False
+    if not whole:
+        raise UserError(f"{file} is damaged: its lines have not one number for every layer")

@@ -44,9 +44,15 @@ def keep(
     return settled.told(verdict, layers, config.margin)
 
 
+SCORES = ("step", "masked", "divergence", "agreement")
+
+
 def kept_scores(folder: Path) -> dict[str, float] | None:
-    """The validation scores of the probe kept so far; None if there is none."""
-    return run_folder.load_probe(folder)[1] if (folder / run_folder.PROBE).exists() else None
+    """The validation scores of the probe kept so far; None if there is none.
+
+    Raises: UserError if its file is damaged, or lacks one of SCORES.
+    """
+    return _load(folder, run_folder.PROBE)[1] if (folder / run_folder.PROBE).exists() else None
 
 
 def none_feasible(config: RunConfig, folder: Path) -> str:
@@ -68,11 +74,19 @@ def load(config: RunConfig, folder: Path, last: bool) -> tuple[Any, str | None]:
     Raises: UserError if there is none, or its file is damaged.
     """
     if last and (folder / run_folder.LAST).is_file():  # else the kept one is the last
-        params, scores = run_folder.load_probe(folder, run_folder.LAST)
+        params, scores = _load(folder, run_folder.LAST)
         kept = kept_scores(folder)
         if kept is None or kept["step"] != scores["step"]:
             return params, _doubt(config, scores)
     return run_folder.load_probe(folder)[0], None
+
+
+def _load(folder: Path, name: str) -> tuple[Any, dict[str, float]]:
+    """A probe and the scores that one was kept for."""
+    params, scores = run_folder.load_probe(folder, name)
+    for score in SCORES:
+        json_files.field(scores, score, float, f"{folder / name}: its scores")
+    return params, scores
 
 
 def _doubt(config: RunConfig, scores: dict[str, Any]) -> str:

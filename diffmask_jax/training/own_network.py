@@ -1,7 +1,7 @@
 """A probe for a network of one's own: two pure functions and arrays, no files."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ from diffmask_jax.game.objective import (
     mean_keep,
 )
 from diffmask_jax.game.players import Players, Rates
+from diffmask_jax.game.steps import TrainState
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.settings import positive, positive_int
 from diffmask_jax.runtime.tensors import check_finite
@@ -32,6 +33,7 @@ RATES = Rates(probe=1.5e-3, baseline=3e-3, multiplier=0.001, warmup=100)
 PULL = 0.003
 SAMPLE = 256  # examples whose mean states are the first baselines
 PER_CALL = 10  # steps in one call of the device
+PROGRAMS = 4  # of games that a process has played last, which stay
 
 
 Keys = tuple[Key[Array, ""], Key[Array, ""]]
@@ -91,6 +93,30 @@ def fit_probe(
             there are fewer examples than one batch.
     """
     keep_compiled_programs()
+    _check(gate, margin, steps, batch_size)
+    _check_examples(inputs, batch_size, len(model.layers))
+    some = jax.tree.map(lambda array: array[:SAMPLE], inputs)
+    _, states = jax.jit(model.states)(params, some)
+    widths = tuple(state.shape[-1] for state in states)
+    probe = probes.PROBES[gate](hidden or max(max(widths) // 4, 1))
+    model = model._replace(layers=tuple(model.layers))
+    game = Game(_with_traced_layers(model, widths), probe, margin, mean_keep, PULL)
+    if baselines is None:
+        means = [statistics(state, some.valid).mean for state in states]
+        baselines = means[: probe.baselines(len(means))]
+    key, data_key = jax.random.split(jax.random.key(seed))
+    team = players.settling(margin, rates)
+    fresh = probes.init(key, probe, states, list(baselines))
+    state = _start(game, fresh, states, some.valid, team)
+    params, inputs = jax.device_put((params, inputs))
+    program = _program(game, team, len(inputs.valid), batch_size)
+    advance = functools.partial(program, keys=(key, data_key), params=params, inputs=inputs)
+    state, curves = _played(advance, state, steps)
+    return Fitted(game, params, state.probe.slow, curves)
+
+
+def _check(gate: str, margin: float, steps: int, batch_size: int) -> None:
+    """Raises: UserError if the gate is unknown, or a number out of its range."""
     if gate not in GATES:
         raise UserError(f"gate is {gate!r}, not one of {', '.join(GATES)}")
     wrong = {
@@ -101,50 +127,51 @@ def fit_probe(
     for name, reason in wrong.items():
         if reason:
             raise UserError(f"{name} {reason}")
+
+
+def _check_examples(inputs: Any, batch_size: int, layers: int) -> None:
+    """Raises: UserError if they are no examples, or a batch has too few of them."""
     if not hasattr(inputs, "valid"):
         raise UserError("the inputs need a field `valid`: which positions (N, T) are not padding")
-    if batch_size < len(model.layers):
-        raise UserError(
-            f"a batch of {batch_size} has no example for each of {len(model.layers)} layers"
-        )
-    count = len(inputs.valid)
-    if count < batch_size:
+    if batch_size < layers:
+        raise UserError(f"a batch of {batch_size} has no example for each of {layers} layers")
+    if (count := len(inputs.valid)) < batch_size:
         raise UserError(f"{count} examples do not fill one batch of {batch_size}")
-    first = jax.tree.map(lambda array: array[:SAMPLE], inputs)
-    _, states = jax.jit(model.states)(params, first)
-    means = [statistics(state, first.valid).mean for state in states]
-    width = max(state.shape[-1] for state in states)
-    probe = probes.PROBES[gate](hidden or max(width // 4, 1))
-    starts = means[: probe.baselines(len(means))] if baselines is None else list(baselines)
-    traced = _with_traced_layers(model, [s.shape[-1] for s in states])
-    game = Game(traced, probe, margin, mean_keep, PULL)
-    key, data_key = jax.random.split(jax.random.key(seed))
-    team = players.settling(margin, rates)
-    state = _start(game, probes.init(key, probe, states, starts), states, first.valid, team)
-    advance = _program(game, team, count, batch_size)
-    params, inputs = jax.device_put((params, inputs))
-    curves = []
-    with tqdm(total=steps, desc="train", unit="step", disable=None) as bar:
-        for start in range(0, steps, PER_CALL):
-            numbers = jnp.arange(start, min(start + PER_CALL, steps))
-            state, diagnostics = advance(state, (key, data_key), params, inputs, numbers)
-            curves.append(jax.device_get(diagnostics))
-            _check_finite(curves[-1], start)
+
+
+def _played(
+    advance: Callable[[TrainState, Array], tuple[TrainState, Diagnostics]],
+    state: TrainState,
+    count: int,
+) -> tuple[TrainState, Diagnostics]:
+    """The state after so many steps, and what every step told, on the host.
+
+    advance: (state, step numbers) -> the state after these steps, and what they told
+
+    Raises: UserError if the numbers stop being finite.
+    """
+    told = []
+    with tqdm(total=count, desc="train", unit="step", disable=None) as bar:
+        for start in range(0, count, PER_CALL):
+            numbers = jnp.arange(start, min(start + PER_CALL, count))
+            state, diagnostics = advance(state, numbers)
+            told.append(jax.device_get(diagnostics))
+            _check_finite(told[-1], start)
             bar.update(len(numbers))
-    curve = jax.tree.map(lambda *parts: np.concatenate(parts), *curves)
-    return Fitted(game, params, state.probe.slow, curve)
+    return state, jax.tree.map(lambda *parts: np.concatenate(parts), *told)
 
 
 def _start(
     game: Game, fresh: Any, states: States, valid: Array | np.ndarray, players: Players
-) -> steps.TrainState:
+) -> TrainState:
     """Before the first step: a fresh probe, calibrated to the states of some examples."""
-    probe = jax.jit(functools.partial(probes.calibrated, game.probe))(fresh, states, valid)
+    probe = jax.jit(probes.calibrated, static_argnums=0)(game.probe, fresh, states, valid)
     return steps.init(probe, len(game.model.layers), players)
 
 
+@functools.lru_cache(maxsize=PROGRAMS)
 def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
-    """(state, keys, the network's parameters, all examples, step numbers) -> as `steps.steps`.
+    """(state, step numbers, keys, the network's parameters, all examples) -> as `steps.steps`.
 
     keys: of the game, and of the data's order.
     """
@@ -152,8 +179,8 @@ def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(
-        state: steps.TrainState, keys: Keys, params: Params, inputs: Any, numbers: Array
-    ) -> tuple[steps.TrainState, Diagnostics]:
+        state: TrainState, numbers: Array, keys: Keys, params: Params, inputs: Any
+    ) -> tuple[TrainState, Diagnostics]:
         key, data_key = keys
 
         def rows(number: Array) -> Array:
@@ -185,7 +212,8 @@ def _check_finite(curve: Diagnostics, start: int) -> None:
     )
 
 
-def _with_traced_layers(model: Model, widths: Sequence[int]) -> Model:
+@functools.lru_cache(maxsize=PROGRAMS)
+def _with_traced_layers(model: Model, widths: tuple[int, ...]) -> Model:
     """The same network, its pass resumed at a traced layer by a branch a layer."""
 
     def logits_from(params: Params, inputs: Any, state: Array, layer: Layer) -> Any:
@@ -197,4 +225,4 @@ def _with_traced_layers(model: Model, widths: Sequence[int]) -> Model:
         ]
         return jax.lax.switch(layer, branches, state)
 
-    return model._replace(logits_from=logits_from, layers=tuple(model.layers))
+    return model._replace(logits_from=logits_from)

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Clean, Diagnostics, Game, clean_pass
+from diffmask_jax.game.players import Players
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import devices, distributed
@@ -38,10 +39,10 @@ from diffmask_jax.training.clean_states import CleanStates, look_up
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.progress import Progress
 from diffmask_jax.training.run_log import RunLog, check_finite, is_validated
-from diffmask_jax.training.settled import Curves
 
 VALIDATION_BATCH = 32
 AHEAD = 2  # chunks of batches that are made and placed while the device works
+PROGRAMS = 8  # of games that a process has played last, which stay
 
 CleanPasses = tuple[Callable[[batches.Batch], tuple[Any, Any]], Callable[[Any, Any], Clean]]
 """A chunk of batches -> (what all steps share, an entry a step), and these two -> a clean pass."""
@@ -92,50 +93,26 @@ def fit(
         # Around the checkpoints: a second SIGTERM must not cut short the wait for the last one.
         watch = opened.enter_context(Watch(jax.process_count() == 1))
         checkpoints = opened.enter_context(Checkpoints(folder / "checkpoints"))
-        distributed.say(
-            "compiling the model, to see where the probe starts; what is compiled is kept on disk "
-            "for later runs of the same sizes"
-        )
-        start = setup.first_state(config, game, model, texts.train)
-        start = devices.place(start, mesh, devices.WHOLE)
-        if (latest := checkpoints.latest()) is not None:
-            players = setup.players_of(config)
-            start = old_checkpoints.restore(checkpoints, latest, start, players)
-        done, notice = int(start.step), Notice.NONE
+        start = _start(config, game, model, texts.train, checkpoints, mesh)
+        done, speaks = int(start.step), distributed.is_first()
         shared = devices.place(np.uint32(config.seed), mesh, devices.WHOLE), params
         stream = _chunks(config, texts.train, model.config.positions, done, feed, shared, mesh)
         log = opened.enter_context(RunLog(folder, done))
         programs = opened.enter_context(Compilations())
-        trace = opened.enter_context(Trace(folder if profile and distributed.is_first() else None))
+        trace = opened.enter_context(Trace(folder if profile and speaks else None))
         ahead = opened.enter_context(contextlib.closing(prefetched(stream, AHEAD)))
-        speaks = distributed.is_first()
         progress = opened.enter_context(Progress(config.steps, done, config.margin, speaks))
-        keep = functools.partial(keeping.keep, config, folder, game.model.layers)
-        judge = functools.partial(_judge, validate, keep, log, programs, progress)
         progress.caution(cautions.before(config, len(game.model.layers)))
-
-        if is_due(config, done) and not _is_validated(folder, done):  # stopped in between
-            judge(start)
         call = Caller(advance, ahead, mesh, watch, programs, progress, trace)
-        calls = () if is_finished(config, folder, done) else play(config, start, call, log)
-        for state, notice in calls:
-            check_finite(int(state.step), state)
-            log.flush()
-            with programs.of("checkpoint"):
-                checkpoints.save(int(state.step), state)
-            watch.saved()
-            if is_due(config, int(state.step)) and not notice.stops:
-                judge(state)
-                progress.caution(cautions.during(config, game.model.layers, log.curves))
-                if is_finished(config, folder, int(state.step)):
-                    break
+        judge = functools.partial(_judge, config, folder, game.model.layers, validate, log, call)
+        step, notice = _played(config, folder, start, call, log, checkpoints, judge)
         log.ending(programs)
-    if distributed.is_first() and not notice.stops:
+    if speaks and not notice.stops:
         curve_picture.draw(folder, config.margin, game.model.layers)
     if profile:
         distributed.say(trace.told())
     if notice.stops:
-        raise Stopped(notice, int(state.step))
+        raise Stopped(notice, step)
     return distributed.by_first(lambda: keeping.kept_scores(folder))
 
 
@@ -150,23 +127,78 @@ def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
     return (done >= config.steps or settled) and _is_validated(folder, done)
 
 
-def _judge(
-    validate: Callable[[TrainState], list[dict[str, float]]],
-    keep: Callable[[TrainState, list[dict[str, float]], Curves], str | None],
+def _start(
+    config: RunConfig,
+    game: Game,
+    model: Classifier,
+    train: list[Encoded],
+    checkpoints: Checkpoints,
+    mesh: Mesh,
+) -> TrainState:
+    """The newest checkpoint, on all devices; the state before the first step where none is."""
+    distributed.say(
+        "compiling the model, to see where the probe starts; what is compiled is kept on disk "
+        "for later runs of the same sizes"
+    )
+    fresh = devices.place(setup.first_state(config, game, model, train), mesh, devices.WHOLE)
+    if (latest := checkpoints.latest()) is None:
+        return fresh
+    return old_checkpoints.restore(checkpoints, latest, fresh, setup.players_of(config))
+
+
+def _played(
+    config: RunConfig,
+    folder: Path,
+    start: TrainState,
+    call: Caller,
     log: RunLog,
-    programs: Compilations,
-    progress: Progress,
+    checkpoints: Checkpoints,
+    judge: Callable[[TrainState], None],
+) -> tuple[int, Notice]:
+    """Train from a state to the end of the run, or to a notice to stop: to which step, and which.
+
+    What is due to be judged is saved before, so that nothing is lost if that ends in its midst.
+    """
+    step, notice = int(start.step), Notice.NONE
+    if is_due(config, step) and not _is_validated(folder, step):  # stopped in between
+        judge(start)
+    if is_finished(config, folder, step):
+        return step, notice
+    for state, notice in play(config, start, call, log):
+        step = int(state.step)
+        check_finite(step, state)
+        log.flush()
+        with call.programs.of("checkpoint"):
+            checkpoints.save(step, state)
+        call.watch.saved()
+        if is_due(config, step) and not notice.stops:
+            judge(state)
+            if is_finished(config, folder, step):
+                break
+    return step, notice
+
+
+def _judge(
+    config: RunConfig,
+    folder: Path,
+    layers: Sequence[str],
+    validate: Callable[[TrainState], list[dict[str, float]]],
+    log: RunLog,
+    call: Caller,
     state: TrainState,
 ) -> None:
     """Validate, keep what is to be kept, and say so."""
-    if not programs.is_warm("validation"):
-        progress.compiling("the validation")
-    with programs.of("validation"):
+    if not call.programs.is_warm("validation"):
+        call.progress.compiling("the validation")
+    with call.programs.of("validation"):
         table = validate(state)
     # In this order: a step whose scores are written is not judged again.
-    if distributed.is_first() and (verdict := keep(state, table, log.curves)):
+    if distributed.is_first() and (
+        verdict := keeping.keep(config, folder, layers, state, table, log.curves)
+    ):
         show(verdict)
     log.validation(int(state.step), table[-1])
+    call.progress.caution(cautions.during(config, layers, log.curves))
 
 
 def _is_validated(folder: Path, step: int) -> bool:
@@ -177,7 +209,12 @@ def clean_passes(game: Game, params: Any, stored: CleanStates | None) -> CleanPa
     """Where steps have their clean passes from: looked up, or by the model if there are none."""
     if stored is not None:
         return stored.of, look_up
-    return lambda batch: (params, batch.inputs), functools.partial(clean_pass, game)
+    return lambda batch: (params, batch.inputs), _by_model(game)
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def _by_model(game: Game) -> Callable[[Any, Any], Clean]:
+    return functools.partial(clean_pass, game)
 
 
 def _chunks(
@@ -215,10 +252,23 @@ def program(
 
     (state, (the run's seed, the model's parameters, what all steps share), (an entry a step,
     notices a device)) -> (state, diagnostics a step, the largest notice). The state that it is
-    given is overwritten. The seed is an argument, so that one compiled program serves all seeds.
+    given is overwritten. The seed is an argument, so that one compiled program serves all seeds;
+    runs of one process that differ in nothing else of the game share what was traced, too.
     """
-    draw_layer = steps.LAYERS[config.layers](len(game.model.layers))
     players = setup.players_of(config)
+    return _program(game, players, config.layers, config.accumulate, fetch, mesh)
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def _program(
+    game: Game,
+    players: Players,
+    layers: str,
+    parts: int,
+    fetch: Callable[[Any, Any], Clean],
+    mesh: Mesh,
+) -> Callable[..., tuple[TrainState, Diagnostics, Array]]:
+    draw_layer = steps.LAYERS[layers](len(game.model.layers))
 
     def advance(
         state: TrainState, given: tuple[Array, Any, Any], entries: tuple[Any, Array]
@@ -234,7 +284,7 @@ def program(
             players=players,
             model_params=params,
             axes=(devices.AXIS,),
-            parts=config.accumulate,
+            parts=parts,
         )
         return state, diagnostics, agreed(notices, diagnostics)
 
@@ -247,8 +297,7 @@ def _validator(
     """The table of `faithfulness.table` on evenly spaced development texts, gates sampled."""
     count = min(config.validation_texts, len(dev))
     chosen = [dev[i] for i in np.linspace(0, len(dev) - 1, count).astype(int)]
-    outcome_of = functools.partial(faithfulness.outcome_of, game, faithfulness.sampled)
-    evaluate = devices.spread(outcome_of, mesh)
+    evaluate = devices.spread(faithfulness.outcome_of, mesh, game, faithfulness.sampled)
 
     def validate(state: TrainState) -> list[dict[str, float]]:
         outcome = faithfulness.measure(

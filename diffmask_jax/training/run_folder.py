@@ -121,7 +121,7 @@ def load_scale(folder: Path) -> float | None:
     """What `save_scale` kept; None if nothing. Raises: UserError if it is damaged."""
     kept = settings.read(folder / "scale.json")
     scale = 1.0 if kept is None else kept.get("scale")
-    if type(scale) is not float or scale <= 0:
+    if type(scale) is not float or settings.positive(scale):
         raise UserError(f"{folder / 'scale.json'} is damaged: delete it to make it anew")
     return None if kept is None else scale
 

@@ -41,7 +41,8 @@ def load_model(config: RunConfig, moved: str | Path | None = None) -> Classifier
     """
     asks = TASKS[config.task].problem_type == SPANS.problem_type
     load = load_answerer if asks else load_classifier
-    return load(moved or config.model, config.precision, config.remat)
+    place = config.model if moved is None else moved
+    return load(place, config.precision, config.remat)
 
 
 def read_split(config: RunConfig, split: str) -> Examples:
@@ -127,13 +128,13 @@ def calibrated_probe(
     game: Game, model: Classifier, train: Sequence[Encoded], probe: dict[str, Any]
 ) -> dict[str, Any]:
     """A probe set to the model's states of some texts (`probes.calibrated`)."""
+    return _calibrated(game, probe, model.params, _together(sample(train)))
 
-    @jax.jit
-    def calibrated(probe: Any, params: Any, inputs: TextInputs) -> Any:
-        _, states = model.network.states(params, inputs)
-        return probes.calibrated(game.probe, probe, states, inputs.valid)
 
-    return calibrated(probe, model.params, _together(sample(train)))
+@functools.partial(jax.jit, static_argnums=0)
+def _calibrated(game: Game, probe: Any, params: Any, inputs: TextInputs) -> Any:
+    _, states = game.model.states(params, inputs)
+    return probes.calibrated(game.probe, probe, states, inputs.valid)
 
 
 def sample(texts: Sequence[Encoded]) -> Sequence[Encoded]:
@@ -152,15 +153,16 @@ def no_word_states(model: Classifier, texts: Sequence[Encoded]) -> list[Float[Ar
     Raises: UserError if the tokenizer has no token that can stand for no word.
     """
     mask = no_word(model)
-
-    @jax.jit
-    def means(params: Any, inputs: TextInputs) -> list[Float[Array, " _"]]:
-        _, states = model.network.states(params, inputs)
-        words = inputs.valid & (inputs.tokens == mask)
-        return [statistics(state, words).mean for state in states]
-
     silent = [text._replace(ids=np.where(text.parts >= 0, mask, text.ids)) for text in texts]
-    return means(model.params, _together(silent))
+    return _means(model.network, mask, model.params, _together(silent))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _means(network: Model, token: int, params: Any, inputs: TextInputs) -> list[Float[Array, " _"]]:
+    """Each state's mean over the positions of a token."""
+    _, states = network.states(params, inputs)
+    words = inputs.valid & (inputs.tokens == token)
+    return [statistics(state, words).mean for state in states]
 
 
 def _together(texts: Sequence[Encoded]) -> TextInputs:
@@ -191,7 +193,7 @@ def state_widths(model: Classifier) -> list[int]:
 def outputs_of(model: Classifier, texts: Sequence[Encoded]) -> Float[np.ndarray, "N C"]:
     """What a model says of texts, unmasked: `Family.outputs` of each."""
     mesh = devices.data_mesh()
-    run = devices.spread(functools.partial(_outputs, model.network), mesh)
+    run = devices.spread(_outputs, mesh, model.network)
     params = devices.place(model.params, mesh, devices.WHOLE)
     outputs = np.zeros((len(texts), len(model.labels)), np.float32)
     for batch in batches.in_order(texts, devices.round_up(BATCH, mesh), model.config.positions):

@@ -60,7 +60,7 @@ def train(
     keep_compiled_programs()
     folder = Path(folder)
     model, texts, made_with, passes = prepared or prepare(config, truncate=truncate)
-    batches.check_fills(texts.train, config.batch_size)
+    batches.check_fills(texts.train, config.batch_size, config.steps_per_call)
     setup.no_word(model)
     devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
     layers = len(model.network.layers)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.markdown import table
@@ -52,18 +53,33 @@ def claim(
 
 
 class Timer:
-    """Seconds by part, each printed as it ends."""
+    """Seconds by part, each printed as it ends.
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    file: where they are kept, to be added to by the next call of an experiment that was stopped
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self.seconds: dict[str, float] = {} if file is None else settings.read(file) or {}
+        self._start = time.perf_counter()
+
+    @property
+    def passed(self) -> float:
+        """Seconds since it was made: less than those of all parts where some ran beside others."""
+        return time.perf_counter() - self._start
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Times what is inside; JAX results must be waited for inside as well."""
         start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-        print(f"{name:<40}{self.seconds[name]:7.1f} s", flush=True)
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            if self._file is not None:
+                settings.write(self._file, self.seconds)
+        print(f"{name:<40}{spent:7.1f} s", flush=True)
 
 
 def write_report(
@@ -75,7 +91,10 @@ def write_report(
     body: str,
     raw: Mapping[str, object],
 ) -> None:
-    """report.json (machine-readable, `raw` results included) and report.md (for people)."""
+    """report.json (machine-readable, `raw` results included) and report.md (for people).
+
+    timings: seconds by part; of "all", too, where they are not the parts' sum
+    """
     command = shlex.join(["python", "-m", _module(), *sys.argv[1:]])
     where = {name: value for name, value in environment().items() if name != "command"}
     report = {
@@ -86,7 +105,7 @@ def write_report(
         "raw": raw,
     }
     write_atomically(folder / "report.json", json.dumps(report, indent=1) + "\n")
-    times = timings | {"all": sum(timings.values())}
+    times = timings if "all" in timings else timings | {"all": sum(timings.values())}
     parts = [
         f"# {title}",
         f"`{command}`",

@@ -21,7 +21,7 @@ class Recipe(NamedTuple):
     slow: what is judged, the "average" of the fast probe, its "lookahead", or the "fast" one itself
     dual: "control", by integral and proportional; "ascend", by multiplier_rate; "rmsprop", the
         same where what a batch did not play enters the moments as a zero
-    multiplier: λ at the start
+    multiplier: λ·m at the start
     pull: ε of `objective`; opening: c of a fresh gate network, the logit that votes start from
     deeper: what is added to it in all layers but the first
     baselines: where they start, at what the model makes of "no word" or at the "means" of states
@@ -41,7 +41,7 @@ class Recipe(NamedTuple):
     integral: float = 0.001
     proportional: float = 1.0
     multiplier_rate: float = 0.3
-    multiplier: float = 5.0
+    multiplier: float = 0.5
     pull: float = 0.003
     opening: float = 5.0
     deeper: float = 0.0
@@ -57,7 +57,7 @@ BEFORE = Recipe(
     fall="none",
     slow="lookahead",
     dual="rmsprop",
-    multiplier=1.0,
+    multiplier=0.1,
     pull=0.0,
     baselines="means",
     networks="drawn",
@@ -66,13 +66,13 @@ BEFORE = Recipe(
 RECIPES = {
     "recipe": Recipe(),
     "one layer a batch": Recipe(layers="batch"),
-    "ascent of λ": Recipe(dual="ascend", multiplier=1.0),
+    "ascent of λ": Recipe(dual="ascend", multiplier=0.1),
     "integral only": Recipe(proportional=0.0),
     "less proportional": Recipe(proportional=0.3),
     "faster λ": Recipe(integral=0.002),
     "much faster λ": Recipe(integral=0.004),
-    "λ from 1": Recipe(multiplier=1.0),
-    "λ from 10": Recipe(multiplier=10.0),
+    "λ from a fifth": Recipe(multiplier=0.1),
+    "λ from twice": Recipe(multiplier=1.0),
     "no pull": Recipe(pull=0.0),
     "lookahead": Recipe(slow="lookahead"),
     "no average": Recipe(slow="fast"),
@@ -89,11 +89,12 @@ RECIPES = {
     "networks as drawn": Recipe(networks="drawn"),
     "baselines at mean states": Recipe(baselines="means"),
     "before, a depth an example": BEFORE,
-    "before, a depth a batch": BEFORE._replace(layers="batch"),
+    "before, a depth a batch": BEFORE._replace(layers="batch", multiplier=0.05),
 }
 """The recipe, what is changed in it, one thing at a time, and what `diffmask train` played before.
 
-Of the last two the first was played for the input probe, the second for the hidden one.
+Of the last two the first was played for the input probe, the second for the hidden one; at their
+margins of 0.1 and 0.05 nats λ starts at 1.
 """
 
 PLAYED_BEFORE = {"input": "before, a depth an example", "hidden": "before, a depth a batch"}
@@ -110,7 +111,7 @@ def players(recipe: Recipe, margin: float, steps: int) -> Players:
         "rmsprop": lookahead(optax.rmsprop(recipe.multiplier_rate, 0.99, eps_in_sqrt=False)),
     }
     primal = slow(descent(scale[recipe.optimizer], *rates))
-    return Players(primal, dual[recipe.dual], recipe.multiplier)
+    return Players(primal, dual[recipe.dual], recipe.multiplier / margin)
 
 
 def _itself(fast: optax.GradientTransformation) -> optax.GradientTransformation:

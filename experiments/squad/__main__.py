@@ -2,12 +2,14 @@
 
     python -m experiments.squad --model ../shared/models/squad-minilm \
         --raw-dir ../shared/data/squad --tags ../shared/data/pos/squad_dev.upos.jsonl \
-        [--seeds 2] [--questions 1000] [--methods-on 200] [--out reports/squad]
+        [--seeds 2] [--steps 8000] [--questions 1000] [--methods-on 200] [--out reports/squad]
 
-Stopped and started again, it goes on where it was. The paper's BERT-large: over 95% of the input
-masked in the upper layers while over 90% of starts and ends stay; gold answers of wrongly answered
-questions kept about 60% of the time; questions kept longer than passages; over half of the hidden
-states masked after layer 9 of 24; [SEP] kept at all layers but the last.
+Stopped and started again, it goes on where it was. Its cost is named by --steps (3 s of a core each
+for a model of 6 blocks of 384), --questions (2 s each) and --methods-on (20 s each). --no-training
+reports on the probes that are there, as far as they have come. The paper's BERT-large: over 95% of
+the input masked in the upper layers while over 90% of starts and ends stay; gold answers of wrongly
+answered questions kept about 60% of the time; questions kept longer than passages; over half of the
+hidden states masked after layer 9 of 24; [SEP] kept at all layers but the last.
 """
 
 import argparse
@@ -15,178 +17,123 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
 from diffmask_jax.analysis.token_groups import layers_kept
-from diffmask_jax.analysis.top_tokens import TopShares
-from diffmask_jax.attribution import methods
 from diffmask_jax.commands.arguments import add_settings
 from diffmask_jax.commands.shared import places_of
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining import comparing
-from diffmask_jax.explaining.explainer import Explainer
-from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.loading import load_answerer
-from diffmask_jax.render import html
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
-from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import jsonable
+from diffmask_jax.runtime.memory import GIB, most_taken
 from diffmask_jax.tasks.encoded_questions import LONGEST, told
 from diffmask_jax.tasks.question_tags import read_question_tags
-from diffmask_jax.tasks.questions import places_of as places_in
-from diffmask_jax.tasks.scoring import span_scores
 from diffmask_jax.tasks.squad import SQUAD
 from diffmask_jax.training.config import as_dict
 from experiments.common.command import told_in_one_line
-from experiments.common.probe_runs import configurations, run_folder
+from experiments.common.measuring import PerText
+from experiments.common.probe_runs import configurations
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import check_settings, make_folder
-from experiments.squad import figures, numbers, report, stages
-from experiments.squad.report import Found
-from experiments.squad.stages import Answers, Measured, Study
-from experiments.sst.figures import token_groups_figure, training_figure
+from experiments.squad import drawing, methods, numbers, report, stages
+from experiments.squad.numbers import Figure2
+from experiments.squad.report import About, Found
+from experiments.squad.stages import Answers, Study
 
-QUESTION = "Where did the Broncos practice for the Super Bowl ?"
-PASSAGE = (
-    "The Panthers used the San Jose State practice facility and stayed at the San Jose Marriott . "
-    "The Broncos practiced at Stanford University and stayed at the Santa Clara Marriott ."
-)
-ANSWER = "Stanford University"
-METHODS = tuple(methods.with_margin(1.0))
-# Beside the defaults of `diffmask train squad`.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "input": {"margin": 1.0, "batch_size": 16},
-    "hidden": {"margin": 1.0, "batch_size": 16},
-}
+METHODS, ON_EXAMPLE = methods.ON_MANY, methods.ON_EXAMPLE
+SETTINGS: dict[str, Any] = {"margin": methods.MARGIN, "batch_size": 16}
+"""Of every probe, beside --steps and the defaults of `diffmask train squad`."""
 
 
 def run(options: argparse.Namespace) -> list[Claim]:
     """The whole experiment; writes the report and gives its claims."""
-    out = options.out
-    places = places_of(SQUAD, options)
-    whole = stages.open_study(load_answerer(options.model), places, out)
+    out, places = options.out, places_of(SQUAD, options)
+    whole = stages.open_study(load_answerer(options.model), places)
+    layers = whole.model.network.layers
     tags = read_question_tags(options.tags, whole.questions) if options.tags else None
-    chosen = whole.places(options.questions).tolist()
-    study = whole.at(chosen)
+    study = whole.at(whole.sample(options.questions))
+    place = out / "measured" / f"{len(study.questions)} questions"
+    make_folder(place)
+    timer = Timer(place / "seconds.json")
+    settings = {gate: SETTINGS | {"steps": options.steps} for gate in GATES}
     configs = configurations(
-        whole.model.path, SQUAD.name, asdict(places), SETTINGS, options.seeds, out
+        whole.model.path, SQUAD.name, asdict(places), settings, options.seeds, out
     )
-    timer = Timer()
-    with timer.part("train the probes"):
-        stages.train_all(configs)
+    if not options.no_training:
+        with timer.part("train the probes"):
+            stages.train_all(configs)
+    folders = {gate: runs for gate in GATES if (runs := stages.kept(configs, gate))}
     with timer.part("answers of the model"):
-        answers = stages.answers(whole, out / "measured" / "answers.npz")
-    own = Answers(*(array[chosen] for array in answers))
-    tagged = None if tags is None else [tags[place] for place in chosen]
+        answers = stages.answers(study, place / "answers.npz")
+    tagged = None if tags is None else [tags[number] for number in study.numbers]
     by_gate, measured = {}, {}
-    for gate in GATES:
+    for gate, runs in folders.items():
         with timer.part(f"measure the {gate} probes"):
-            folders = [run_folder(out, gate, seed) for seed in range(options.seeds)]
-            runs = stages.measure(study, folders)
-            outcomes = runs.sampled, runs.thresholded
-            by_gate[gate] = numbers.of_gate(study, runs.keep(), outcomes, own, tagged)
-            measured[gate] = runs
+            found = measured[gate] = stages.measure(study, runs, place)
+            by_gate[gate] = numbers.of_gate(study, found.keep(), found.sampled, answers, tagged)
+    inputs = measured.get("input")
     with timer.part("other methods"):
-        shares = figure2(study, own, measured["input"], options.methods_on)
+        keep = None if inputs is None else inputs.keep()
+        figure2 = count_methods(study, answers, keep, whole, options)
     with timer.part("draw the figures"):
-        draw(out, whole.model.network.layers, by_gate, measured)
-    found = Found(
-        whole.model.network.layers,
-        span_scores(whole.data.encoded, whole.questions, answers.spans),
-        by_gate,
-        None if tags is None else numbers.nouns(whole, tags),
-        shares,
+        drawing.draw(out, layers, methods.MARGIN, by_gate, measured)
+        if inputs is not None and figure2 is not None:
+            drawing.draw_methods(out, whole, ON_EXAMPLE, inputs)
+    nouns = None if tags is None else numbers.nouns(whole, tags)
+    all_found = Found(layers, numbers.scores(study, answers), by_gate, nouns, figure2)
+    about = About(
+        about_questions(study, whole, options.methods_on),
+        told(whole.data.counts, min(LONGEST, whole.model.config.positions)),
+        [stages.settled(run) for runs in folders.values() for run in runs],
+        [gate for gate in GATES if gate not in folders],
+        METHODS,
     )
-    claims = report.make_claims(found)
-    limit = min(LONGEST, whole.model.config.positions)
-    about = (
-        f"{len(whole.questions)} development questions answered; {len(chosen)} of them, evenly "
-        f"spaced, explained; other methods on {min(options.methods_on, len(chosen))}."
-    )
-    body = report.body(found, told(whole.data.counts, limit), about)
     raw = {
         "settings": {folder.name: as_dict(config) for folder, config in configs.items()},
+        "runs": about.runs,
+        "questions": [question.id for question in study.questions],
         "counts": whole.data.counts._asdict(),
-        "scores": found.scores._asdict(),
-        "nouns": None if found.nouns is None else found.nouns._asdict(),
-        "figure2": {name: each._asdict() for name, each in shares.items()},
-        "by_gate": jsonable(by_gate),
+        "peak_bytes": most_taken(),
+        **jsonable(all_found._asdict()),
         "validation": {gate: each.curves() for gate, each in measured.items()},
     }
+    claims, body = report.make_claims(all_found), report.body(all_found, about)
     write_report(out, "Questions: BERT on SQuAD", claims, timer.seconds, body=body, raw=raw)
     print_claims(claims)
+    for gate in about.not_run:
+        print(report.not_run(gate))
     print(f"report in {out}/report.md")
     return claims
 
 
-def figure2(study: Study, answers: Answers, measured: Measured, count: int) -> dict[str, TopShares]:
-    """Where every method points, over some of the questions; and a picture of the paper's."""
-    if not count:
-        return {}
-    chosen = study.places(count).tolist()
-    some = study.at(chosen)
-    explainer, folder = measured.explainers[0], measured.folders[0]
-    noise = comparing.noise_of(folder, explainer)
-    place = study.folder / "measured" / "methods"
-    keep = measured.keep()
-    found = {"diffmask": [layers_kept(keep[at]) for at in chosen]} | {
-        name: stages.attributions(some, explainer, noise, name, place / name) for name in METHODS
-    }
-    own = Answers(*(array[chosen] for array in answers))
-    compared = comparing.compare([explainer], noise, (QUESTION, PASSAGE), names=METHODS)
-    by_name: dict[str, Float[np.ndarray, " T"]] = {
-        panel.name: panel.values[0] for panel in compared.panels[1:-1]
-    }
-    by_name["DiffMask, Σ over layers"] = layers_kept(compared.panels[-1].values)
-    figures.methods_figure(study.folder / "figure2.png", example(explainer), by_name)
-    return numbers.figure2(some, own, found)
+def about_questions(study: Study, whole: Study, methods_on: int) -> str:
+    """Which questions are measured, and what it takes, for people."""
+    measured = len(study.questions)
+    return (
+        f"{measured} of {len(whole.questions)} development questions, drawn by chance (seed "
+        f"{stages.DRAW}): what follows is of these, but for Figure 2, counted on "
+        f"{min(methods_on, measured)} of them, and for the nouns in answers, which are of all. "
+        f"Times add up over the calls that it took. Most memory: {most_taken() / GIB:.1f} GiB."
+    )
 
 
-def example(explainer: Explainer) -> Explanation:
-    """The paper's question, explained."""
-    explanation = explainer(question=QUESTION, passage=PASSAGE)
-    return explanation.with_gold(places_in(ANSWER, PASSAGE))
+def count_methods(
+    study: Study, answers: Answers, keep: PerText | None, whole: Study, options: argparse.Namespace
+) -> Figure2 | None:
+    """Where every method points, over some of the questions; None where none was asked for.
 
-
-def draw(
-    out: Path,
-    layers: tuple[str, ...],
-    by_gate: dict[str, numbers.OfGate],
-    measured: dict[str, Measured],
-) -> None:
-    """Figures 7, 8 and 14, and how training went."""
-    names = {gate: GATES[gate].masks for gate in by_gate}
-    kept = {names[gate]: each.kept for gate, each in by_gate.items()}
-    figures.kept_figure(out / "figure7.png", layers, kept)
-    shares = {}
-    for gate, each in by_gate.items():
-        fields = {
-            "masked": "masked",
-            "positions_kept": "positions kept",
-            "spans_kept": "spans kept",
-        }
-        shares[names[gate]] = {
-            label: np.mean([getattr(run, field) for run in each.sampled], axis=0).tolist()
-            for field, label in fields.items()
-        }
-    figures.faithful_figure(out / "faithful.png", layers, shares)
-    for gate, each in by_gate.items():
-        explanation = example(measured[gate].explainers[0])
-        explanation.save(out / f"figure8_{gate}.png")
-        page = html.page([explanation.heatmap()], QUESTION)
-        write_atomically(out / f"figure8_{gate}.html", page)
-        title, margin = f"Training the {gate} probe, validation", SETTINGS[gate]["margin"]
-        training_figure(out / f"training_{gate}.png", title, measured[gate].curves(), margin)
-        if each.tagged:
-            token_groups_figure(
-                out / f"figure14_{gate}.png",
-                f"How long tokens are kept, by part of speech: {names[gate]}",
-                f"layers that keep a token, of {len(layers)}",
-                each.tagged,
-                len(layers),
-            )
+    keep: of all the study's questions by the probes of the input, if there are any
+    whole: as in `drawing.draw_methods`
+    """
+    drawn, place = set(whole.sample(options.methods_on)), options.out / "measured"
+    chosen = [at for at, number in enumerate(study.numbers) if number in drawn]
+    if not chosen:
+        return None
+    some, words = study.at(chosen), stages.statistics_of_words(whole, place / "words.npz")
+    found = {} if keep is None else {"diffmask": [layers_kept(keep[at]) for at in chosen]}
+    for name, method in METHODS.items():
+        found[name] = stages.attributions(some, method, words, place / "methods" / name)
+    return numbers.figure2(some, Answers(*(array[chosen] for array in answers)), found)
 
 
 def main() -> None:
@@ -197,7 +144,13 @@ def main() -> None:
     add_settings(parser, SQUAD.places)
     add("--tags", type=Path, help="parts of speech of the dev questions, JSON lines")
     add("--seeds", type=int, default=2, help="runs of each probe (default 2)")
-    add("--questions", type=int, default=1000, help="dev questions explained (default 1000)")
+    add("--steps", type=int, default=8000, help="steps of each run, at most (default 8000)")
+    add(
+        "--no-training",
+        action="store_true",
+        help="report on the probes that are there, as far as they have come",
+    )
+    add("--questions", type=int, default=1000, help="dev questions measured (default 1000)")
     add("--methods-on", type=int, default=200, help="those on which others are (default 200)")
     add("--out", type=Path, default=Path("reports/squad"), help="report folder")
     options = parser.parse_args()
@@ -206,12 +159,7 @@ def main() -> None:
         if min(options.seeds, options.questions) < 1 or options.methods_on < 0:
             raise UserError("--seeds and --questions are 1 or more, --methods-on 0 or more")
         make_folder(options.out)
-        of_files = {
-            "model": options.model,
-            "questions": options.questions,
-            "methods_on": options.methods_on,
-        }
-        check_settings(options.out, of_files)
+        check_settings(options.out, {"model": options.model})
         run(options)
 
 

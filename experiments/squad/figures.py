@@ -40,7 +40,8 @@ def kept_figure(path: Path, layers: Sequence[str], panels: Mapping[str, KeptCurv
         _shares(axes)
     axes_of[0].set_ylabel("mean keep probability", fontsize=9)
     handles = axes_of[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    columns = 4 if len(panels) > 1 else 2
+    figure.legend(*handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     save(figure, path)
 
 
@@ -48,7 +49,8 @@ def faithful_figure(
     path: Path, layers: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> None:
     """Shares by layer, a panel a probe: of what is masked, and of the predictions that stay."""
-    figure = Figure(figsize=(5.2 * len(panels), 3.4), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(panels), 3.6), layout="constrained")
+    figure.suptitle("What masking leaves of the answers", fontsize=12, fontweight="bold")
     axes_of = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (name, curves) in zip(axes_of, panels.items(), strict=True):
         for color, (label, values) in zip(

@@ -9,10 +9,12 @@ from jaxtyping import Bool, Float
 
 from diffmask_jax.analysis import question_keep, token_groups, top_tokens
 from diffmask_jax.analysis.answer_nouns import NounShare, noun_share
+from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.question_keep import KeptCurves
 from diffmask_jax.analysis.token_groups import Difference, Group
-from diffmask_jax.analysis.top_tokens import TopShares
+from diffmask_jax.tasks import squad_scores
+from diffmask_jax.tasks.answer_spans import span_text
 from diffmask_jax.tasks.question_tags import QuestionTags, piece_tags
 from experiments.common.measuring import PerText
 from experiments.squad.stages import Answers, Study
@@ -43,17 +45,23 @@ class Faithful(NamedTuple):
 class OfGate(NamedTuple):
     """What the runs of one gate say; keep probabilities are averaged over the runs.
 
-    sampled, thresholded: a run each
+    sampled: what masking with sampled gates does, a run each
+    top, late: means over the upper third of the layers, and over those deeper than the paper's 9 of
+        24, of what sampled gates do, by the name of the number
+    kept: Figure 7's curves
+    gold_when_wrong: of these the dashed one, mean over the upper third; None where none is wrong
     separators: mean keep probability of both [SEP], by layer
     tagged: Figure 14: the question's, the passage's and both texts' tokens by part of speech
     tags_apart: proper nouns and punctuation minus adpositions and conjunctions, Σ keep over layers
     """
 
     sampled: list[Faithful]
-    thresholded: list[Faithful]
+    top: dict[str, Interval]
+    late: dict[str, Interval]
     kept: KeptCurves
+    gold_when_wrong: Interval | None
     question_minus_passage: Difference
-    separators: Float[np.ndarray, " L"]
+    separators: Interval
     tagged: dict[str, list[Group]] | None
     tags_apart: Difference | None
 
@@ -69,31 +77,83 @@ def above(layers: Sequence[str], share: float) -> Bool[np.ndarray, " L"]:
     return depths(layers) > share
 
 
+class Figure2(NamedTuple):
+    """Shares of the ten top tokens in the question, the answer and elsewhere, over N questions.
+
+    shares: of each method; chance: of all tokens; all that follows is paired, question by question
+    over_chance: a method's minus those of all tokens
+    diffmask_over: DiffMask's minus a method's; nothing without a probe of the input
+    """
+
+    shares: dict[str, Interval]
+    chance: Interval
+    over_chance: dict[str, Interval]
+    diffmask_over: dict[str, Interval]
+
+
+def by_question(outcome: Outcome) -> dict[str, Float[np.ndarray, "L N"]]:
+    """What was found of each; a span is kept if its start and its end are."""
+    spans = (outcome.prediction == outcome.original).all(axis=-1).astype(float)
+    found = (outcome.masked, outcome.divergence, outcome.agreement, spans)
+    return dict(zip(Faithful._fields, map(np.asarray, found), strict=True))
+
+
 def faithful(outcome: Outcome) -> Faithful:
-    """Means over questions; a span is kept if its start and its end are."""
-    spans = (outcome.prediction == outcome.original).all(axis=-1)
-    means = (outcome.masked, outcome.divergence, outcome.agreement, spans)
-    return Faithful(*(np.mean(values, axis=1).tolist() for values in means))
+    """Means over questions."""
+    return Faithful(*(of.mean(axis=1).tolist() for of in by_question(outcome).values()))
+
+
+def over_layers(outcomes: Sequence[Outcome], chosen: Bool[np.ndarray, " L"]) -> dict[str, Interval]:
+    """Means over some layers, runs and questions, with their intervals over questions."""
+    runs = [by_question(outcome) for outcome in outcomes]
+    return {
+        name: mean_interval(np.mean([run[name][chosen].mean(axis=0) for run in runs], axis=0))
+        for name in Faithful._fields
+    }
+
+
+def scores(study: Study, answers: Answers) -> dict[str, Interval]:
+    """SQuAD's own scores of the best legal spans, in points, with their intervals."""
+    data, places = study.data, map(tuple, answers.spans.tolist())
+    texts = [
+        span_text(encoded, question.passage, span)
+        for encoded, question, span in zip(data.encoded, data.questions, places, strict=True)
+    ]
+    gold = [[answer.text for answer in question.answers] for question in data.questions]
+    return {
+        score.__name__: mean_interval(
+            100 * np.array([score(*pair) for pair in zip(texts, gold, strict=True)])
+        )
+        for score in (squad_scores.f1, squad_scores.exact_match)
+    }
 
 
 def of_gate(
     study: Study,
     keep: PerText,
-    outcomes: tuple[Sequence[Outcome], Sequence[Outcome]],
+    sampled: Sequence[Outcome],
     answers: Answers,
     tags: Sequence[QuestionTags] | None,
 ) -> OfGate:
-    """Everything of one gate. outcomes: of sampled and of thresholded gates, a run each."""
-    sampled, thresholded = (list(map(faithful, each)) for each in outcomes)
-    parts = study.parts
+    """Everything of one gate. keep: averaged over the runs; sampled: of each."""
+    parts, layers = study.parts, study.model.network.layers
+    upper = above(layers, UPPER)
     values = [token_groups.layers_kept(text) for text in keep]
     pieces = None if tags is None else tags_of_pieces(study, tags)
+    wrong = [
+        question_keep.gold_keep(kept, gold)[upper].mean()
+        for kept, gold, ends in zip(keep, study.data.spans, answers.ends, strict=True)
+        if gold and not question_keep.is_right(ends, gold)
+    ]
+    separators = [question_keep.separators_keep([k], [p]) for k, p in zip(keep, parts, strict=True)]
     return OfGate(
-        sampled,
-        thresholded,
-        question_keep.kept_curves(keep, parts, study.data.spans, answers.ends),
-        question_keep.question_minus_passage(keep, parts),
-        question_keep.separators_keep(keep, parts),
+        [faithful(outcome) for outcome in sampled],
+        top=over_layers(sampled, upper),
+        late=over_layers(sampled, above(layers, HALFWAY)),
+        kept=question_keep.kept_curves(keep, parts, study.data.spans, answers.ends),
+        gold_when_wrong=mean_interval(np.array(wrong)) if wrong else None,
+        question_minus_passage=question_keep.question_minus_passage(keep, parts),
+        separators=mean_interval(np.array(separators)),
         tagged=None if pieces is None else by_tag(values, pieces, parts),
         tags_apart=None
         if pieces is None
@@ -146,15 +206,24 @@ def nouns(study: Study, tags: Sequence[QuestionTags]) -> NounShare:
 
 def figure2(
     study: Study, answers: Answers, found: dict[str, list[Float[np.ndarray, " _"]]]
-) -> dict[str, TopShares]:
-    """Where each method's ten top tokens lie, and all tokens ("chance"); means over questions."""
+) -> Figure2:
+    """Where each method's ten top tokens lie; "diffmask" is the name of ours."""
     pairs = list(zip(study.parts, map(tuple, answers.spans.tolist()), strict=True))
+    chance = np.array([top_tokens.shares_by_chance(*pair) for pair in pairs])
     shares = {
-        name: [
-            top_tokens.top_shares(attribution, parts, span, TOP)
-            for attribution, (parts, span) in zip(attributions, pairs, strict=True)
-        ]
+        name: np.array(
+            [
+                top_tokens.top_shares(attribution, parts, span, TOP)
+                for attribution, (parts, span) in zip(attributions, pairs, strict=True)
+            ]
+        )
         for name, attributions in found.items()
     }
-    shares["chance"] = [top_tokens.shares_by_chance(*pair) for pair in pairs]
-    return {name: top_tokens.mean_shares(each) for name, each in shares.items()}
+    ours = shares.get("diffmask")
+    others = {} if ours is None else {n: ours - of for n, of in shares.items() if n != "diffmask"}
+    return Figure2(
+        {name: mean_interval(of) for name, of in shares.items()},
+        mean_interval(chance),
+        {name: mean_interval(of - chance) for name, of in shares.items()},
+        {name: mean_interval(apart) for name, apart in others.items()},
+    )

@@ -1,17 +1,18 @@
 """The SQuAD experiment's claims and tables: the paper's numbers beside ours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from diffmask_jax.analysis.answer_nouns import NounShare
+from diffmask_jax.analysis.bootstrap import Interval
 from diffmask_jax.analysis.token_groups import Difference
 from diffmask_jax.analysis.top_tokens import TopShares
 from diffmask_jax.runtime import markdown
-from diffmask_jax.tasks.squad_scores import Scores
 from experiments.common.report import Claim, claim
-from experiments.squad.numbers import HALFWAY, TOP, UPPER, Faithful, OfGate, above
+from experiments.squad.methods import Counted
+from experiments.squad.numbers import HALFWAY, TOP, UPPER, Faithful, Figure2, OfGate, above
 
 # The paper's BERT-large, fine-tuned with whole-word masking.
 PAPER_F1, PAPER_EXACT_MATCH = 93, 87
@@ -27,61 +28,82 @@ SEPARATORS_KEPT = 0.9
 class Found(NamedTuple):
     """Everything that the report says.
 
+    by_gate: of the gates that have a probe
     nouns, figure2: None where there are no tags, or no question was asked for
     """
 
     layers: tuple[str, ...]
-    scores: Scores
+    scores: dict[str, Interval]
     by_gate: dict[str, OfGate]
     nouns: NounShare | None
-    figure2: dict[str, TopShares]
+    figure2: Figure2 | None
 
 
 def make_claims(found: Found) -> list[Claim]:
-    """Every claim of the experiment."""
+    """Every claim of the experiment that was measured."""
     claims = model_claims(found.scores)
-    top = above(found.layers, UPPER)
     for gate, numbers in found.by_gate.items():
-        claims += top_claims(gate, numbers.sampled, top)
-        claims.append(wrong_claim(gate, numbers, top))
-        says = f"keep of question minus passage tokens, {gate}: above 0, p < {SIGNIFICANT}"
-        id = f"squad.question_minus_passage.{gate}"
-        claims.append(difference_claim(id, says, numbers.question_minus_passage))
-        if numbers.tags_apart is not None:
-            suffix = "" if gate == "input" else f".{gate}"
-            id = f"squad.pos.propn_punct_layers_minus_adp_conj{suffix}"
-            says = (
-                f"layers that keep proper nouns and punctuation minus adpositions and "
-                f"conjunctions, {gate}: above 0, p < {SIGNIFICANT}"
-            )
-            claims.append(difference_claim(id, says, numbers.tags_apart))
-    if "hidden" in found.by_gate:
-        claims += hidden_claims(found.by_gate["hidden"], found.layers)
+        claims += gate_claims(gate, numbers, found.layers)
     if found.nouns is not None:
         claims += noun_claims(found.nouns)
-    for method, shares in found.figure2.items():
-        if method != "chance":
-            claims += figure2_claims(method, shares, found.figure2["chance"])
+    if found.figure2 is not None:
+        claims += figure2_claims(found.figure2)
     return claims
 
 
-def model_claims(scores: Scores) -> list[Claim]:
+def ids_of(gate: str) -> dict[str, str]:
+    """The claims about one gate's probes, by what they are about."""
+    of = "" if gate == "input" else f".{gate}"
+    ids = {
+        "masked": f"squad.{gate}.masked_top",
+        "positions_kept": f"squad.{gate}.positions_kept_top",
+        "spans_kept": f"squad.{gate}.spans_kept_top",
+        "wrong": f"squad.gold_kept_when_wrong{of}",
+        "question": f"squad.question_minus_passage.{gate}",
+        "tags": f"squad.pos.propn_punct_layers_minus_adp_conj{of}",
+    }
+    if gate == "hidden":
+        ids |= {
+            "late": "squad.hidden.masked_after_9_of_24",
+            "separators": "squad.hidden.sep_kept_but_last",
+        }
+    return ids
+
+
+def model_claims(scores: Mapping[str, Interval]) -> list[Claim]:
     """How well the model answers, which everything else is about, beside the paper's larger one."""
-    measured = {"f1": (scores.f1, PAPER_F1), "exact_match": (scores.exact_match, PAPER_EXACT_MATCH)}
+    papers = {"f1": PAPER_F1, "exact_match": PAPER_EXACT_MATCH}
     return [
         claim(
             f"squad.model.{name}",
-            f"{name}, dev: no less than {AS_GOOD} points below the paper's",
-            [value],
-            paper=paper,
+            f"{name}, dev: no less than {AS_GOOD} points below the paper's; {told(measured)}",
+            [float(measured.mean)],
+            paper=papers[name],
             unit="points",
-            holds=value >= paper - AS_GOOD,
+            holds=bool(measured.mean >= papers[name] - AS_GOOD),
         )
-        for name, (value, paper) in measured.items()
+        for name, measured in scores.items()
     ]
 
 
-def top_claims(gate: str, runs: Sequence[Faithful], top: np.ndarray) -> list[Claim]:
+def gate_claims(gate: str, numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
+    """All that is claimed of the probes of one gate."""
+    ids, top = ids_of(gate), above(layers, UPPER)
+    claims = top_claims(gate, numbers, top)
+    if numbers.gold_when_wrong is not None:
+        claims.append(wrong_claim(gate, numbers.gold_when_wrong, numbers.kept.wrong))
+    says = f"keep of question minus passage tokens, {gate}: above 0, p < {SIGNIFICANT}"
+    claims.append(difference_claim(ids["question"], says, numbers.question_minus_passage))
+    if numbers.tags_apart is not None:
+        says = (
+            "layers that keep proper nouns and punctuation minus adpositions and conjunctions, "
+            f"{gate}: above 0, p < {SIGNIFICANT}"
+        )
+        claims.append(difference_claim(ids["tags"], says, numbers.tags_apart))
+    return claims + (hidden_claims(numbers, layers) if gate == "hidden" else [])
+
+
+def top_claims(gate: str, numbers: OfGate, top: np.ndarray) -> list[Claim]:
     """How much is masked in the upper third of the layers, and how many predictions stay."""
     claims = []
     for field, name, least in (
@@ -89,27 +111,32 @@ def top_claims(gate: str, runs: Sequence[Faithful], top: np.ndarray) -> list[Cla
         ("positions_kept", "starts and ends kept", PAPER_KEPT),
         ("spans_kept", "whole spans kept", PAPER_KEPT),
     ):
-        values = [float(np.mean(np.array(getattr(run, field))[top])) for run in runs]
-        short = "masked_top" if field == "masked" else f"{field}_top"
-        says = f"{name} by {gate} masking, mean over the upper third of the layers, over {least:g}"
+        values = runs_over(numbers.sampled, field, top)
+        says = (
+            f"{name} by {gate} masking, mean over the upper third of the layers, over {least:g}; "
+            f"{told(numbers.top[field])}"
+        )
         paper = None if field == "spans_kept" else least
         holds = bool(np.mean(values) > least)
-        id = f"squad.{gate}.{short}"
-        claims.append(claim(id, says, values, paper=paper, unit="", holds=holds))
+        claims.append(claim(ids_of(gate)[field], says, values, paper=paper, unit="", holds=holds))
     return claims
 
 
-def wrong_claim(gate: str, numbers: OfGate, upper: np.ndarray) -> Claim:
+def runs_over(runs: Sequence[Faithful], field: str, layers: np.ndarray) -> list[float]:
+    """The mean over some layers of a number of every run."""
+    return [float(np.mean(np.array(getattr(run, field))[layers])) for run in runs]
+
+
+def wrong_claim(gate: str, kept: Interval, questions: int) -> Claim:
     """Gold answers that the model missed, and the probe keeps."""
-    value = float(np.mean(numbers.kept.gold_when_wrong[upper]))
     return claim(
-        "squad.gold_kept_when_wrong" + ("" if gate == "input" else f".{gate}"),
+        ids_of(gate)["wrong"],
         f"keep of the gold answer's ends, {gate}, where the answer is wrong, mean over the upper "
-        f"third of the layers: within {NEAR} of the paper's ({numbers.kept.wrong} questions)",
-        [value],
+        f"third of the layers: within {NEAR} of the paper's; {told(kept)}, of {questions}",
+        [float(kept.mean)],
         paper=PAPER_GOLD_WHEN_WRONG,
         unit="",
-        holds=abs(value - PAPER_GOLD_WHEN_WRONG) <= NEAR,
+        holds=bool(abs(kept.mean - PAPER_GOLD_WHEN_WRONG) <= NEAR),
     )
 
 
@@ -117,7 +144,8 @@ def difference_claim(id: str, says: str, difference: Difference) -> Claim:
     """A mean difference over questions that is above 0."""
     return claim(
         id,
-        f"{says} (p = {difference.p_value:.2g}, {difference.sentences} questions)",
+        f"{says} (standard error {difference.standard_error:.2g}, p = {difference.p_value:.2g}, "
+        f"{difference.sentences} questions)",
         [difference.mean],
         paper=None,
         unit="",
@@ -127,28 +155,35 @@ def difference_claim(id: str, says: str, difference: Difference) -> Claim:
 
 def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
     """What becomes of hidden states half-way, and of the separators'."""
-    late = above(layers, HALFWAY)
-    masked = [float(np.mean(np.array(run.masked)[late])) for run in numbers.sampled]
-    least = float(numbers.separators[:-1].min())
+    ids, masked = ids_of("hidden"), runs_over(numbers.sampled, "masked", above(layers, HALFWAY))
+    kept = numbers.separators
+    at = int(np.argmin(kept.mean[:-1]))
+    least = Interval(kept.mean[at], kept.low[at], kept.high[at])
     return [
         claim(
-            "squad.hidden.masked_after_9_of_24",
-            "hidden states masked, mean over the layers deeper than 9 / 24 of the network",
+            ids["late"],
+            "hidden states masked, mean over the layers deeper than 9 / 24 of the network, over "
+            f"{PAPER_HALF:g}; {told(numbers.late['masked'])}",
             masked,
             paper=PAPER_HALF,
             unit="",
             holds=bool(np.mean(masked) > PAPER_HALF),
         ),
         claim(
-            "squad.hidden.sep_kept_but_last",
-            "mean keep of [SEP]'s states at the layer, but the last, that keeps them least: over "
-            f"{SEPARATORS_KEPT} (the paper: always kept)",
-            [least],
+            ids["separators"],
+            "mean keep of [SEP]'s states at the layer, but the last, that keeps them least, "
+            f"{layers[at]}: over {SEPARATORS_KEPT} (the paper: always kept); {told(least)}",
+            [float(least.mean)],
             paper=1.0,
             unit="",
-            holds=least > SEPARATORS_KEPT,
+            holds=bool(least.mean > SEPARATORS_KEPT),
         ),
     ]
+
+
+def told(interval: Interval) -> str:
+    """How sure a number is, for people."""
+    return f"95% of resampled questions {interval.low:.3g} to {interval.high:.3g}"
 
 
 def noun_claims(nouns: NounShare) -> list[Claim]:
@@ -171,43 +206,81 @@ def noun_claims(nouns: NounShare) -> list[Claim]:
     ]
 
 
-def figure2_claims(method: str, shares: TopShares, chance: TopShares) -> list[Claim]:
-    """Where a method points, beside where pointing everywhere would."""
-    return [
-        claim(
-            f"squad.fig2.{method}.{place}",
-            f"of the {TOP} top tokens, those in the {place}: more than of all tokens, "
-            f"{getattr(chance, place):.3f}",
-            [getattr(shares, place)],
-            paper=None,
-            unit="",
-            holds=getattr(shares, place) > getattr(chance, place),
-        )
-        for place in ("question", "answer")
-    ]
+def figure2_claims(found: Figure2) -> list[Claim]:
+    """Where a method points, beside where pointing everywhere would; and where DiffMask points
+    more than another does, question by question."""
+    claims = []
+    for place in ("question", "answer"):
+        at = TopShares._fields.index(place)
+        for method, apart in found.over_chance.items():
+            here = picked(apart, at)
+            says = (
+                f"of the {TOP} top tokens, those in the {place}, over those of all tokens, "
+                f"{found.chance.mean[at]:.3f}; the difference: {told(here)}"
+            )
+            share, holds = float(found.shares[method].mean[at]), bool(here.low > 0)
+            id = f"squad.fig2.{method}.{place}"
+            claims.append(claim(id, says, [share], paper=None, unit="", holds=holds))
+        for method, apart in found.diffmask_over.items():
+            here = picked(apart, at)
+            # The paper's DiffMask reads the question; the others point to the answer.
+            side, holds = (
+                ("above", here.low > 0) if place == "question" else ("below", here.high < 0)
+            )
+            says = f"DiffMask's share of top tokens in the {place} minus {method}'s: {side} 0; "
+            id = f"squad.fig2.diffmask_minus_{method}.{place}"
+            mean, holds = float(here.mean), bool(holds)
+            claims.append(claim(id, says + told(here), [mean], paper=None, unit="", holds=holds))
+    return claims
 
 
-def body(found: Found, left_out: Sequence[str], about: str) -> str:
-    """What the report says between its title and its claims. left_out: lines, of questions."""
-    parts = [about, *left_out]
-    parts.append(
-        "Times are those of the last call; what an earlier one had finished was not repeated."
-    )
+def picked(interval: Interval, at: int) -> Interval:
+    """One number of several."""
+    return Interval(*(float(values[at]) for values in interval))
+
+
+class About(NamedTuple):
+    """What a report says of how it was made.
+
+    questions: sentences on them; left_out: lines, of those that were
+    runs: a row a run: its name, the step of its probe, and whether it had settled
+    not_run: gates without a probe
+    counted: the methods of Figure 2
+    """
+
+    questions: str
+    left_out: Sequence[str]
+    runs: Sequence[tuple[str, str, str]]
+    not_run: Sequence[str]
+    counted: Mapping[str, Counted]
+
+
+def body(found: Found, about: About) -> str:
+    """What the report says between its title and its claims."""
+    parts = [about.questions, *about.left_out]
+    parts.append(markdown.table(["run", "steps", "has it settled?"], about.runs))
+    parts += [not_run(gate) for gate in about.not_run]
     for gate, numbers in found.by_gate.items():
-        for kind, runs in (("sampled", numbers.sampled), ("thresholded", numbers.thresholded)):
-            parts += [f"### {gate} masking, {kind} gates", layer_table(found.layers, runs)]
+        parts += [f"### {gate} masking, sampled gates", layer_table(found.layers, numbers.sampled)]
         parts += [f"### {gate}: what is kept", kept_table(found.layers, numbers)]
         parts.append(f"![validation](training_{gate}.png)")
         parts.append(f"![Figure 8, {gate}](figure8_{gate}.png)")
     if found.figure2:
-        parts += ["### Figure 2, counted", figure2_table(found.figure2)]
+        parts += ["### Figure 2, counted", figure2_table(found.figure2, about.counted)]
         parts.append("![Figure 2](figure2.png)")
-    parts += ["![Figure 7](figure7.png)", "![masked and kept](faithful.png)"]
-    if all(numbers.tagged for numbers in found.by_gate.values()):
-        parts += [f"![Figure 14, {gate}](figure14_{gate}.png)" for gate in found.by_gate]
-    else:
+    if found.by_gate:
+        parts += ["![Figure 7](figure7.png)", "![masked and kept](faithful.png)"]
+    tagged = [gate for gate, numbers in found.by_gate.items() if numbers.tagged]
+    parts += [f"![Figure 14, {gate}](figure14_{gate}.png)" for gate in tagged]
+    if found.nouns is None:
         parts.append("Figure 14 needs tags: give --tags FILE.")
     return "\n\n".join(parts)
+
+
+def not_run(gate: str) -> str:
+    """What a report leaves out for want of a probe."""
+    ids = [*ids_of(gate).values(), *["squad.fig2.diffmask*"] * (gate == "input")]
+    return f"Not run: there is no probe of {gate} masking, and so no number of {', '.join(ids)}."
 
 
 def layer_table(layers: Sequence[str], runs: Sequence[Faithful]) -> str:
@@ -223,7 +296,7 @@ def layer_table(layers: Sequence[str], runs: Sequence[Faithful]) -> str:
 def kept_table(layers: Sequence[str], numbers: OfGate) -> str:
     """Figure 7's curves, and [SEP]."""
     kept = numbers.kept
-    curves = (kept.question, kept.passage, kept.gold, kept.gold_when_wrong, numbers.separators)
+    curves = (kept.question, kept.passage, kept.gold, kept.gold_when_wrong, numbers.separators.mean)
     rows = [
         [layer, *(f"{value:.3f}" for value in values)]
         for layer, *values in zip(layers, *curves, strict=True)
@@ -232,7 +305,14 @@ def kept_table(layers: Sequence[str], numbers: OfGate) -> str:
     return markdown.table(head, rows)
 
 
-def figure2_table(figure2: dict[str, TopShares]) -> str:
-    """A row a method."""
-    rows = [[name, *(f"{share:.3f}" for share in shares)] for name, shares in figure2.items()]
-    return markdown.table([f"top {TOP} tokens", *TopShares._fields], rows)
+def figure2_table(found: Figure2, counted: Mapping[str, Counted]) -> str:
+    """A row a method, and all tokens; means with the intervals of 95%."""
+    named = {name: f"{one.title}, {one.told}" for name, one in counted.items()}
+    named["diffmask"] = "DiffMask, Σ of P(z ≠ 0) over layers"
+    rows = [[named[name], *map(_cell, *shares)] for name, shares in found.shares.items()]
+    rows.append(["all tokens", *map(_cell, *found.chance)])
+    return markdown.table([f"{TOP} top tokens", *TopShares._fields], rows)
+
+
+def _cell(mean: float, low: float, high: float) -> str:
+    return f"{mean:.3f} ({low:.3f}–{high:.3f})"

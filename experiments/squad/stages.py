@@ -8,23 +8,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 from tqdm import tqdm
 
 from diffmask_jax.analysis.faithfulness import Outcome
-from diffmask_jax.attribution import methods
-from diffmask_jax.attribution.schulz import Statistics
-from diffmask_jax.data import batches
+from diffmask_jax.attribution import methods, schulz
+from diffmask_jax.attribution.schulz import Moments, Statistics
+from diffmask_jax.data.batches import Batch, pad
 from diffmask_jax.data.question_pairs import PASSAGE
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
-from diffmask_jax.game.objective import clean_pass
+from diffmask_jax.game.objective import Clean
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.spans import best_span
+from diffmask_jax.runtime import settings
 from diffmask_jax.tasks.encoded_questions import LONGEST, EncodedQuestions, encode_questions
 from diffmask_jax.tasks.questions import Question, answerable
 from diffmask_jax.tasks.squad import SquadPlaces, read_questions
-from diffmask_jax.training import probe
-from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training import probe, run_folder
+from diffmask_jax.training.config import RunConfig, as_dict
 from diffmask_jax.training.train import train
 from experiments.common.measuring import (
     PerText,
@@ -33,21 +36,24 @@ from experiments.common.measuring import (
     log_keep,
     outcome,
     programs,
-    split,
 )
 from experiments.common.resume import load_or_make
-from experiments.common.tokens import joined
+from experiments.squad.methods import Counted
 
 BATCH = 16
-METHOD_BATCH = 4
+LENGTHS = (64, 128, 192, 256, 320, 384)
+"""Texts are padded to these: fewer programs than `data.batches` would have, for fewer texts."""
+
+DRAW = 0
+"""The seed by which questions are drawn: of a large sample, a small one is a part."""
 
 
 class Study(NamedTuple):
-    """What is studied, questions in the order of their file, and where its results lie."""
+    """What is studied, questions in the order of their file, each with its number there."""
 
     model: Classifier
     data: EncodedQuestions
-    folder: Path
+    numbers: Sequence[int]
 
     @property
     def questions(self) -> list[Question]:
@@ -59,10 +65,10 @@ class Study(NamedTuple):
         """Of every question, the text of each piece: 0, 1, or -1 for a special one."""
         return [encoded.parts for encoded in self.data.encoded]
 
-    def places(self, count: int) -> Int[np.ndarray, " _"]:
-        """The numbers of at most so many questions, evenly spaced."""
-        total = len(self.questions)
-        return np.linspace(0, total - 1, min(count, total)).astype(int)
+    def sample(self, count: int) -> list[int]:
+        """The numbers of at most so many questions, drawn by chance, always the same."""
+        drawn = np.random.default_rng(DRAW).permutation(len(self.questions))
+        return sorted(drawn[:count].tolist())
 
     def at(self, chosen: Sequence[int]) -> "Study":
         """The same for some of the questions."""
@@ -71,11 +77,25 @@ class Study(NamedTuple):
             encoded=[self.data.encoded[i] for i in chosen],
             spans=[self.data.spans[i] for i in chosen],
         )
-        return self._replace(data=data)
+        return self._replace(data=data, numbers=[self.numbers[i] for i in chosen])
 
-    def batches(self, size: int) -> list[batches.Batch]:
-        """All questions with their passages."""
-        return list(batches.in_order(self.data.encoded, size, self.model.config.positions))
+    def batches(self, size: int) -> list[Batch]:
+        """All questions with their passages, the shortest first, in batches of exactly `size` rows.
+
+        The last is filled up with its first text, as those of `data.batches` are.
+        """
+        texts, found = self.data.encoded, []
+        order = np.argsort([len(text.ids) for text in texts], kind="stable")
+        for start in range(0, len(order), size):
+            indices = order[start : start + size]
+            filled = [texts[i] for i in indices] + [texts[indices[0]]] * (size - len(indices))
+            found.append(Batch(indices, pad(filled, self.padded(texts[indices[-1]]))))
+        return found
+
+    def padded(self, text: Encoded) -> int:
+        """The length to which a text is padded."""
+        longest = next(length for length in LENGTHS if length >= len(text.ids))
+        return min(longest, self.model.config.positions)
 
 
 class Answers(NamedTuple):
@@ -92,7 +112,6 @@ class Measured(NamedTuple):
     explainers: list[Explainer]
     log_keep: list[PerText]
     sampled: list[Outcome]
-    thresholded: list[Outcome]
 
     def keep(self) -> PerText:
         """P(z ≠ 0), averaged over the runs."""
@@ -104,11 +123,16 @@ class Measured(NamedTuple):
         return curves(self.folders)
 
 
-def open_study(model: Classifier, places: SquadPlaces, out: Path) -> Study:
+def open_study(model: Classifier, places: SquadPlaces) -> Study:
     """The development questions that have an answer, as a model reads them."""
-    questions = answerable(read_questions(places, "dev")).questions
+    return study_of(model, answerable(read_questions(places, "dev")).questions)
+
+
+def study_of(model: Classifier, questions: Sequence[Question]) -> Study:
+    """Any questions, without those that are too long with their passages."""
     limit = min(LONGEST, model.config.positions)
-    return Study(model, encode_questions(model.tokenizer, questions, limit), out)
+    data = encode_questions(model.tokenizer, questions, limit)
+    return Study(model, data, range(len(data.questions)))
 
 
 def train_all(configs: dict[Path, RunConfig]) -> None:
@@ -117,6 +141,21 @@ def train_all(configs: dict[Path, RunConfig]) -> None:
         if not probe.is_finished(config, folder, probe.steps_done(folder)):
             print(f"training {folder.name}", flush=True)
             train(config, folder)
+
+
+def kept(configs: dict[Path, RunConfig], gate: str) -> list[Path]:
+    """The runs of a gate that have kept a probe, however far they have come.
+
+    Raises: UserError if one was made with other settings, but for how many steps it may take.
+    """
+    found = []
+    for folder, config in configs.items():
+        if config.gate == gate and (folder / run_folder.PROBE).is_file():
+            stored = as_dict(run_folder.load_config(folder)) | {"steps": config.steps}
+            if differing := settings.differences(stored, as_dict(config)):
+                raise UserError(f"{folder} holds a run of another {', '.join(differing)}")
+            found.append(folder)
+    return found
 
 
 def answers(study: Study, file: Path) -> Answers:
@@ -141,46 +180,81 @@ def answers(study: Study, file: Path) -> Answers:
     return Answers(**load_or_make(file, make))
 
 
-def measure(study: Study, folders: Sequence[Path]) -> Measured:
-    """Keep probabilities, and faithfulness with sampled and with thresholded gates.
+def measure(study: Study, folders: Sequence[Path], place: Path) -> Measured:
+    """Keep probabilities, and faithfulness with sampled gates.
 
-    The runs play the same game, so that one compiled program serves all of them.
+    The runs play the same game, so that one compiled program serves all of them. What is found of a
+    run is kept in `place` by its name and the step of its probe.
     """
     explainers = explainers_of(study.model, folders)
-    find, sampled, thresholded = programs(explainers[0].game)
+    find, sampled, _ = programs(explainers[0].game)
     texts, stream = study.data.encoded, study.batches(BATCH)
-    measured = Measured(list(folders), explainers, [], [], [])
+    measured = Measured(list(folders), explainers, [], [])
     pairs = zip(folders, explainers, strict=True)
     for folder, explainer in tqdm(pairs, "measure", len(folders), unit="run", disable=None):
-        place, params = study.folder / "measured" / folder.name, explainer.params
-        measured.log_keep.append(log_keep(texts, stream, find, params, place / "log_keep.npz"))
-        measured.sampled.append(outcome(stream, sampled, params, place / "sampled.npz"))
-        measured.thresholded.append(outcome(stream, thresholded, params, place / "thresholded.npz"))
+        own, params = place / f"{folder.name}-{step_of(folder)}", explainer.params
+        measured.log_keep.append(log_keep(texts, stream, find, params, own / "log_keep.npz"))
+        measured.sampled.append(outcome(stream, sampled, params, own / "sampled.npz"))
     return measured
 
 
+def step_of(folder: Path) -> int:
+    """The step of the probe that a run keeps."""
+    return int(run_folder.load_probe(folder)[1]["step"])
+
+
+def settled(folder: Path) -> tuple[str, str, str]:
+    """A run's name, the step of its probe, and the layers at which its game is not at rest."""
+    rows = run_folder.load_layers(folder)
+    moving = [row["layer"] for row in rows if not (row["still"] and row["on_margin"])]
+    at = f"no: not at {', '.join(moving)}" if moving else "yes" if rows else "not known"
+    return folder.name, str(step_of(folder)), at
+
+
+def statistics_of_words(study: Study, file: Path) -> Statistics:
+    """Mean and deviation of the word embeddings over all questions with their passages."""
+    network = study.model.network
+
+    @jax.jit
+    def add(total: Moments | None, params: Any, inputs: Any) -> Moments:
+        _, states = network.states(params, inputs)  # of which the compiler keeps the first
+        batch = schulz.moments(states[0], inputs.valid)
+        return batch if total is None else schulz.merge(total, batch)
+
+    def make() -> dict[str, np.ndarray]:
+        total = None
+        for batch in study.batches(BATCH):
+            real = np.arange(len(batch.inputs.valid))[:, None] < len(batch.indices)
+            inputs = batch.inputs._replace(valid=batch.inputs.valid & real)
+            total = add(total, study.model.params, inputs)
+        assert total is not None  # for there is no study without a question
+        return {name: np.asarray(of) for name, of in schulz.finish(total)._asdict().items()}
+
+    return Statistics(**{name: jnp.asarray(of) for name, of in load_or_make(file, make).items()})
+
+
 def attributions(
-    study: Study, explainer: Explainer, noise: Statistics, name: str, folder: Path
+    study: Study, counted: Counted, noise: Statistics, folder: Path
 ) -> list[Float[np.ndarray, " _"]]:
     """One method's attributions to the word embeddings of every question and its passage.
 
-    name: of `methods.with_margin`, whose margin is the run's. Kept batch by batch.
+    Each is kept in a file by its number, so that a larger sample goes on from a smaller one.
     """
-    game, here = explainer.game, jax.tree.map(lambda a: a[0], noise)
-    method = methods.with_margin(explainer.config.margin)[name].attribute
+    network = study.model.network
 
     @jax.jit
-    def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "1 B T"]:
-        clean = clean_pass(game, params, inputs)
-        return method(key, methods.explained(game.model, params, clean, here, 0))[jnp.newaxis]
+    def attribute(params: Any, key: Key[Array, ""], inputs: Any) -> Float[Array, "1 T"]:
+        clean = Clean(inputs, *network.states(params, inputs))
+        subject = methods.explained(network, params, clean, noise, 0)
+        return counted.of(network, params)(key, subject)
 
-    found, stream = [], study.batches(METHOD_BATCH)
-    for number, batch in enumerate(tqdm(stream, name, unit="batch", disable=None)):
+    found: list[np.ndarray] = [np.zeros(0)] * len(study.questions)
+    for batch in tqdm(study.batches(1), counted.title, unit="question", disable=None):
+        (index,) = batch.indices
 
-        def make(number: int = number, batch: batches.Batch = batch) -> dict[str, np.ndarray]:
-            key = jax.random.fold_in(jax.random.key(0), number)
-            return {"found": np.asarray(attribute(explainer.params[0], key, batch.inputs))}
+        def make(inputs: Any = batch.inputs) -> dict[str, np.ndarray]:
+            return {"found": np.asarray(attribute(study.model.params, jax.random.key(0), inputs))}
 
-        found.append(load_or_make(folder / f"{number:03}.npz", make)["found"])
-    texts = study.data.encoded
-    return [text[0] for text in split(texts, joined(texts, stream, found))]
+        whole = load_or_make(folder / f"{study.numbers[index]:05}.npz", make)["found"]
+        found[index] = whole[0, : len(study.data.encoded[index].tokens)]
+    return found

@@ -5,6 +5,7 @@ paper's authors write it, and in PyTorch as well as it can be written.
     python -m experiments.throughput toy | sst | squad | explain | growth     (one part of it)
     python -m experiments.throughput hidden --model MODEL    (a hidden step's cost by layer)
     python -m experiments.throughput erasure                 (the exact search of erasure)
+    python -m experiments.throughput texts [--run RUN]       (the memory of explaining many)
 
 Cost: about 45 minutes on two CPU cores, alone on the machine; the toy a minute, growth five. Needs
 PyTorch. On a GPU, models and texts that are not given are random ones of the same shapes. First all
@@ -14,7 +15,7 @@ own code takes 5.4 s per input-probe step of 64 sentences on such a machine.
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "task", nargs="?", default="all", choices=[*RACE, "all", *OTHERS], help="default: all"
     )
     parser.add_argument("--model", help="a BERT classifier")
+    parser.add_argument("--run", type=Path, help="of `texts`: a run (default: a random one)")
     add_settings(parser, SST.places)
     parser.add_argument("--out", type=Path, help="report folder (default reports/throughput)")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
@@ -77,14 +79,15 @@ def _race(options: argparse.Namespace, folder: Path) -> None:
     contest = data.sst(source) if needs_model else None
     sections: dict[str, Any] = {}
     for name in RACE if options.task == "all" else (options.task,):
-        sections[name] = PARTS[name](options, contest, folder, timer)
-        # After every part: one that is stopped leaves those before it.
-        claims = [claim for section in sections.values() for claim in section.claims]
-        body = "\n\n".join(f"## {s.title}\n\n{s.body.strip()}" for s in sections.values())
-        raw: dict[str, Any] = {done: section.raw for done, section in sections.items()}
-        raw["environment"] = _environment()
-        title = "Throughput: the race with PyTorch"
-        write_report(folder, title, claims, timer.seconds, body=body, raw=raw)
+        for section in PARTS[name](options, contest, folder, timer):
+            sections[name] = section
+            # Whenever there is more: a race that is stopped leaves what it has come to.
+            claims = [claim for section in sections.values() for claim in section.claims]
+            body = "\n\n".join(f"## {s.title}\n\n{s.body.strip()}" for s in sections.values())
+            raw: dict[str, Any] = {done: section.raw for done, section in sections.items()}
+            raw["environment"] = _environment()
+            title = "Throughput: the race with PyTorch"
+            write_report(folder, title, claims, timer.seconds, body=body, raw=raw)
     print_claims(claims)
     print(f"report in {folder}/report.md")
 
@@ -100,34 +103,34 @@ def _environment() -> dict[str, Any]:
     }
 
 
-def _toy(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+def _toy(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Iterator[Any]:
     from experiments.throughput import toy
 
-    return toy.run(options.rounds, timer)
+    yield toy.run(options.rounds, timer)
 
 
-def _sst(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+def _sst(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Iterator[Any]:
     from experiments.throughput import sst
 
-    return sst.run(contest, options.precision, options.rounds, timer)
+    yield from sst.run(contest, options.precision, options.rounds, timer)
 
 
-def _squad(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+def _squad(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Iterator[Any]:
     from experiments.throughput import squad
 
-    return squad.run(options.precision, options.rounds, timer)
+    yield squad.run(options.precision, options.rounds, timer)
 
 
-def _explain(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+def _explain(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Iterator[Any]:
     from experiments.throughput import explain
 
-    return explain.run(contest, options.rounds, timer)
+    yield explain.run(contest, options.rounds, timer)
 
 
-def _growth(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Any:
+def _growth(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Iterator[Any]:
     from experiments.throughput import growth
 
-    return growth.run(folder, timer)
+    yield growth.run(folder, timer)
 
 
 def _hidden(options: argparse.Namespace, folder: Path) -> None:
@@ -144,7 +147,14 @@ def _erasure(options: argparse.Namespace, folder: Path) -> None:
     erasure.run(folder, options.rounds)
 
 
-Part = Callable[[argparse.Namespace, Any, Path, Any], Any]
+def _texts(options: argparse.Namespace, folder: Path) -> None:
+    from experiments.throughput import texts
+
+    texts.run(folder, options.run)
+
+
+Part = Callable[[argparse.Namespace, Any, Path, Any], Iterator[Any]]
+"""(options, contest, folder, timer) -> its `Section` so far, whenever there is more of it."""
 PARTS: dict[str, Part] = {
     "toy": _toy,
     "sst": _sst,
@@ -155,6 +165,7 @@ PARTS: dict[str, Part] = {
 OTHERS: dict[str, tuple[str, Callable[[argparse.Namespace, Path], None]]] = {
     "hidden": ("throughput_hidden", _hidden),
     "erasure": ("throughput_erasure", _erasure),
+    "texts": ("throughput_texts", _texts),
 }
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def enter(field: Field, examples: list[Chunk]) -> dict[str, Contender]:
         fastest = field.fastest[precision]
         best = throughput_torch.lean(setup, network, fastest.way)
         entered[BEST + suffix] = best._replace(compiling=fastest.compiling)
-        usual = throughput_torch.ways(precision)["lean"]
+        usual = throughput_torch.ways(precision, setup.reads)["lean"]
         if fastest.name != "lean":
             entered[USUAL + suffix] = throughput_torch.lean(setup, network, usual)
         if precision in field.passes:
@@ -138,7 +138,8 @@ def run(field: Field, rounds: int, each: int, name: str, compared: Setup | None 
         compared = compared or field.setups["float32"]
         chunk = next(chunks(compared, field.texts))
         best = field.fastest["float32"]
-        ways = {"lean": throughput_torch.ways("float32")["lean"], best.name: best.way}
+        lean = throughput_torch.ways("float32", compared.reads)["lean"]
+        ways = {"lean": lean, best.name: best.way}
         differences = bert_check.check(compared, chunk, ways)
         worst = max(differences.values())
         tqdm.write(f"{name}: losses and gradients agree to {worst:.0e} of their largest entries")

@@ -46,6 +46,11 @@ class Setup(NamedTuple):
         return LAYERS[self.config.layers](len(self.game.model.layers))
 
     @property
+    def reads(self) -> int | None:
+        """How many rows of the last state the head reads, from the first; None for all."""
+        return None if self.classifier.head.spans else 1
+
+    @property
     def players(self) -> Players:
         """The two whose game it is."""
         return players_of(self.config)
@@ -96,7 +101,8 @@ def prepare(
         steps_per_call=steps,
         precision=precision,
     )
-    network = BERT.model(sizes, classifier.network.family, config.precision, config.remat)
+    made = classifier.architecture.model
+    network = made(sizes, classifier.network.family, config.precision, config.remat)
     classifier = classifier._replace(network=network)
     game = make_game(config, network, sizes.width)
     states = tuple(jnp.zeros((1, 1, width)) for width in state_widths(classifier))

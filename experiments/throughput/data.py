@@ -13,10 +13,10 @@ from jaxtyping import Array
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Model
-from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.architecture import Architecture, Classifier
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import EncoderConfig
-from diffmask_jax.models.heads import SINGLE_LABEL
+from diffmask_jax.models.heads import SINGLE_LABEL, SPANS, Head
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.tasks.sst import SST, SstPlaces
 
@@ -80,8 +80,16 @@ def sst(source: Source) -> Contest:
     return Contest(source, classifier, encoded, f"{what}, SST")
 
 
-def random_weights(config: EncoderConfig) -> Classifier:
-    """A classifier that has learned nothing: the speed does not depend on it.
+def random_answerer(config: EncoderConfig) -> Classifier:
+    """`random_weights` with a span head."""
+    assert BERT.spans is not None
+    return random_weights(dataclasses.replace(config, classes=2), BERT.spans, SPANS)
+
+
+def random_weights(
+    config: EncoderConfig, architecture: Architecture = BERT, head: Head = SINGLE_LABEL
+) -> Classifier:
+    """A network that has learned nothing: the speed does not depend on it.
 
     Fresh weights would leave the output all but alike whatever is masked, and nothing to compare
     but rounding: here each linear map keeps the size of what it maps.
@@ -92,22 +100,22 @@ def random_weights(config: EncoderConfig) -> Classifier:
         is_kernel = jax.tree_util.keystr(path, simple=True, separator="/").endswith("kernel")
         return leaf / (FRESH * leaf.shape[0] ** 0.5) if is_kernel else leaf
 
-    fresh = jax.jit(BERT.init, static_argnums=1)(jax.random.key(0), config)
+    fresh = jax.jit(architecture.init, static_argnums=1)(jax.random.key(0), config)
     params = jax.tree_util.tree_map_with_path(grow, fresh)
     return Classifier(
-        _network(config),
+        _network(config, architecture, head),
         params,
         tokenizer=None,
         config=config,
         labels=labels,
-        head=SINGLE_LABEL,
-        architecture=BERT,
+        head=head,
+        architecture=architecture,
         path="",
     )
 
 
-def _network(config: EncoderConfig) -> Model:
-    return BERT.model(config, SINGLE_LABEL.family(1.0), jnp.float32, False)
+def _network(config: EncoderConfig, architecture: Architecture, head: Head) -> Model:
+    return architecture.model(config, head.family(1.0), jnp.float32, False)
 
 
 def random_texts(vocabulary: int, count: int, quantiles: Sequence[int]) -> list[Encoded]:
@@ -137,4 +145,5 @@ def shallower(classifier: Classifier, blocks: int) -> Classifier:
     """The same network with only its first blocks."""
     config = dataclasses.replace(classifier.config, blocks=blocks)
     params = {**classifier.params, "blocks": classifier.params["blocks"][:blocks]}
-    return classifier._replace(network=_network(config), params=params, config=config, path="")
+    network = _network(config, classifier.architecture, classifier.head)
+    return classifier._replace(network=network, params=params, config=config, path="")

@@ -66,12 +66,13 @@ def needed_flops(setup: Setup, chunks: Iterable[Chunk], steps: int | None, cache
     """What the first steps of some chunks need of the frozen model, probe left out.
 
     A clean pass of whole blocks unless it is cached; the blocks above the masked state forwards
-    and backwards, the last of them for the row that the head reads. Padding counts as tokens.
+    and backwards, the last of them for the rows that the head reads. Padding counts as tokens.
     """
     total, blocks = 0.0, setup.sizes.blocks
     for chunk in chunks:
         batch, shape = chunk.batch.indices.shape[1], (setup.sizes, 1, chunk.length)
-        whole, last = block_flops(*shape), last_block_flops(*shape)
+        whole = block_flops(*shape)
+        last = whole if setup.reads is None else last_block_flops(*shape)
         for layer in chunk.layers[:steps]:
             total += 0 if cached else batch * blocks * whole.forward
             # A row at a time; states 0 and 1 lie below the first block.

@@ -1,29 +1,45 @@
-"""Training steps of the input probe on a BERT-large and texts of 384 word pieces, as SQuAD has."""
+"""Training steps of the input probe on networks that answer questions, at 384 word pieces: one of a
+BERT-large's shape, as the paper's, and one of a MiniLM's, as people have on their own machines."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.config import EncoderConfig
 from experiments.common.report import Timer
 from experiments.throughput import bert, data
-from experiments.throughput.bert import Field
-from experiments.throughput.course import chunks, prepare
-from experiments.throughput.race import Section
+from experiments.throughput.bert import AUTHORS, BEST, OURS, Fastest, Field
+from experiments.throughput.course import Chunk, Setup, chunks, prepare
+from experiments.throughput.memory import peak_mib
+from experiments.throughput.ours import ours
+from experiments.throughput.pytorch import contenders
+from experiments.throughput.race import Contender, Section
 
 
-class Shape(NamedTuple):
-    """How much is run: examples a batch, batches a call, calls a round, rounds at most."""
+class Work(NamedTuple):
+    """What is run: a network, pieces a text, examples a batch, steps a call, calls a round, rounds
+    at most."""
 
+    config: EncoderConfig
+    length: int
     batch: int
     steps: int
     each: int
     rounds: int
 
 
-ON_CPU, ON_GPU = Shape(2, 1, 1, 2), Shape(8, 4, 2, 7)
+ON_CPU = {
+    "squad": Work(data.LARGE, 384, batch=2, steps=1, each=1, rounds=2),
+    "squad.small": Work(data.small(), 384, batch=8, steps=1, each=1, rounds=5),
+}
+ON_GPU = {
+    "squad": Work(data.LARGE, 384, batch=8, steps=4, each=2, rounds=7),
+    "squad.small": Work(data.small(), 384, batch=64, steps=4, each=2, rounds=7),
+}
 HEAT_BLOCKS = 4
 """So many tell which way is fast, and whether all agree: all blocks are alike."""
 
@@ -32,66 +48,129 @@ ON_CARD = {"squad.bfloat16.vs_best_pytorch": 1.3}
 
 
 def run(
-    precisions: Sequence[str],
-    rounds: int,
-    timer: Timer,
-    config: EncoderConfig = data.LARGE,
-    length: int = 384,
+    precisions: Sequence[str], rounds: int, timer: Timer, works: Mapping[str, Work] | None = None
 ) -> Section:
-    """The race; config and length: smaller ones for tests.
+    """A race a network. works: smaller ones for tests.
 
     Raises: UserError if the contenders do not compute the same thing.
     """
     on_gpu = jax.default_backend() != "cpu"
-    shape = ON_GPU if on_gpu else ON_CPU
-    rounds = min(rounds, shape.rounds)
-    whole = data.random_weights(config)
-    rng = np.random.default_rng(0)
-    count = rounds * shape.each * shape.batch * shape.steps
-    texts = [data.text(rng.integers(1, config.vocabulary, length)) for _ in range(count)]
-    part = data.shallower(whole, min(HEAT_BLOCKS, config.blocks))
+    goals = ON_CARD if on_gpu else GOALS
+    rates, claims, bodies, raw = bert.rates(precisions), [], [], {}
+    for name, work in (works or (ON_GPU if on_gpu else ON_CPU)).items():
+        one = _race(name, work, precisions, min(rounds, work.rounds), timer, rates)
+        claims += bert.make_claims(name, one.finish, goals)
+        bodies.append(one.body)
+        raw[name] = one.raw
+    raw["matrix_flops_per_second"] = rates
+    return Section("SQuAD's shape", claims, "\n".join(bodies), raw)
+
+
+class _Raced(NamedTuple):
+    finish: bert.Finish
+    body: str
+    raw: dict[str, Any]
+
+
+def _race(
+    name: str,
+    work: Work,
+    precisions: Sequence[str],
+    rounds: int,
+    timer: Timer,
+    rates: dict[str, float],
+) -> _Raced:
+    whole = data.random_answerer(work.config)
+    part = data.shallower(whole, min(HEAT_BLOCKS, work.config.blocks))
     setups, lower = (
-        {
-            p: prepare(network, "input", p, batch=shape.batch, steps=shape.steps, padded=length)
-            for p in precisions
-        }
-        for network in (whole, part)
+        {p: setup_of(network, work, p) for p in precisions} for network in (whole, part)
     )
-    first = lower[precisions[0]]
-    rates = bert.rates(precisions)
-    with timer.part("SQuAD: PyTorch's threads and heats"):
-        tries = 3 if on_gpu else 2
+    first, tries = lower[precisions[0]], 2 if jax.default_backend() == "cpu" else 3
+    texts = texts_of(work, rounds)
+    with timer.part(f"{name}: PyTorch's threads and heats"):
         chunk = next(chunks(first, texts))
         threads = bert.settle_threads(first, chunk, tries)
         fastest = {p: bert.heats(s, p, chunk, tries) for p, s in lower.items()}
-    with timer.part("SQuAD: race"):
+    with timer.part(f"{name}: memory"):
+        memory = measure_memory(work, fastest, threads["threads"])
+    with timer.part(f"{name}: race"):
         field = Field(setups, texts, fastest, {}, rates)
-        finish = bert.run(field, rounds, shape.each, "squad", compared=lower.get("float32"))
-    raw = bert.raw(finish) | {
-        "threads": threads,
-        "heats": {p: f.heats for p, f in fastest.items()},
-        "matrix_flops_per_second": rates,
-    }
+        finish = bert.run(field, rounds, work.each, name, compared=lower.get("float32"))
     body = BODY.format(
-        blocks=config.blocks,
-        width=config.width,
-        length=length,
-        batch=shape.batch,
+        blocks=work.config.blocks,
+        width=work.config.width,
+        length=work.length,
+        batch=work.batch,
         rounds=rounds,
         heat_blocks=first.sizes.blocks,
         best="; ".join(f"{p}: {f.told}" for p, f in fastest.items()),
-        table=bert.table(finish, {}),
+        table=bert.table(finish, memory),
     )
-    claims = bert.make_claims("squad", finish, ON_CARD if on_gpu else GOALS)
-    return Section("SQuAD's shape", claims, body, raw)
+    heats = {p: f.heats for p, f in fastest.items()}
+    raw = bert.raw(finish) | {"threads": threads, "heats": heats, "peak_mib": memory}
+    return _Raced(finish, body, raw)
+
+
+def setup_of(classifier: Classifier, work: Work, precision: str) -> Setup:
+    """The game before its first step."""
+    shape = {"batch": work.batch, "steps": work.steps, "padded": work.length}
+    return prepare(classifier, "input", precision, **shape)
+
+
+def texts_of(work: Work, rounds: int) -> list[Encoded]:
+    """As many texts of random pieces as so many rounds read."""
+    rng, count = np.random.default_rng(0), rounds * work.each * work.batch * work.steps
+    return [data.text(rng.integers(1, work.config.vocabulary, work.length)) for _ in range(count)]
+
+
+def measure_memory(
+    work: Work, fastest: Mapping[str, Fastest], threads: int
+) -> dict[str, float | None]:
+    """MiB at the highest point of a step, by contender."""
+    peaks = {}
+    for p, best in fastest.items():
+        suffix = "" if p == "float32" else f", {p}"
+        peaks[OURS + suffix] = peak_mib(ours_alone, work, p)
+        peaks[BEST + suffix] = peak_mib(lean_alone, work, p, best.name, threads)
+        if p == "float32":
+            peaks[AUTHORS] = peak_mib(authors_alone, work, threads)
+    return peaks
+
+
+def ours_alone(work: Work, precision: str) -> Callable[[], None]:
+    """What takes steps of this kind and does nothing else."""
+    setup = setup_of(data.random_answerer(work.config), work, precision)
+    chunk = next(chunks(setup, texts_of(work, 1)))
+    return _alone(ours(setup, [chunk]), chunk)
+
+
+def lean_alone(work: Work, precision: str, way: str, threads: int) -> Callable[[], None]:
+    """The same in PyTorch, in one of its ways."""
+    contenders.settle(threads)
+    setup = setup_of(data.random_answerer(work.config), work, precision)
+    network = contenders.network(setup, precision)
+    contender = contenders.lean(setup, network, contenders.named(way, setup))
+    return _alone(contender, next(chunks(setup, texts_of(work, 1))))
+
+
+def authors_alone(work: Work, threads: int) -> Callable[[], None]:
+    """The same in the authors' style."""
+    contenders.settle(threads)
+    setup, texts = setup_of(data.random_answerer(work.config), work, "float32"), texts_of(work, 1)
+    return _alone(contenders.authors(setup, texts), next(chunks(setup, texts)))
+
+
+def _alone(contender: Contender, chunk: Chunk) -> Callable[[], None]:
+    return lambda: contender.run(chunk)
 
 
 BODY = """
-BERT of {blocks} blocks of width {width} with random weights and a classification head, texts of
-{length} word pieces, batches of {batch}, input probe, each example at a depth of its own from the
-lowest up, {rounds} rounds.
-PyTorch's best: {best}. Heats and agreement (in float32 alone) are those of the lowest {heat_blocks}
-blocks.
+BERT of {blocks} blocks of width {width} with random weights and a span head, start and end logits
+at every position; texts of {length} word pieces, batches of {batch}, input probe, each example at a
+depth of its own from the lowest up, {rounds} rounds. PyTorch's best: {best}. None cuts the last
+block short, for the head reads all of it. Heats and agreement (in float32 alone) are those of the
+lowest {heat_blocks} blocks. Memory: what a process grows by that takes steps of this kind and does
+nothing else, weights, programs and activations; on a GPU, what the framework's allocator gave out.
 
 {table}
 """

@@ -1,8 +1,9 @@
 """Training steps on a BERT classifier and SST: the input and the hidden probe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from experiments.common.report import Timer
+from experiments.common.report import Claim, Timer
 from experiments.throughput import bert, ours
 from experiments.throughput.bert import AUTHORS, BEST, OURS, Fastest, Field
 from experiments.throughput.course import chunks, prepare
@@ -36,8 +37,8 @@ ON_GPU = {"sst.input.bfloat16.vs_best_pytorch": 1.3}
 
 def run(
     contest: Contest, precisions: Sequence[str], rounds: int, timer: Timer, batch: int = 64
-) -> Section:
-    """All games, all contenders. batch: a smaller one for tests.
+) -> Iterator[Section]:
+    """All games, all contenders; what there is after each game. batch: a smaller one for tests.
 
     Raises: UserError if the contenders do not compute the same thing.
     """
@@ -60,7 +61,14 @@ def run(
     with timer.part("SST: memory"):
         memory = measure_memory(contest.source, fastest, batch, threads["threads"])
     goals = GOALS | (ON_GPU if contenders.DEVICE == "cuda" else {})
-    claims, tables, raw = [], [], {}
+    claims: list[Claim] = []
+    tables: list[str] = []
+    raw: dict[str, Any] = {
+        "threads": threads,
+        "heats": {p: f.heats for p, f in fastest.items()},
+        "matrix_flops_per_second": rates,
+        "peak_mib": memory,
+    }
     for name, by_precision in setups.items():
         field = Field(by_precision, contest.texts, fastest, passes, rates)
         with timer.part(f"SST: race, {name}"):
@@ -71,16 +79,14 @@ def run(
         title = f"{gate.capitalize()} probe" + ", a layer a batch" * (setting == "authors")
         tables.append(f"### {title}\n\n{table}")
         raw[name] = bert.raw(finish)
-    raw |= {"threads": threads, "heats": {p: f.heats for p, f in fastest.items()}}
-    raw |= {"matrix_flops_per_second": rates, "peak_mib": memory}
-    body = BODY.format(
-        named=contest.named,
-        batch=batch,
-        threads=threads["threads"],
-        best="; ".join(f"{p}: {f.told}" for p, f in fastest.items()),
-        tables="\n\n".join(tables),
-    )
-    return Section("SST", claims, body, raw)
+        body = BODY.format(
+            named=contest.named,
+            batch=batch,
+            threads=threads["threads"],
+            best="; ".join(f"{p}: {f.told}" for p, f in fastest.items()),
+            tables="\n\n".join(tables),
+        )
+        yield Section("SST", list(claims), body, dict(raw))
 
 
 def measure_memory(

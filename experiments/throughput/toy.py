@@ -20,7 +20,6 @@ from diffmask_jax.game.players import Rates
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.models import toy
 from diffmask_jax.runtime import markdown
-from diffmask_jax.tasks.toy import LONGEST
 from experiments.common.report import Claim, Timer
 from experiments.throughput.pytorch import toy_check, toy_steps
 from experiments.throughput.pytorch.players import player_weights
@@ -75,7 +74,7 @@ def start(task: Task, layer: int) -> TrainState:
 def ours(task: Task, layer: int) -> Contender:
     """Epochs of the toy experiment inside one call each, compiled here."""
     state, data = start(task, layer), (task.keys, task.params, task.data)
-    reading = setup.reading_in_batches(task.data.inputs.valid, LONGEST)
+    reading = setup.reading_in_batches(task.data.inputs.valid)
     how = {"layer": layer, "rates": RATES, "reading": reading}
     compiled = setup.epoch.lower(state, *data, 0, **how).compile()
     numbers = itertools.count()
@@ -231,7 +230,7 @@ def run(rounds: int, timer: Timer) -> Section:
             contenders[OURS] = ours(one, layer)
         with timer.part(f"toy: compile {OURS_SEEDS}, {name}"):
             contenders[OURS_SEEDS] = ours(several, layer)
-        reading = setup.reading_in_batches(one.data.inputs.valid, LONGEST)
+        reading = setup.reading_in_batches(one.data.inputs.valid)
         with timer.part(f"toy: compile products alone, {name}"):
             contenders[LIMIT] = products(layer, [BATCH] * len(reading))
             contenders[READ] = products(layer, reading)

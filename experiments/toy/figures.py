@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -14,11 +15,13 @@ from diffmask_jax.runtime.files import write_atomically
 IN_QUERY, OTHER = "#c2410c", "#475569"
 
 
-def choose_example(inputs: ToyInputs, truth: Bool[Array, "N T"]) -> int:
-    """The first example with at least 8 digits, n more often than m, m twice, and two others.
+def choose_example(inputs: ToyInputs, truth: Bool[Array, "S N T"]) -> int:
+    """The first seed's first example of at least 8 digits, n more often than m, m twice, and two
+    others.
 
     Long and mixed enough to show what a method keeps; it does not look at any attribution.
     """
+    inputs, truth = jax.tree.map(lambda a: a[0], (inputs, truth))
     n, m = (
         jnp.sum(inputs.valid & (inputs.digits == inputs.query[:, i : i + 1]), axis=1)
         for i in (0, 1)

@@ -1,6 +1,7 @@
 """The toy experiment's data, counting models and probes, for all seeds at once under `vmap`."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +25,7 @@ from diffmask_jax.game.objective import (
 from diffmask_jax.game.players import Rates, authors
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY, ToyInputs
-from diffmask_jax.tasks.toy import LONGEST, ToyData, generate, in_query
+from diffmask_jax.tasks.toy import ToyData, generate, in_query
 
 TRAINING, VALIDATION, BATCH = 9000, 1000, 128
 MODEL_EPOCHS, MODEL_RATE = 30, 3e-3
@@ -85,27 +86,33 @@ def _batches(
     return order[DEALT].reshape(BATCH, -1).T
 
 
-def reading(valid: Bool[Array | np.ndarray, "S N T"], stretches: int) -> tuple[int, ...]:
+def reading(valid: Bool[Array | np.ndarray, "S N T"]) -> tuple[int, ...]:
     """How many rows of data that stand longest first are still read at each position, at most, in
-    whichever seed; whole eights, so that other data seldom need another program.
-
-    stretches: into how many the positions are cut, of one number each. More of them compute less,
-    and take longer to compile.
-    """
-    rows, positions = valid.shape[1:]
+    whichever seed; whole eights, so that other data seldom need another program."""
     lengths = np.sum(np.asarray(valid), axis=-1)
-
-    def at(position: int) -> int:
-        first = position * stretches // positions * positions // stretches
-        longer = int(np.max(np.sum(lengths > first, axis=1)))
-        return min(rows, max(8, -(-longer // 8) * 8))
-
-    return tuple(map(at, range(positions)))
+    return tuple(_at_most(lengths > position) for position in range(valid.shape[-1]))
 
 
-def reading_in_batches(valid: Bool[Array | np.ndarray, "S N T"], stretches: int) -> tuple[int, ...]:
+def _at_most(longer: Bool[np.ndarray, "S N"]) -> int:
+    rows = longer.shape[1]
+    return min(rows, max(8, -(-int(np.max(np.sum(longer, axis=1))) // 8) * 8))
+
+
+def reading_in_batches(valid: Bool[Array | np.ndarray, "S N T"]) -> tuple[int, ...]:
     """The same of the batches that training data are dealt out into."""
-    return reading(valid[:, DEALT[:: len(DEALT) // BATCH]], stretches)  # a row's longest
+    return reading(valid[:, DEALT[:: len(DEALT) // BATCH]])  # a row's longest
+
+
+def over_seeds(function: Callable) -> Callable:
+    """A function of one seed's arrays for all seeds': one after another on a CPU, whose caches hold
+    what one needs, at once elsewhere. The numbers are the same."""
+
+    def of_all(*arguments: Any) -> Any:
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda of_one: function(*of_one), arguments)
+        return jax.vmap(function)(*arguments)
+
+    return of_all
 
 
 class _Best(NamedTuple):
@@ -155,15 +162,12 @@ def train_model(
         (_, best), _ = jax.lax.scan(epoch, start, jnp.arange(MODEL_EPOCHS))
         return best.params
 
-    return jax.vmap(one)(keys, data, held_out)
+    return over_seeds(one)(keys, data, held_out)
 
 
-@jax.jit
-@jax.vmap
-def accuracy(params: Any, data: Split) -> Float[Array, ""]:
+def accuracy(data: Clean, label: Int[Array, "S N"]) -> Float[Array, " S"]:
     """Share of examples whose label the model predicts."""
-    logits, _ = TOY.states(params, data.inputs)
-    return jnp.mean(TOY.family.prediction(logits) == data.label)
+    return jnp.mean(TOY.family.prediction(data.logits) == label, axis=1)
 
 
 @jax.jit
@@ -173,16 +177,25 @@ def clean(params: Any, data: Split) -> Clean:
     return clean_pass(GAME, params, data.inputs)
 
 
-@functools.partial(jax.jit, static_argnames=("layer", "rates"))
-def start(keys: Key[Array, " S"], data: Clean, *, layer: int, rates: Rates) -> steps.TrainState:
-    """Every seed's players before the first step; baselines at the mean of each state."""
+@jax.jit
+def _fresh(keys: Key[Array, " S"], data: Clean, layer: Array | int) -> Any:
+    """Every seed's probe, drawn anew for each state; baselines at the mean of each."""
 
-    def one(key: Key[Array, ""], data: Clean) -> steps.TrainState:
+    def one(key: Key[Array, ""], data: Clean) -> Any:
         means = [statistics(state, data.inputs.valid).mean for state in data.states]
-        probe = probes.init(jax.random.fold_in(key, layer), GAME.probe, data.states, means)
-        return steps.init(probe, len(TOY.layers), authors(rates))
+        return probes.init(jax.random.fold_in(key, layer), GAME.probe, data.states, means)
 
-    return jax.vmap(one)(keys, data)
+    return over_seeds(one)(keys, data)
+
+
+@functools.partial(jax.jit, static_argnames="rates")
+def _before(probe: Any, rates: Rates) -> steps.TrainState:
+    return jax.vmap(lambda probe: steps.init(probe, len(TOY.layers), authors(rates)))(probe)
+
+
+def start(keys: Key[Array, " S"], data: Clean, *, layer: int, rates: Rates) -> steps.TrainState:
+    """Every seed's players before the first step."""
+    return _before(_fresh(keys, data, layer), rates)
 
 
 @functools.partial(jax.jit, static_argnames=("layer", "rates", "reading"), donate_argnums=0)
@@ -219,7 +232,7 @@ def epoch(
         )
         return state, _told(diagnostics, layer)
 
-    return jax.vmap(one)(state, keys, params, data)
+    return over_seeds(one)(state, keys, params, data)
 
 
 def train_probe(
@@ -230,7 +243,7 @@ def train_probe(
     how = {
         "layer": layer,
         "rates": rates,
-        "reading": reading_in_batches(data.inputs.valid, LONGEST),
+        "reading": reading_in_batches(data.inputs.valid),
     }
     for number in tqdm(range(epochs), f"DiffMask, state {layer}", disable=None, leave=False):
         state, means = epoch(state, keys, params, data, number, **how)

@@ -8,8 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffmask_jax.analysis.top_tokens import (
-    TopShares,
-    mean_shares,
     places,
     shares_by_chance,
     top_shares,
@@ -26,7 +24,6 @@ def test_by_hand():
     assert top_shares(attribution, PARTS, ANSWER, 4) == (0.5, 0.25, 0.25)
     assert shares_by_chance(PARTS, ANSWER) == top_shares(attribution, PARTS, ANSWER, 99)
     assert shares_by_chance(PARTS, ANSWER) == (0.4, 0.2, 0.4)
-    assert mean_shares([TopShares(1, 0, 0), TopShares(0, 0.5, 0.5)]) == (0.5, 0.25, 0.25)
 
 
 def test_an_answer_is_of_the_passage_alone():

@@ -20,12 +20,16 @@ def treebank(sentences, tmp_path):
 
 @pytest.fixture
 def command_of(monkeypatch):
-    """(its module, {option: value}) -> a function that runs an experiment, some options changed."""
+    """(its module, {option: value}) -> a function that runs an experiment, some options changed.
+
+    True is the value of an option that takes none.
+    """
 
     def of(module, places):
         def run(**changed) -> None:
             named = {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
-            arguments = [str(part) for option in (places | named).items() for part in option]
+            parts = [part for option in (places | named).items() for part in option]
+            arguments = [str(part) for part in parts if part is not True]
             monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
             module.main()
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from diffmask_jax.game.players import Rates, settling
 from experiments.convergence import __main__ as convergence
 from experiments.convergence import distance, report, trial
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe, players
@@ -133,6 +134,11 @@ def test_seeds_are_compared_with_each_other_where_they_saw_as_many_examples(tmp_
     assert alone.far == [0.25, 0.25] and np.isnan(alone.apart).all()
 
 
+@pytest.mark.parametrize("margin", [0.05, 0.1, 1.0])
+def test_the_recipe_starts_as_a_training_does(margin):
+    assert players(Recipe(), margin, steps=3).multiplier == settling(margin, Rates()).multiplier
+
+
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_moves_its_players(name):
     """Both, and φ and b alike; with rates that fall, no longer after the last step."""
@@ -148,7 +154,7 @@ def test_every_recipe_moves_its_players(name):
         pair = optax.apply_updates(pair, update)
         moves.append(max(float(abs(leaf).max()) for leaf in jax.tree.leaves(update.fast)))
     assert moves[1] > 0 and (moves[3] == 0) == (recipe.fall == "cosine")
-    multipliers = jnp.full(4, recipe.multiplier)
+    multipliers = jnp.full(4, team.multiplier)
     multipliers = optax.LookaheadParams(multipliers, jnp.copy(multipliers))
     ascent, _ = team.dual.update(-jnp.ones(4), team.dual.init(multipliers), multipliers)
     assert (ascent.fast > 0).all()

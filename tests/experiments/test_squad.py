@@ -6,20 +6,17 @@ import numpy as np
 import pytest
 
 from diffmask_jax.analysis.faithfulness import Outcome
-from diffmask_jax.analysis.top_tokens import TopShares
 from diffmask_jax.data import batches
 from diffmask_jax.models.loading import load_answerer
-from diffmask_jax.tasks.encoded_questions import encode_questions
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord
 from diffmask_jax.tasks.questions import Answer, Question
-from diffmask_jax.tasks.scoring import span_scores
 from experiments.squad import __main__ as squad
-from experiments.squad import numbers
-from experiments.squad.stages import Answers, Study
+from experiments.squad import drawing, numbers, report, stages
+from experiments.squad.stages import Answers
 
 LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
-SHORT = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "warmup": 1, "validate_every": 2}
-METHODS = ("gradient", "leave_one_out")  # of all, those that compile soonest
+SHORT = {"steps_per_call": 2, "batch_size": 4, "warmup": 1, "validate_every": 2}
+METHODS = ("attention", "leave_one_out")  # of all, those that compile soonest
 PASSAGES = ("The plot is dull, the acting great.", "a warm and funny film, not bad!")
 QUESTIONS = ("is the plot dull?", "was it great?", "the acting?", "is it fun?", "a bad film?")
 CLAIMS = {
@@ -33,6 +30,8 @@ CLAIMS = {
     "squad.hidden.masked_after_9_of_24", "squad.hidden.sep_kept_but_last",
     *(f"squad.answers_nouns{reading}" for reading in ("", ".of_answers", ".of_questions")),
     *(f"squad.fig2.{name}.{place}" for name in ("diffmask", *METHODS)
+      for place in ("question", "answer")),
+    *(f"squad.fig2.diffmask_minus_{name}.{place}" for name in METHODS
       for place in ("question", "answer")),
 }  # fmt: skip
 
@@ -62,9 +61,8 @@ def tagged(text: str) -> list:
 
 
 @pytest.fixture
-def study(tiny_answerer, tmp_path):
-    model = load_answerer(tiny_answerer)
-    return Study(model, encode_questions(model.tokenizer, asked(), 20), tmp_path)
+def study(tiny_answerer):
+    return stages.study_of(load_answerer(tiny_answerer), asked())
 
 
 # --- numbers ---------------------------------------------------------------------------------
@@ -105,9 +103,38 @@ def test_separators_are_told_apart(study):
 
 def test_the_right_spans_score_everything(study):
     gold = np.array([spans[0] for spans in study.data.spans])
-    assert span_scores(study.data.encoded, study.questions, gold) == (100, 100)
+    right = numbers.scores(study, Answers(gold, gold))
+    assert {name: tuple(of) for name, of in right.items()} == {
+        "f1": (100, 100, 100), "exact_match": (100, 100, 100),
+    }  # fmt: skip
     wrong = np.tile(np.flatnonzero(study.parts[0] == 1)[:1], (10, 2))
-    assert span_scores(study.data.encoded, study.questions, wrong).exact_match < 100
+    scored = numbers.scores(study, Answers(wrong, wrong))["exact_match"]
+    assert scored.low <= scored.mean < 100
+
+
+def test_a_small_sample_is_a_part_of_a_large_one(study):
+    few, many = study.sample(3), study.sample(7)
+    assert set(few) < set(many) and many == sorted(many) and len(many) == 7
+    assert study.sample(99) == list(range(10))
+    assert study.at(many).at([0, 2]).numbers == [many[0], many[2]]
+
+
+def test_batches_have_few_shapes_and_every_question_once(study):
+    stream = study.batches(4)
+    assert {batch.inputs.valid.shape for batch in stream} == {(4, 20)}
+    assert sorted(np.concatenate([batch.indices for batch in stream])) == list(range(10))
+    for batch in stream:
+        for row, index in enumerate(batch.indices):
+            encoded = study.data.encoded[index]
+            assert batch.inputs.tokens[row][batch.inputs.valid[row]].tolist() == list(encoded.ids)
+
+
+def test_statistics_of_words_are_those_of_all_their_embeddings(study, tmp_path):
+    found = stages.statistics_of_words(study, tmp_path / "words.npz")
+    table = np.asarray(study.model.params["word"]["embedding"])
+    words = np.concatenate([table[encoded.ids] for encoded in study.data.encoded])
+    np.testing.assert_allclose(found.mean, words.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(found.deviation, words.std(axis=0), atol=1e-5)
 
 
 def test_figure_2_counts_a_method_that_points_to_the_answer(study):
@@ -117,10 +144,15 @@ def test_figure_2_counts_a_method_that_points_to_the_answer(study):
         sharp.append(
             np.where((np.arange(len(parts)) >= first) & (np.arange(len(parts)) <= last), 1.0, 0.0)
         )
-    found = numbers.figure2(study, Answers(gold, gold), {"sharp": sharp})
-    assert found["sharp"].answer >= found["chance"].answer
-    assert found["sharp"].answer == pytest.approx(0.1, abs=0.05)  # one word of ten top tokens
-    assert isinstance(found["chance"], TopShares) and sum(found["chance"]) == pytest.approx(1)
+    flat = [np.ones(len(parts)) for parts in study.parts]
+    found = numbers.figure2(study, Answers(gold, gold), {"diffmask": sharp, "flat": flat})
+    (_, answer, _), chance = found.shares["diffmask"].mean, found.chance.mean
+    assert answer >= chance[1] and sum(chance) == pytest.approx(1)
+    assert answer == pytest.approx(0.1, abs=0.05)  # one word of ten top tokens
+    np.testing.assert_allclose(found.over_chance["flat"].mean, 0, atol=1e-9)
+    np.testing.assert_allclose(
+        found.diffmask_over["flat"], found.over_chance["diffmask"], atol=1e-9
+    )
 
 
 # --- from end to end -------------------------------------------------------------------------
@@ -159,19 +191,19 @@ def places(tiny_answerer, tmp_path, monkeypatch):
         for paragraph in paragraphs
     ]
     (tmp_path / "tags.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    monkeypatch.setattr(
-        squad, "SETTINGS", {gate: squad.SETTINGS[gate] | SHORT | LOOSE for gate in squad.GATES}
-    )
-    monkeypatch.setattr(squad, "METHODS", METHODS)
+    monkeypatch.setattr(squad, "SETTINGS", squad.SETTINGS | SHORT | LOOSE)
+    few = {name: squad.METHODS[name] for name in METHODS}
+    monkeypatch.setattr(squad, "METHODS", few)
+    monkeypatch.setattr(squad, "ON_EXAMPLE", few)
     monkeypatch.setattr(batches, "LENGTHS", (20,))  # all that the model takes: a program for all
     for name, text in zip(
         ("QUESTION", "PASSAGE", "ANSWER"), (QUESTIONS[0], PASSAGES[0], "dull"), strict=True
     ):
-        monkeypatch.setattr(squad, name, text)
+        monkeypatch.setattr(drawing, name, text)
     return {
         "--model": tiny_answerer, "--raw-dir": raw, "--data-dir": tmp_path / "data",
-        "--tags": tmp_path / "tags.jsonl", "--seeds": 1, "--questions": 8, "--methods-on": 3,
-        "--out": tmp_path / "report",
+        "--tags": tmp_path / "tags.jsonl", "--seeds": 1, "--steps": 4, "--questions": 8,
+        "--methods-on": 3, "--out": tmp_path / "report",
     }  # fmt: skip
 
 
@@ -193,14 +225,29 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
     for picture in pictures:
         assert (out / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
     kept = sorted(out.rglob("*.npz"))
-    assert len(kept) == 1 + 2 * 3 + len(METHODS)  # the model, the runs, the methods
+    # The model's answers and words, the runs, and the methods on three questions and the example.
+    assert len(kept) == 2 + 2 * 2 + len(METHODS) * (3 + 1)
 
-    times = [file.stat().st_mtime_ns for file in kept]
-    kept[0].unlink()  # as if it had been stopped before
+    times = {file: file.stat().st_mtime_ns for file in kept}
+    lost = out / "measured" / "8 questions" / "answers.npz"
+    lost.unlink()  # as if it had been stopped before
     experiment()
     second = json.loads((out / "report.json").read_text())
-    assert second["claims"] == first["claims"] and second["raw"] == first["raw"]
-    assert [file.stat().st_mtime_ns for file in kept][1:] == times[1:]
+    assert second["claims"] == first["claims"]
+    for name in ("by_gate", "figure2", "scores", "questions", "runs"):
+        assert second["raw"][name] == first["raw"][name]
+    assert {file for file, at in times.items() if file.stat().st_mtime_ns != at} == {lost}
+
+    # One of the two probes, and no training: what it cannot say is left out, and named.
+    (out / "runs" / "input-0").rename(out / "gone")
+    experiment(no_training=True)
+    third = json.loads((out / "report.json").read_text())
+    missing = set(report.ids_of("input").values())
+    missing |= {name for name in CLAIMS if name.startswith("squad.fig2.diffmask")}
+    assert {claim["id"] for claim in third["claims"]} == CLAIMS - missing
+    told = (out / "report.md").read_text()
+    assert "Not run: there is no probe of input masking" in told
+    assert "| hidden-0 | 4 | no: not at W, E, 1, 2 |" in told
 
 
 def test_a_classifier_and_bad_numbers_are_refused(experiment, tiny_bert, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """The race with PyTorch on a tiny BERT: it is fair, it reports, and it refuses what is not fair."""
 
+import dataclasses
 import functools
 import json
 
@@ -19,7 +20,18 @@ pytest.importorskip("tensorflow_datasets")
 
 from experiments.common import report  # noqa: E402
 from experiments.throughput import __main__ as throughput  # noqa: E402
-from experiments.throughput import data, devices, explain, flops, growth, memory, race, sst  # noqa: E402
+from experiments.throughput import (  # noqa: E402
+    bert,
+    data,
+    devices,
+    explain,
+    flops,
+    growth,
+    memory,
+    race,
+    squad,
+    sst,
+)
 from experiments.throughput.course import chunks, first_step, layers_of, prepare  # noqa: E402
 from experiments.throughput.pytorch import bert_check, contenders, players  # noqa: E402
 from experiments.throughput.pytorch.bert import run_block  # noqa: E402
@@ -273,6 +285,27 @@ def test_explaining_is_raced_against_integrated_gradients(command, monkeypatch):
     (claim,) = report["claims"]
     assert claim["id"] == "explain.vs_integrated_gradients" and claim["ours"] > 0
     assert report["raw"]["explain"]["largest_relative_difference"] < 1e-3
+
+
+def test_squads_race_is_one_of_span_heads(command, tmp_path, monkeypatch):
+    """Ours, PyTorch's own BertForQuestionAnswering and every way compute the same at padding."""
+    sizes = {"vocabulary": 40, "positions": 20, "width": 16, "heads": 2, "intermediate": 24}
+    tiny = dataclasses.replace(data.small(1), **sizes)
+    works = {"squad": squad.Work(tiny, 12, batch=2, steps=1, each=1, rounds=1)}
+    monkeypatch.setattr(squad, "run", functools.partial(squad.run, works=works))
+    monkeypatch.setattr(squad, "measure_memory", lambda *_: {"ours": 7.0})
+    monkeypatch.setattr(bert, "matrix_rate", lambda precision: 1e9)
+    report = command("squad", "--precision", "float32")
+    claims = {claim["id"]: claim["ours"] for claim in report["claims"]}
+    assert claims["squad.vs_best_pytorch"] > 0 and claims["squad.vs_authors_style"] > 0
+    found = report["raw"]["squad"]["squad"]
+    differences = found["largest_relative_differences"]
+    assert max(differences.values()) < 1e-4 and any(bert_check.AUTHORS in of for of in differences)
+    assert set(found["heats"]["float32"]) == set(contenders.ways("float32", reads=None))
+    assert "| 7 MiB |" in (tmp_path / "report" / "report.md").read_text()
+    answerer = data.random_answerer(tiny)
+    theirs = contenders.bert.hugging_face(answerer, "sdpa")
+    assert type(theirs).__name__ == answerer.architecture.class_name == "BertForQuestionAnswering"
 
 
 @pytest.mark.long

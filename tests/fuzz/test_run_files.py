@@ -14,8 +14,15 @@ from trying import some, tried
 from diffmask_jax.explaining import comparing
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.checkpoints import newest_whole
-from diffmask_jax.training import classifier, curve_log, fingerprint, run_folder, run_log
-from diffmask_jax.training.settled import Curves
+from diffmask_jax.training import (
+    classifier,
+    curve_log,
+    fingerprint,
+    keeping,
+    run_folder,
+    run_log,
+)
+from diffmask_jax.training.settled import Curves, verdict_on
 
 STEPS = [{"step": 10, **{name: [0.5, 1.0] for name in Curves._fields}}, {"step": 20}]
 STEPS[1] = STEPS[0] | STEPS[1]
@@ -43,7 +50,7 @@ READ = {
     "scale.json": run_folder.load_scale,
     "layers.json": lambda folder: (run_folder.load_layers(folder), run_folder.settled_at(folder)),
     "validation.jsonl": lambda folder: run_log.is_validated(folder, 20),
-    "curves.jsonl": curve_log.read_curves,
+    "curves.jsonl": lambda folder: verdict_on(curve_log.read_curves(folder)[1], 0.1),
 }
 
 
@@ -79,7 +86,9 @@ def test_the_probe(folder, tmp_path_factory, data):
     (copy / "probe.safetensors").write_bytes(data.draw(tensor_files(whole)))
     with tried("run: probe.safetensors"):
         params, scores = run_folder.load_probe(copy)
-        assert isinstance(params, dict) and np.isfinite([*scores.values()]).all()
+        assert isinstance(params, dict) and np.isfinite([*map(float, scores.values())]).all()
+        scores = keeping.kept_scores(copy)
+        assert {*keeping.SCORES} <= scores.keys()
 
 
 SCORES = ("accuracy", "macro_f1")

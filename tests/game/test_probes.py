@@ -249,13 +249,16 @@ def test_a_layer_is_the_same_as_an_int_and_traced(layer):
 @both
 def test_examples_with_depths_of_their_own_draw_what_each_would_draw_at_its_depth(name):
     params, keys = make(name), jax.random.split(jax.random.key(13), B)
-    depths = np.array([2, 0, 1])
+    depths = np.array([2, 0, 1])  # as arrays, as ints and, for the last one, traced
     found = probes.draw(PROBES[name], params, keys, STATES, depths)
     for row, depth in enumerate(depths.tolist()):
         alone = probes.draw(PROBES[name], params, keys, STATES, depth)
         for ours, expected in zip(found, alone, strict=True):
             np.testing.assert_allclose(ours[row], expected[row], rtol=1e-6, atol=1e-7)
     assert np.ptp(found.log_keep) > 0
+    traced = jax.jit(probes.draw, static_argnums=0)(PROBES[name], params, keys, STATES, 1)
+    for ours, expected in zip(found, traced, strict=True):
+        np.testing.assert_allclose(ours[2], expected[2], rtol=1e-6, atol=1e-7)
 
 
 def test_a_layer_as_an_int_may_be_of_any_shape():

@@ -1,31 +1,18 @@
-import sys
-import warnings
+"""A comparison's cells and the size of its picture."""
 
-import matplotlib.image
 import numpy as np
 import pytest
+from pictures import found, pixels
 
-from diffmask_jax.errors import UserError
-from diffmask_jax.render.colors import color
 from diffmask_jax.render.comparison import Panel, make_comparison
 from diffmask_jax.render.comparison_picture import write_picture
 
 
-def sample(tokens=("a", "film"), panels=6, rows=("W", "E", "1"), values=0.5, text="T"):
-    layers = np.full((len(rows), len(tokens)), values)
+def sample(tokens=("a", "film"), panels=6, rows=("W", "E", "1")):
+    layers = np.full((len(rows), len(tokens)), 0.5)
     layers[:, -1] = 1.0
-    panel = Panel(text, "n", tuple(rows), layers)
-    return make_comparison(title=text, caption="c", tokens=tokens, panels=[panel] * panels)
-
-
-def pixels(path):
-    return np.round(255 * matplotlib.image.imread(path)[..., :3]).astype(int)
-
-
-def found(image, value, axis):
-    """Rows (axis 0) or columns (axis 1) with at least 30 dots of the colour of a value."""
-    same = np.abs(image - np.array(color(value))).max(-1) <= 1
-    return np.flatnonzero(same.sum(1 - axis) >= 30)
+    panel = Panel("P", "n", tuple(rows), layers)
+    return make_comparison(title="T", caption="c", tokens=tokens, panels=[panel] * panels)
 
 
 def test_tokens_run_downwards_in_the_common_colours(tmp_path):
@@ -57,34 +44,3 @@ def test_the_figure_grows_with_tokens_layers_and_lines_of_panels(tmp_path):
     assert size(rows=more)[1] - wide == pytest.approx(3 * 2 * 0.24 * 200, abs=2)
     assert size(rows=rows, panels=3)[0] < size(rows=rows, panels=4)[0] == high
     assert size(rows=rows, panels=2)[1] < wide
-
-
-def test_formulas_foreign_scripts_and_controls_are_drawn_silently(tmp_path, capfd, caplog):
-    tokens = ["$x^2$", "$\\frac{$", "映画", "\x1b[31m", "\ud800", "مرحبا", "👍", "x" * 99]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        write_picture(
-            sample(tokens, rows=("$\\bad{$", "\x00"), text="$\\bad{$"), tmp_path / "map.png"
-        )
-    assert capfd.readouterr() == ("", "") and not caplog.records
-    assert (tmp_path / "map.png").stat().st_size > 1000
-
-
-def test_pyplot_and_its_global_figures_are_not_touched(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would now fail
-    write_picture(sample(), tmp_path / "map.png")
-
-
-def test_an_unwritable_path_is_a_user_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(UserError, match=r"missing does not exist"):
-        write_picture(sample(), tmp_path / "missing" / "map.png")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_ending_says_as_what(tmp_path):
-    for ending, start in {"svg": b"<?xml", "pdf": b"%PDF-", "tex": b"% "}.items():
-        write_picture(sample(), tmp_path / f"map.{ending}")
-        assert (tmp_path / f"map.{ending}").read_bytes().startswith(start)
-    assert (tmp_path / "map.tex").read_text(encoding="utf-8").count("\n\\diffmaskpanel") == 6
-    with pytest.raises(UserError, match=r"name it \.png, \.svg, \.pdf or \.tex$"):
-        write_picture(sample(), tmp_path / "map.gif")

@@ -2,9 +2,9 @@
 
 import io
 
-import matplotlib.image
 import numpy as np
 import pytest
+from pictures import pixels
 
 from diffmask_jax.render import curves_png
 from diffmask_jax.render.curves_png import Line, Quantity, picture
@@ -16,13 +16,9 @@ def quantity(lines: int, **look) -> Quantity:
     return Quantity("masked share", values, percent=True, **look)
 
 
-def pixels(data: bytes) -> np.ndarray:
-    return np.round(255 * matplotlib.image.imread(io.BytesIO(data))[..., :3]).astype(int)
-
-
 @pytest.mark.parametrize("lines", [2, 14])
 def test_every_line_is_drawn_in_a_colour_of_its_own(lines):
-    image = pixels(picture("a run", [quantity(lines)] * 2))
+    image = pixels(io.BytesIO(picture("a run", [quantity(lines)] * 2)))
     colors = curves_png._colors(lines)
     assert len(set(colors)) == lines
     for wanted in colors:
@@ -32,9 +28,14 @@ def test_every_line_is_drawn_in_a_colour_of_its_own(lines):
         assert len(rows) > 0
 
 
-def test_a_level_is_named_and_a_gap_is_left_where_there_is_no_number():
+@pytest.mark.parametrize("level", [0.1, 2.0])
+def test_a_level_is_drawn_below_and_above_the_lines_and_a_gap_where_there_is_no_number(level):
     gap = Line(np.arange(4), np.array([0.5, np.nan, np.nan, 0.5]))
     plain = Quantity("D (nats)", {"W": gap})
-    image = pixels(picture("$\\frac{a run", [plain._replace(level=("margin", 0.1))]))
-    other = pixels(picture("$\\frac{a run", [plain]))
-    assert image.shape == other.shape and (image != other).any()
+    with_level, without = [plain._replace(level=("margin", level))], [plain]
+    image, other = (
+        pixels(io.BytesIO(picture("$\\frac{a run", panels))) for panels in (with_level, without)
+    )
+    assert image.shape == other.shape
+    black, usual = ((drawn.max(-1) < 40).sum(1).max() for drawn in (image, other))
+    assert black > 2 * usual  # a dashed line across the picture

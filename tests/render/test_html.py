@@ -95,6 +95,7 @@ ALLOWED = {
 }
 ATTRIBUTES = {
     *("lang", "charset", "name", "content", "class", "title", "tabindex", "scope", "aria-label"),
+    "dir",
 }
 
 
@@ -103,10 +104,12 @@ def test_the_page_needs_nothing_from_elsewhere():
     assert not re.search(r"https?:|url\(|@import|<link|<script|\bsrc=|\bhref=", markup)
 
 
-def test_a_fragment_styles_nothing_outside_itself():
-    style = re.search(r"<style>(.*?)</style>", fragment(sample()), re.DOTALL)[1]
+@pytest.mark.parametrize("parts", [None, [-1, 0, 0, 0, 1, -1]])
+def test_a_fragment_styles_nothing_outside_itself(parts):
+    style = re.search(r"<style>(.*?)</style>", fragment(sample(parts=parts)), re.DOTALL)[1]
     style = re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)
     selectors = [rule.rsplit("}", 1)[-1].strip() for rule in style.split("{")[:-1]]
+    assert any(".pair" in selector for selector in selectors) == (parts is not None)
     for selector in selectors:
         if not selector.startswith("@media"):
             assert all(".dm" in one for one in re.split(r",(?![^(]*\))", selector)), selector

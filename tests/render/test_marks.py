@@ -2,9 +2,9 @@
 
 import re
 
-import matplotlib.image
 import numpy as np
 import pytest
+from pictures import pixels
 
 from diffmask_jax.render import (
     comparison_html,
@@ -136,10 +136,6 @@ def test_a_line_runs_along_the_bottom_of_its_label(monkeypatch):
     assert slope == pytest.approx(55, abs=0.1)
 
 
-def pixels(path):
-    return matplotlib.image.imread(path).shape[:2]
-
-
 def test_long_texts_are_broken_into_lines_of_their_own(tmp_path):
     def write(question: int, passage: int):
         tokens = ["word"] * (question + passage)
@@ -149,7 +145,7 @@ def test_long_texts_are_broken_into_lines_of_their_own(tmp_path):
         heatmap_picture.write_picture(
             heatmap(tokens=tokens, parts=parts, values=values, marks=marks), tmp_path / "a.png"
         )
-        return pixels(tmp_path / "a.png")
+        return pixels(tmp_path / "a.png").shape[:2]
 
     short, long, longest = write(10, 50), write(10, 55), write(10, 360)
     assert long[1] < short[1] and long[0] > 1.7 * short[0]  # a line each

@@ -1,26 +1,15 @@
-"""A page as a real browser shows it: Debian's Chromium, without a window and without a network.
-
-A script at the end of a copy of the page does what a person would, and writes down what it sees.
-"""
-
-import html as markup_of
-import json
-import shutil
-import subprocess
-from pathlib import Path
+"""A page as a real browser shows it."""
 
 import numpy as np
-import pytest
 
 from diffmask_jax.render.heatmap import make_heatmap
 from diffmask_jax.render.page import Entry, page
 from diffmask_jax.render.replay import Replay
 from diffmask_jax.render.spelling import spell
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+from experiments.common.browser import Look
 
 ROWS = ("W", "E", "1", "2")
+WINDOW = Look(500, 900)
 
 
 def entry(words: int, replayed: bool = True) -> Entry:
@@ -45,29 +34,19 @@ def entry(words: int, replayed: bool = True) -> Entry:
     return Entry(heatmap, (spell(text, tokens, places),), replay if replayed else None)
 
 
-def browse(folder: Path, entries, script: str, place: str = "", *options: str):
+SHORTHAND = """
+    const all = selector => [...document.querySelectorAll(selector)]
+    const one = selector => document.querySelector(selector)
+    const looks = () => all('#text-1 .text span').map(word => word.className)
+"""
+
+
+def browse(eye, folder, entries, script, place="", look=WINDOW):
     """What a script, the body of a function, returns in a page opened at a place."""
-    acting = f"""<pre id=seen></pre><script>
-        const all = selector => [...document.querySelectorAll(selector)]
-        const one = selector => document.querySelector(selector)
-        const looks = () => all('#text-1 .text span').map(word => word.className)
-        const act = () => {{ {script} }}
-        requestAnimationFrame(() => setTimeout(() => {{
-            one('#seen').textContent = JSON.stringify(act())
-        }}, 200))</script></body>"""
     file = folder / "page.html"
-    file.write_text(page(entries, "Page").replace("</body>", acting), encoding="utf-8")
-    for budget in (5_000, 50_000, 500_000):  # ms of the page's own time; a busy machine needs more
-        command = [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-            f"--user-data-dir={folder / 'browser'}", f"--virtual-time-budget={budget}",
-            "--window-size=500,900", *options, "--dump-dom", f"{file.as_uri()}{place}",
-        ]  # fmt: skip
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-        seen = ended.stdout.partition('<pre id="seen">')[2].partition("</pre>")[0]
-        if seen:
-            return json.loads(markup_of.unescape(seen))
-    pytest.fail(f"the page's script did not come to its end: {ended.stdout[-2000:]}")
+    file.write_text(page(entries, "Page"), encoding="utf-8")
+    eye.open(file.as_uri() + place, look)
+    return eye.see(SHORTHAND + script)
 
 
 ACTS = """
@@ -105,8 +84,8 @@ ACTS = """
 """
 
 
-def test_slider_links_keys_and_views(tmp_path):
-    seen = browse(tmp_path, [entry(6), entry(3, replayed=False)], ACTS, "#layer=E")
+def test_slider_links_keys_and_views(eye, tmp_path):
+    seen = browse(eye, tmp_path, [entry(6), entry(3, replayed=False)], ACTS, "#layer=E")
     kept, gone = "v90", "v2"
     # Tokens 0 to 7: at layer E (1) those of t mod 5 > 1 are kept; at W (0) those of t mod 5 > 0.
     assert seen["layer"] == "1" and seen["told"].startswith("Layer E, with 4 of 8 tokens kept: ")
@@ -137,21 +116,84 @@ def test_slider_links_keys_and_views(tmp_path):
     assert seen["legends"] == [True, False]
 
 
-def test_dark_and_narrow_a_long_text_wraps(tmp_path):
+def test_dark_and_narrow_a_long_text_wraps(eye, tmp_path):
     script = """return {
         paper: getComputedStyle(document.body).backgroundColor,
         wide: document.documentElement.scrollWidth <= innerWidth,
         high: one('.text').getBoundingClientRect().height,
         text: one('.text').textContent, cells: all('td').length,
         curve: one('svg').getBoundingClientRect().right <= innerWidth}"""
-    dark = "--blink-settings=preferredColorScheme=0"
-    seen = browse(tmp_path, [entry(300)], script, "", dark)
+    seen = browse(eye, tmp_path, [entry(300)], script, "", Look(400, 900, dark=True))
     assert seen["paper"] == "rgb(18, 19, 24)" and seen["wide"] and seen["curve"]
     assert seen["high"] > 1000 and seen["cells"] == 4 * 302
     assert seen["text"].startswith("[CLS]word0 word1 ")
 
 
-def test_of_two_hundred_texts_only_those_in_sight_are_laid_out_until_printed(tmp_path):
+def test_the_table_of_a_long_text_is_broken_into_lines_that_fit_and_are_linked(eye, tmp_path):
+    script = """
+        const last = [...all('.grid')].pop(), cell = [...last.querySelectorAll('td')].pop()
+        cell.dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))
+        return {
+            lines: all('.grid').length, now: all('.now').length,
+            fit: all('.grid').every(grid => grid.getBoundingClientRect().right <= innerWidth),
+            lit: all('.text .lit').map(word => word.textContent).join(),
+            said: one('output').textContent}"""
+    seen = browse(eye, tmp_path, [entry(98)], script, "#layer=E", Look(1120, 900))
+    assert (seen["lines"], seen["now"], seen["fit"]) == (4, 4, True)
+    assert seen["lit"] == "[SEP]" and seen["said"].startswith(
+        "[SEP]: kept with probability 0.900 at layer W"
+    )
+
+
+def test_by_the_keyboard_alone(eye, tmp_path):
+    """Tab comes to the views, the text, the slider, and what has the focus is seen to have it."""
+    browse(eye, tmp_path, [entry(6)], "")
+    where = """return [
+        document.activeElement.className || document.activeElement.tagName,
+        getComputedStyle(document.activeElement).outlineStyle !== 'none',
+        all('.text .lit').map(word => word.textContent).join(), one('.slider input').value]"""
+    seen = {}
+    for _ in range(8):
+        eye.press("Tab")
+        name, *rest = eye.see(SHORTHAND + where)
+        seen[name] = rest
+        if name == "text":
+            eye.press("ArrowRight", "ArrowRight", "ArrowDown")
+            seen["moved"] = eye.see(SHORTHAND + where)[2:]
+        if name == "INPUT" and "text" in seen:
+            eye.press("ArrowLeft")
+            seen["slid"] = eye.see(SHORTHAND + where)[3]
+    assert seen["text"] == [True, "[CLS]", "3"] and seen["moved"] == ["word1", "2"]
+    assert seen["slid"] == "1"
+    assert all(visible for visible, *_ in (seen["SUMMARY"], seen["INPUT"], seen["scroll"]))
+
+
+def test_without_a_script_every_number_is_there_and_nothing_asks_for_one(eye, tmp_path):
+    script = "return [all('td').length, all('.slider, .views').length, one('.legend').hidden]"
+    seen = browse(eye, tmp_path, [entry(6)] * 3, script, "", WINDOW._replace(script=False))
+    assert seen == [3 * 4 * 8, 0, False]
+
+
+def test_a_text_runs_in_the_direction_of_its_own_letters(eye, tmp_path):
+    """Its special tokens, too: the first at the right, the last at the left."""
+    text = "الفيلم رائع جدا"
+    words = text.split()
+    ends = np.cumsum([len(word) + 1 for word in words]).tolist()
+    places = [None, *((e - 1 - len(w), e - 1) for e, w in zip(ends, words, strict=True)), None]
+    tokens = ["[CLS]", *words, "[SEP]"]
+    heatmap = make_heatmap(
+        title="t", caption="c", tokens=tokens, rows=ROWS, values=np.full((4, 5), 0.5),
+        parts=[-1, 0, 0, 0, -1],
+    )  # fmt: skip
+    arabic = Entry(heatmap, (spell(text, tokens, places),))
+    script = """return ['#text-1', '#text-2'].map(text =>
+        all(text + ' .text span').map(word => word.getBoundingClientRect().left))"""
+    right_to_left, left_to_right = browse(eye, tmp_path, [arabic, entry(3, False)], script)
+    assert right_to_left == sorted(right_to_left, reverse=True)
+    assert left_to_right == sorted(left_to_right)
+
+
+def test_of_two_hundred_texts_only_those_in_sight_are_laid_out_until_printed(eye, tmp_path):
     """And the address opens one of them, at a layer of its own."""
     script = """
         const seen = {
@@ -160,7 +202,7 @@ def test_of_two_hundred_texts_only_those_in_sight_are_laid_out_until_printed(tmp
             at: Math.round(one('#text-150').getBoundingClientRect().top)}
         dispatchEvent(new Event('beforeprint'))
         return {...seen, after: all('table').length}"""
-    seen = browse(tmp_path, [entry(12)] * 200, script, "#text=150&layer=E")
+    seen = browse(eye, tmp_path, [entry(12)] * 200, script, "#text=150&layer=E")
     assert 1 <= seen["before"] <= 20 and seen["sliders"] == seen["before"]
     assert seen["after"] == 200
     assert abs(seen["at"]) < 500 and seen["layers"].count("1") == 1

@@ -30,7 +30,7 @@ from diffmask_jax.game.players import Rates, settling
 from diffmask_jax.runtime import devices
 from diffmask_jax.training.clean_states import look_up
 
-B, T, D, LAYERS, TEXTS, STEPS = 16, 6, 8, 3, 40, 20
+B, T, D, LAYERS, TEXTS, STEPS = 16, 6, 8, 2, 40, 20
 PLAYERS = settling(0.05, Rates(probe=1e-3, multiplier=0.01))
 
 
@@ -52,7 +52,7 @@ def _states(params: Array, inputs: Inputs) -> tuple[Array, tuple[Array, ...]]:
     return _rest(params, inputs, states[-1], LAYERS - 1), tuple(states)
 
 
-MODEL = Model(_states, _rest, tuple("012"), CATEGORICAL)
+MODEL = Model(_states, _rest, tuple("01"), CATEGORICAL)
 GAMES = {
     "input": Game(MODEL, probes.input_probe(8), 0.05, mean_keep),
     "hidden": Game(MODEL, probes.hidden_probe(8), 0.05, mean_keep),
@@ -84,10 +84,10 @@ def start(gate: str) -> steps.TrainState:
     )
 
 
-def advance(mesh: Mesh, gate: str, batch: int) -> tuple[Any, tuple[Any, ...]]:
+def advance(mesh: Mesh, gate: str) -> tuple[Any, tuple[Any, ...]]:
     """A compiled call of many steps, and its arguments; the input probe looks its states up."""
     game = GAMES[gate]
-    rows = np.random.default_rng(1).integers(0, TEXTS, (STEPS, batch))
+    rows = np.random.default_rng(1).integers(0, TEXTS, (STEPS, BATCHES[gate]))
     if gate == "input":
         stored, entries, fetch = (
             jax.jit(clean_pass, static_argnums=0)(game, PARAMS, DATA),
@@ -127,7 +127,7 @@ def exchanged(program: str) -> dict[str, int]:
 
 def trained(mesh: Mesh, gate: str) -> dict[str, Any]:
     """Every number that a training ends with, and what its devices exchange."""
-    compiled, arguments = advance(mesh, gate, BATCHES[gate])
+    compiled, arguments = advance(mesh, gate)
     state, seen = compiled(*arguments)
     leaves = jax.tree.leaves((state, seen))
     return {f"{gate} {mesh.size} {n:03}": np.asarray(leaf) for n, leaf in enumerate(leaves)} | {
@@ -164,8 +164,6 @@ def main(run: str, texts: str, out: str) -> None:
         for mesh in meshes:
             for gate in GAMES:
                 found |= trained(mesh, gate)
-        larger, _ = advance(meshes[-1], "input", 2 * BATCHES["input"])
-        found["bytes of a batch twice as large"] = exchanged(larger.as_text())
     for mesh in meshes:
         count = mesh.size
         found[f"per example {count}"] = devices.spread(attribute, mesh)(PARAMS, key, few)

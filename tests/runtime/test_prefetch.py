@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from diffmask_jax.runtime.prefetch import prefetched
 
+PATIENCE = 600  # seconds
+
 
 @given(st.lists(st.integers()), st.integers(1, 5))
 def test_all_items_come_in_their_order(items, ahead):
@@ -17,20 +19,19 @@ def test_all_items_come_in_their_order(items, ahead):
 
 
 def test_so_many_are_made_ahead_and_no_more():
-    made = []
+    made, another = [], threading.Semaphore(0)
 
     def numbers():
         for number in itertools.count():
             made.append(number)
+            another.release()
             yield number
 
     items = prefetched(numbers(), 2)
-    for taken in (1, 2):
+    for taken, fresh in ((1, 3), (2, 1)):
         next(items)
-        deadline = time.monotonic() + 10
-        while len(made) < taken + 2 and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(0.05)
+        assert all(another.acquire(timeout=PATIENCE) for _ in range(fresh))
+        time.sleep(0.05)  # in which one too many may be made
         assert made == list(range(taken + 2))
     items.close()
 
@@ -40,7 +41,7 @@ def test_the_next_item_is_made_while_the_last_one_is_used():
 
     def source():
         yield "first"
-        assert in_use.wait(10)
+        assert in_use.wait(PATIENCE)
         yield "second"
 
     items = prefetched(source(), 1)

@@ -39,6 +39,12 @@ def test_named_columns():
     assert choose(names, Columns(pair="b"), "f")[:3] == ("text", "b", "label")
 
 
+def test_a_column_is_not_two_things():
+    for columns in (Columns("a", "a"), Columns("a", None, "a"), Columns("b", "a", "a")):
+        with pytest.raises(UserError, match="each is another column"):
+            choose(["a", "b"], columns, "f")
+
+
 def test_what_is_missing_is_told_with_what_there_is():
     for columns in (Columns("c"), Columns("a", "c"), Columns("a", None, "c")):
         with pytest.raises(UserError, match=r"^f\.csv has no column 'c', only 'a', 'b'$"):

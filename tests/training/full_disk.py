@@ -36,12 +36,14 @@ from diffmask_jax.training.progress import Progress
 from diffmask_jax.training.run_log import RunLog
 from diffmask_jax.training.settled import Curves
 
-LAYERS = 4
+LAYERS, ARRAYS = 4, 20
 Told = namedtuple("Told", ["loss", *Curves._fields])
 
 
 def checkpoint(disk: Path, size: int) -> None:
-    state = {"x": jnp.asarray(np.random.default_rng(size).normal(size=size // 4))}
+    """Of as many arrays as a probe has: where one cannot be written, others are on their way."""
+    rng = np.random.default_rng(size)
+    state = {f"{n}": jnp.asarray(rng.normal(size=size // 4 // ARRAYS)) for n in range(ARRAYS)}
     with Checkpoints(disk / "checkpoints") as checkpoints:
         checkpoints.save(1 if size < 10_000 else 2, state)
 

@@ -284,6 +284,8 @@ def test_fewer_texts_than_a_batch_are_refused(model, data, tmp_path):
     few = Labelled(data.texts[:5], LABELS[:5])
     message = "5 texts do not fill one batch of 8"
     assert_refused(message, model, data, tmp_path / "new", train=few)
+    many = dataclasses.replace(RECIPE, steps_per_call=2**20)
+    assert_refused("more than 1048576 texts", model, data, tmp_path / "new", recipe=many)
 
 
 def test_a_text_longer_than_the_model_takes_is_refused(model, data, tmp_path):

@@ -34,10 +34,8 @@ def ends(tiny_bert, child_environment, tmp_path_factory):
 def test_a_full_disk_is_one_line_and_nothing_is_lost(ends, writer):
     end = ends[0][writer]
     assert end["ended"] == "told" and end["whole"], end
-    *before, line = end["said"].splitlines()
+    (line,) = end["said"].splitlines()
     assert line.startswith("diffmask: ") and "no space left on device" in line.lower(), end
-    # About once in twenty times a thread of orbax leaves a traceback of a few lines (why is open).
-    assert len(before) <= (20 if writer == "checkpoint" else 0), "\n".join(before)
 
 
 def test_no_thread_of_a_library_complains_beside_it(ends):

@@ -143,14 +143,14 @@ def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
 
 def test_an_infeasible_probe_is_not_kept(tiny_bert, texts_file, tmp_path, capsys):
     too_strict = [*AUTHORS, "--tolerance", "1e-9"]
-    assert cli.main(command(tiny_bert, texts_file, tmp_path, "input", *too_strict)) == 2
+    assert cli.main(command(tiny_bert, texts_file, tmp_path, "hidden", *too_strict)) == 2
     assert "no validation found a probe with divergence ≤ 1e-10 nats" in capsys.readouterr().err
     assert not (tmp_path / "probe.safetensors").exists()
     assert Checkpoints(tmp_path / "checkpoints").latest() == STEPS
 
 
 def test_a_run_on_the_treebank_trains_and_is_evaluated_with_its_labels(
-    tiny_bert, sentences, tmp_path, capsys
+    tiny_gru, sentences, tmp_path, capsys
 ):
     """And texts that are cut to what the model takes, which is no length of a bucket, fit in."""
     pytest.importorskip("tensorflow_datasets")
@@ -162,7 +162,7 @@ def test_a_run_on_the_treebank_trains_and_is_evaluated_with_its_labels(
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.txt").write_text("".join(trees))
     places = ["--raw-dir", tmp_path, "--data-dir", tmp_path / "data", "--out", tmp_path / "run"]
-    train = ["train", "sst", "--model", tiny_bert, *places, *SETTINGS]
+    train = ["train", "sst", "--model", tiny_gru, *places, *SETTINGS]
     assert cli.main([*map(str, train)]) == 2
     assert "text 1: the text has" in capsys.readouterr().err
     assert cli.main([*map(str, train), "--truncate"]) == 0
@@ -384,7 +384,7 @@ def test_a_damaged_list_of_validations_is_told(whole, tiny_bert, texts_file, tmp
 # --- waste -----------------------------------------------------------------------------------
 
 
-def test_a_warm_run_compiles_nothing(tiny_bert, tmp_path, monkeypatch, capsys):
+def test_a_warm_run_compiles_nothing(tiny_gru, tmp_path, monkeypatch, capsys):
     """Of two lengths, with validations, checkpoints by the clock, and a trace in between."""
     texts = tmp_path / "texts.txt"
     texts.write_text("the film is great fun\n" * 8 + "not very bad " * 6 + "\n" + "a fun plot " * 6)
@@ -399,7 +399,7 @@ def test_a_warm_run_compiles_nothing(tiny_bert, tmp_path, monkeypatch, capsys):
     small += " --layers batch"
     jax.monitoring.register_event_duration_secs_listener(hear)
     try:
-        cli.main([*command(tiny_bert, texts, tmp_path / "run"), *small.split()])
+        cli.main([*command(tiny_gru, texts, tmp_path / "run"), *small.split()])
     finally:
         jax.monitoring.unregister_event_duration_listener(hear)
     lengths = {
@@ -411,7 +411,9 @@ def test_a_warm_run_compiles_nothing(tiny_bert, tmp_path, monkeypatch, capsys):
     share, programs = re.search(
         r"padding ([\d.]+)% of positions; (\d) programs compiled, 0 after warm-up", printed
     ).groups()
-    assert 5 < float(share) < 60 and int(programs) >= 3  # two lengths, and the validation's
+    assert (
+        5 < float(share) < 60 and int(programs) >= 2
+    )  # two lengths; the validation's may be known
     (trace,) = (tmp_path / "run").rglob("*.xplane.pb")
     assert b"jit_advance" in trace.read_bytes()
     assert f"4 calls are traced in {tmp_path / 'run'}/plugins/profile: xprof" in told

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
-from diffmask_jax.training import run_folder, setup
+from diffmask_jax.training import keeping, run_folder, setup
 from diffmask_jax.training.config import AUTHORS, RunConfig, run_config
 from diffmask_jax.training.run_folder import Validated
 
@@ -196,6 +196,17 @@ def test_the_same_probe_is_the_same_file(random_probe, tmp_path):
         run_folder.save_probe(tmp_path, random_probe("input"), {"a": 1.0, "b": 2.0, "c": 3.0})
         found.add((tmp_path / "probe.safetensors").read_bytes())
     assert len(found) == 1
+
+
+def test_scores_that_a_probe_was_not_kept_for_are_named(tmp_path):
+    assert keeping.kept_scores(tmp_path) is None
+    scores = dict.fromkeys(keeping.SCORES, 0.5)
+    run_folder.save_probe(tmp_path, {"gates": [{"shift": np.ones(1)}]}, scores)
+    assert keeping.kept_scores(tmp_path) == scores
+    del scores["agreement"]
+    run_folder.save_probe(tmp_path, {"gates": [{"shift": np.ones(1)}]}, scores)
+    words = "probe.safetensors: its scores", "'agreement' is missing"
+    assert_refused(lambda: keeping.kept_scores(tmp_path), *words)
 
 
 def test_a_run_that_kept_no_probe_says_so(tmp_path):

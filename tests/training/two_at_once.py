@@ -17,13 +17,16 @@ import sys
 import time
 from pathlib import Path
 
-from kill_at_random import PACE, fork, polls, steps_saved, warm_up
+from kill_at_random import PACE, PATIENCE, fork, polls, steps_saved, warm_up
+
+from diffmask_jax.runtime import locks
 
 KILLED = (None, "SIGKILL", None, "SIGTERM", "SIGKILL")
 
 
 def main(orders: str, seed: str, folder: str, *command: str) -> None:
     warm_up(command)
+    locks.WAIT = PATIENCE  # however slow the machine is
     rng = random.Random(seed)
     for number, killed in zip(range(int(orders)), itertools.cycle(KILLED), strict=False):
         run = Path(folder, str(number))

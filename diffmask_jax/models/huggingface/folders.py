@@ -14,6 +14,8 @@ def find_folder(name_or_path: str | Path) -> Path:
 
     Raises: UserError if there is no such folder and the hub does not give one.
     """
+    if not str(name_or_path).strip():
+        raise UserError("a model is named by its folder or hub id, not by nothing")
     folder = Path(os.path.expanduser(name_or_path))
     if os.path.isdir(folder):
         return folder

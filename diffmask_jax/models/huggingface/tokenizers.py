@@ -86,6 +86,11 @@ def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> FolderTokeni
             f"the tokenizer in {folder} has the piece {piece!r} as number {pieces[piece]}, the "
             f"model only {vocabulary} pieces: they do not belong together"
         )
+    if 2 * len(pieces) < vocabulary:
+        say(
+            f"warning: the tokenizer in {folder} has only {len(pieces)} of the model's "
+            f"{vocabulary} pieces: its vocabulary may be cut short"
+        )
     return tokenizer
 
 
@@ -107,6 +112,7 @@ def _read(folder: Path, usual: str) -> tuple[Any, bool]:
     """The same, and whether its files agree."""
     settings = _settings(folder, "tokenizer_config.json")
     kind = _class(folder, settings, usual)
+    _check_own(folder, settings)
     _check_files(folder, kind)
     with _told_of_damage(f"the tokenizer in {folder}"):
         tokenizer = _plain(kind.from_pretrained(folder, local_files_only=True))
@@ -185,6 +191,16 @@ def _class(folder: Path, settings: dict[str, Any], usual: str) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, transformers.TokenizersBackend)):
         raise UserError(f"the tokenizer in {folder}, {name}, has no fast version")
     return kind
+
+
+def _check_own(folder: Path, settings: dict[str, Any]) -> None:
+    """Raises: UserError if the settings bring pieces, or name a file of them, which may be any."""
+    for name in ("vocab", "merges"):
+        if settings.get(name) is not None:
+            raise UserError(
+                f"{folder / 'tokenizer_config.json'} says {name} is {shown(settings[name])}: "
+                "a tokenizer is read from the files of its own folder; take that out"
+            )
 
 
 def _check_files(folder: Path, kind: Any) -> None:

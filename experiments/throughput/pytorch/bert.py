@@ -1,8 +1,8 @@
-"""A frozen BERT classifier in PyTorch, written as well as it can be: pure functions over tensors.
+"""A frozen BERT in PyTorch, written as well as it can be: pure functions over tensors.
 
 The same network as Hugging Face's modules, whose weights it takes, with what these leave undone:
 one matrix for queries, keys and values, fused attention, no weight gradients, a pass that resumes
-at any state, and in the last block only the [CLS] row, all that the head reads.
+at any state, and in the last block only the rows that the head reads: a classifier's, [CLS] alone.
 """
 
 import functools
@@ -20,11 +20,11 @@ from torch.nn.functional import (
     scaled_dot_product_attention,
     silu,
 )
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification
 from transformers.utils import logging
 
+from diffmask_jax.game.divergences import CLOSED
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import EncoderConfig
 from diffmask_jax.models.huggingface.weights import to_weights
 from experiments.throughput.pytorch.players import Product
@@ -40,6 +40,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 Weight = tuple[Tensor, Tensor]
 """The weight (out, in) and bias of a linear map, or the scale and shift of a norm."""
 
+Head = Callable[[Tensor, Tensor], Tensor]
+"""(the last state, valid) -> float32 logits: of classes (B, C), of spans (B, T, 2)."""
+
+Module = BertForSequenceClassification | BertForQuestionAnswering
+
 
 class Block(NamedTuple):
     """The weights of one block; `mixed` maps a state to its queries, keys and values at once."""
@@ -53,7 +58,7 @@ class Block(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A whole classifier: its sizes, and its weights in the type that it computes in."""
+    """A whole network: its sizes, and its weights in the type that it computes in."""
 
     config: EncoderConfig
     word: Tensor
@@ -61,28 +66,26 @@ class Network(NamedTuple):
     segment: Tensor
     norm: Weight
     blocks: tuple[Block, ...]
-    pooler: Weight
-    classifier: Weight
+    head: Head
 
 
-def hugging_face(
-    classifier: Classifier, attention: str, device: str = "cpu"
-) -> BertForSequenceClassification:
+def hugging_face(classifier: Classifier, attention: str, device: str = "cpu") -> Module:
     """The classifier's folder as Hugging Face reads it, frozen, in evaluation mode.
 
     Without a folder, where the weights are random: their module with ours. attention: "eager", as
     in the authors' version of transformers, or "sdpa".
     """
     logging.disable_progress_bar()
-    model: Any
+    kind: Any = BertForQuestionAnswering if classifier.head.spans else BertForSequenceClassification
     if classifier.path:
-        model = BertForSequenceClassification.from_pretrained(
+        model = kind.from_pretrained(
             classifier.path, attn_implementation=attention, dtype=torch.float32
         )
     else:
-        description = BERT.describe(classifier.config)
-        weights = to_weights(classifier.params, BERT.name(classifier.config))
-        model = BertForSequenceClassification.from_pretrained(
+        description = classifier.architecture.describe(classifier.config)
+        name = classifier.architecture.name(classifier.config)
+        weights = to_weights(classifier.params, name)
+        model = kind.from_pretrained(
             None,
             config=BertConfig.from_dict({**description, "num_labels": len(classifier.labels)}),
             state_dict={name: torch.tensor(weight) for name, weight in weights.items()},
@@ -91,9 +94,7 @@ def hugging_face(
     return model.eval().requires_grad_(False).to(device)
 
 
-def network(
-    model: BertForSequenceClassification, config: EncoderConfig, dtype: torch.dtype
-) -> Network:
+def network(model: Module, config: EncoderConfig, dtype: torch.dtype) -> Network:
     """The weights of Hugging Face's modules, cast once."""
 
     def weight(*modules: Any) -> Weight:
@@ -114,8 +115,13 @@ def network(
     def table(module: Any) -> Tensor:
         return module.weight.detach().to(dtype)
 
+    def head() -> Head:
+        if isinstance(model, BertForQuestionAnswering):
+            return functools.partial(spans, weight(model.qa_outputs))
+        pooler: Any = model.bert.pooler
+        return functools.partial(classes, weight(pooler.dense), weight(model.classifier))
+
     embeddings: Any = model.bert.embeddings
-    pooler: Any = model.bert.pooler
     return Network(
         config,
         table(embeddings.word_embeddings),
@@ -123,8 +129,7 @@ def network(
         table(embeddings.token_type_embeddings),
         weight(embeddings.LayerNorm),
         tuple(block(layer) for layer in model.bert.encoder.layer),
-        weight(pooler.dense),
-        weight(model.classifier),
+        head(),
     )
 
 
@@ -184,10 +189,20 @@ def embed(network: Network, words: Tensor, segments: Tensor) -> Tensor:
     return norm(x, network.norm, network.config)
 
 
-def classify(network: Network, last: Tensor) -> Tensor:
-    """The last state, of which the first row is enough -> float32 logits (B, C)."""
-    pooled = torch.tanh(linear(last[:, 0], *network.pooler))
-    return linear(pooled, *network.classifier).float()
+def classes(pooler: Weight, classifier: Weight, last: Tensor, valid: Tensor) -> Tensor:
+    """A `Head`; of the last state the first row is enough."""
+    pooled = torch.tanh(linear(last[:, 0], *pooler))
+    return linear(pooled, *classifier).float()
+
+
+def spans(outputs: Weight, last: Tensor, valid: Tensor) -> Tensor:
+    """A `Head`: starts and ends at every position, closed at padding."""
+    return close_padding(linear(last, *outputs).float(), valid)
+
+
+def close_padding(logits: Tensor, valid: Tensor) -> Tensor:
+    """(B, T, 2), as `diffmask_jax.game.divergences.close_padding`."""
+    return logits.masked_fill(~valid[..., None], CLOSED)
 
 
 @torch.no_grad()
@@ -200,7 +215,7 @@ def clean_pass(
     states = [words, embed(network, words, segments)]
     for weights in network.blocks:
         states.append(block(weights, states[-1], bias, network.config))
-    return classify(network, states[-1]), states
+    return network.head(states[-1], valid), states
 
 
 def resume(
@@ -215,7 +230,7 @@ def resume(
 
     states: by the state whose place they take, each for the rows that come next: one for the whole
     batch, or several that join one pass, each where it belongs, the lowest first.
-    cls: whether the last block computes only the row that the head reads.
+    cls: whether the last block computes only the first row, where the head reads no other.
     """
     bias, top = padding_bias(network, valid), len(network.blocks)
     state = None
@@ -230,4 +245,4 @@ def resume(
             joining = states[layer][:, :1] if only else states[layer]
             state = joining if state is None else torch.cat([state, joining])
     assert state is not None
-    return classify(network, state)
+    return network.head(state, valid)

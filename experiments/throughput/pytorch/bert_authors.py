@@ -5,15 +5,16 @@ at every pass, and every batch run twice, once a player: each time a clean pass,
 read the states, and a masked pass of the whole model, in which a hook replaces one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
-from transformers import BertForSequenceClassification
 
 from diffmask_jax.game.players import Rates
 from experiments.throughput.pytorch import players as torch_players
+from experiments.throughput.pytorch.bert import Module, close_padding
 from experiments.throughput.pytorch.bert_gates import Gating
 from experiments.throughput.pytorch.bert_steps import Stakes, game
 from experiments.throughput.pytorch.players import (
@@ -29,7 +30,7 @@ from experiments.throughput.pytorch.players import (
 class Play(NamedTuple):
     """A game in progress: the frozen model, both players and their optimisers."""
 
-    model: BertForSequenceClassification
+    model: Module
     players: Players
     gating: Gating
     stakes: Stakes
@@ -38,7 +39,7 @@ class Play(NamedTuple):
 
 
 def start(
-    model: BertForSequenceClassification,
+    model: Module,
     weights: Weights,
     gating: Gating,
     stakes: Stakes,
@@ -77,15 +78,13 @@ def authors_step(play: Play, batch: Sequence[Tensor], layer: int) -> Outcome:
     return outcome
 
 
-def _modules(model: BertForSequenceClassification) -> list[Any]:
+def _modules(model: Module) -> list[Any]:
     """The module that gives each state."""
     embeddings = model.bert.embeddings
     return [embeddings.word_embeddings, embeddings, *model.bert.encoder.layer]
 
 
-def _read_states(
-    model: BertForSequenceClassification, tokens: Tensor, valid: Tensor
-) -> tuple[Tensor, list[Tensor]]:
+def _read_states(model: Module, tokens: Tensor, valid: Tensor) -> tuple[Tensor, list[Tensor]]:
     states: list[Tensor] = []
 
     def read(module: Any, arguments: Any, out: Any) -> None:
@@ -99,7 +98,7 @@ def _read_states(
 
 
 def _replace_state(
-    model: BertForSequenceClassification, tokens: Tensor, valid: Tensor, layer: int, state: Tensor
+    model: Module, tokens: Tensor, valid: Tensor, layer: int, state: Tensor
 ) -> Tensor:
     def replace(module: Any, arguments: Any, out: Any) -> Any:
         return (state, *out[1:]) if isinstance(out, tuple) else state
@@ -110,8 +109,11 @@ def _replace_state(
     return logits
 
 
-def _run(model: Callable, tokens: Tensor, valid: Tensor) -> Tensor:
-    return model(input_ids=tokens, attention_mask=valid.long()).logits
+def _run(model: Any, tokens: Tensor, valid: Tensor) -> Tensor:
+    out = model(input_ids=tokens, attention_mask=valid.long())
+    if "logits" in out:
+        return out.logits
+    return close_padding(torch.stack([out.start_logits, out.end_logits], dim=-1), valid)
 
 
 def _state_of(out: Any) -> Tensor:

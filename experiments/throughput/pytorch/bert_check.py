@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Array, Float, Key
 from torch import Tensor
-from transformers import BertForSequenceClassification
 
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.objective import clean_pass, objective
 from experiments.throughput.course import Chunk, Setup
 from experiments.throughput.pytorch import bert_authors, bert_steps
-from experiments.throughput.pytorch.bert import Network, hugging_face, network
+from experiments.throughput.pytorch.bert import Module, Network, hugging_face, network
 from experiments.throughput.pytorch.bert_gates import GATINGS
 from experiments.throughput.pytorch.bert_steps import Way
 from experiments.throughput.pytorch.contenders import (
@@ -161,9 +160,7 @@ def _lean(
     return outcome, gradients(play.players)
 
 
-def _authors(
-    setup: Setup, case: Example, model: BertForSequenceClassification, layer: int
-) -> tuple[Outcome, Weights]:
+def _authors(setup: Setup, case: Example, model: Module, layer: int) -> tuple[Outcome, Weights]:
     play = bert_authors.start(
         model,
         player_weights(case.probe, case.multipliers),

@@ -37,7 +37,7 @@ class Way(NamedTuple):
     """How a step is computed, which changes nothing in what it computes.
 
     product: matrix products of the probe; block: `bert.run_block`, its products replaced or
-    compiled; cls: whether the last block computes only the row that the head reads
+    compiled; cls: whether the last block computes only the first row, all that a classifier reads
     """
 
     product: Product
@@ -135,6 +135,7 @@ def game(
 
 
 def divergence(original: Tensor, masked: Tensor) -> Tensor:
-    """KL(original ‖ masked) of class distributions, nats (B,)."""
-    log_p = log_softmax(original, dim=-1)
-    return (log_p.exp() * (log_p - log_softmax(masked, dim=-1))).sum(-1)
+    """KL(original ‖ masked), nats (B,): of classes (B, C), or of starts and of ends (B, T, 2)."""
+    log_p = log_softmax(original, dim=1)
+    terms = log_p.exp() * (log_p - log_softmax(masked, dim=1))
+    return terms.flatten(1).sum(-1)

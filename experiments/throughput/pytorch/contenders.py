@@ -38,15 +38,21 @@ TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TRIES = 3
 
 
-def ways(precision: str) -> dict[str, Way]:
-    """The variants that may be the fastest without a compiler."""
-    by_name = {
-        "whole last block": Way(linear, run_block, cls=False),
-        "lean": Way(linear, run_block, cls=True),
-    }
+WHOLE = "whole last block"
+
+
+def ways(precision: str, reads: int | None = 1) -> dict[str, Way]:
+    """The variants that may be the fastest without a compiler.
+
+    reads: as `Setup.reads`; only where the head reads one row can the last block be cut short.
+    """
+    cut = reads == 1
+    by_name = {"lean": Way(linear, run_block, cls=cut)}
+    if cut:
+        by_name = {WHOLE: Way(linear, run_block, cls=False)} | by_name
     if DEVICE == "cpu" and precision == "float32":
         block = functools.partial(run_block, product=by_convolution)
-        by_name["oneDNN's products"] = Way(by_convolution, block, cls=True)
+        by_name["oneDNN's products"] = Way(by_convolution, block, cls=cut)
     return by_name
 
 
@@ -55,7 +61,7 @@ def compiled(by_name: dict[str, Way]) -> dict[str, Way]:
     return {
         f"{name}, compiled": way._replace(block=torch.compile(way.block, dynamic=True))
         for name, way in by_name.items()
-        if way.cls
+        if name != WHOLE
     }
 
 
@@ -164,7 +170,7 @@ def fastest(
 ) -> tuple[str, Way, dict[str, dict[str, Any]]]:
     """The variant that takes a chunk in the least time; the heats' seconds, or why one failed."""
     heats: dict[str, dict[str, Any]] = {}
-    frozen, candidates = network(setup, precision), ways(precision)
+    frozen, candidates = network(setup, precision), ways(precision, setup.reads)
     candidates |= compiled(candidates)
     for name, way in candidates.items():
         try:
@@ -186,7 +192,7 @@ def best_threads(
     setup: Setup, chunk: Chunk, most: int, tries: int = TRIES
 ) -> tuple[int, dict[int, float]]:
     """1 or all of the cores, whichever takes a chunk in less time."""
-    frozen, way = network(setup, "float32"), ways("float32")["lean"]
+    frozen, way = network(setup, "float32"), ways("float32", setup.reads)["lean"]
     seconds = {}
     for threads in sorted({1, most}):
         settle(threads)
@@ -204,11 +210,15 @@ def lean_alone(
     settle(threads)
     contest = data.sst(source)
     setup = prepare(contest.classifier, "input", precision, batch=batch)
+    contender = lean(setup, network(setup, precision), named(way, setup))
     chunk = longest(setup, contest.texts)
-    plain = ways(precision)
-    chosen = (plain if way in plain else compiled(plain))[way]
-    contender = lean(setup, network(setup, precision), chosen)
     return lambda: contender.run(chunk)
+
+
+def named(way: str, setup: Setup) -> Way:
+    """One of the `ways`, or of those compiled, for a setup."""
+    plain = ways(setup.config.precision, setup.reads)
+    return (plain if way in plain else compiled(plain))[way]
 
 
 def authors_alone(source: Source, batch: int, threads: int) -> Callable[[], None]:

@@ -120,46 +120,42 @@ def mask(state: Tensor, z: Tensor, baseline: Tensor) -> Tensor:
     return z * state + (1 - z) * baseline.to(state.dtype)
 
 
-class Lookahead:
-    """Every 6th step of `fast`, slow weights go half the way to the fast ones, which follow."""
-
-    def __init__(self, fast: torch.optim.Optimizer) -> None:
-        self.fast = fast
-        self.weights: list[Any] = [p for group in fast.param_groups for p in group["params"]]
-        self.slow = [p.detach().clone() for p in self.weights]
-        self.steps = 0
-
-    def step(self) -> None:
-        """One fast step, and now and then a slow one; clears the gradients."""
-        self.fast.step()
-        self.fast.zero_grad()
-        self.steps += 1
-        if self.steps % 6 == 0:
-            with torch.no_grad():
-                for fast, slow in zip(self.weights, self.slow, strict=True):
-                    fast.copy_(slow.lerp_(fast, 0.5))
+Follow = Callable[[list[Any], list[Tensor], int], None]
+"""(fast weights, slow ones, steps so far): move the slow ones, after each step of the fast ones."""
 
 
-class Averaged:
-    """A running average of the weights that `fast` moves, as `diffmask_jax.game.optimizers` has it.
+def lookahead(fast: list[Any], slow: list[Tensor], steps: int) -> None:
+    """Every 6th step slow weights go half the way to the fast ones, which follow."""
+    if steps % 6 == 0:
+        for ahead, behind in zip(fast, slow, strict=True):
+            ahead.copy_(behind.lerp_(ahead, 0.5))
+
+
+def averaged(fast: list[Any], slow: list[Tensor], steps: int, sharpness: float = 8.0) -> None:
+    """A running average of the fast weights, as `diffmask_jax.game.optimizers` has it.
 
     Nothing holds the variance up where it rounds below zero, which takes gates that are all shut.
     """
+    weight = (sharpness + 1) / (steps + sharpness)
+    torch._foreach_lerp_(slow, [weights.detach() for weights in fast], weight)
 
-    def __init__(self, fast: torch.optim.Optimizer, sharpness: float = 8.0) -> None:
-        self.fast, self.sharpness = fast, sharpness
+
+class Followed:
+    """The weights that `fast` moves, and slow ones that follow them."""
+
+    def __init__(self, fast: torch.optim.Optimizer, follow: Follow) -> None:
+        self.fast, self.follow = fast, follow
         self.weights: list[Any] = [p for group in fast.param_groups for p in group["params"]]
         self.slow = [p.detach().clone() for p in self.weights]
         self.steps = 0
 
     def step(self) -> None:
-        """One fast step, and the average of it; clears the gradients."""
+        """One step of each; clears the gradients."""
         self.fast.step()
         self.fast.zero_grad()
-        weight = (self.sharpness + 1) / (self.steps + self.sharpness + 1)
-        with torch.no_grad():
-            torch._foreach_lerp_(self.slow, [p.detach() for p in self.weights], weight)
         self.steps += 1
+        with torch.no_grad():
+            self.follow(self.weights, self.slow, self.steps)
 
 
 class Controller:
@@ -210,30 +206,31 @@ Moving = Callable[[Players], Optimisers]
 
 def optimisers(playing: Players, rates: Rates) -> Optimisers:
     """RMSprop in Lookahead for each player, before the first step."""
-    groups: list[dict[str, Any]] = [
-        {"params": playing.gates.parameters(), "lr": rates.probe},
-        {"params": playing.baselines.parameters(), "lr": rates.baseline},
-    ]
-    primal = torch.optim.RMSprop(groups, centered=True)
+    primal = _rmsprop(playing, rates)
     dual = torch.optim.RMSprop([playing.multipliers], lr=rates.multiplier, maximize=True)
     warmup = torch.optim.lr_scheduler.LambdaLR(
         primal, lambda n: min(1.0, n / rates.warmup) if rates.warmup else 1.0
     )
-    return Optimisers(Lookahead(primal), Lookahead(dual), warmup)
+    return Optimisers(Followed(primal, lookahead), Followed(dual, lookahead), warmup)
 
 
 def settling(playing: Players, rates: Rates, margin: float) -> Optimisers:
     """Centered RMSprop at falling rates, averaged, against the controller: today's default."""
-    groups: list[dict[str, Any]] = [
-        {"params": playing.gates.parameters(), "lr": rates.probe},
-        {"params": playing.baselines.parameters(), "lr": rates.baseline},
-    ]
-    primal = torch.optim.RMSprop(groups, centered=True, foreach=True)
+    primal = _rmsprop(playing, rates, foreach=True)
     falling = torch.optim.lr_scheduler.LambdaLR(
         primal, lambda n: min(1.0, n / max(rates.warmup, 1)) / math.sqrt(1 + n / FALL)
     )
     dual = Controller(playing.multipliers, margin, rates.multiplier)
-    return Optimisers(Averaged(primal), dual, falling)
+    return Optimisers(Followed(primal, averaged), dual, falling)
+
+
+def _rmsprop(playing: Players, rates: Rates, foreach: bool | None = None) -> torch.optim.RMSprop:
+    """Centered RMSprop of gate networks and baselines, each at their rate."""
+    groups: list[dict[str, Any]] = [
+        {"params": playing.gates.parameters(), "lr": rates.probe},
+        {"params": playing.baselines.parameters(), "lr": rates.baseline},
+    ]
+    return torch.optim.RMSprop(groups, centered=True, foreach=foreach)
 
 
 def end_step(playing: Players, moved: Optimisers) -> None:

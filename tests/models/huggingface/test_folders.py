@@ -79,6 +79,12 @@ def test_a_hub_id_that_cannot_be_had_is_one_line(monkeypatch):
     assert_refused("someone/some-model", "no folder someone/some-model", "hub", "network")
 
 
+def test_no_name_is_no_folder_though_a_model_lies_here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for name in ("", " "):
+        assert_refused(name, "not by nothing")
+
+
 def test_a_missing_folder_is_refused(tmp_path):
     assert_refused(tmp_path / "nothing", "there is no folder", "nothing")
 

@@ -405,3 +405,23 @@ def test_another_vocabulary_or_other_rules_in_the_other_file_are_said(tmp_path, 
 def test_nothing_is_said_of_files_that_agree(tmp_path, model, capsys):
     read(save(tmp_path, model), model)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["vocab", "merges"])
+def test_pieces_come_from_the_folder_s_own_files(tmp_path, name):
+    elsewhere = tmp_path / "elsewhere.txt"
+    elsewhere.write_text("\n".join(BERT) + "\n")
+    folder = save(tmp_path / "model", "bert", "vocabulary")
+    for value in (str(elsewhere), {"[PAD]": 0}):
+        (folder / "tokenizer_config.json").write_text(json.dumps({name: value}))
+        with pytest.raises(UserError, match=f"tokenizer_config.json says {name} is .*take that"):
+            read(folder, "bert")
+
+
+def test_a_vocabulary_that_is_cut_short_is_told(tmp_path, capsys):
+    folder = save(tmp_path, "bert", "vocabulary")
+    count = len(read_tokenizer_of(folder, 100, "BertTokenizer").get_vocab())
+    read_tokenizer_of(folder, 2 * count, "BertTokenizer")
+    assert capsys.readouterr().err == ""
+    read_tokenizer_of(folder, 2 * count + 1, "BertTokenizer")
+    assert f"has only {count} of the model's {2 * count + 1} pieces" in capsys.readouterr().err

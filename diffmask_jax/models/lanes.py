@@ -1,0 +1,63 @@
+"""Sequences of unequal lengths, two in a lane: what a long one leaves of it a short one fills.
+
+Rows that stand longest first are folded in the middle: row r shares a lane with row B − 1 − r.
+Where lengths are spread evenly all lanes are full, so that a loop over their positions, each round
+like the last, reads hardly any padding.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+
+class Lanes(NamedTuple):
+    """W lanes of P positions, known to the program; time comes first in everything that is folded.
+
+    starts: where the second sequence of each lane begins; it ends where the lane does
+    """
+
+    starts: Int[np.ndarray, " W"]
+    positions: int
+
+    @property
+    def begins(self) -> Bool[np.ndarray, "P W"]:
+        """Where a second sequence begins: once in every lane."""
+        return np.arange(self.positions)[:, None] == self.starts
+
+    def fold(self, rows: Array) -> Array:
+        """(B, T, …) -> (P, W, …), of slices, so that its gradient is slices as well."""
+        width, rest = len(self.starts), [(0, 0)] * (rows.ndim - 2)
+        rows = jnp.moveaxis(rows, 1, 0)[: self.positions]
+        rows = jnp.pad(
+            rows, [(0, self.positions - len(rows)), (0, 2 * width - rows.shape[1]), *rest]
+        )
+        second = rows[:, : width - 1 : -1]
+        pieces, lane = [], 0
+        for start, lanes in itertools.groupby(self.starts.tolist()):
+            stop = lane + len(list(lanes))
+            piece = second[: self.positions - start, lane:stop]
+            pieces.append(jnp.pad(piece, [(start, 0), (0, 0), *rest]))
+            lane = stop
+        later = np.arange(self.positions)[:, None] >= self.starts
+        later = later.reshape(later.shape + (1,) * len(rest))
+        return jnp.where(later, jnp.concatenate(pieces, axis=1), rows[:, :width])
+
+    def unfold(self, first: Array, second: Array, rows: int) -> Array:
+        """What was found of the first and of the second sequences, (W, …) each -> (B, …)."""
+        return jnp.concatenate([first, second[::-1]])[:rows]
+
+
+def make_lanes(reading: Sequence[int]) -> Lanes:
+    """For rows that stand longest first, of which so many are still read at each position.
+
+    Of an odd number of rows the first has a lane for itself: the second sequence there is padding.
+    """
+    width = -(-reading[0] // 2)
+    lengths = np.sum(np.asarray(reading)[:, None] > np.arange(2 * width), axis=0)
+    first, second = lengths[:width], np.maximum(lengths[: width - 1 : -1], 1)
+    positions = int(np.max(first + second))
+    return Lanes(positions - second, positions)

@@ -1,0 +1,77 @@
+"""The other methods of Figure 2, on word embeddings: as the paper runs them on its one example, and
+on many questions in as many steps as two cores take in minutes."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from diffmask_jax.attribution import methods
+from diffmask_jax.attribution.attention import received_attention
+from diffmask_jax.attribution.methods import Explained, Method
+from diffmask_jax.game.model import Model, Params
+
+ENTROPY = 5.0 * 170
+"""Guan et al.: the authors weigh the entropy of every position by 5, and ours is a mean over them,
+of which a question with its passage has about 170."""
+
+MARGIN = 1.0
+STEPS, FEW = 500, 20
+
+
+class Counted(NamedTuple):
+    """A method: what it is called, what its settings are, and itself, for a network."""
+
+    title: str
+    told: str
+    of: Callable[[Model, Params], Method]
+
+
+def attention(network: Model, params: Params) -> Method:
+    """What each position receives of the strongest head, the mean over queries and blocks."""
+
+    def attribute(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
+        assert network.attention is not None  # BERT has it
+        inputs = subject.clean.inputs
+        weights = network.attention(params, inputs, subject.clean.states)
+        received = [received_attention(block, inputs.valid) for block in weights]
+        return jnp.mean(jnp.stack(received), axis=0)
+
+    return attribute
+
+
+def _any(title: str, told: str, method: Method) -> Counted:
+    return Counted(title, told, lambda network, params: method)
+
+
+def _known(name: str) -> Counted:
+    named = methods.with_margin(MARGIN)[name]
+    return _any(named.title, named.values, named.attribute)
+
+
+def in_steps(steps: int) -> dict[str, Counted]:
+    """Those that come nearer to their answers step by step, from zero or from the mean."""
+    told, guan = f"{steps} steps", functools.partial(methods.guan, steps=steps, weight=ENTROPY)
+    return {
+        "integrated_gradients": _any(
+            "Integrated gradients", told, functools.partial(methods.integrated, steps=steps)
+        ),
+        "schulz": _any("Schulz et al.", told, functools.partial(methods.schulz, steps=steps)),
+        "guan": _any("Guan et al.", told, guan),
+    }
+
+
+ATTENTION = Counted("Attention", "strongest head, mean over queries and blocks", attention)
+LEFT_OUT = _any("Leave one out", "a pass a token, over the mean", methods.leave_one_out)
+
+ON_EXAMPLE: dict[str, Counted] = {
+    "attention": ATTENTION,
+    **in_steps(STEPS),
+    "leave_one_out": LEFT_OUT,
+    "erasure": _known("erasure"),
+    "per_example": _known("per_example"),
+}
+
+ON_MANY: dict[str, Counted] = {"attention": ATTENTION, **in_steps(FEW), "leave_one_out": LEFT_OUT}

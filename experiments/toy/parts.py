@@ -1,0 +1,184 @@
+"""The parts of the toy experiment, and which of them can run beside each other."""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffmask_jax.attribution.methods import Method
+from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.game.objective import Clean
+from diffmask_jax.game.players import Rates
+from experiments.toy import methods, setup
+from experiments.toy.erasure import erasure
+from experiments.toy.setup import Split
+
+AUTHORS = Rates(probe=3e-4, baseline=1e-3, multiplier=0.3, warmup=200)
+FASTER = Rates(probe=1e-3, baseline=1e-3, multiplier=0.1, warmup=200)
+EMBEDDING, HIDDEN = 0, 1
+
+Plan = dict[int, tuple[Rates, int]]
+"""With which rates and for how many epochs DiffMask is trained on each state."""
+
+# The authors' rates leave one seed of five unfinished at the hidden state after their 100 epochs,
+# where a faster probe against a calmer multiplier brings all five to the truth in 60; at the
+# embedding that pair oscillates, and the authors' is as far after 30 epochs as after 60: from the
+# 25th on half a percent to one percent of the digits is masked, and λ stays below 1.
+SETTINGS: dict[str, Plan] = {
+    "ours": {EMBEDDING: (AUTHORS, 30), HIDDEN: (FASTER, 60)},
+    "authors": {EMBEDDING: (AUTHORS, 100), HIDDEN: (AUTHORS, 100)},
+}
+
+
+def make_plan(setting: str, baseline: str) -> Plan:
+    """One of SETTINGS; the baseline of the embedding is "learned" or stays at its "mean"."""
+    plan = SETTINGS[setting]
+    if baseline == "learned":
+        return plan
+    rates, epochs = plan[EMBEDDING]
+    return plan | {EMBEDDING: (rates._replace(baseline=0.0), epochs)}
+
+
+class Task(NamedTuple):
+    """The data, each seed's along axis 0, and `setup.reading_in_batches` of those to train on."""
+
+    keys: Array
+    training: Split
+    dev: Split
+    held_out: Split
+    reading: tuple[int, ...]
+
+
+class Models(NamedTuple):
+    """The counting models and the data as they see it, frozen; each seed's along axis 0."""
+
+    keys: Array
+    params: Any
+    dev: Split
+    clean: Clean
+    dev_clean: Clean
+
+
+class Played(NamedTuple):
+    """DiffMask on one of their states: probes, training curves, and P(z ≠ 0) of the validation
+    examples."""
+
+    probe: Any
+    curves: dict[str, np.ndarray]
+    keep: Float[Array, "S N T"]
+
+
+def make_task(seeds: list[int]) -> Task:
+    """The same data for a seed whichever others there are."""
+    training, dev = setup.make_data(seeds)
+    reading = setup.reading_in_batches(training.inputs.valid)
+    return Task(setup.seed_keys(seeds), training, dev, setup.make_held_out(seeds), reading)
+
+
+def train(task: Task) -> Models:
+    """The counting models."""
+    params = setup.train_model(task.keys, task.training, task.held_out, task.reading)
+    clean, dev_clean = (setup.clean(params, split) for split in (task.training, task.dev))
+    return Models(task.keys, params, task.dev, clean, dev_clean)
+
+
+def play(models: Models, plan: Plan, layer: int) -> Played:
+    """DiffMask on one state of all counting models."""
+    seeds = models.keys, models.params, models.clean
+    probe, curves = setup.train_probe(*seeds, layer, *plan[layer])
+    return Played(probe, curves, setup.keep_probability(probe, models.dev_clean, layer))
+
+
+def attribute(
+    models: Models, method: Method, noise: Statistics | None = None
+) -> Float[Array, "S N T"]:
+    """A method's attributions to the hidden state of the validation examples.
+
+    noise: each seed's statistics, by default those of the state itself
+    """
+    return methods.attribute(*_given(models, method, noise or _statistics(models)))
+
+
+def _statistics(models: Models) -> Statistics:
+    return methods.state_statistics(models.clean, HIDDEN)
+
+
+def _given(models: Models, method: Method, noise: Statistics) -> tuple[Any, ...]:
+    """Arguments of `methods.attribute`."""
+    reading = setup.reading(models.dev.inputs.valid[:, :: methods.BLOCKS])
+    seeds = models.keys, models.params, models.dev_clean, noise
+    return method, *seeds, HIDDEN, methods.BLOCKS, reading
+
+
+def attribute_example(models: Models, example: int) -> dict[str, Float[Array, " T"]]:
+    """All methods' attributions to the embeddings of one of the first seed's examples."""
+    seed, one = slice(0, 1), slice(example, example + 1)
+    noise = methods.state_statistics(models.clean, EMBEDDING)
+    keys, params, noise = jax.tree.map(lambda a: a[seed], (models.keys, models.params, noise))
+    clean = jax.tree.map(lambda a: a[seed, one], models.dev_clean)
+    found = {"erasure": erasure(params, clean, EMBEDDING)}
+    for name, method in methods.METHODS.items():
+        found[name] = methods.attribute(method, keys, params, clean, noise, EMBEDDING)
+    return {name: attribution[0, 0] for name, attribution in found.items()}
+
+
+COUNTING, AHEAD = "counting models", "compiling meanwhile"
+ON_EMBEDDING, ON_HIDDEN = "DiffMask, embedding", "DiffMask, hidden state"
+EXAMPLE = "all methods, one example"
+
+
+def first(task: Task, plan: Plan) -> dict[str, Callable[[], Any]]:
+    """The counting models; training them keeps one core busy, and another compiles meanwhile."""
+    trained = threading.Event()
+
+    def counting() -> Models:
+        try:
+            return jax.block_until_ready(train(task))
+        finally:
+            trained.set()
+
+    return {COUNTING: counting, AHEAD: lambda: _compile_ahead(task, plan, trained.is_set)}
+
+
+def then(models: Models, plan: Plan, example: int) -> dict[str, Callable[[], Any]]:
+    """All that needs nothing but the counting models; what takes longest comes first."""
+    played = {ON_HIDDEN: HIDDEN, ON_EMBEDDING: EMBEDDING}
+    return {
+        **{name: functools.partial(play, models, plan, layer) for name, layer in played.items()},
+        **{
+            name: functools.partial(attribute, models, method)
+            for name, method in methods.METHODS.items()
+        },
+        EXAMPLE: lambda: attribute_example(models, example),
+        "erasure": lambda: erasure(models.params, models.dev_clean, HIDDEN),
+    }
+
+
+def _compile_ahead(task: Task, plan: Plan, enough: Callable[[], bool]) -> None:
+    """Programs that will be wanted, in this order, for as long as nothing better is to be done.
+
+    JAX keeps what it has compiled for shapes, which are known before the models are.
+    """
+    train = functools.partial(setup.train_model, reading=task.reading)
+    params = jax.eval_shape(train, task.keys, task.training, task.held_out)
+    clean, dev_clean = (jax.eval_shape(setup.clean, params, s) for s in (task.training, task.dev))
+    for program in _programs(Models(task.keys, params, task.dev, clean, dev_clean), plan, task):
+        if enough():
+            return
+        program.compile()
+
+
+def _programs(models: Models, plan: Plan, task: Task) -> Iterator[jax.stages.Lowered]:
+    seeds = models.keys, models.params, models.clean
+    for layer in (HIDDEN, EMBEDDING):
+        how = {"layer": layer, "rates": plan[layer][0]}
+        state = jax.eval_shape(functools.partial(setup.start, **how), models.keys, models.clean)
+        yield setup.epoch.lower(state, *seeds, 0, **how, reading=task.reading)
+    noise = jax.eval_shape(_statistics, models)
+    for method in (*methods.METHODS.values(), methods.FROM_MEAN):
+        yield methods.attribute.lower(*_given(models, method, noise))
+    yield erasure.lower(models.params, models.dev_clean, HIDDEN)
