@@ -62,6 +62,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     # transformers advises to install PyTorch, which nothing here needs, and quotes files as is.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    process.check_here()
     process.forget_empty_variables()
     process.check_addresses()
     keep_compiled_programs()

@@ -15,9 +15,8 @@ def keep_compiled_programs() -> None:
         raise UserError(f"JAX cannot be started ({error}): see the variables JAX_…") from error
 
     where = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    if where is None:  # which the environment sets, too
-        home = os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~"), ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(Path(home, "diffmask_jax")))
+    if where is None and (home := _home()):  # which the environment sets, too
+        jax.config.update("jax_compilation_cache_dir", str(home / "diffmask_jax"))
     # A cache that cannot be written, or that a killed process left half-written, costs time only.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -33,3 +32,10 @@ def folder() -> Path | None:
 
     where = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     return None if where is None or "://" in where else Path(where)
+
+
+def _home() -> Path | None:
+    """Where this user's programs keep what can be made anew; None for a user without a home."""
+    asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    home = Path(os.path.expanduser("~"))
+    return next((place for place in (asked, home / ".cache") if place.is_absolute()), None)

@@ -11,6 +11,7 @@ import sys
 from diffmask_jax.errors import UserError
 
 OF_STDOUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO)
+OF_FILES = (errno.EMFILE, errno.ENFILE)
 OF_MEMORY = (
     *("RESOURCE_EXHAUSTED", "annot allocate memory", "failed to map segment"),
     *("can't start new thread", "std::bad_alloc"),
@@ -41,6 +42,16 @@ def forget_empty_variables() -> None:
             del os.environ[name]
 
 
+def check_here() -> None:
+    """Raises: UserError if the folder that a command was started in is gone."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the folder that this was started in cannot be read ({error.strerror}): cd to another"
+        ) from error
+
+
 def check_addresses(needed: int = 3 << 29) -> None:
     """needed: bytes that JAX's libraries and threads take without any model, 1.3 GiB on two cores.
 
@@ -69,6 +80,8 @@ def leave_stdout() -> None:
 def refusal(error: Exception) -> str | None:
     """What the machine has refused, and what to do; None if an error is about something else."""
     said = next(iter(str(error).splitlines()), "")
+    if isinstance(error, OSError) and error.errno in OF_FILES:
+        return f"{(error.strerror or said).lower()}: raise `ulimit -n`"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError) and error.errno in OF_STDOUT:

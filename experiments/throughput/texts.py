@@ -45,6 +45,7 @@ def run(folder: Path, trained: Path | None, counts: Sequence[int] | None = None)
     counts = counts or (OF_A_RUN if trained else COUNTS)
     with tempfile.TemporaryDirectory() as place:
         explained = trained or random_run(Path(place))
+        measured(explained, counts[0], Path(place))  # whose programs the others find on disk
         told = [measured(explained, count, Path(place)) for count in counts]
     start, rows = told[0], []
     for count, found in zip(counts, told, strict=True):

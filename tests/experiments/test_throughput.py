@@ -31,6 +31,7 @@ from experiments.throughput import (  # noqa: E402
     race,
     squad,
     sst,
+    texts,
 )
 from experiments.throughput.course import chunks, first_step, layers_of, prepare  # noqa: E402
 from experiments.throughput.pytorch import bert_check, contenders, players  # noqa: E402
@@ -345,3 +346,22 @@ def test_without_pytorch_it_says_so(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         throughput.main(["toy", "--out", str(tmp_path)])
     assert stopped.value.code == 2 and "PyTorch needs torch" in capsys.readouterr().err
+
+
+# --- many texts -------------------------------------------------------------------------------
+
+
+def test_memory_that_grows_with_the_texts_does_not_hold(tmp_path, monkeypatch):
+    grown = {100: 500.0, 1000: 590.0, 10_000: 700.0}
+    monkeypatch.setattr(texts, "measured", lambda _, n, __: {"mib": grown[n], "seconds": n / 50})
+    for counts, holds in (((100, 1000), True), ((100, 10_000), False)):
+        texts.run(tmp_path, tmp_path / "run", counts)
+        told = json.loads((tmp_path / "report.json").read_text())
+        assert [claim["holds"] for claim in told["claims"]] == [holds]
+    assert "| 10,000 | 700 MiB | 200.0 s | 50 |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.long
+def test_a_random_run_is_explained_in_a_process_of_its_own(tmp_path):
+    found = texts.measured(texts.random_run(tmp_path), 3, tmp_path)
+    assert found["mib"] > 100 and found["seconds"] > 1

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from diffmask_jax import cli
-from diffmask_jax.runtime import process
+from diffmask_jax.runtime import compile_cache, process
 
 
 def child(code: str, first: str, then: str = "") -> subprocess.CompletedProcess:
@@ -64,6 +64,7 @@ REFUSED = {
     "cannot write standard output: No space left": OSError(errno.ENOSPC, "No space left on device"),
     "cannot write standard output: File too large": OSError(errno.EFBIG, "File too large"),
     "a/b: Permission denied": PermissionError(errno.EACCES, "Permission denied", "a/b"),
+    "too many open files: raise `ulimit -n`": OSError(errno.EMFILE, "Too many open files", "a"),
     "out of memory (none is left)": MemoryError(),
     "out of memory (RESOURCE_EXHAUSTED: of 9 bytes)": ValueError("RESOURCE_EXHAUSTED: of 9 bytes"),
     "out of memory (can't start new thread)": RuntimeError("can't start new thread"),
@@ -84,6 +85,24 @@ def test_what_the_machine_refuses_is_one_line(says, monkeypatch, capsys):
     assert cli.main(["explain", "run", "text"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"diffmask: {says}") and err.count("\n") == 1
+
+
+def test_a_folder_that_is_gone_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert cli.main(["explain", "run", "text", "--jsonl", "out.jsonl"]) == 2
+    assert "started in cannot be read (No such file" in capsys.readouterr().err
+    tmp_path.mkdir()
+
+
+def test_programs_are_kept_nowhere_for_a_user_without_a_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert compile_cache._home() == tmp_path / ".cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which its standard says to ignore
+    assert compile_cache._home() == tmp_path / ".cache"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as of a user that is not known
+    assert compile_cache._home() is None
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
