@@ -35,7 +35,7 @@ def draw(models: Models, example: int, found: dict[str, Any], folder: Path) -> N
     embedding, hidden = (
         jax.tree.map(lambda a: a[0], found[name]) for name in (ON_EMBEDDING, ON_HIDDEN)
     )
-    rows = {NAMES[name]: row for name, row in found[EXAMPLE].items()}
+    rows = {NAMES[n]: found[EXAMPLE][n] for n in NAMES if n in found[EXAMPLE]}
     rows |= {ON_EMBEDDING: embedding.keep[example], ON_HIDDEN: hidden.keep[example]}
     inputs, states = first.dev.inputs, first.dev_clean.states
     figures.figure_3(folder / "figure3.png", inputs, example, rows)

@@ -1,5 +1,6 @@
 """A page of a few toy examples: which digits the network still needs at each of its states."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,25 @@ def write_page(
     chosen = np.flatnonzero(lengths >= SHORTEST)[:SHOWN]
     some, kept = jax.tree.map(lambda array: array[chosen], clean), np.asarray(keep[:, chosen])
     answers = np.stack(
-        [_replayed(params, probe, some, kept[layer], layer) for layer, probe in enumerate(probes)]
+        [
+            np.asarray(_replayed(params, probe, some, keep[layer, chosen], layer=layer), np.float64)
+            for layer, probe in enumerate(probes)
+        ]
     )
     entries = [_entry(row, some, kept[:, row], answers[:, row]) for row in range(len(chosen))]
     write_atomically(file, page(entries, "Which digits the counting network needs"))
 
 
+@functools.partial(jax.jit, static_argnames="layer")
 def _replayed(
-    params: Any, probe: Any, clean: Clean, keep: Float[np.ndarray, "N T"], layer: int
-) -> Float[np.ndarray, "N 3"]:
+    params: Any, probe: Any, clean: Clean, keep: Float[Array, "N T"], layer: int
+) -> Float[Array, "N 3"]:
     """From what is kept of one state: P(yes), D in nats, and whether the prediction stays."""
-    family, gate = TOY.family, jnp.asarray(keep > 0.5, jnp.float32)
+    family, gate = TOY.family, (keep > 0.5).astype(jnp.float32)
     logits = masked_logits(GAME, params, probe, clean, gate, layer)
     stays = family.agreement(family.prediction(clean.logits), family.prediction(logits))
     told = family.outputs(logits)[:, 0], family.divergence(clean.logits, logits), stays
-    return np.stack([np.asarray(one, np.float64) for one in told], axis=1)
+    return jnp.stack(told, axis=1)
 
 
 def _entry(
