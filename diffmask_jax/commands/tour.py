@@ -51,6 +51,10 @@ def run(options: argparse.Namespace) -> None:
         ),
     ]
     _write(few, examples)
+    show(
+        "Three commands, as you could type them: a short training, a report on the texts, a page of\n"
+        f"some of them. All that they make lies in {out}; stopped, the same tour goes on from there."
+    )
     for stop in stops:
         show(f"\n$ {stop.typed}")
         stop.command.run(stop.options)

@@ -82,7 +82,7 @@ class Browser:
 
     def __init__(self, out: int, back: int) -> None:
         self._out, self._back = out, back
-        self._number, self._rest = 0, b""
+        self._number, self._rest, self._look = 0, b"", Look()
         self._events: list[str] = []
         self._session: dict[str, str] = {}
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
@@ -142,8 +142,8 @@ class Browser:
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Any command of the protocol, and its result. Raises: RuntimeError if it fails."""
         self._number += 1
-        message = {"id": self._number, "method": method, "params": params} | self._session
-        self._write(json.dumps(message).encode() + b"\0")
+        told = {"id": self._number, "method": method, "params": params, **self._session}
+        self._write(json.dumps(told).encode() + b"\0")
         while (answer := self._read()).get("id") != self._number:
             self._events.append(answer.get("method", ""))
         if "error" in answer or "exceptionDetails" in answer["result"]:

@@ -79,7 +79,9 @@ def _diffmask(*words: str | Path) -> None:
 def _take(eye: Browser, picture: Path, page: Path, look: Look, place: str = "") -> None:
     """A picture of the upper end of a page, opened at a place."""
     eye.open(page.resolve().as_uri() + place, look)
-    shown = Image.open(io.BytesIO(eye.picture(HIGHEST))).convert("RGB")
+    drawn = Image.open(io.BytesIO(eye.picture(HIGHEST))).convert("RGB")
+    # A third of the bytes, and no dot further than a fortieth from its colour.
+    shown = drawn.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     file = io.BytesIO()
     shown.save(file, "PNG", optimize=True)
     write_atomically(picture, file.getvalue())
