@@ -81,6 +81,7 @@ def test_texts_may_stand_before_or_behind_the_options(explain):
     assert expected[0] == 0 and expected[1].count("with probability") == 2
     assert explain("--layers", TEXT, "a dull plot") == expected
     assert explain(TEXT, "--layers", "a dull plot") == expected
+    assert explain("--layers", "--", TEXT, "a dull plot") == expected
 
 
 def test_an_unknown_option_is_not_taken_for_a_text(explain, capsys):

@@ -24,12 +24,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; texts may stand behind options too, which argparse itself does not see."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and (options.command != "explain" or any(word.startswith("-") for word in rest)):
+    end = rest.index("--") if "--" in rest else len(rest)  # behind it all are texts
+    unknown = any(word.startswith("-") for word in rest[:end])
+    if rest and (options.command != "explain" or unknown):
         of = filter(None, (parser.prog, options.command, getattr(options, "task", None)))
         parser.prog = " ".join(of)  # whose help is the one to see
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
-        options.text += rest
+        options.text += rest[:end] + rest[end + 1 :]
     return options
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 CLOSED = "Event loop is closed"
 LOGGERS = ("absl", "asyncio")
-THEIRS = ("orbax", "tensorstore")
+THEIRS = ("/orbax/", "tensorstore")  # in the paths and the errors of both
 
 
 def hush() -> None:

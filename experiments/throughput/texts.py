@@ -61,7 +61,12 @@ def run(folder: Path, trained: Path | None, counts: Sequence[int] | None = None)
         unit="×",
         holds=max(peaks) <= MOST * min(peaks),
     )
-    head = ("texts", "peak of resident memory", "CPU time", f"a CPU second, beyond {counts[0]}")
+    head = (
+        "texts",
+        "peak of resident memory",
+        "CPU time",
+        f"texts a CPU second, beyond {counts[0]}",
+    )
     body = (
         f"By {trained or 'a random probe of a small random BERT'}.\n\n{markdown.table(head, rows)}"
     )

@@ -44,13 +44,18 @@ def folder(run, tmp_path_factory):
     return folder
 
 
+def judged(steps, curves) -> None:
+    if len(steps):
+        verdict_on(curves, 0.1)
+
+
 READ = {
     "config.json": run_folder.load_config,
     "environment.json": run_folder.other_devices,
     "scale.json": run_folder.load_scale,
     "layers.json": lambda folder: (run_folder.load_layers(folder), run_folder.settled_at(folder)),
     "validation.jsonl": lambda folder: run_log.is_validated(folder, 20),
-    "curves.jsonl": lambda folder: verdict_on(curve_log.read_curves(folder)[1], 0.1),
+    "curves.jsonl": lambda folder: judged(*curve_log.read_curves(folder)),
 }
 
 

@@ -420,7 +420,7 @@ def test_pieces_come_from_the_folder_s_own_files(tmp_path, name):
 
 def test_a_vocabulary_that_is_cut_short_is_told(tmp_path, capsys):
     folder = save(tmp_path, "bert", "vocabulary")
-    count = len(read_tokenizer_of(folder, 100, "BertTokenizer").get_vocab())
+    count = len(read_tokenizer(folder).get_vocab())
     read_tokenizer_of(folder, 2 * count, "BertTokenizer")
     assert capsys.readouterr().err == ""
     read_tokenizer_of(folder, 2 * count + 1, "BertTokenizer")
