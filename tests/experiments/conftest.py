@@ -5,17 +5,24 @@ import sys
 import pytest
 
 
-@pytest.fixture
-def treebank(sentences, tmp_path):
+@pytest.fixture(scope="session")
+def treebank(sentences, tmp_path_factory):
     """A folder of train.txt, dev.txt and test.txt: the same trees of the tiny models' words."""
     words = [text.replace(",", " ,").replace("!", " !").split() for text in sentences]
     trees = [
         f"({n % 5} {' '.join(f'({(n + i) % 5} {word})' for i, word in enumerate(text))})\n"
         for n, text in enumerate(words)
     ]
+    folder = tmp_path_factory.mktemp("treebank")
     for split in ("train", "dev", "test"):
-        (tmp_path / f"{split}.txt").write_text("".join(trees))
-    return tmp_path
+        (folder / f"{split}.txt").write_text("".join(trees))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """Where the treebank is prepared, by whoever needs it first."""
+    return tmp_path_factory.mktemp("prepared") / "data"
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ EXAMPLES = 128
 
 
 @pytest.fixture
-def study(save_bert, treebank, tmp_path, monkeypatch):
+def study(save_bert, treebank, prepared, tmp_path, monkeypatch):
     """(*recipes, **options): a study of a few steps."""
     pytest.importorskip("tensorflow_datasets")
     from tests.conftest import CONFIG
@@ -36,7 +36,7 @@ def study(save_bert, treebank, tmp_path, monkeypatch):
 
     def run(*recipes, **changed) -> None:
         options = {
-            "--model": model, "--raw-dir": treebank, "--data-dir": tmp_path / "data",
+            "--model": model, "--raw-dir": treebank, "--data-dir": prepared,
             "--out": tmp_path / "report", "--examples": EXAMPLES, "--seeds": 1,
             "--reference-examples": EXAMPLES, "--references": 1,
         }  # fmt: skip

@@ -40,13 +40,13 @@ def model(tiny_bert, tmp_path_factory):
 
 
 @pytest.fixture
-def experiment(model, treebank, tmp_path, monkeypatch):
+def experiment(model, treebank, prepared, tmp_path, monkeypatch):
     """Run it, a few steps of learning, with options changed; gives the report's folder."""
     for name, steps in (("SETTINGS", 20), ("SHORT", 5)):
         settings = {method: s._replace(steps=steps) for method, s in getattr(erasure, name).items()}
         monkeypatch.setattr(erasure, name, settings)
     places = {
-        "--model": model, "--raw-dir": treebank, "--data-dir": tmp_path / "data",
+        "--model": model, "--raw-dir": treebank, "--data-dir": prepared,
         "--seeds": 2, "--brute-force": 3, "--longest": 10, "--out": tmp_path / "report",
     }  # fmt: skip
 
@@ -173,11 +173,13 @@ def test_learning_plays_at_the_margin_that_is_asked_for(experiment, monkeypatch)
 
 
 @pytest.mark.long
-def test_tuning_adds_the_rows_of_every_call(experiment, model, treebank, tmp_path, monkeypatch):
+def test_tuning_adds_the_rows_of_every_call(
+    experiment, model, treebank, prepared, tmp_path, monkeypatch
+):
     monkeypatch.setattr(erasure_tuning, "SENTENCES", 4)
     monkeypatch.setattr(erasure_tuning, "LONGEST", 8)
     out = tmp_path / "tuned"
-    places = ["--model", model, "--raw-dir", treebank, "--data-dir", tmp_path / "data"]
+    places = ["--model", model, "--raw-dir", treebank, "--data-dir", prepared]
     for steps in (2, 3):
         grid = ["--steps", steps, "--rates", 0.1, "--multiplier-rates", 0.2, "--out", out]
         monkeypatch.setattr(sys, "argv", ["erasure_tuning", *map(str, [*places, *grid])])

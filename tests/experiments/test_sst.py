@@ -28,7 +28,7 @@ CLAIMS = {
 
 
 @pytest.fixture
-def places(save_bert, sentences, treebank, tmp_path, monkeypatch):
+def places(save_bert, sentences, treebank, prepared, tmp_path, monkeypatch):
     """A five-class model, trees of its words, tags; and settings of a few steps."""
     from tests.conftest import CONFIG
 
@@ -40,7 +40,7 @@ def places(save_bert, sentences, treebank, tmp_path, monkeypatch):
     monkeypatch.setattr(sst, "SETTINGS", settings)
     monkeypatch.setattr(sst, "SENTENCE", "a great film")
     return {
-        "--model": model, "--raw-dir": treebank, "--data-dir": tmp_path / "data",
+        "--model": model, "--raw-dir": treebank, "--data-dir": prepared,
         "--tags": tmp_path / "tags.jsonl", "--seeds": 2, "--out": tmp_path / "report",
     }  # fmt: skip
 

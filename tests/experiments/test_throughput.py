@@ -51,15 +51,19 @@ def in_little_time():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def source(tiny_bert, treebank, tmp_path):
-    return data.Source(str(tiny_bert), SstPlaces(str(treebank), str(tmp_path / "data")))
+@pytest.fixture(scope="module")
+def source(tiny_bert, treebank, prepared):
+    return data.Source(str(tiny_bert), SstPlaces(str(treebank), str(prepared)))
+
+
+@pytest.fixture(scope="module")
+def contest(source):
+    return data.sst(source)
 
 
 @pytest.fixture
-def case(source):
+def case(contest):
     """(gate, whose game) -> (setup, chunk)"""
-    contest = data.sst(source)
 
     def of(gate, setting="settling"):
         setup = prepare(contest.classifier, gate, batch=BATCH, steps=2, setting=setting)
@@ -153,13 +157,10 @@ def test_another_weight_is_found_out(case):
         bert_check.check(setup, chunk, {"wrong": wrong})
 
 
-@pytest.mark.parametrize("number", [0, 3])
-def test_pytorch_plays_the_layers_that_training_draws(case, number):
+def test_pytorch_plays_the_layers_that_training_draws(case):
     """λ moves at the layers that are played and nowhere else."""
     setup, chunk = case("hidden", "authors")
-    count = len(setup.game.model.layers)
-    step = number * setup.config.steps_per_call
-    state = steps.init(setup.probe, count, setup.players)._replace(step=np.int32(step))
+    start = steps.init(setup.probe, len(setup.game.model.layers), setup.players)
 
     @jax.jit
     def play(state, params, batches):
@@ -168,9 +169,11 @@ def test_pytorch_plays_the_layers_that_training_draws(case, number):
             setup.draw_layer, game=setup.game, players=setup.players, model_params=params,
         )[0]  # fmt: skip
 
-    after = play(state, setup.classifier.params, first_step(chunk).batch.inputs)
-    (moved,) = np.flatnonzero(np.asarray(after.multipliers.fast) != 1)
-    assert moved == layers_of(setup, number)[0]
+    for number in (0, 3):
+        state = start._replace(step=np.int32(number * setup.config.steps_per_call))
+        after = play(state, setup.classifier.params, first_step(chunk).batch.inputs)
+        (moved,) = np.flatnonzero(np.asarray(after.multipliers.fast) != 1)
+        assert moved == layers_of(setup, number)[0]
 
 
 def test_todays_game_deals_examples_out_over_the_layers(case):
@@ -179,12 +182,12 @@ def test_todays_game_deals_examples_out_over_the_layers(case):
     assert set(chunk.layers.flat) <= set(range(len(setup.game.model.layers)))
 
 
-def test_looked_up_states_are_the_computed_ones(case, source):
+def test_looked_up_states_are_the_computed_ones(case, contest):
     """PyTorch reads our clean states in place, and gets from them what it would compute."""
     from diffmask_jax.training import clean_states
 
     setup, chunk = case("input")
-    texts = data.sst(source).texts
+    texts = contest.texts
     passes = clean_states.compute(setup.game.model, setup.classifier.params, texts)
     (stored,) = (contenders.shared(c) for c in passes.by_length.values())
     rows = torch.from_numpy(passes.row[chunk.batch.indices[0]])
