@@ -3,7 +3,7 @@
     python -m experiments.toy [--seeds 5] [--out reports/toy] [--setting ours|authors]
                               [--embedding-baseline mean|learned]
 
-Cost: about a minute and a half on two CPU cores for 5 seeds, most of them in compiling. The
+Cost: a minute or two on two CPU cores for 5 seeds, almost half of it to compile programs. The
 counting models are trained at a rate that falls to 0, and the epoch is kept that is best on
 examples held out for that alone; whatever needs only them runs beside each other. The paper's Table
 1 (attribution to the hidden state, KL / JS to the truth in nats): erasure – / 0.27, integrated
