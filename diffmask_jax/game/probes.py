@@ -209,12 +209,12 @@ def calibrated(
 
 def vote_logits(probe: Probe, params: Any, states: States) -> Votes:
     """The Hard Concrete logits of every layer's vote, (B, T) each."""
-    network = GateNetwork(probe.hidden)
+    return tuple(_vote(probe, params, states, layer) for layer in range(len(params["gates"])))
 
-    def vote(layer: int, gate: Any) -> Any:
-        return network.apply({"params": gate}, *probe.features(states, layer))
 
-    return tuple(vote(layer, gate) for layer, gate in enumerate(params["gates"]))
+def _vote(probe: Probe, params: Any, states: States, layer: int) -> Any:
+    gate = {"params": params["gates"][layer]}
+    return GateNetwork(probe.hidden).apply(gate, *probe.features(states, layer))
 
 
 def sample_gates(probe: Probe, key: Key[Array, ""], votes: Votes) -> Votes:
@@ -262,11 +262,9 @@ def _draw_at(
     probe: Probe, params: Any, keys: Key[Array, " B"], states: States, layer: int
 ) -> Drawn:
     """The same where all examples play one depth, known to the program: no other votes are made."""
-    network, layers = GateNetwork(probe.hidden), np.array(probe.votes(layer))
-    votes = jnp.stack(
-        [network.apply({"params": params["gates"][k]}, *probe.features(states, k)) for k in layers]
-    )
-    keys = jax.vmap(functools.partial(jax.random.split, num=len(states)))(keys)[:, layers]
+    layers = [*probe.votes(layer)]
+    votes = jnp.stack([_vote(probe, params, states, k) for k in layers])
+    keys = jax.vmap(functools.partial(jax.random.split, num=len(states)))(keys)[:, np.array(layers)]
     draws = jax.vmap(jax.vmap(hard_concrete.sample), in_axes=(1, 0))(keys, votes)
     return Drawn(
         gates=functools.reduce(operator.mul, draws),
