@@ -55,8 +55,8 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     with timer.part("integrated gradients, from b"):
         b = hidden.probe["baselines"][HIDDEN]
         start = Statistics(mean=b, deviation=jnp.zeros_like(b))
-        moved = parts.attribute(models, methods.FROM_MEAN, start)
-        moved = [v.tolist() for v in distances(moved, models.dev)]
+        from_b = parts.attribute(models, methods.FROM_MEAN, start)
+        moved = [v.tolist() for v in distances(from_b, models.dev)]
     with timer.part("figures and page"):
         draw(models, example, found, folder)
 
