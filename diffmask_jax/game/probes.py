@@ -220,6 +220,12 @@ def vote_logits(probe: Probe, params: Any, states: States) -> Votes:
     return tuple(jax.vmap(_voted)(own, jnp.stack(reads)))
 
 
+def _vote(probe: Probe, params: Any, states: States, layer: int) -> Float[Array, "B T"]:
+    """The same of one layer alone."""
+    gate = params["gates"][layer]
+    return _voted(gate, _read(gate, *probe.features(states, layer)))
+
+
 def sample_gates(probe: Probe, key: Key[Array, ""], votes: Votes) -> Votes:
     """One draw of the gates in [0, 1] at every layer; layers of one input share their votes."""
     draws = jax.vmap(hard_concrete.sample)(jax.random.split(key, len(votes)), jnp.stack(votes))
@@ -265,11 +271,9 @@ def _draw_at(
     probe: Probe, params: Any, keys: Key[Array, " B"], states: States, layer: int
 ) -> Drawn:
     """The same where all examples play one depth, known to the program: no other votes are made."""
-    network, layers = GateNetwork(probe.hidden), np.array(probe.votes(layer))
-    votes = jnp.stack(
-        [network.apply({"params": params["gates"][k]}, *probe.features(states, k)) for k in layers]
-    )
-    keys = jax.vmap(functools.partial(jax.random.split, num=len(states)))(keys)[:, layers]
+    layers = [*probe.votes(layer)]
+    votes = jnp.stack([_vote(probe, params, states, k) for k in layers])
+    keys = jax.vmap(functools.partial(jax.random.split, num=len(states)))(keys)[:, np.array(layers)]
     draws = jax.vmap(jax.vmap(hard_concrete.sample), in_axes=(1, 0))(keys, votes)
     return Drawn(
         gates=functools.reduce(operator.mul, draws),

@@ -3,7 +3,7 @@
     python -m experiments.toy [--seeds 5] [--out reports/toy] [--setting ours|authors]
                               [--embedding-baseline mean|learned]
 
-Cost: about a minute and a half on two CPU cores for 5 seeds, most of them in compiling. The
+Cost: a minute or two on two CPU cores for 5 seeds, almost half of it to compile programs. The
 counting models are trained at a rate that falls to 0, and the epoch is kept that is best on
 examples held out for that alone; whatever needs only them runs beside each other. The paper's Table
 1 (attribution to the hidden state, KL / JS to the truth in nats): erasure – / 0.27, integrated
@@ -55,8 +55,8 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     with timer.part("integrated gradients, from b"):
         b = hidden.probe["baselines"][HIDDEN]
         start = Statistics(mean=b, deviation=jnp.zeros_like(b))
-        moved = parts.attribute(models, methods.FROM_MEAN, start)
-        moved = [v.tolist() for v in distances(moved, models.dev)]
+        from_b = parts.attribute(models, methods.FROM_MEAN, start)
+        moved = [v.tolist() for v in distances(from_b, models.dev)]
     with timer.part("figures and page"):
         draw(models, example, found, folder)
 

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from diffmask_jax.game.model import Layer
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY
@@ -22,7 +21,7 @@ MARGIN = 0.05
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def erasure(params: Any, data: Clean, layer: Layer) -> Float[Array, "S N T"]:
+def erasure(params: Any, data: Clean, layer: int) -> Float[Array, "S N T"]:
     """The fewest digits that keep D within the margin, at least one, the states of all others
     zeroed; of several such sets that of the smallest D. 1 for these digits, of all seeds' examples.
 

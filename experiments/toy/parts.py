@@ -175,10 +175,11 @@ def _compile_ahead(task: Task, plan: Plan, enough: Callable[[], bool]) -> None:
 def _programs(models: Models, plan: Plan, task: Task) -> Iterator[jax.stages.Lowered]:
     seeds = models.keys, models.params, models.clean
     for layer in (HIDDEN, EMBEDDING):
-        how = {"layer": layer, "rates": plan[layer][0]}
+        how: dict[str, Any] = {"layer": layer, "rates": plan[layer][0]}
         state = jax.eval_shape(functools.partial(setup.start, **how), models.keys, models.clean)
         yield setup.epoch.lower(state, *seeds, 0, **how, reading=task.reading)
     noise = jax.eval_shape(_statistics, models)
-    for method in (*methods.METHODS.values(), methods.FROM_MEAN):
+    wanted: list[Method] = [*methods.METHODS.values(), methods.FROM_MEAN]
+    for method in wanted:
         yield methods.attribute.lower(*_given(models, method, noise))
     yield erasure.lower(models.params, models.dev_clean, HIDDEN)
