@@ -67,7 +67,7 @@ def _is_unfinished(path: Path) -> bool:
 def _write_tokenizer(made: Path, classifier: Classifier) -> None:
     vocabulary = Path(classifier.path) / "vocab.txt"
     try:
-        classifier.tokenizer.by_transformers().save_pretrained(made)
+        classifier.tokenizer.save_pretrained(made)
     except Exception as error:  # tokenizers raises no other kind, such as where a disk is full
         raise error if isinstance(error, OSError) else OSError(str(error)) from error
     if vocabulary.is_file():

@@ -52,6 +52,10 @@ class FolderTokenizer(NamedTuple):
     digest: str
     by_transformers: Callable[[], Any]
 
+    def save_pretrained(self, folder: Path) -> None:
+        """Write its files as transformers does."""
+        self.by_transformers().save_pretrained(folder)
+
 
 def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> FolderTokenizer:
     """The tokenizer of a model that knows so many word pieces.
