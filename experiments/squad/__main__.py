@@ -109,10 +109,12 @@ def run(options: argparse.Namespace) -> list[Claim]:
 def about_questions(study: Study, whole: Study, methods_on: int) -> str:
     """Which questions are measured, and what it takes, for people."""
     measured = len(study.questions)
+    counted = f", but for Figure 2, counted on {min(methods_on, measured)} of them" * bool(
+        methods_on
+    )
     return (
         f"{measured} of {len(whole.questions)} development questions, drawn by chance (seed "
-        f"{stages.DRAW}): what follows is of these, but for Figure 2, counted on "
-        f"{min(methods_on, measured)} of them, and for the nouns in answers, which are of all. "
+        f"{stages.DRAW}): what follows is of these{counted}; the nouns in answers are of all. "
         f"Times add up over the calls that it took. Most memory: {most_taken() / GIB:.1f} GiB."
     )
 
