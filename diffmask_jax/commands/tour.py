@@ -52,8 +52,9 @@ def run(options: argparse.Namespace) -> None:
     ]
     _write(few, examples)
     show(
-        "Three commands, as you could type them: a short training, a report on the texts, a page of\n"
-        f"some of them. All that they make lies in {out}; stopped, the same tour goes on from there."
+        "Three commands, as you could type them: a short training, a report on the texts,\n"
+        f"a page of some of them. All that they make lies in {out}; stopped, the same\n"
+        "tour goes on from there."
     )
     for stop in stops:
         show(f"\n$ {stop.typed}")

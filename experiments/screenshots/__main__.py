@@ -67,7 +67,7 @@ def take(options: argparse.Namespace, eye: Browser, folder: Path) -> None:
     _say(eye, options.out / "terminal.png", run.parent, "explain", run.name, options.text, *LINES)
     if options.model is not None:
         texts, model = options.texts.resolve(), Path(options.model).resolve()
-        words = ["tour", model, "--texts", texts, "--steps", options.steps]
+        words: list[str | Path] = ["tour", model, "--texts", texts, "--steps", options.steps]
         _say(eye, options.out / "tour.png", folder, *words)
 
 
