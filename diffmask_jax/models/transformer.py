@@ -249,7 +249,7 @@ def _climb(
     context: Any,
     positions: int | None = None,
 ) -> Float[Array, "B R D"]:
-    """The state above a block. All blocks that are alike are traced, and compiled, as one."""
+    """The state above a block; traced once for all that are alike."""
     above: Any = block.apply({"params": params}, state, context, positions)
     return above
 
