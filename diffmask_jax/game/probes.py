@@ -171,7 +171,7 @@ def init(
     if [b.shape[-1] for b in baselines] != widths:
         raise ValueError(f"baselines must have widths {widths}, got {[b.shape for b in baselines]}")
     keys = jax.random.split(key, len(states))
-    fresh = jax.jit(GateNetwork(probe.hidden).init)  # traced once for all layers of a width
+    fresh: Any = jax.jit(GateNetwork(probe.hidden).init)  # traced once for all layers of a width
     return {
         "gates": [fresh(k, *probe.features(states, i))["params"] for i, k in enumerate(keys)],
         "baselines": [jnp.asarray(b, jnp.float32) for b in baselines],

@@ -47,7 +47,7 @@ class Parts(NamedTuple):
     blocks: tuple[nn.Module, ...]
     head: nn.Module
     reads: int | None
-    context: Callable[[Params, TextInputs], Any]
+    context: Callable[[Params, Any], Any]
     own: Callable[[Params, int], Params] = lambda params, n: params["blocks"][n]
     drawn: int | None = None
     shared: Mapping[str, tuple[nn.Module, tuple[Any, ...]]] = MappingProxyType({})
@@ -249,8 +249,9 @@ def _climb(
     context: Any,
     positions: int | None = None,
 ) -> Float[Array, "B R D"]:
-    """The state above a block. All blocks that are alike are traced, and compiled, as one."""
-    return block.apply({"params": params}, state, context, positions)
+    """The state above a block; traced once for all that are alike."""
+    above: Any = block.apply({"params": params}, state, context, positions)
+    return above
 
 
 def check_length(length: int, config: EncoderConfig) -> None:
