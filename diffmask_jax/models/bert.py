@@ -63,8 +63,7 @@ class Embeddings(nn.Module):
         self, words: Float[Array, "B T D"], inputs: EncoderInputs
     ) -> Float[Array, "B T D"]:
         config, x = self.config, words
-        packed = isinstance(inputs, PackedInputs)
-        places = inputs.places if packed else jnp.arange(words.shape[1])
+        places = inputs.places if isinstance(inputs, PackedInputs) else jnp.arange(words.shape[1])
         if config.segments:
             x = x + embedding(config.segments, config.word_width, "segment")(inputs.segments)
         x = x + embedding(config.positions, config.word_width, "position")(places)

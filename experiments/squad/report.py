@@ -224,19 +224,20 @@ def figure2_claims(found: Figure2) -> list[Claim]:
         for method, apart in found.diffmask_over.items():
             here = picked(apart, at)
             # The paper's DiffMask reads the question; the others point to the answer.
-            side, holds = (
-                ("above", here.low > 0) if place == "question" else ("below", here.high < 0)
-            )
+            if place == "question":
+                side, lies = "above", bool(here.low > 0)
+            else:
+                side, lies = "below", bool(here.high < 0)
             says = f"DiffMask's share of top tokens in the {place} minus {method}'s: {side} 0; "
+            says, mean = says + told(here), float(here.mean)
             id = f"squad.fig2.diffmask_minus_{method}.{place}"
-            mean, holds = float(here.mean), bool(holds)
-            claims.append(claim(id, says + told(here), [mean], paper=None, unit="", holds=holds))
+            claims.append(claim(id, says, [mean], paper=None, unit="", holds=lies))
     return claims
 
 
 def picked(interval: Interval, at: int) -> Interval:
     """One number of several."""
-    return Interval(*(float(values[at]) for values in interval))
+    return Interval(*(values[at] for values in interval))
 
 
 class About(NamedTuple):

@@ -41,7 +41,7 @@ ROUNDS = 2
 GOAL, LIMIT = 100.0, 1e-3
 PROBE, OURS, TORCH = "DiffMask, ours", "integrated gradients, ours", "integrated gradients, PyTorch"
 
-Method = Callable[[TextInputs], Any]
+Method = Callable[[Any], Any]
 Weighed = tuple[float, TextInputs]
 """A batch, and how much its seconds count."""
 
@@ -154,7 +154,7 @@ def check(methods_by_name: dict[str, Method], inputs: TextInputs) -> float:
     return difference
 
 
-def time_of(method: Method, work: Sequence[Weighed]) -> float:
+def time_of(method: Method, work: Sequence[tuple[float, Any]]) -> float:
     """Weighed seconds: those of a sentence."""
     total = 0.0
     for weight, inputs in work:

@@ -113,8 +113,9 @@ def _race(
 
 def setup_of(classifier: Classifier, work: Work, precision: str) -> Setup:
     """The game before its first step."""
-    shape = {"batch": work.batch, "steps": work.steps, "padded": work.length}
-    return prepare(classifier, "input", precision, **shape)
+    return prepare(
+        classifier, "input", precision, batch=work.batch, steps=work.steps, padded=work.length
+    )
 
 
 def texts_of(work: Work, rounds: int) -> list[Encoded]:
