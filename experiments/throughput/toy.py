@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Array, Key
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.game import players
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.game.players import Rates
 from diffmask_jax.game.steps import TrainState
@@ -26,11 +27,12 @@ from experiments.throughput.pytorch.players import player_weights
 from experiments.throughput.pytorch.toy import model_weights
 from experiments.throughput.race import Section, ratio_claim, rotated
 from experiments.toy import setup
-from experiments.toy.setup import BATCH, TRAINING
+from experiments.toy.setup import BATCH, TRAINING, Style
 
 EMBEDDING, HIDDEN = 0, 1
 STATES = {HIDDEN: "hidden state", EMBEDDING: "embedding"}
 RATES = Rates(warmup=200)
+STYLE = Style(players.authors(RATES), pull=0.0)
 SEEDS, EPOCH = 5, TRAINING // BATCH
 SECONDS, SETTLING = 0.3, 0.1
 OURS, OURS_SEEDS = "ours, one seed", f"ours, {SEEDS} seeds at once"
@@ -68,14 +70,14 @@ def make_task(seeds: int) -> Task:
 
 def start(task: Task, layer: int) -> TrainState:
     """Fresh probes of every seed, as the toy experiment starts them."""
-    return setup.start(task.keys, task.data, layer=layer, rates=RATES)
+    return setup.start(task.keys, task.data, layer=layer, style=STYLE)
 
 
 def ours(task: Task, layer: int) -> Contender:
     """Epochs of the toy experiment inside one call each, compiled here."""
     state, data = start(task, layer), (task.keys, task.params, task.data)
     reading = setup.reading_in_batches(task.data.inputs.valid)
-    how = {"layer": layer, "rates": RATES, "reading": reading}
+    how = {"layer": layer, "style": STYLE, "reading": reading}
     compiled = setup.epoch.lower(state, *data, 0, **how).compile()
     numbers = itertools.count()
 

@@ -22,14 +22,22 @@ from diffmask_jax.game.objective import (
     log_keep_everywhere,
     mean_log_keep,
 )
-from diffmask_jax.game.players import Rates, authors
+from diffmask_jax.game.players import Players
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY, ToyInputs
 from diffmask_jax.tasks.toy import ToyData, generate, in_query
 
 TRAINING, VALIDATION, BATCH = 9000, 1000, 128
 MODEL_EPOCHS, MODEL_RATE = 30, 3e-3
-GAME = Game(TOY, probes.hidden_probe(32), 0.05, mean_log_keep)
+MARGIN = 0.05  # nats
+GAME = Game(TOY, probes.hidden_probe(32), MARGIN, mean_log_keep)
+
+
+class Style(NamedTuple):
+    """How the game is played: between whom, and how strongly votes are pulled (`Game.pull`)."""
+
+    players: Players
+    pull: float
 
 
 class Split(NamedTuple):
@@ -188,17 +196,17 @@ def _fresh(keys: Key[Array, " S"], data: Clean, layer: Array | int) -> Any:
     return over_seeds(one)(keys, data)
 
 
-@functools.partial(jax.jit, static_argnames="rates")
-def _before(probe: Any, rates: Rates) -> steps.TrainState:
-    return jax.vmap(lambda probe: steps.init(probe, len(TOY.layers), authors(rates)))(probe)
+@functools.partial(jax.jit, static_argnames="players")
+def _before(probe: Any, players: Players) -> steps.TrainState:
+    return jax.vmap(lambda probe: steps.init(probe, len(TOY.layers), players))(probe)
 
 
-def start(keys: Key[Array, " S"], data: Clean, *, layer: int, rates: Rates) -> steps.TrainState:
+def start(keys: Key[Array, " S"], data: Clean, *, layer: int, style: Style) -> steps.TrainState:
     """Every seed's players before the first step."""
-    return _before(_fresh(keys, data, layer), rates)
+    return _before(_fresh(keys, data, layer), style.players)
 
 
-@functools.partial(jax.jit, static_argnames=("layer", "rates", "reading"), donate_argnums=0)
+@functools.partial(jax.jit, static_argnames=("layer", "style", "reading"), donate_argnums=0)
 def epoch(
     state: steps.TrainState,
     keys: Key[Array, " S"],
@@ -207,14 +215,14 @@ def epoch(
     number: Array | int,
     *,
     layer: int,
-    rates: Rates,
+    style: Style,
     reading: tuple[int, ...],
 ) -> tuple[steps.TrainState, dict[str, Array]]:
     """One epoch of every seed on one state, and its mean diagnostics; the old state is consumed.
 
     reading: as `reading_in_batches` tells of the data.
     """
-    game = GAME._replace(model=toy.make_model(reading))
+    game = GAME._replace(model=toy.make_model(reading), pull=style.pull)
 
     def one(state: steps.TrainState, key: Array, params: Any, data: Clean) -> Any:
         def fetch(rows: Array) -> Clean:
@@ -227,7 +235,7 @@ def epoch(
             fetch,
             lambda key, examples: layer,
             game=game,
-            players=authors(rates),
+            players=style.players,
             model_params=params,
         )
         return state, _told(diagnostics, layer)
@@ -236,13 +244,13 @@ def epoch(
 
 
 def train_probe(
-    keys: Key[Array, " S"], params: Any, data: Clean, layer: int, rates: Rates, epochs: int
+    keys: Key[Array, " S"], params: Any, data: Clean, layer: int, style: Style, epochs: int
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """DiffMask on one state; gives the probes and the training curves, (seeds, epochs) each."""
-    state, curves = start(keys, data, layer=layer, rates=rates), []
+    state, curves = start(keys, data, layer=layer, style=style), []
     how = {
         "layer": layer,
-        "rates": rates,
+        "style": style,
         "reading": reading_in_batches(data.inputs.valid),
     }
     for number in tqdm(range(epochs), f"DiffMask, state {layer}", disable=None, leave=False):
