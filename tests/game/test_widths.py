@@ -133,7 +133,8 @@ def test_they_play_the_same_game_and_move_the_same_baselines(name):
         lambda *rows: sum(w * row for w, row in zip(weights, rows, strict=True)),
         *(of_row(row)[0] for row in range(B)),
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found[0], expected)
+    agree = functools.partial(np.testing.assert_allclose, rtol=3e-5, atol=1e-5)
+    jax.tree.map(agree, found[0], expected)
 
 
 @pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.long), 2])

@@ -133,7 +133,8 @@ def test_a_published_checkpoint_gives_pytorchs_states():
     checkpoint = load_classifier(folder)
     lines = trees.read_text(encoding="utf-8").splitlines()[:16]
     texts = [" ".join(re.findall(r"[^\s()]+(?=\))", line)) for line in lines]
-    encoded = checkpoint.tokenizer(texts, padding=True, return_tensors="np")
+    by_pytorch = transformers.AutoTokenizer.from_pretrained(folder)
+    encoded = by_pytorch(texts, padding=True, return_tensors="np")
     inputs = TextInputs(
         tokens=jnp.asarray(encoded["input_ids"]),
         segments=jnp.asarray(encoded["token_type_ids"]),
@@ -218,6 +219,8 @@ def unconditional(jaxpr):
     for equation in jaxpr.eqns:
         if "policy" in equation.params:  # jax.checkpoint, whose primitive has had several names
             yield from unconditional(equation.params["jaxpr"])
+        elif equation.params.get("name") == "_climb":  # a block, traced once for all
+            yield from unconditional(equation.params["jaxpr"].jaxpr)
         yield equation.primitive.name, equation.outvars[0].aval.shape
 
 

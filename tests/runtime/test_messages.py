@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffmask_jax import cli
-from diffmask_jax.errors import UserError
+from diffmask_jax.errors import UserError, speaking_to_a_shell
 from diffmask_jax.runtime import messages
 from diffmask_jax.runtime.messages import LONGEST, line_of, say, show, visible
 
@@ -44,7 +44,7 @@ def test_visible(text, shown):
 
 @given(any_text.filter(lambda text: len(text) < 100))
 def test_a_message_is_one_line(text):
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, speaking_to_a_shell():  # which changes no word
         patch.setattr(sys, "stderr", io.StringIO())
         say(UserError(text))
         assert sys.stderr.getvalue() == visible(text) + "\n"

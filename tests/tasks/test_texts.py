@@ -41,6 +41,10 @@ def test_every_line_that_is_not_blank_is_a_text(tmp_path_factory, lines, end, la
     numbered = [(str(row), line) for row, line in enumerate(lines, 1) if line.strip()]
     if numbered:
         rows, texts = map(list, zip(*numbered, strict=True))
+        tabs = {text.count("\t") for text in texts}
+        if len(texts) > 1 and len(tabs) == 1 and tabs != {0}:
+            assert_refused(file, "a table")
+            return
         assert read_file(file) == Examples(texts, None, None, rows)
     else:
         assert_refused(file, "no text")

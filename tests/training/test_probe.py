@@ -455,7 +455,7 @@ def test_the_command_of_a_finished_run_says_so_and_changes_nothing(
 def test_a_rate_beyond_all_numbers_stops_before_anything_is_kept(
     tiny_bert, texts_file, tmp_path, capsys
 ):
-    again = command(tiny_bert, texts_file, tmp_path, "input", "--probe-rate", "1e38")
+    again = command(tiny_bert, texts_file, tmp_path, "input", "--probe-rate", "1e30")
     assert cli.main(again) == 2
     written = capsys.readouterr()
     last = written.err.splitlines()[-1]
