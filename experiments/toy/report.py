@@ -86,7 +86,9 @@ def make_claims(
                     paper=paper,
                     unit="nats",
                     holds=bool(holds),
-                    why=WHY[name].format(spread=np.std(ours)),
+                    why=WHY[name].format(
+                        spread=np.std(ours) if np.isfinite(ours).all() else np.inf
+                    ),
                 )
             )
     claims.append(
