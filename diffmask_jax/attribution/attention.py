@@ -1,5 +1,7 @@
 """Attention as attribution: how much of it a position receives."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -16,3 +18,10 @@ def received_attention(
     queries = valid[:, :, None]
     received = jnp.sum(jnp.where(queries, strongest, 0.0), axis=1) / jnp.sum(queries, axis=1)
     return jnp.where(valid, received, 0.0)
+
+
+def received_by_block(
+    weights: Sequence[Float[Array, "B H T T"]], valid: Bool[Array | np.ndarray, "B T"]
+) -> Float[Array, "N B T"]:
+    """The same of every one of N blocks, as `Model.attention` gives their weights."""
+    return jnp.stack([received_attention(block, valid) for block in weights])

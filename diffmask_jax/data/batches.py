@@ -57,9 +57,7 @@ def in_order(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> 
         by_length.setdefault(padded_length(len(text.ids), limit), []).append(index)
     for length, members in sorted(by_length.items()):
         for start in range(0, len(members), batch):
-            indices = members[start : start + batch]
-            filled = indices + [indices[0]] * (batch - len(indices))
-            yield Batch(np.array(indices), pad([texts[i] for i in filled], length))
+            yield _filled(texts, members[start : start + batch], batch, length)
 
 
 def ascending(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> Iterator[Batch]:
@@ -72,9 +70,14 @@ def ascending(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) ->
     order = sorted(range(len(texts)), key=lambda index: len(texts[index].ids))
     for end in range(len(order) % batch or batch, len(order) + 1, batch):
         indices = order[max(0, end - batch) : end]
-        filled = indices + [indices[0]] * (batch - len(indices))
         length = padded_length(len(texts[indices[-1]].ids), limit)
-        yield Batch(np.array(indices), pad([texts[i] for i in filled], length))
+        yield _filled(texts, indices, batch, length)
+
+
+def _filled(texts: Sequence[Encoded], indices: list[int], batch: int, length: int) -> Batch:
+    """Some texts, the first of them repeated until there are `batch` rows."""
+    rows = indices + [indices[0]] * (batch - len(indices))
+    return Batch(np.array(indices), pad([texts[index] for index in rows], length))
 
 
 def shuffled(

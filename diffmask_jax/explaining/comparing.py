@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution import methods
-from diffmask_jax.attribution.attention import received_attention
+from diffmask_jax.attribution.attention import received_by_block
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data import batches
 from diffmask_jax.data.texts import Text
@@ -113,7 +113,7 @@ def _attention(network: Model, params: Params, clean: Clean) -> Float[Array, "N 
     """What each block attends to, for a batch of one text."""
     assert network.attention is not None  # else `check_comparable` has refused it
     weights = network.attention(params, clean.inputs, clean.states)
-    return jnp.stack([received_attention(w, clean.inputs.valid)[0] for w in weights])
+    return received_by_block(weights, clean.inputs.valid)[:, 0]
 
 
 def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statistics:

@@ -210,23 +210,24 @@ def steps(
     batches: Any,
     fetch: Callable[[Any], Clean],
     draw_layer: DrawLayer,
+    *,
+    axes: Axes = (),
     **given: Any,
 ) -> tuple[TrainState, Diagnostics]:
     """As many steps as `batches` has entries, in one program; diagnostics stacked along axis 0.
 
     The other arguments are those of `step`.
     """
-
     like = _of_flat(state.probe.fast)
     number, rows = jax.tree.leaves(batches)[0].shape[:2]
 
     def body(state: TrainState, batch_and_keys: Any) -> tuple[TrainState, Diagnostics]:
         batch, keys = batch_and_keys
-        return _step(state, keys, batch, fetch, draw_layer, like, **given)
+        return _step(state, keys, batch, fetch, draw_layer, like, axes=axes, **given)
 
     # Keys are made for all steps together, that each starts a few operations less.
     steps = state.step + jnp.arange(number)
-    keys = jax.vmap(lambda step: _keys(key, step, rows, given.get("axes", ())))(steps)
+    keys = jax.vmap(lambda step: _keys(key, step, rows, axes))(steps)
     flat = state._replace(probe=_flat(state.probe))
     state, diagnostics = jax.lax.scan(body, flat, (batches, keys))
     return state._replace(probe=optax.LookaheadParams(*map(like, state.probe))), diagnostics

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from diffmask_jax.attribution import methods
-from diffmask_jax.attribution.attention import received_attention
+from diffmask_jax.attribution.attention import received_by_block
 from diffmask_jax.attribution.methods import Explained, Method
 from diffmask_jax.game.model import Model, Params
 
@@ -36,8 +36,7 @@ def attention(network: Model, params: Params) -> Method:
         assert network.attention is not None  # BERT has it
         inputs = subject.clean.inputs
         weights = network.attention(params, inputs, subject.clean.states)
-        received = [received_attention(block, inputs.valid) for block in weights]
-        return jnp.mean(jnp.stack(received), axis=0)
+        return jnp.mean(received_by_block(weights, inputs.valid), axis=0)
 
     return attribute
 
