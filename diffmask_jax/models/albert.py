@@ -8,13 +8,14 @@ from jax.typing import DTypeLike
 from diffmask_jax.errors import UserError
 from diffmask_jax.models import bert
 from diffmask_jax.models.architecture import of_parts
+from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.bert import IN_EMBEDDINGS, Pooled, check_kind
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import Dropout, EncoderConfig
 from diffmask_jax.models.electra import Projected, narrow
 from diffmask_jax.models.huggingface.description import LARGEST, Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, leaf_name
-from diffmask_jax.models.layers import embedding, text_bias
+from diffmask_jax.models.layers import embedding
 from diffmask_jax.models.transformer import Parts
 
 # Our name of a size -> its key in config.json.

@@ -11,11 +11,12 @@ from jaxtyping import Array, Bool, Float
 from diffmask_jax.data.inputs import EncoderInputs, PackedInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
+from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import NO_DROPOUT, USUAL_DROPOUT, Dropout, EncoderConfig
 from diffmask_jax.models.huggingface.description import Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import drop, embedding, linear, norm, text_bias
+from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.transformer import Parts
 
 # Our name of a size -> its key in config.json.

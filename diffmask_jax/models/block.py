@@ -4,8 +4,9 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from diffmask_jax.models.attention import attend, merge_heads, split_heads
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.layers import attend, drop, linear, merge_heads, norm, split_heads
+from diffmask_jax.models.layers import drop, linear, norm
 
 
 class Block(nn.Module):

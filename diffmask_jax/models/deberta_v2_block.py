@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.models.attention import attend, merge_heads, padding_bias, split_heads
 from diffmask_jax.models.config import (
     ACTIVATIONS,
     NO_DROPOUT,
@@ -17,17 +18,7 @@ from diffmask_jax.models.config import (
     EncoderConfig,
     check_activation,
 )
-from diffmask_jax.models.layers import (
-    NORMAL,
-    attend,
-    drop,
-    embedding,
-    linear,
-    merge_heads,
-    norm,
-    padding_bias,
-    split_heads,
-)
+from diffmask_jax.models.layers import NORMAL, drop, embedding, linear, norm
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,13 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 
 from diffmask_jax.models.architecture import of_parts
+from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.bert import IN_EMBEDDINGS, Embeddings, Pooled
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import Dropout, EncoderConfig
 from diffmask_jax.models.huggingface.description import Description, rate, sizes, word
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import embedding, text_bias
+from diffmask_jax.models.layers import embedding
 from diffmask_jax.models.transformer import Parts
 
 # Our name of a size -> its key in config.json.

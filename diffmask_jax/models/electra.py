@@ -10,12 +10,13 @@ from jaxtyping import Array, Float
 from diffmask_jax.data.inputs import EncoderInputs
 from diffmask_jax.models import bert
 from diffmask_jax.models.architecture import of_parts
+from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.bert import IN_BLOCK, IN_EMBEDDINGS, Embeddings, Pooled
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout, EncoderConfig
 from diffmask_jax.models.huggingface.description import Description, size
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import embedding, linear, text_bias
+from diffmask_jax.models.layers import embedding, linear
 from diffmask_jax.models.roberta import IN_HEAD
 from diffmask_jax.models.transformer import Parts
 

@@ -11,21 +11,11 @@ from jaxtyping import Array, Bool, Float
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
+from diffmask_jax.models.attention import attend, closed, merge_heads, padding_bias, split_heads
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout, EncoderConfig
 from diffmask_jax.models.huggingface.description import Description, rate, size, sizes, switch, word
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import (
-    NORMAL,
-    attend,
-    closed,
-    drop,
-    embedding,
-    linear,
-    merge_heads,
-    norm,
-    padding_bias,
-    split_heads,
-)
+from diffmask_jax.models.layers import NORMAL, drop, embedding, linear, norm
 from diffmask_jax.models.span_head import span_logits
 from diffmask_jax.models.transformer import Parts
 

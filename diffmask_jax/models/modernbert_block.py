@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
+from diffmask_jax.models.attention import attend, closed, merge_heads, padding_bias, split_heads
 from diffmask_jax.models.config import (
     ACTIVATIONS,
     NO_DROPOUT,
@@ -18,16 +19,7 @@ from diffmask_jax.models.config import (
     EncoderConfig,
     check_activation,
 )
-from diffmask_jax.models.layers import (
-    attend,
-    closed,
-    drop,
-    linear,
-    merge_heads,
-    norm,
-    padding_bias,
-    split_heads,
-)
+from diffmask_jax.models.layers import drop, linear, norm
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,11 +13,12 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.models import bert, roberta
 from diffmask_jax.models.architecture import of_parts
+from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.bert import IN_BLOCK, IN_EMBEDDINGS
 from diffmask_jax.models.config import Dropout
 from diffmask_jax.models.huggingface.description import Description
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import embedding, text_bias
+from diffmask_jax.models.layers import embedding
 from diffmask_jax.models.roberta import IN_HEAD, RobertaConfig, after_pad
 from diffmask_jax.models.transformer import Parts
 

@@ -12,12 +12,13 @@ from diffmask_jax.data.inputs import EncoderInputs, PackedInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models import bert
 from diffmask_jax.models.architecture import Architecture, of_parts
+from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.bert import IN_BLOCK, IN_EMBEDDINGS, Pooled
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import NO_DROPOUT, Dropout, EncoderConfig
 from diffmask_jax.models.huggingface.description import LARGEST, Description, count
 from diffmask_jax.models.huggingface.weights import Name, namer
-from diffmask_jax.models.layers import drop, embedding, norm, text_bias
+from diffmask_jax.models.layers import drop, embedding, norm
 from diffmask_jax.models.transformer import Parts
 
 # Parameter of ours -> module of PyTorch.

@@ -20,8 +20,8 @@ from diffmask_jax.data.inputs import EncoderInputs, PackedInputs, TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import Family, Logits
 from diffmask_jax.game.model import Joining, Layer, Model, Params, States, rows_of
+from diffmask_jax.models.attention import WEIGHTS
 from diffmask_jax.models.config import EncoderConfig
-from diffmask_jax.models.layers import WEIGHTS
 
 TrainingLogits = Callable[[Params, TextInputs, Key[Array, ""]], Logits]
 """A network's pass with values dropped at random, as the key has it."""

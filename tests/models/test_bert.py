@@ -14,9 +14,9 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import CATEGORICAL
 from diffmask_jax.game.model import Model
+from diffmask_jax.models.attention import padding_bias
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import ACTIVATIONS, EncoderConfig
-from diffmask_jax.models.layers import padding_bias
 from diffmask_jax.models.loading import load_classifier
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"

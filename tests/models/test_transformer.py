@@ -16,12 +16,13 @@ from diffmask_jax.game.model import Model
 from diffmask_jax.game.probes import equally_wide
 from diffmask_jax.models import transformer
 from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.attention import padding_bias
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import Dropout, EncoderConfig
 from diffmask_jax.models.heads import SINGLE_LABEL
 from diffmask_jax.models.huggingface.saving import save
-from diffmask_jax.models.layers import embedding, padding_bias
+from diffmask_jax.models.layers import embedding
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.models.transformer import Parts, make_model, make_training_logits
 
