@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
 from diffmask_jax.data.inputs import EncoderInputs, PackedInputs
 
@@ -46,9 +46,10 @@ def attend(
     where that is mutable. scale: 1/√K if None.
     """
     query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
-    whole = drop.rate > 0 or module.is_mutable_collection(WEIGHTS)
-    if not whole and jax.default_backend() == "cpu" and _scores_of_a_text(query, key) >= LONG:
-        return _few_heads_at_a_time(query, key, value, bias)
+    asked = module.is_mutable_collection(WEIGHTS)
+    if not asked and jax.default_backend() == "cpu" and _scores_of_a_text(query, key) >= LONG:
+        rng = module.make_rng("dropout") if drop.rate else None
+        return _few_heads_at_a_time(query, key, value, bias, drop.rate, rng)
     weights = _weights(query, key, bias)
     module.sow(WEIGHTS, "weights", weights)
     return _mixed(drop(weights.astype(value.dtype)), value)
@@ -76,30 +77,38 @@ def _few_heads_at_a_time(
     key: Float[Array, "B H T K"],
     value: Float[Array, "B H T K"],
     bias: Float[Array, "#B #H #R T"],
+    rate: float,
+    rng: Key[Array, ""] | None,
 ) -> Float[Array, "B H R K"]:
-    """softmax(q·kᵀ + bias)·v, whose weights are never all in memory, nor kept for the gradient.
+    """drop(softmax(q·kᵀ + bias))·v, whose weights are never all in memory, nor kept for gradients.
 
-    What is written to memory and read again costs more than making it anew.
+    What is written to memory and read again costs more than making it anew. rate: what share of the
+    weights is dropped, by rng; None: none.
     """
     heads = query.shape[1]
-    at_once = NEAR * heads // _scores_of_a_text(query, key)
-    few = max(n for n in range(1, heads + 1) if heads % n == 0 and n <= max(at_once, 1))
+    at_once = max(NEAR * heads // _scores_of_a_text(query, key), 1)
+    few = max(n for n in range(1, heads + 1) if heads % n == 0 and n <= at_once)
 
     def in_groups(x: Float[Array, "B H ..."]) -> Float[Array, "B G N ..."]:
         return x.reshape(len(x), -1, min(few, x.shape[1]), *x.shape[2:])
 
     @jax.checkpoint
     def attended(rows: Rows, bias: Float[Array, "#N #R T"]) -> Float[Array, "N R K"]:
-        query, key, value = rows
-        return _mixed(_weights(query, key, bias).astype(value.dtype), value)
+        query, key, value, rng = rows
+        weights = _weights(query, key, bias).astype(value.dtype)
+        if rng is not None:
+            kept = jax.random.bernoulli(rng, 1 - rate, weights.shape)
+            weights = jnp.where(kept, weights / (1 - rate), 0)
+        return _mixed(weights, value)
 
-    rows = in_groups(query), in_groups(key), in_groups(value)
+    rngs = None if rng is None else jax.random.split(rng, (len(query), heads // few))
+    rows = in_groups(query), in_groups(key), in_groups(value), rngs
     of_a_text = functools.partial(_each, attended)
     return _each(of_a_text, rows, in_groups(bias)).reshape(query.shape)
 
 
-Rows = tuple[Array, Array, Array]
-"""Queries, keys and values, with one first axis."""
+Rows = tuple[Array, Array, Array, Array | None]
+"""Queries, keys, values and what dropout is drawn by, with one first axis."""
 
 
 def _each(function: Callable[[Rows, Array], Array], rows: Rows, biases: Array) -> Array:
