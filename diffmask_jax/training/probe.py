@@ -17,7 +17,7 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Clean, Diagnostics, Game, clean_pass
 from diffmask_jax.game.players import Players
-from diffmask_jax.game.steps import TrainState
+from diffmask_jax.game.steps import Play, TrainState
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import devices, distributed
 from diffmask_jax.runtime.checkpoints import Checkpoints, newest_whole
@@ -274,18 +274,9 @@ def _program(
         state: TrainState, given: tuple[Array, Any, Any], entries: tuple[Any, Array]
     ) -> tuple[TrainState, Diagnostics, Array]:
         (seed, params, stored), (batches, notices) = given, entries
-        state, diagnostics = steps.steps(
-            state,
-            jax.random.key(seed),
-            batches,
-            lambda entry: fetch(stored, entry),
-            draw_layer,
-            game=game,
-            players=players,
-            model_params=params,
-            axes=(devices.AXIS,),
-            parts=parts,
-        )
+        look = functools.partial(fetch, stored)
+        play = Play(game, players, params, look, draw_layer, axes=(devices.AXIS,), parts=parts)
+        state, diagnostics = steps.steps(state, jax.random.key(seed), batches, play)
         return state, diagnostics, agreed(notices, diagnostics)
 
     return jax.jit(devices.per_device(advance, mesh), donate_argnums=0)
