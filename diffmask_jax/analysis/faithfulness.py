@@ -12,7 +12,9 @@ from jaxtyping import Array, Float, Int, Key
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.game import probes
 from diffmask_jax.game.divergences import Logits, Prediction
+from diffmask_jax.game.drawing import sample_gates
 from diffmask_jax.game.masking import mean_over_valid
+from diffmask_jax.game.model import at_layer
 from diffmask_jax.game.objective import Game, clean_pass, masked_logits
 from diffmask_jax.game.probes import Votes
 
@@ -37,7 +39,7 @@ Gates = Callable[[Game, Key[Array, ""], Votes], Votes]
 
 def sampled(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
     """Gates as in training: one draw each."""
-    return probes.sample_gates(game.probe, key, votes)
+    return sample_gates(game.probe, key, votes)
 
 
 def thresholded(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
@@ -67,7 +69,7 @@ def outcome_of(
     drawn = gates(game, key, votes)
 
     def at(layer: Int[Array, ""]) -> tuple[Array, Array, Array, Prediction]:
-        gate = probes.at_layer(drawn, layer)
+        gate = at_layer(drawn, layer)
         logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
         share = mean_over_valid((gate == 0).astype(jnp.float32), inputs.valid)
         divergence = family.divergence(clean.logits, logits)

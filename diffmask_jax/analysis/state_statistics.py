@@ -11,8 +11,7 @@ import numpy as np
 from diffmask_jax.attribution import schulz
 from diffmask_jax.attribution.schulz import Moments, Statistics
 from diffmask_jax.data.batches import Batch
-from diffmask_jax.game.model import Model
-from diffmask_jax.game.probes import equally_wide
+from diffmask_jax.game.model import Model, equally_wide
 
 
 def state_statistics(model: Model, params: Any, batches: Iterable[Batch]) -> Statistics:

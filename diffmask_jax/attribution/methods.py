@@ -26,9 +26,8 @@ from diffmask_jax.attribution.schulz import Statistics, restrict_flow
 from diffmask_jax.attribution.subset_search import Effort, search
 from diffmask_jax.game import hard_concrete
 from diffmask_jax.game.divergences import Family, Logits, Prediction
-from diffmask_jax.game.model import Layer, Model
+from diffmask_jax.game.model import Layer, Model, widened
 from diffmask_jax.game.objective import Clean
-from diffmask_jax.game.probes import widened
 
 
 class Explained(NamedTuple):

@@ -9,12 +9,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, Key
 
+from diffmask_jax.game.drawing import Depths
 from diffmask_jax.game.flat_probes import Unflatten, flat_pair, flat_parts, unflatten_like
-from diffmask_jax.game.model import rows_of
+from diffmask_jax.game.model import Layer, rows_of
 from diffmask_jax.game.multipliers import project
 from diffmask_jax.game.objective import Clean, Diagnostics, Game, objective
 from diffmask_jax.game.players import Players
-from diffmask_jax.game.probes import Depths, Layer
 
 Axes = tuple[str, ...]
 """Names of the mesh axes that a batch is sharded along."""

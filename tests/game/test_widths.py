@@ -10,9 +10,9 @@ import uneven
 from uneven import INPUTS, PARAMS, WIDTHS, B, T
 
 from diffmask_jax.game import probes, steps
+from diffmask_jax.game.model import at_layer, equally_wide
 from diffmask_jax.game.objective import Game, clean_pass, masked_logits, mean_keep, objective
 from diffmask_jax.game.players import Rates, authors
-from diffmask_jax.game.probes import at_layer, equally_wide
 from diffmask_jax.game.steps import Play
 
 LAYERS = range(len(WIDTHS))
