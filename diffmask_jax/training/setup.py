@@ -190,6 +190,15 @@ def state_widths(model: Classifier) -> list[int]:
     return [state.shape[-1] for state in states]
 
 
+def probe_shapes(game: Game, model: Classifier) -> Any:
+    """What the parameters of a probe for this model look like."""
+    states = tuple(jnp.zeros((1, 1, width)) for width in state_widths(model))
+    baselines = [state[0, 0] for state in states[: game.probe.baselines(len(states))]]
+    init = jax.jit(probes.init, static_argnums=1)
+    probe = init.eval_shape(jax.random.key(0), game.probe, states, baselines)
+    return jax.tree.map(np.shape, probe)
+
+
 def outputs_of(model: Classifier, texts: Sequence[Encoded]) -> Float[np.ndarray, "N C"]:
     """What a model says of texts, unmasked: `Family.outputs` of each."""
     mesh = devices.data_mesh()
