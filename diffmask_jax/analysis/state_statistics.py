@@ -19,6 +19,8 @@ def state_statistics(model: Model, params: Any, batches: Iterable[Batch]) -> Sta
 
     D is the width of the widest state; what is beyond a narrower one's own is zero. Only
     one batch's states are ever in memory. Rows beyond a batch's indices are not counted.
+
+    Raises: ValueError if there is no batch.
     """
     total = None
     for batch in batches:

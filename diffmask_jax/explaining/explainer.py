@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from diffmask_jax.data.inputs import EncoderInputs
 from diffmask_jax.data.question_pairs import PASSAGE, cut_to
-from diffmask_jax.data.texts import Text, is_one, texts_in, texts_of
+from diffmask_jax.data.texts import Text, halves_of, is_one, texts_in, texts_of
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import answering
@@ -266,7 +266,7 @@ class Explainer:
             numbers = head.problem_type == REGRESSION.problem_type
             replayed = replayed_of(replies.replay, row, answer, numbers)
         return Explanation(
-            texts=(text,) if isinstance(text, str) else text,
+            texts=halves_of(text),
             tokens=encoded.tokens,
             shown=encoded.shown,
             offsets=encoded.offsets,

@@ -1,12 +1,12 @@
 """A frozen network as two pure functions: all the method ever asks of the network it explains."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from diffmask_jax.game.divergences import Family, Logits
 
@@ -25,15 +25,6 @@ Joining = tuple[Float[Array, "_ T _"], ...]
 Layer = int | Int[Array, ""]
 """Which state, or the depth that a whole batch plays, counted from 0: a Python int, or a scalar
 traced by `jax.jit`."""
-
-
-class Inputs(Protocol):
-    """A batch for one model: a NamedTuple of arrays, itself a pytree."""
-
-    @property
-    def valid(self) -> Bool[Array, "B T"]:
-        """Which positions hold a token; the others are padding."""
-        ...
 
 
 class Model(NamedTuple):
@@ -56,7 +47,8 @@ class Model(NamedTuple):
         attention: `(params, inputs, states) -> (B, H, T, T) a block`, the attention weights of
             every block, rows being queries; None where there is no attention.
 
-    What stands at a position that is not valid never changes a logit.
+    inputs: a batch for it, a NamedTuple of arrays, one of them `valid`, (B, T): which positions
+    hold a token. The others are padding, and what stands there never changes a logit.
     """
 
     states: Callable[[Params, Any], tuple[Logits, States]]

@@ -171,7 +171,10 @@ def _together(texts: Sequence[Encoded]) -> TextInputs:
 
 
 def no_word(model: Classifier) -> int:
-    """The mask token, or what stands for it where there is none, as in a decoder."""
+    """The mask token, or what stands for it where there is none, as in a decoder.
+
+    Raises: UserError if the tokenizer has no such token.
+    """
     tokenizer = model.tokenizer
     for token in (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id):
         if token is not None:
