@@ -93,7 +93,7 @@ def masked_logits(
     model_params: Any,
     probe_params: Any,
     clean: Clean,
-    gate: Array,
+    gate: Float[Array, "B T"],
     layer: Layer | Depths,
 ) -> Logits:
     """The model's output with the gated state in place of the original one."""
