@@ -12,22 +12,25 @@ from jaxtyping import Array, Float, Int, Key
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.game import probes
 from diffmask_jax.game.divergences import Logits, Prediction
+from diffmask_jax.game.drawing import sample_gates
 from diffmask_jax.game.masking import mean_over_valid
-from diffmask_jax.game.objective import Game, clean_pass, masked_logits
+from diffmask_jax.game.model import at_layer
+from diffmask_jax.game.objective import Clean, Game, clean_pass, masked_logits
 from diffmask_jax.game.probes import Votes
 
 
 class Outcome(NamedTuple):
     """What masking did to every example at every layer, of a batch or a data set.
 
-    masked: share of positions dropped; divergence: nats; agreement: in [0, 1], all (L, N)
+    masked: share of positions dropped; divergence: nats; agreement: in [0, 1], all (L, N), or (N,)
+        of one layer
     prediction: what is decided after masking, arrays (L, N, …); original: before, arrays (N, …);
         of a batch that comes from the device, what is read of the logits to decide by
     """
 
-    masked: Float[Array | np.ndarray, "L N"]
-    divergence: Float[Array | np.ndarray, "L N"]
-    agreement: Float[Array | np.ndarray, "L N"]
+    masked: Float[Array | np.ndarray, "*L N"]
+    divergence: Float[Array | np.ndarray, "*L N"]
+    agreement: Float[Array | np.ndarray, "*L N"]
     prediction: Prediction
     original: Prediction
 
@@ -37,7 +40,7 @@ Gates = Callable[[Game, Key[Array, ""], Votes], Votes]
 
 def sampled(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
     """Gates as in training: one draw each."""
-    return probes.sample_gates(game.probe, key, votes)
+    return sample_gates(game.probe, key, votes)
 
 
 def thresholded(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
@@ -60,26 +63,40 @@ def outcome_of(
 
     read: logits -> what of them to give as the prediction; the family's unless said.
     """
-    family, clean = game.model.family, clean_pass(game, model_params, inputs)
-    read = read or family.prediction
-    original = family.prediction(clean.logits)
+    clean = clean_pass(game, model_params, inputs)
+    read = read or game.model.family.prediction
     votes = probes.vote_logits(game.probe, probe_params, clean.states)
     drawn = gates(game, key, votes)
+    mask = masking(game, model_params, probe_params, clean)
 
-    def at(layer: Int[Array, ""]) -> tuple[Array, Array, Array, Prediction]:
-        gate = probes.at_layer(drawn, layer)
+    def at(layer: Int[Array, ""]) -> Outcome:
+        outcome, logits = mask(at_layer(drawn, layer), layer)
+        return outcome._replace(prediction=read(logits), original=None)
+
+    outcome = jax.lax.map(at, jnp.arange(len(votes)))
+    return outcome._replace(original=read(clean.logits))
+
+
+def masking(
+    game: Game, model_params: Any, probe_params: Any, clean: Clean
+) -> Callable[[Array, Int[Array, ""]], tuple[Outcome, Logits]]:
+    """(gates (B, T), layer) -> what they do to a batch at that layer, and the logits they leave."""
+    family, valid = game.model.family, jnp.asarray(clean.inputs.valid)
+    original = family.prediction(clean.logits)
+
+    def mask(gate: Float[Array, "B T"], layer: Int[Array, ""]) -> tuple[Outcome, Logits]:
         logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
-        share = mean_over_valid((gate == 0).astype(jnp.float32), inputs.valid)
-        divergence = family.divergence(clean.logits, logits)
-        return (
-            share,
-            divergence,
-            family.agreement(original, family.prediction(logits)),
-            read(logits),
+        prediction = family.prediction(logits)
+        outcome = Outcome(
+            masked=mean_over_valid((gate == 0).astype(jnp.float32), valid),
+            divergence=family.divergence(clean.logits, logits),
+            agreement=family.agreement(original, prediction),
+            prediction=prediction,
+            original=original,
         )
+        return outcome, logits
 
-    share, divergence, agreement, prediction = jax.lax.map(at, jnp.arange(len(votes)))
-    return Outcome(share, divergence, agreement, prediction, read(clean.logits))
+    return mask
 
 
 def measure(

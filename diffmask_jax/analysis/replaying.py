@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from diffmask_jax.analysis.faithfulness import Outcome
-from diffmask_jax.game.masking import mean_over_valid
-from diffmask_jax.game.objective import Clean, Game, masked_logits
+from diffmask_jax.analysis.faithfulness import Outcome, masking
+from diffmask_jax.game.objective import Clean, Game
 
 
 class Replay(NamedTuple):
@@ -32,20 +31,13 @@ def replay(
 ) -> Replay:
     """One masked pass a layer: z is 1 where P(z ≠ 0) > ½, else 0, and the baseline stands there."""
     family = game.model.family
-    decision, valid = family.prediction(clean.logits), jnp.asarray(clean.inputs.valid)
+    decision = family.prediction(clean.logits)
+    mask = masking(game, model_params, probe_params, clean)
 
     def at(layer: Int[Array, ""]) -> tuple[Outcome, Array, Array]:
-        gate = (keep[layer] > 0.5).astype(jnp.float32)
-        logits = masked_logits(game, model_params, probe_params, clean, gate, layer)
-        prediction = family.prediction(logits)
-        outcome = Outcome(
-            masked=mean_over_valid(1 - gate, valid),
-            divergence=family.divergence(clean.logits, logits),
-            agreement=family.agreement(decision, prediction),
-            prediction=prediction,
-            original=None,
-        )
-        return outcome, family.outputs(logits), jnp.exp(-family.surprisal(logits, decision))
+        outcome, logits = mask((keep[layer] > 0.5).astype(jnp.float32), layer)
+        probability = jnp.exp(-family.surprisal(logits, decision))
+        return outcome._replace(original=None), family.outputs(logits), probability
 
     outcome, outputs, probability = jax.lax.map(at, jnp.arange(len(keep)))
     whole = jnp.exp(-family.surprisal(clean.logits, decision))

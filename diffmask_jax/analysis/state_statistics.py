@@ -11,8 +11,7 @@ import numpy as np
 from diffmask_jax.attribution import schulz
 from diffmask_jax.attribution.schulz import Moments, Statistics
 from diffmask_jax.data.batches import Batch
-from diffmask_jax.game.model import Model
-from diffmask_jax.game.probes import equally_wide
+from diffmask_jax.game.model import Model, equally_wide
 
 
 def state_statistics(model: Model, params: Any, batches: Iterable[Batch]) -> Statistics:
@@ -20,6 +19,8 @@ def state_statistics(model: Model, params: Any, batches: Iterable[Batch]) -> Sta
 
     D is the width of the widest state; what is beyond a narrower one's own is zero. Only
     one batch's states are ever in memory. Rows beyond a batch's indices are not counted.
+
+    Raises: ValueError if there is no batch.
     """
     total = None
     for batch in batches:

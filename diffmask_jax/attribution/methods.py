@@ -26,9 +26,8 @@ from diffmask_jax.attribution.schulz import Statistics, restrict_flow
 from diffmask_jax.attribution.subset_search import Effort, search
 from diffmask_jax.game import hard_concrete
 from diffmask_jax.game.divergences import Family, Logits, Prediction
-from diffmask_jax.game.model import Layer, Model
+from diffmask_jax.game.model import Layer, Model, widened
 from diffmask_jax.game.objective import Clean
-from diffmask_jax.game.probes import widened
 
 
 class Explained(NamedTuple):
@@ -74,17 +73,18 @@ def _explained(
 
 def integrated(key: Key[Array, ""], subject: Explained, *, steps: int) -> Float[Array, "B T"]:
     """Integrated gradients of the prediction's score, a class' logit, from zero; without signs."""
-    return _integrated(subject, functools.partial(integrated_gradients, steps=steps))
+    return integrated_by(subject, functools.partial(integrated_gradients, steps=steps))
 
 
 def integrated_completely(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
     """The same with as many steps as completeness asks for."""
-    return _integrated(subject, completed)
+    return integrated_by(subject, completed)
 
 
-def _integrated(
+def integrated_by(
     subject: Explained, integrate: Callable[..., IntegratedGradients]
 ) -> Float[Array, "B T"]:
+    """The same by any such integral: (score, state, valid) -> its gradients."""
     prediction = subject.family.prediction(subject.clean.logits)
     gradients = integrate(
         lambda state: subject.family.score(subject.logits(state), prediction),

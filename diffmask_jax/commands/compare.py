@@ -105,7 +105,7 @@ def _draw(options: argparse.Namespace) -> None:
 
     from diffmask_jax.attribution.methods import USUAL
     from diffmask_jax.explaining import comparing
-    from diffmask_jax.explaining.explainer import Explainer, check_answers
+    from diffmask_jax.explaining.explainer import Explainer
     from diffmask_jax.render import comparison_html
     from diffmask_jax.render.comparison_picture import write_picture
 
@@ -114,7 +114,7 @@ def _draw(options: argparse.Namespace) -> None:
     ]
     comparing.check_comparable(explainers)  # before the work of `noise_of`
     if options.question is not None:
-        check_answers(explainers[0].model)
+        explainers[0].model.check_answers()
     explainers[0].model.encode([text], options.truncate)
     names = options.methods.split(",") if options.methods else USUAL
     comparing.chosen(explainers[0], names)

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
     given = _given(options)
 
     from diffmask_jax.explaining import presenting, streaming
-    from diffmask_jax.explaining.explainer import Explainer, check_answers
+    from diffmask_jax.explaining.explainer import Explainer
     from diffmask_jax.tasks.encoded_examples import open_file_for
 
     explainer = Explainer.from_pretrained(
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
     if explainer.doubt:
         say(explainer.doubt)
     if options.question is not None:
-        check_answers(explainer.model)
+        explainer.model.check_answers()
     file = options.file or Path("/dev/stdin")
     source = (
         source_of(given) if given else open_file_for(explainer.model, file, columns_of(options))

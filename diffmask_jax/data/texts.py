@@ -16,6 +16,11 @@ def is_one(given: object) -> TypeGuard[Text]:
     return isinstance(given, str)
 
 
+def halves_of(text: Text) -> tuple[str, ...]:
+    """A text alone, or both of a pair."""
+    return (text,) if isinstance(text, str) else text
+
+
 def texts_of(given: object) -> list[Text]:
     """The texts or pairs in any ordered iterable: list, tuple, generator, NumPy array, Series.
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
-from diffmask_jax.data.texts import Text
+from diffmask_jax.data.texts import Text, halves_of
 from diffmask_jax.data.words import Span, Splitting, read_pieces, splitting_of
 from diffmask_jax.errors import UserError
 
@@ -104,7 +104,7 @@ def batch_encode(
     for number, (text, pieces) in enumerate(zip(texts, pieces_of_each, strict=True), start=1):
         segments = np.array(pieces.type_ids, np.int32)
         encoded.append(_encoded(text, pieces, segments * has_segments, splitting))
-        for part, half in enumerate(_halves(text)):
+        for part, half in enumerate(halves_of(text)):
             if part not in encoded[-1].parts:
                 raise UserError(place(number) + _empty(part, half, are_pairs))
     return encoded
@@ -139,18 +139,16 @@ def encode_within(
     limit: int,
     cut: bool,
     rows: Sequence[str] | None = None,
-    *,
-    only_second: bool = False,
 ) -> list[Encoded]:
     """The word pieces of each text or pair, at most `limit`; longer ones are cut, or refused.
 
-    rows: as of `batch_encode`. only_second: cut the second text of a pair alone.
+    rows: as of `batch_encode`.
 
     Raises:
       UserError: as of `batch_encode`; or, unless `cut`, one is too long.
     """
     if cut:
-        return batch_encode(tokenizer, texts, limit, rows, only_second=only_second)
+        return batch_encode(tokenizer, texts, limit, rows)
     encoded, place = batch_encode(tokenizer, texts, rows=rows), places(len(texts), rows)
     for number, text in enumerate(encoded, start=1):
         try:
@@ -206,7 +204,7 @@ def _encoded(
     offsets: list[Span | None] = [None] * len(tokens)
     shown = list(tokens)
     begins = np.zeros(len(tokens), np.int32)
-    for part, half in enumerate(_halves(text)):
+    for part, half in enumerate(halves_of(text)):
         places = np.flatnonzero(parts == part).tolist()
         own = [(tokens[place], spans[place], words[place]) for place in places]
         for place, span, begin, written in zip(
@@ -225,10 +223,6 @@ def _encoded(
     )
 
 
-def _halves(text: Text) -> tuple[str, ...]:
-    return (text,) if isinstance(text, str) else text
-
-
 def _check(texts: Sequence[Text], place: Callable[[int], str]) -> bool:
     """Whether they are pairs. Raises: UserError if they cannot be encoded."""
     are_pairs = not isinstance(texts[0], str)
@@ -238,7 +232,7 @@ def _check(texts: Sequence[Text], place: Callable[[int], str]) -> bool:
                 f"a mixture of texts and pairs: text 1 is {'a pair' if are_pairs else 'no pair'}, "
                 f"text {number} is {'no pair' if are_pairs else 'a pair'}"
             )
-        for part, half in enumerate(_halves(text)):
+        for part, half in enumerate(halves_of(text)):
             if len(half) > LONGEST:
                 raise UserError(
                     f"{place(number)}a text of {len(half)} characters is too long, at most "

@@ -17,6 +17,7 @@ from diffmask_jax.attribution.attention import received_by_block
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data import batches
 from diffmask_jax.data.texts import Text
+from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.model import Model, Params
@@ -51,30 +52,11 @@ def compare(
     first = explainers[0]
     named = chosen(first, names)
     encoded = first.model.encode([text], truncate)
-    (batch,) = batches.in_order(encoded, 1, first.model.config.positions)
-    length, network = len(encoded[0].tokens), first.model.network
-    params = first.params[0]
-    clean = jax.jit(clean_pass, static_argnums=0)(first.game, params, batch.inputs)
-
-    received = np.asarray(_attention(network, params, clean))
-    panels = [
-        Panel(
-            "Attention",
-            "largest head, averaged over queries",
-            network.layers[2:],
-            received[:, :length],
-        )
-    ]
-    run, key = jax.jit(methods.at_every_layer, static_argnums=(0, 1)), jax.random.key(0)
-    for method in named:
-        attributions = np.asarray(run(method.attribute, network, params, noise, key, clean))
-        tensors.check_finite(attributions, f"{method.title} of {first.model.path} is not finite")
-        panel = Panel(method.title, method.values, network.layers, attributions[:, 0, :length])
-        panels.append(panel)
+    panels = _of_methods(first, noise, encoded, named)
     for explainer in explainers:
         explanation = next(explainer.stream([text], encoded))[1]
         gate = explainer.game.probe.gate
-        panels.append(Panel(gate.title, gate.caption, network.layers, explanation.keep))
+        panels.append(Panel(gate.title, gate.caption, explanation.layers, explanation.keep))
     drawn = explanation.heatmap()
     return make_comparison(
         title=explanation.headline,
@@ -106,6 +88,28 @@ def check_comparable(explainers: Sequence[Explainer]) -> None:
             f"{model.path} is a {model.architecture.model_type}, without attention: only runs of "
             "a model with attention compare"
         )
+
+
+def _of_methods(
+    explainer: Explainer,
+    noise: Statistics,
+    encoded: Sequence[Encoded],
+    named: Sequence[methods.Named],
+) -> list[Panel]:
+    """Of attention and of each method, for one text. Raises: UserError if one is not finite."""
+    model, params = explainer.model, explainer.params[0]
+    (batch,), network = batches.in_order(encoded, 1, model.config.positions), model.network
+    clean = jax.jit(clean_pass, static_argnums=0)(explainer.game, params, batch.inputs)
+    length, received = len(encoded[0].tokens), np.asarray(_attention(network, params, clean))
+    caption = "largest head, averaged over queries"
+    panels = [Panel("Attention", caption, network.layers[2:], received[:, :length])]
+    run, key = jax.jit(methods.at_every_layer, static_argnums=(0, 1)), jax.random.key(0)
+    for method in named:
+        attributions = np.asarray(run(method.attribute, network, params, noise, key, clean))
+        tensors.check_finite(attributions, f"{method.title} of {model.path} is not finite")
+        panel = Panel(method.title, method.values, network.layers, attributions[:, 0, :length])
+        panels.append(panel)
+    return panels
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,44 +1,31 @@
 """Explaining texts with a trained probe: one forward pass gives every layer's answer."""
 
-import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 from tqdm import tqdm
 
-from diffmask_jax.analysis.replaying import Replay, replay
-from diffmask_jax.data import batches
-from diffmask_jax.data.batches import Batch
-from diffmask_jax.data.inputs import EncoderInputs, TextInputs
-from diffmask_jax.data.packing import PackedBatch, packed
-from diffmask_jax.data.question_pairs import PASSAGE
-from diffmask_jax.data.texts import Text, is_one, texts_in, texts_of
+from diffmask_jax.data.inputs import EncoderInputs
+from diffmask_jax.data.question_pairs import PASSAGE, cut_to
+from diffmask_jax.data.texts import Text, halves_of, is_one, texts_in, texts_of
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
+from diffmask_jax.explaining import answering
+from diffmask_jax.explaining.answering import Replies
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.explaining.explanations import Explanations
 from diffmask_jax.explaining.replayed import replayed_of
 from diffmask_jax.explaining.word import words_of
-from diffmask_jax.game import probes
-from diffmask_jax.game.objective import (
-    Game,
-    clean_pass,
-    keep_probabilities,
-    log_keep_everywhere,
-)
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import REGRESSION, Answer
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
-from diffmask_jax.runtime.prefetch import prefetched
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.training import fingerprint, keeping, run_folder, setup
 from diffmask_jax.training.assessment import Assessment
@@ -47,17 +34,6 @@ from diffmask_jax.training.fingerprint import Fingerprint
 
 BATCH = 32
 READ_AHEAD = 64  # batches, whose texts are sorted by their lengths together
-
-
-class Replies(NamedTuple):
-    """One batch's answers: what the model says, and keep probabilities at every layer.
-
-    replay: what it says from what is kept, where that was asked
-    """
-
-    outputs: Float[Array | np.ndarray, "B ..."]
-    keep: Float[Array | np.ndarray, "L B T"]
-    replay: Replay | None = None
 
 
 class Explainer:
@@ -84,8 +60,8 @@ class Explainer:
         self.game = setup.make_game(config, model.network, model.config.width)
         self._mesh = devices.data_mesh()
         self.params = devices.place((model.params, probe_params), self._mesh, devices.WHOLE)
-        self._reply = devices.spread(_reply, self._mesh, self.game)
-        self._replayed = devices.spread(_replayed, self._mesh, self.game)
+        self._reply = devices.spread(answering.reply, self._mesh, self.game)
+        self._replayed = devices.spread(answering.reply_and_replay, self._mesh, self.game)
 
     @classmethod
     def from_pretrained(
@@ -123,7 +99,7 @@ class Explainer:
             )
         assessment = None if doubt else keeping.assessed(folder)
         explainer = cls(config, classifier, params, assessment, doubt)
-        if jax.tree.map(np.shape, params) != _probe_shapes(explainer.game, classifier):
+        if jax.tree.map(np.shape, params) != setup.probe_shapes(explainer.game, classifier):
             raise UserError(
                 f"the probe in {folder} does not fit {classifier.path}: it is for another model"
             )
@@ -188,7 +164,7 @@ class Explainer:
         """
         _check_no_target(target)
         if question is not None or passage is not None:
-            check_answers(self.model)
+            self.model.check_answers()
             texts = _pair(texts, question, passage)
         if is_one(texts):
             return self([texts], truncate=truncate, replay=replay)[0]
@@ -217,23 +193,16 @@ class Explainer:
             raise UserError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
         read = texts_in(texts)  # which refuses what has no length, either
         total = len(texts) if isinstance(texts, Sized) else None
-        return self._mapped(read, batch_size, truncate, replay, progress, total)
+        numbers = map(str, itertools.count(1))
 
-    def _mapped(
-        self,
-        texts: Iterator[Text],
-        batch_size: int,
-        truncate: bool,
-        replay: bool,
-        progress: bool,
-        total: int | None,
-    ) -> Iterator[Explanation]:
-        numbers = itertools.count(1)
-        with tqdm(total=total, desc="explain", unit="text", disable=not progress) as bar:
-            while portion := list(itertools.islice(texts, READ_AHEAD * batch_size)):
-                rows = [str(number) for number in itertools.islice(numbers, len(portion))]
-                encoded = self.model.encode(portion, truncate, rows)
-                yield from self.explanations(portion, encoded, replay, bar.update, batch_size)
+        def mapped() -> Iterator[Explanation]:
+            with tqdm(total=total, desc="explain", unit="text", disable=not progress) as bar:
+                while portion := list(itertools.islice(read, READ_AHEAD * batch_size)):
+                    rows = list(itertools.islice(numbers, len(portion)))
+                    encoded = self.model.encode(portion, truncate, rows)
+                    yield from self.explanations(portion, encoded, replay, bar.update, batch_size)
+
+        return mapped()
 
     def explanations(
         self,
@@ -267,93 +236,54 @@ class Explainer:
     ) -> Iterator[tuple[Int[np.ndarray, " B"], Replies]]:
         """Which texts are in a batch, and its answers, in whose first rows they are.
 
-        The next batch is computed while the last one is looked at. Raises: UserError as `replies`.
+        Raises: UserError if one is not finite.
         """
         packs = self.model.network.packs and not replay  # which resumes from unpacked states
         size = batch_size if len(encoded) > 1 else 1
-        stream = in_few_shapes(encoded, size, self.model.config.positions, self._mesh, packs)
-        made = ((batch.indices, self._replies_of(batch, replay)) for batch in stream)
-        with contextlib.closing(prefetched(made, 1)) as ahead:
-            yield from ahead
+        positions = self.model.config.positions
+        stream = answering.in_few_shapes(encoded, size, positions, self._mesh, packs)
 
-    def _replies_of(self, batch: Batch | PackedBatch, replay: bool) -> Replies:
-        """A batch's answers, a text a row, whose positions begin with its own."""
-        replies = self.replies(batch.inputs, replay)
-        if not isinstance(batch, PackedBatch):
-            return replies
-        length = replies.keep.shape[-1]
-        places = np.minimum(batch.start[:, None] + np.arange(length), length - 1)
-        return Replies(
-            outputs=replies.outputs[batch.row, batch.start],
-            keep=replies.keep[:, batch.row[:, None], places],
-        )
+        def ask(inputs: EncoderInputs) -> Replies:
+            run = self._replayed if replay else self._reply
+            told: Replies = jax.device_get(run(*self.params, inputs))
+            check_finite(told, f"what {self.model.path} says is not finite: {OVERFLOW}")
+            return told
 
-    def replies(self, inputs: EncoderInputs, replay: bool = False) -> Replies:
-        """One batch's answers, on the host. Raises: UserError if one is not finite."""
-        reply = self._replayed if replay else self._reply
-        replies: Replies = jax.device_get(reply(*self.params, inputs))
-        check_finite(replies, f"what {self.model.path} says is not finite: {OVERFLOW}")
-        return replies
+        return answering.text_by_text(stream, ask)
 
     def explanation(self, text: Text, encoded: Encoded, replies: Replies, row: int) -> Explanation:
         """What one row of a batch's answers says of its text."""
-        head = self.model.head
+        model, head = self.model, self.model.head
 
         def answer(outputs: np.ndarray) -> Answer:
-            return head.answer(self.model.labels, outputs, text, encoded)
+            return head.answer(model.labels, outputs, text, encoded)
 
         outputs = np.array(replies.outputs[row])
         if head.spans:
             outputs = outputs[: len(encoded.tokens)]  # padding answers nothing
-        numbers = head.problem_type == REGRESSION.problem_type
+        replayed = None
+        if replies.replay is not None:
+            numbers = head.problem_type == REGRESSION.problem_type
+            replayed = replayed_of(replies.replay, row, answer, numbers)
         return Explanation(
-            texts=(text,) if isinstance(text, str) else text,
+            texts=halves_of(text),
             tokens=encoded.tokens,
             shown=encoded.shown,
             offsets=encoded.offsets,
             parts=tuple(encoded.parts.tolist()),
             words=words_of(text, encoded),
-            layers=self.model.network.layers,
+            layers=model.network.layers,
             keep=np.array(replies.keep[:, row, : len(encoded.tokens)]),  # a view holds its batch
-            labels=self.model.labels,
+            labels=model.labels,
             outputs=outputs,
             answer=answer(outputs),
             problem_type=head.problem_type,
             gate=self.config.gate,
             assessment=self.assessment,
-            cut_to=self._cut_to(text, encoded),
+            cut_to=cut_to(text[PASSAGE], encoded, model.config.positions) if head.spans else None,
             doubt=self.doubt,
-            replayed=None
-            if replies.replay is None
-            else replayed_of(replies.replay, row, answer, numbers),
+            replayed=replayed,
         )
-
-    def _cut_to(self, text: Text, encoded: Encoded) -> int | None:
-        """How many word pieces a question and its passage were cut to; None if they were not."""
-        limit = self.model.config.positions
-        if not self.model.head.spans or len(encoded.tokens) < limit:
-            return None
-        read = max(
-            span[1]
-            for span, part in zip(encoded.offsets, encoded.parts, strict=True)
-            if span and part == PASSAGE
-        )
-        return limit if text[PASSAGE][read:].strip() else None
-
-
-def in_few_shapes(
-    encoded: Sequence[Encoded], batch: int, limit: int, mesh: Mesh, packs: bool
-) -> Iterator[Batch | PackedBatch]:
-    """Every text once, in batches that the devices can share and that few programs read.
-
-    batch: about how many texts to a batch. limit: how much the model takes. packs: whether it reads
-    rows of several texts, which short ones then share.
-    """
-    size = devices.round_up(batch, mesh)
-    if packs and len(encoded) > 1:
-        half = devices.round_up(-(-batch // 2), mesh)  # a row holds two texts or more
-        return packed(encoded, half, size, limit)
-    return batches.ascending(encoded, size, limit)
 
 
 def _check_no_target(target: object) -> None:
@@ -365,37 +295,9 @@ def _check_no_target(target: object) -> None:
         )
 
 
-def check_answers(model: Classifier) -> None:
-    """Raises: UserError if a model is none that answers questions."""
-    if not model.head.spans:
-        raise UserError(f"{model.path} answers no questions, it is a classifier: give it texts")
-
-
 def _pair(texts: object, question: object, passage: object) -> tuple[str, str]:
     if texts is not None:
         raise UserError("give texts, or a question and its passage, not both")
     if not isinstance(question, str) or not isinstance(passage, str):
         raise UserError("a question goes with its passage: give both, each as a str")
     return question, passage
-
-
-def _reply(game: Game, model_params: Any, probe_params: Any, inputs: EncoderInputs) -> Replies:
-    logits, keep = keep_probabilities(game, model_params, probe_params, inputs)
-    return Replies(game.model.family.outputs(logits), keep)
-
-
-def _replayed(game: Game, model_params: Any, probe_params: Any, inputs: TextInputs) -> Replies:
-    """The same and what the model says from what is kept, as one program."""
-    clean = clean_pass(game, model_params, inputs)
-    keep = jnp.exp(log_keep_everywhere(game, probe_params, clean))
-    replayed = replay(game, model_params, probe_params, clean, keep)
-    return Replies(game.model.family.outputs(clean.logits), keep, replayed)
-
-
-def _probe_shapes(game: Game, model: Classifier) -> Any:
-    """What the parameters of a probe for this model look like."""
-    states = tuple(jnp.zeros((1, 1, width)) for width in setup.state_widths(model))
-    baselines = [state[0, 0] for state in states[: game.probe.baselines(len(states))]]
-    init = jax.jit(probes.init, static_argnums=1)
-    probe = init.eval_shape(jax.random.key(0), game.probe, states, baselines)
-    return jax.tree.map(np.shape, probe)

@@ -21,7 +21,7 @@ from diffmask_jax.analysis.removal import Measures
 from diffmask_jax.attribution.attention import received_by_block
 from diffmask_jax.attribution.erasure import leave_one_out
 from diffmask_jax.attribution.integrated_gradients import completed
-from diffmask_jax.attribution.methods import Explained, explained
+from diffmask_jax.attribution.methods import explained, integrated_by
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
@@ -117,7 +117,7 @@ def _attributions(
     subject = explained(game.model, params, clean, unused, 0)
     found = [
         jnp.exp(keep[gate_on_input(game.probe, len(keep))]),
-        _integrated(subject),
+        integrated_by(subject, functools.partial(completed, tolerance=GAP, most=STEPS)),
         leave_one_out(
             lambda state: family.divergence(clean.logits, subject.logits(state)),
             state, jnp.asarray(inputs.valid), nothing,
@@ -127,19 +127,6 @@ def _attributions(
         weights = game.model.attention(params, inputs, clean.states)
         found.append(jnp.mean(received_by_block(weights, inputs.valid), axis=0))
     return clean, jnp.stack(found)
-
-
-def _integrated(subject: Explained) -> Float[Array, "B T"]:
-    """Integrated gradients, as many steps as an order of tokens needs."""
-    prediction = subject.family.prediction(subject.clean.logits)
-    gradients = completed(
-        lambda state: subject.family.score(subject.logits(state), prediction),
-        subject.state,
-        subject.clean.inputs.valid,
-        tolerance=GAP,
-        most=STEPS,
-    )
-    return jnp.abs(gradients.contribution)
 
 
 def _probabilities(

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from diffmask_jax.data.texts import Text
+from diffmask_jax.data.texts import Text, halves_of
 from diffmask_jax.data.wordpieces import Encoded
 
 
@@ -19,7 +19,7 @@ class Word(NamedTuple):
 
 def words_of(text: Text, encoded: Encoded) -> tuple[Word, ...]:
     """The tokenizer's words, each from its first piece to its last."""
-    texts = (text,) if isinstance(text, str) else text
+    texts = halves_of(text)
     places: dict[int, list[int]] = {}
     for token, word in enumerate(encoded.words):
         if word >= 0:

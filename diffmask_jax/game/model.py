@@ -1,12 +1,12 @@
 """A frozen network as two pure functions: all the method ever asks of the network it explains."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from diffmask_jax.game.divergences import Family, Logits
 
@@ -16,20 +16,15 @@ Params = Any
 States = tuple[Float[Array, "B T _"], ...]
 """Every state of one pass, (B, T, width); the width may differ between states."""
 
+PerLayer = tuple[Array, ...]
+"""One array a layer: states, gates, baselines."""
+
 Joining = tuple[Float[Array, "_ T _"], ...]
 """What slices of a batch are resumed from: the rows that join at each state, (B_k, T, width)."""
 
 Layer = int | Int[Array, ""]
-"""Which state, counted from 0: a Python int, or a scalar traced by `jax.jit`."""
-
-
-class Inputs(Protocol):
-    """A batch for one model: a NamedTuple of arrays, itself a pytree."""
-
-    @property
-    def valid(self) -> Bool[Array, "B T"]:
-        """Which positions hold a token; the others are padding."""
-        ...
+"""Which state, or the depth that a whole batch plays, counted from 0: a Python int, or a scalar
+traced by `jax.jit`."""
 
 
 class Model(NamedTuple):
@@ -52,7 +47,8 @@ class Model(NamedTuple):
         attention: `(params, inputs, states) -> (B, H, T, T) a block`, the attention weights of
             every block, rows being queries; None where there is no attention.
 
-    What stands at a position that is not valid never changes a logit.
+    inputs: a batch for it, a NamedTuple of arrays, one of them `valid`, (B, T): which positions
+    hold a token. The others are padding, and what stands there never changes a logit.
     """
 
     states: Callable[[Params, Any], tuple[Logits, States]]
@@ -84,3 +80,23 @@ def rows_of(batch: Any, rows: slice | Int[np.ndarray, " R"]) -> Any:
         if np.array_equal(rows, np.arange(start, start + rows.size)):
             rows = slice(start, start + rows.size)  # they stand together: no gathering
     return jax.tree.map(lambda array: array[rows], batch)
+
+
+def at_layer(per_layer: PerLayer, layer: Layer) -> Array:
+    """The entry of one layer, by an int or by a traced scalar.
+
+    Entries of different width are as wide as the widest where the layer is traced, zeros behind.
+    """
+    return per_layer[layer] if isinstance(layer, int) else jnp.stack(equally_wide(per_layer))[layer]
+
+
+def equally_wide(arrays: PerLayer) -> PerLayer:
+    """Arrays (…, D₁), (…, D₂), … as wide as the widest, with zeros behind the narrower ones."""
+    widest = max(array.shape[-1] for array in arrays)
+    return tuple(widened(array, widest) for array in arrays)
+
+
+def widened(array: Float[Array, "*b D"], width: int) -> Float[Array, "*b _"]:
+    """An array of a width, with zeros behind what it has."""
+    lacking = width - array.shape[-1]
+    return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, lacking)]) if lacking else array

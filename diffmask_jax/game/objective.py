@@ -10,10 +10,11 @@ from jaxtyping import Array, Bool, Float, Key
 
 from diffmask_jax.game import probes
 from diffmask_jax.game.divergences import Logits
+from diffmask_jax.game.drawing import Depths, draw
 from diffmask_jax.game.lagrangian import lagrangian
 from diffmask_jax.game.masking import mask_state, mean_over_valid
-from diffmask_jax.game.model import Model, States, rows_of, staircase
-from diffmask_jax.game.probes import Depths, Layer, Probe
+from diffmask_jax.game.model import Layer, Model, States, at_layer, rows_of, staircase
+from diffmask_jax.game.probes import Probe
 
 
 class Clean(NamedTuple):
@@ -92,15 +93,15 @@ def masked_logits(
     model_params: Any,
     probe_params: Any,
     clean: Clean,
-    gate: Array,
+    gate: Float[Array, "B T"],
     layer: Layer | Depths,
 ) -> Logits:
     """The model's output with the gated state in place of the original one."""
     target = game.probe.target(layer)
     if isinstance(target, np.ndarray):
         return _masked_by_row(game, model_params, probe_params, clean, gate, target)
-    state = probes.at_layer(clean.states, target)
-    baseline = probes.at_layer(tuple(probe_params["baselines"]), target)
+    state = at_layer(clean.states, target)
+    baseline = at_layer(tuple(probe_params["baselines"]), target)
     masked = mask_state(state, gate, baseline)
     return game.model.logits_from(model_params, clean.inputs, masked, target)
 
@@ -145,7 +146,7 @@ def objective(
     layer: the depth ℓ whose gate is played, by all examples or by each its own.
     """
     valid, family = clean.inputs.valid, game.model.family
-    drawn = probes.draw(game.probe, probe_params, keys, clean.states, layer)
+    drawn = draw(game.probe, probe_params, keys, clean.states, layer)
     logits = masked_logits(game, model_params, probe_params, clean, drawn.gates, layer)
 
     divergence = family.divergence(clean.logits, logits)

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Int, Key
 
-from diffmask_jax.game.model import rows_of
+from diffmask_jax.game.drawing import Depths
+from diffmask_jax.game.flat_probes import Unflatten, flat_pair, flat_parts, unflatten_like
+from diffmask_jax.game.model import Layer, rows_of
 from diffmask_jax.game.multipliers import project
 from diffmask_jax.game.objective import Clean, Diagnostics, Game, objective
 from diffmask_jax.game.players import Players
-from diffmask_jax.game.probes import Depths, Layer
 
 Axes = tuple[str, ...]
 """Names of the mesh axes that a batch is sharded along."""
@@ -61,7 +61,7 @@ def init(probe_params: Any, layers: int, players: Players) -> TrainState:
         step=jnp.zeros((), jnp.int32),
         probe=probe,
         multipliers=multipliers,
-        primal=players.primal.init(_flat(probe)),
+        primal=players.primal.init(flat_pair(probe)),
         dual=players.dual.init(multipliers),
     )
 
@@ -71,53 +71,63 @@ def _pair(params: Any) -> optax.LookaheadParams:
     return optax.LookaheadParams(fast=params, slow=jax.tree.map(jnp.copy, params))
 
 
-def _flat(pair: optax.LookaheadParams) -> optax.LookaheadParams:
-    """The same pair of probes, each of their parts one vector: to move it takes a few operations,
-    where it took a few for every one of its arrays."""
-    return optax.LookaheadParams(*map(_flat_parts, pair))
+class Play(NamedTuple):
+    """How a game is played: what every step is given beside its batch, and none changes.
 
-
-def _flat_parts(params: Any) -> dict[str, Float[Array, " _"]]:
-    return {name: ravel_pytree(part)[0] for name, part in params.items()}
-
-
-def _of_flat(params: Any) -> Callable[[dict[str, Float[Array, " _"]]], Any]:
-    """The inverse of `_flat_parts` for probes like this one."""
-    undo = {name: ravel_pytree(part)[1] for name, part in params.items()}
-    return lambda flat: {name: undo[name](vector) for name, vector in flat.items()}
-
-
-def step(
-    state: TrainState,
-    key: Key[Array, ""],
-    batch: Any,
-    fetch: Callable[[Any], Clean],
-    draw_layer: DrawLayer,
-    *,
-    game: Game,
-    players: Players,
-    model_params: Any,
-    axes: Axes = (),
-    parts: int = 1,
-) -> tuple[TrainState, Diagnostics]:
-    """One move of both players: descend φ and b, ascend λ, then project λ onto [0, 200].
-
-    fetch: a batch, or a part of it -> its `Clean` pass, computed now or looked up.
-    axes: the mesh axes that the batch is sharded along, inside `jax.shard_map`. An example's layer
+    players: who moves the probe, and who λ
+    fetch: a batch, or a part of it -> its `Clean` pass, computed now or looked up
+    draw_layer: which depths are played
+    axes: the mesh axes that a batch is sharded along, inside `jax.shard_map`. An example's layer
     and gates depend on its row in the whole batch alone, so that any number of devices plays the
     same game.
     parts: in how many, one after the other, to work through this device's rows, which it must
     divide: the same step from less memory. Where depths are known to the program, a part of a
     device's rows must be a multiple of the layers.
     """
-    like = _of_flat(state.probe.fast)
-    given = {"game": game, "players": players, "model_params": model_params}
-    flat = state._replace(probe=_flat(state.probe))
-    keys = _keys(key, state.step, _rows(batch), axes)
-    new, diagnostics = _step(
-        flat, keys, batch, fetch, draw_layer, like=like, axes=axes, parts=parts, **given
-    )
-    return new._replace(probe=optax.LookaheadParams(*map(like, new.probe))), diagnostics
+
+    game: Game
+    players: Players
+    model_params: Any
+    fetch: Callable[[Any], Clean]
+    draw_layer: DrawLayer
+    axes: Axes = ()
+    parts: int = 1
+
+
+def step(
+    state: TrainState, key: Key[Array, ""], batch: Any, play: Play
+) -> tuple[TrainState, Diagnostics]:
+    """One move of both players: descend φ and b, ascend λ, then project λ onto [0, 200]."""
+    keys = _keys(key, state.step, _rows(batch), play.axes)
+    return _while_flat(state, lambda flat, like: _step(flat, like, keys, batch, play))
+
+
+def steps(
+    state: TrainState, key: Key[Array, ""], batches: Any, play: Play
+) -> tuple[TrainState, Diagnostics]:
+    """As many steps as `batches` has entries, in one program; diagnostics stacked along axis 0."""
+    number, rows = jax.tree.leaves(batches)[0].shape[:2]
+    # Keys are made for all steps together, that each starts a few operations less.
+    numbers = state.step + jnp.arange(number)
+    keys = jax.vmap(lambda step: _keys(key, step, rows, play.axes))(numbers)
+
+    def scan(flat: TrainState, like: Unflatten) -> tuple[TrainState, Diagnostics]:
+        def body(state: TrainState, given: tuple[_Keys, Any]) -> tuple[TrainState, Diagnostics]:
+            return _step(state, like, *given, play)
+
+        return jax.lax.scan(body, flat, (keys, batches))
+
+    return _while_flat(state, scan)
+
+
+def _while_flat(
+    state: TrainState,
+    move: Callable[[TrainState, Unflatten], tuple[TrainState, Diagnostics]],
+) -> tuple[TrainState, Diagnostics]:
+    """What a move makes of a state, which it is given with flat probes."""
+    like = unflatten_like(state.probe.fast)
+    moved, diagnostics = move(state._replace(probe=flat_pair(state.probe)), like)
+    return moved._replace(probe=optax.LookaheadParams(*map(like, moved.probe))), diagnostics
 
 
 class _Keys(NamedTuple):
@@ -138,21 +148,10 @@ def _rows(batch: Any) -> int:
 
 
 def _step(
-    state: TrainState,
-    keys: _Keys,
-    batch: Any,
-    fetch: Callable[[Any], Clean],
-    draw_layer: DrawLayer,
-    like: Callable[[dict[str, Float[Array, " _"]]], Any],
-    *,
-    game: Game,
-    players: Players,
-    model_params: Any,
-    axes: Axes = (),
-    parts: int = 1,
+    state: TrainState, like: Unflatten, keys: _Keys, batch: Any, play: Play
 ) -> tuple[TrainState, Diagnostics]:
-    """`step` of a state whose probes are flat. like: -> a probe as it was."""
-    layer = draw_layer(keys.layer, _rows(batch) * jax.lax.axis_size(axes))
+    """`step` of a state whose probes are flat."""
+    layer = play.draw_layer(keys.layer, _rows(batch) * jax.lax.axis_size(play.axes))
     gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
     fast = like(state.probe.fast)
 
@@ -169,17 +168,17 @@ def _step(
             state.multipliers.fast,
             gate_keys,
             played,
-            game=game,
-            model_params=model_params,
-            clean=fetch(batch),
+            game=play.game,
+            model_params=play.model_params,
+            clean=play.fetch(batch),
         )
-        return (_flat_parts(for_probe), for_multipliers), diagnostics
+        return (flat_parts(for_probe), for_multipliers), diagnostics
 
-    gradients = jax.lax.pmean(_mean_over_parts(gradient_on, (batch, keys.gates), parts), axes)
-    (for_probe, for_multipliers), diagnostics = gradients
+    mean = _mean_over_parts(gradient_on, (batch, keys.gates), play.parts)
+    (for_probe, for_multipliers), diagnostics = jax.lax.pmean(mean, play.axes)
     for_multipliers *= jnp.sum(diagnostics.played > 0)  # −(D − m) of each layer, 0 where not played
-    descent, primal = players.primal.update(for_probe, state.primal, state.probe)
-    ascent, dual = players.dual.update(for_multipliers, state.dual, state.multipliers)
+    descent, primal = play.players.primal.update(for_probe, state.primal, state.probe)
+    ascent, dual = play.players.dual.update(for_multipliers, state.dual, state.multipliers)
     return TrainState(
         step=state.step + 1,
         probe=optax.apply_updates(state.probe, descent),
@@ -202,32 +201,3 @@ def _mean_over_parts(function: Callable[[Any], Any], whole: Any, parts: int) -> 
 
     total, _ = jax.lax.scan(add, zero, split)
     return jax.tree.map(lambda a: a / parts, total)
-
-
-def steps(
-    state: TrainState,
-    key: Key[Array, ""],
-    batches: Any,
-    fetch: Callable[[Any], Clean],
-    draw_layer: DrawLayer,
-    *,
-    axes: Axes = (),
-    **given: Any,
-) -> tuple[TrainState, Diagnostics]:
-    """As many steps as `batches` has entries, in one program; diagnostics stacked along axis 0.
-
-    The other arguments are those of `step`.
-    """
-    like = _of_flat(state.probe.fast)
-    number, rows = jax.tree.leaves(batches)[0].shape[:2]
-
-    def body(state: TrainState, batch_and_keys: Any) -> tuple[TrainState, Diagnostics]:
-        batch, keys = batch_and_keys
-        return _step(state, keys, batch, fetch, draw_layer, like, axes=axes, **given)
-
-    # Keys are made for all steps together, that each starts a few operations less.
-    steps = state.step + jnp.arange(number)
-    keys = jax.vmap(lambda step: _keys(key, step, rows, axes))(steps)
-    flat = state._replace(probe=_flat(state.probe))
-    state, diagnostics = jax.lax.scan(body, flat, (batches, keys))
-    return state._replace(probe=optax.LookaheadParams(*map(like, state.probe))), diagnostics

@@ -202,6 +202,11 @@ class Classifier(NamedTuple):
         self.check_segments(encoded)
         return encoded
 
+    def check_answers(self) -> None:
+        """Raises: UserError if it is none that answers questions."""
+        if not self.head.spans:
+            raise UserError(f"{self.path} answers no questions, it is a classifier: give it texts")
+
     def check_segments(self, encoded: Sequence[Encoded]) -> None:
         """Raises: UserError if the network tells fewer segments apart than its tokenizer."""
         known = self.config.segments

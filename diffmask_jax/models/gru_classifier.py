@@ -33,6 +33,7 @@ from diffmask_jax.models.huggingface.description import (
 )
 from diffmask_jax.models.huggingface.weights import Name
 from diffmask_jax.models.initializers import dense
+from diffmask_jax.models.layers import drop
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.models.transformer import TrainingLogits
 
@@ -170,8 +171,7 @@ def _apply(module: nn.Module, own: Params, *inputs: Any) -> Any:
 
 
 def _drop(rate: float, x: Float[Array, "B *T D"], key: Key[Array, ""]) -> Any:
-    """Each value is 0 with this probability, else divided by 1 - rate; at 0 the identity."""
-    return nn.Dropout(rate, deterministic=False).apply({}, x, rngs={"dropout": key})
+    return drop(rate).apply({}, x, rngs={"dropout": key})
 
 
 def read_config(folder: Path, description: Description, classes: int) -> GruConfig:

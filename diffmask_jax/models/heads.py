@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
@@ -154,10 +155,10 @@ def _span(
         raise UserError("a question is answered from a passage: give both, as a pair")
     with np.errstate(divide="ignore"):
         scores = np.log(probabilities[: len(encoded.tokens)])
-    places = best_span(scores, encoded.parts == 1)
+    places = best_span(scores, encoded.parts == PASSAGE)
     first, last = (encoded.offsets[place] for place in places)
     assert first is not None and last is not None  # as they are pieces of the passage
-    answer = text[1][first[0] : last[1]]
+    answer = text[PASSAGE][first[0] : last[1]]
     probability = float(np.prod(probabilities[places, [0, 1]]))
     begins, ends = places.tolist()
     span = AnswerSpan(first[0], last[1], begins, ends, probability)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from diffmask_jax.render.heatmap import Heatmap
 from diffmask_jax.render.layer_names import meaning
-from diffmask_jax.render.markup import document, legend, marked, safe, short
+from diffmask_jax.render.markup import document, legend, marked, running_text, safe, short
 from diffmask_jax.render.pair import is_pair
 from diffmask_jax.render.pair_style import GRID as _PAIR_STYLE
 from diffmask_jax.render.stretches import Stretch, broken
@@ -37,21 +37,11 @@ def article(heatmap: Heatmap) -> str:
     """One heat map as part of a page: coloured text above a table."""
     title = f"<h2>{safe(heatmap.title)}</h2>\n" if heatmap.title else ""
     caption = f'<p class="caption">{safe(heatmap.caption)}</p>\n' if heatmap.caption else ""
+    texts = running_text([(name, _text(one)) for name, one in heatmap.texts])
     return (
-        f"<article>\n{title}{caption}{_texts(heatmap)}"
+        f"<article>\n{title}{caption}{texts}"
         f'<div class="scroll" tabindex="0">{"".join(table(heatmap))}</div>\n</article>\n'
     )
-
-
-def _texts(heatmap: Heatmap) -> str:
-    """The running text: one paragraph, or a list of the names and words of two texts."""
-    if not is_pair(heatmap.parts):
-        return f'<p class="text" dir=auto>{_text(heatmap)}</p>\n'
-    pair = (
-        f'<dt>{name}</dt>\n<dd class="text" dir=auto>{_text(one)}</dd>\n'
-        for name, one in heatmap.texts
-    )
-    return f'<dl class="pair">\n{"".join(pair)}</dl>\n'
 
 
 def _text(heatmap: Heatmap) -> str:

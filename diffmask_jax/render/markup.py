@@ -1,6 +1,6 @@
 """What every HTML rendering is made of: a page that needs nothing else, its legend, safe text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from diffmask_jax.render.marks import Marks
@@ -33,6 +33,17 @@ def legend(name: str, low: str, high: str, explanation: str, marks: Iterable[Mar
         f'<span class="key">{low} <span class="ramp">{_RAMP}</span> {high}</span> '
         f"{answer}{gold}<span>{explanation}</span></p>\n"
     )
+
+
+def running_text(texts: Sequence[tuple[str, str]]) -> str:
+    """One text as a paragraph, or two as a list of their names and words.
+
+    texts: the name of each, empty where there is but one, and its words as markup
+    """
+    if not texts[0][0]:
+        return f'<p class="text" dir=auto>{texts[0][1]}</p>\n'
+    pair = (f'<dt>{name}</dt>\n<dd class="text" dir=auto>{words}</dd>\n' for name, words in texts)
+    return f'<dl class="pair">\n{"".join(pair)}</dl>\n'
 
 
 def short(value: float) -> str:

@@ -15,7 +15,7 @@ from diffmask_jax.render.curve import curve, side_share, told_at
 from diffmask_jax.render.heatmap import Heatmap
 from diffmask_jax.render.html import table
 from diffmask_jax.render.layer_names import explained
-from diffmask_jax.render.markup import document, legend, marked, safe
+from diffmask_jax.render.markup import document, legend, marked, running_text, safe
 from diffmask_jax.render.page_style import STYLE
 from diffmask_jax.render.pair import is_pair
 from diffmask_jax.render.pair_style import GRID
@@ -96,8 +96,10 @@ def _drop_scale(rows: Sequence[str]) -> str:
 def _article(number: int, entry: Entry) -> str:
     heatmap, replay = entry.heatmap, entry.replay
     caption = f'<p class="caption">{safe(heatmap.caption)}</p>\n' if heatmap.caption else ""
+    spelt = zip(heatmap.texts, entry.spellings, strict=True)
+    texts = running_text([(name, _text(one, spelling)) for (name, one), spelling in spelt])
     return (
-        f"<article id=text-{number}>\n<h2>{safe(heatmap.title)}</h2>\n{caption}{_texts(entry)}"
+        f"<article id=text-{number}>\n<h2>{safe(heatmap.title)}</h2>\n{caption}{texts}"
         f"{_replayed(heatmap, replay) if replay else ''}"
         '<div class="scroll" tabindex="0" role="region" aria-label="Heat map">'
         f"<noscript>{''.join(table(heatmap))}</noscript></div>\n</article>\n"
@@ -112,18 +114,6 @@ def _replayed(heatmap: Heatmap, replay: Replay) -> str:
         f"{curve(heatmap.rows, replay)}</div>"
         f'<figcaption><p class="told">{told}</p></figcaption></figure>\n'
     )
-
-
-def _texts(entry: Entry) -> str:
-    """The running text: one paragraph, or a list of the names and words of two texts."""
-    drawn = [
-        (name, _text(one, spelling))
-        for (name, one), spelling in zip(entry.heatmap.texts, entry.spellings, strict=True)
-    ]
-    if not is_pair(entry.heatmap.parts):
-        return f'<p class="text" dir=auto>{drawn[0][1]}</p>\n'
-    pair = (f'<dt>{name}</dt>\n<dd class="text" dir=auto>{text}</dd>\n' for name, text in drawn)
-    return f'<dl class="pair">\n{"".join(pair)}</dl>\n'
 
 
 def _text(heatmap: Heatmap, spelling: Spelling) -> str:

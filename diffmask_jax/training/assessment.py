@@ -89,7 +89,7 @@ def assess(
     on_margin = divergence <= config.tolerance * config.margin
     agrees = agreement >= config.min_agreement
     idle, starved = masked.max() < NEXT_TO_NOTHING, masked.min() > NEXT_TO_ALL
-    unsettled = [row for row in trained if not (row["still"] and row["on_margin"])]
+    unsettled = any(not (row["still"] and row["on_margin"]) for row in trained)
     findings = (
         _margin(config, layers, divergence, on_margin),
         _agreement(config, layers, agreement, agrees),
@@ -98,13 +98,21 @@ def assess(
     )
     broken = any(finding.holds is False for finding in findings[:3])
     answer = "not good" if broken else "good" if findings[3].holds else "not settled"
+    keeps_promise = bool(on_margin.all() and agrees.all())
+    advice = _advice(config, unsettled, keeps_promise, bool(idle), bool(starved))
+    return Assessment(answer, findings, advice)
+
+
+def _advice(
+    config: RunConfig, unsettled: bool, keeps_promise: bool, idle: bool, starved: bool
+) -> tuple[str, ...]:
     margin, advice = config.margin, []
     if unsettled:
         advice.append(
             "train longer: repeat the training's command with a larger --steps than "
             f"{config.steps}, and it goes on from where it ended"
         )
-    elif not (on_margin.all() and agrees.all()):
+    elif not keeps_promise:
         advice.append(
             f"allow less divergence: train a probe with --margin {margin / 2:g}; and look whether "
             "the texts it was measured on are like those that it was trained on"
@@ -116,7 +124,7 @@ def assess(
             "the model answers alike with nearly nothing left: look whether its predictions on "
             f"the texts differ at all, or train a probe with --margin {margin / 2:g}"
         )
-    return Assessment(answer, findings, tuple(advice))
+    return tuple(advice)
 
 
 def _margin(

@@ -24,7 +24,7 @@ from diffmask_jax.game.objective import (
     mean_keep,
 )
 from diffmask_jax.game.players import Players, Rates
-from diffmask_jax.game.steps import TrainState
+from diffmask_jax.game.steps import Play, TrainState
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.settings import positive, positive_int
 from diffmask_jax.runtime.tensors import check_finite
@@ -190,16 +190,8 @@ def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
         def fetch(rows: Array) -> Clean:
             return clean_pass(game, params, jax.tree.map(lambda array: array[rows], inputs))
 
-        return steps.steps(
-            state,
-            key,
-            jax.vmap(rows)(numbers),
-            fetch,
-            draw,
-            game=game,
-            players=players,
-            model_params=params,
-        )
+        play = Play(game, players, params, fetch, draw)
+        return steps.steps(state, key, jax.vmap(rows)(numbers), play)
 
     return advance
 

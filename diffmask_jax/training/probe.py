@@ -2,21 +2,18 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array
 
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
-from diffmask_jax.game import steps
-from diffmask_jax.game.objective import Clean, Diagnostics, Game, clean_pass
-from diffmask_jax.game.players import Players
+from diffmask_jax.game.objective import Game
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import devices, distributed
@@ -34,18 +31,15 @@ from diffmask_jax.training import (
     run_folder,
     setup,
 )
-from diffmask_jax.training.calls import Caller, Chunk, agreed, is_due, play
-from diffmask_jax.training.clean_states import CleanStates, look_up
+from diffmask_jax.training.calls import Caller, is_due, play
+from diffmask_jax.training.clean_states import CleanStates
 from diffmask_jax.training.config import RunConfig
+from diffmask_jax.training.program import chunks, clean_passes, program
 from diffmask_jax.training.progress import Progress
 from diffmask_jax.training.run_log import RunLog, check_finite, is_validated
 
 VALIDATION_BATCH = 32
 AHEAD = 2  # chunks of batches that are made and placed while the device works
-PROGRAMS = 8  # of games that a process has played last, which stay
-
-CleanPasses = tuple[Callable[[batches.Batch], tuple[Any, Any]], Callable[[Any, Any], Clean]]
-"""A chunk of batches -> (what all steps share, an entry a step), and these two -> a clean pass."""
 
 
 class Texts(NamedTuple):
@@ -96,7 +90,7 @@ def fit(
         start = _start(config, game, model, texts.train, checkpoints, mesh)
         done, speaks = int(start.step), distributed.is_first()
         shared = devices.place(np.uint32(config.seed), mesh, devices.WHOLE), params
-        stream = _chunks(config, texts.train, model.config.positions, done, feed, shared, mesh)
+        stream = chunks(config, texts.train, model.config.positions, done, feed, shared, mesh)
         log = opened.enter_context(RunLog(folder, done))
         programs = opened.enter_context(Compilations())
         trace = opened.enter_context(Trace(folder if profile and speaks else None))
@@ -203,92 +197,6 @@ def _judge(
 
 def _is_validated(folder: Path, step: int) -> bool:
     return distributed.by_first(lambda: is_validated(folder, step))
-
-
-def clean_passes(game: Game, params: Any, stored: CleanStates | None) -> CleanPasses:
-    """Where steps have their clean passes from: looked up, or by the model if there are none."""
-    if stored is not None:
-        return stored.of, look_up
-    return lambda batch: (params, batch.inputs), _by_model(game)
-
-
-@functools.lru_cache(maxsize=PROGRAMS)
-def _by_model(game: Game) -> Callable[[Any, Any], Clean]:
-    return functools.partial(clean_pass, game)
-
-
-def _chunks(
-    config: RunConfig,
-    train: list[Encoded],
-    limit: int,
-    step: int,
-    feed: Callable[[batches.Batch], tuple[Any, Any]],
-    shared: tuple[Array, Any],
-    mesh: Mesh,
-) -> Iterator[Chunk]:
-    """What the calls after a step are given: this host's rows, on its devices.
-
-    shared: the run's seed and the model's parameters, on the devices
-    """
-    stream = batches.shuffled(
-        train,
-        config.batch_size,
-        config.steps_per_call,
-        config.seed,
-        start=step // config.steps_per_call,
-        limit=limit,
-        rows=devices.rows_here(config.batch_size, mesh),
-    )
-    for batch in stream:
-        stored, entries = feed(batch)
-        placed = devices.place(entries, mesh, devices.STEPS)
-        yield Chunk((*shared, stored), placed, np.asarray(batch.inputs.valid))
-
-
-def program(
-    config: RunConfig, game: Game, fetch: Callable[[Any, Any], Clean], mesh: Mesh
-) -> Callable[..., tuple[TrainState, Diagnostics, Array]]:
-    """A `Caller`'s program: the steps of one call on every device.
-
-    (state, (the run's seed, the model's parameters, what all steps share), (an entry a step,
-    notices a device)) -> (state, diagnostics a step, the largest notice). The state that it is
-    given is overwritten. The seed is an argument, so that one compiled program serves all seeds;
-    runs of one process that differ in nothing else of the game share what was traced, too.
-    """
-    players = setup.players_of(config)
-    return _program(game, players, config.layers, config.accumulate, fetch, mesh)
-
-
-@functools.lru_cache(maxsize=PROGRAMS)
-def _program(
-    game: Game,
-    players: Players,
-    layers: str,
-    parts: int,
-    fetch: Callable[[Any, Any], Clean],
-    mesh: Mesh,
-) -> Callable[..., tuple[TrainState, Diagnostics, Array]]:
-    draw_layer = steps.LAYERS[layers](len(game.model.layers))
-
-    def advance(
-        state: TrainState, given: tuple[Array, Any, Any], entries: tuple[Any, Array]
-    ) -> tuple[TrainState, Diagnostics, Array]:
-        (seed, params, stored), (batches, notices) = given, entries
-        state, diagnostics = steps.steps(
-            state,
-            jax.random.key(seed),
-            batches,
-            lambda entry: fetch(stored, entry),
-            draw_layer,
-            game=game,
-            players=players,
-            model_params=params,
-            axes=(devices.AXIS,),
-            parts=parts,
-        )
-        return state, diagnostics, agreed(notices, diagnostics)
-
-    return jax.jit(devices.per_device(advance, mesh), donate_argnums=0)
 
 
 def _validator(

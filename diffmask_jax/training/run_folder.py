@@ -201,8 +201,8 @@ def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
     try:
         scores = _scores(metadata)
         scores.pop("validated", None)
-        for name in scores:
-            json_files.field(scores, name, float, "its scores")
+        for score in scores:
+            json_files.field(scores, score, float, "its scores")
         return _unflatten(arrays), scores
     except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file} holds no probe ({error})") from error  # but other tensors

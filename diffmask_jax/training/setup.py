@@ -171,7 +171,10 @@ def _together(texts: Sequence[Encoded]) -> TextInputs:
 
 
 def no_word(model: Classifier) -> int:
-    """The mask token, or what stands for it where there is none, as in a decoder."""
+    """The mask token, or what stands for it where there is none, as in a decoder.
+
+    Raises: UserError if the tokenizer has no such token.
+    """
     tokenizer = model.tokenizer
     for token in (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id):
         if token is not None:
@@ -188,6 +191,15 @@ def state_widths(model: Classifier) -> list[int]:
     inputs = TextInputs(tokens, tokens, np.ones_like(tokens, bool))
     _, states = jax.eval_shape(model.network.states, model.params, inputs)
     return [state.shape[-1] for state in states]
+
+
+def probe_shapes(game: Game, model: Classifier) -> Any:
+    """What the parameters of a probe for this model look like."""
+    states = tuple(jnp.zeros((1, 1, width)) for width in state_widths(model))
+    baselines = [state[0, 0] for state in states[: game.probe.baselines(len(states))]]
+    init = jax.jit(probes.init, static_argnums=1)
+    probe = init.eval_shape(jax.random.key(0), game.probe, states, baselines)
+    return jax.tree.map(np.shape, probe)
 
 
 def outputs_of(model: Classifier, texts: Sequence[Encoded]) -> Float[np.ndarray, "N C"]:

@@ -22,7 +22,7 @@ from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.data import batches
 from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Game, keep_probabilities
-from diffmask_jax.game.steps import TrainState
+from diffmask_jax.game.steps import Play, TrainState
 from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.training import setup
@@ -143,9 +143,7 @@ def _program(recipe: Recipe, game: Game, margin: float, total: int) -> Callable[
 
     def advance(state: TrainState, key: Array, stored: Any, rows: Array, params: Any) -> Any:
         fetch = functools.partial(look_up, stored)
-        return steps.steps(
-            state, key, rows, fetch, draw_layer, game=game, players=team, model_params=params
-        )
+        return steps.steps(state, key, rows, Play(game, team, params, fetch, draw_layer))
 
     return jax.jit(advance, donate_argnums=0)
 

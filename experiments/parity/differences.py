@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from diffmask_jax.data.inputs import TextInputs
-from diffmask_jax.game.probes import equally_wide
+from diffmask_jax.game.model import equally_wide
 from experiments.parity.twins import Twins
 
 

@@ -36,8 +36,9 @@ from experiments.common.probe_runs import configurations
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import check_settings, make_folder
 from experiments.squad import drawing, methods, numbers, report, stages
+from experiments.squad.claims import Found, make_claims
 from experiments.squad.numbers import Figure2
-from experiments.squad.report import About, Found
+from experiments.squad.report import About
 from experiments.squad.stages import Answers, Study
 
 METHODS, ON_EXAMPLE = methods.ON_MANY, methods.ON_EXAMPLE
@@ -97,7 +98,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
         **jsonable(all_found._asdict()),
         "validation": {gate: each.curves() for gate, each in measured.items()},
     }
-    claims, body = report.make_claims(all_found), report.body(all_found, about)
+    claims, body = make_claims(all_found), report.body(all_found, about)
     write_report(out, "Questions: BERT on SQuAD", claims, timer.seconds, body=body, raw=raw)
     print_claims(claims)
     for gate in about.not_run:

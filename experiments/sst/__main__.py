@@ -97,16 +97,11 @@ def run(options: argparse.Namespace) -> list[Claim]:
         explainer, folder = by_gate["input"].explainers[0], by_gate["input"].folders[0]
         probabilities = stages.probabilities(study, out / "measured" / "model.npz")
     with timer.part("Schulz et al."):
-        noise, place = comparing.noise_of(folder, explainer), out / "measured"
         labels = {"predicted": probabilities.argmax(axis=1), "gold": study.labels}
         some = study.sample(options.schulz_sentences)
-        schulz = {
-            "last layer": {
-                of: stages.schulz_last(study, explainer, noise, told, place / f"schulz_{of}.npz")
-                for of, told in labels.items()
-            },
-            "all states": {"predicted": stages.schulz(some, explainer, noise, place / "schulz")},
-        }
+        schulz = stages.schulz_of(
+            study, some, labels, explainer, comparing.noise_of(folder, explainer)
+        )
     with timer.part("draw the figures"):
         groups = draw_groups(study, by_gate, tagged)
         compare(study, by_gate)
@@ -122,18 +117,9 @@ def run(options: argparse.Namespace) -> list[Claim]:
     claims = report.make_claims(numbers, seeds)
     raw = {
         "settings": {folder.name: as_dict(c) for folder, c in configs.items()},
-        **numbers._asdict(),
-        "polar": {gate: difference._asdict() for gate, difference in numbers.polar.items()},
-        "changes": {
-            gate: {
-                split: {name: change._asdict() for name, change in scores.items()}
-                for split, scores in splits.items()
-            }
-            for gate, splits in numbers.changes.items()
-        },
+        **sst_numbers.as_json(numbers),
         "gold": {s: sst_numbers.digits(of.labels) for s, of in (("dev", study), ("test", test))},
         "settled": {gate: measured.settled() for gate, measured in by_gate.items()},
-        "flips": {gate: [row._asdict() for row in rows] for gate, rows in numbers.flips.items()},
         **groups,
         "validation": {gate: measured.curves() for gate, measured in by_gate.items()},
     }

@@ -100,6 +100,21 @@ def numbers(
     )
 
 
+def as_json(numbers: Numbers) -> dict[str, Any]:
+    """All numbers as JSON types."""
+    return numbers._asdict() | {
+        "polar": {gate: difference._asdict() for gate, difference in numbers.polar.items()},
+        "changes": {
+            gate: {
+                split: {name: change._asdict() for name, change in scores.items()}
+                for split, scores in splits.items()
+            }
+            for gate, splits in numbers.changes.items()
+        },
+        "flips": {gate: [row._asdict() for row in rows] for gate, rows in numbers.flips.items()},
+    }
+
+
 def changes(labels: np.ndarray, outcomes: Sequence[Outcome]) -> dict[str, Change]:
     """Macro-F1 over the split and as the authors take it, within batches of 64 in the order of the
     file; and accuracy. The runs and layers are averaged, sentences resampled."""

@@ -206,6 +206,24 @@ def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) 
     return split(study.encoded, joined(study.encoded, stream, attributions))
 
 
+def schulz_of(
+    study: Study,
+    some: Study,
+    labels: dict[str, np.ndarray],
+    explainer: Explainer,
+    noise: Statistics,
+) -> dict[str, dict[str, PerText]]:
+    """Their attributions to the last state, of labels of each kind, and of some texts to all."""
+    place = study.folder / "measured"
+    return {
+        "last layer": {
+            of: schulz_last(study, explainer, noise, told, place / f"schulz_{of}.npz")
+            for of, told in labels.items()
+        },
+        "all states": {"predicted": schulz(some, explainer, noise, place / "schulz")},
+    }
+
+
 def probabilities(study: Study, file: Path) -> np.ndarray:
     """The model's class probabilities for every development sentence, unmasked."""
     make = functools.partial(outputs_of, study.model, study.encoded)

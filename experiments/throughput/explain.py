@@ -24,7 +24,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining.explainer import in_few_shapes
+from diffmask_jax.explaining.answering import in_few_shapes
 from diffmask_jax.game.objective import clean_pass, keep_probabilities
 from diffmask_jax.runtime import devices, markdown
 from experiments.common.report import Timer

@@ -36,16 +36,10 @@ def run(model: str, folder: Path, rounds: int) -> None:
 
     @jax.jit
     def step(state: steps.TrainState, params: Any, clean: Clean, layer: Any) -> Any:
-        return steps.step(
-            state,
-            jax.random.key(0),
-            clean,
-            lambda clean: clean,
-            lambda key, batch: layer,
-            game=game,
-            players=setup.players,
-            model_params=params,
+        play = steps.Play(
+            game, setup.players, params, lambda clean: clean, lambda key, batch: layer
         )
+        return steps.step(state, jax.random.key(0), clean, play)
 
     def seconds(layer: int) -> float:
         start = time.perf_counter()

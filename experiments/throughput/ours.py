@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from diffmask_jax.game import steps
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.preemption import Notice
-from diffmask_jax.training import probe
+from diffmask_jax.training import program as training
 from diffmask_jax.training.clean_states import CleanStates
 from experiments.throughput import data
 from experiments.throughput.course import Chunk, Setup, longest, prepare
@@ -81,8 +81,8 @@ def _compiled(
     mesh: Mesh,
 ) -> Any:
     """Training's own program, for chunks of one length."""
-    _, fetch = probe.clean_passes(setup.game, params, passes)
-    program = probe.program(setup.config, setup.game, fetch, mesh)
+    _, fetch = training.clean_passes(setup.game, params, passes)
+    program = training.program(setup.config, setup.game, fetch, mesh)
     arguments = _arguments(setup, params, passes, chunk, mesh)
     return program.lower(state, *arguments).compile()  # type: ignore[attr-defined]
 
@@ -91,7 +91,7 @@ def _arguments(
     setup: Setup, params: Any, passes: CleanStates | None, chunk: Chunk, mesh: Mesh
 ) -> tuple[Any, Any]:
     """What a call takes beside the state, as `training.calls.Caller` gives it."""
-    feed, _ = probe.clean_passes(setup.game, params, passes)
+    feed, _ = training.clean_passes(setup.game, params, passes)
     stored, entries = feed(chunk.batch)
     notices = np.full((1, len(mesh.local_devices)), Notice.NONE, np.int32)
     seed = devices.place(np.uint32(setup.config.seed), mesh, devices.WHOLE)

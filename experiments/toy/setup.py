@@ -228,16 +228,9 @@ def epoch(
         def fetch(rows: Array) -> Clean:
             return jax.tree.map(lambda a: a[rows], data)
 
-        state, diagnostics = steps.steps(
-            state,
-            key,
-            _batches(key, number, data.inputs.valid),
-            fetch,
-            lambda key, examples: layer,
-            game=game,
-            players=style.players,
-            model_params=params,
-        )
+        play = steps.Play(game, style.players, params, fetch, lambda key, examples: layer)
+        batches = _batches(key, number, data.inputs.valid)
+        state, diagnostics = steps.steps(state, key, batches, play)
         return state, _told(diagnostics, layer)
 
     return over_seeds(one)(state, keys, params, data)

@@ -198,18 +198,16 @@ def test_a_cut_text_is_its_first_pieces_and_the_closing_sep(text, limit):
 
 def test_a_pair_whose_second_text_alone_is_cut():
     pair, whole = ("a b c d", "good good good"), encode(TOKENIZER, ("a b c d", "good good good"))
-    (cut,) = encode_within(TOKENIZER, [pair], 9, cut=True, only_second=True)
+    (cut,) = batch_encode(TOKENIZER, [pair], 9, only_second=True)
     assert_equal(cut, [np.array(field, object)[[*range(8), 9]] for field in whole])
     (even,) = encode_within(TOKENIZER, [pair], 9, cut=True)
     assert even.tokens.count("good") == 3  # as the longer text is the first
-    (long,) = encode_within(TOKENIZER, [pair], 8, cut=True, only_second=True)
+    (long,) = batch_encode(TOKENIZER, [pair], 8, only_second=True)
     assert long.tokens == ("[CLS]", *"abcd", "[SEP]", "good", "[SEP]")
     says = r"text 2 of 2: the first text of the pair has 4 word pieces, which leaves no room"
     with pytest.raises(UserError, match=says):
-        encode_within(TOKENIZER, [("a", "b"), pair], 7, cut=True, only_second=True)
-    with pytest.raises(UserError, match=r"the pair has 10 word pieces and the limit is 9"):
-        encode_within(TOKENIZER, [pair], 9, cut=False, only_second=True)
-    (text,) = encode_within(TOKENIZER, ["a b c d"], 4, cut=True, only_second=True)
+        batch_encode(TOKENIZER, [("a", "b"), pair], 7, only_second=True)
+    (text,) = batch_encode(TOKENIZER, ["a b c d"], 4, only_second=True)
     assert text.tokens == ("[CLS]", "a", "b", "[SEP]")  # a single text is cut as ever
     assert_equal(encode(TOKENIZER, pair), whole)  # nothing is cut ever after
 

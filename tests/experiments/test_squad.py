@@ -11,7 +11,8 @@ from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord
 from diffmask_jax.tasks.questions import Answer, Question
 from experiments.squad import __main__ as squad
-from experiments.squad import drawing, numbers, report, stages
+from experiments.squad import drawing, numbers, stages
+from experiments.squad.claims import ids_of
 from experiments.squad.stages import Answers
 
 LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
@@ -242,7 +243,7 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
     (out / "runs" / "input-0").rename(out / "gone")
     experiment(no_training=True)
     third = json.loads((out / "report.json").read_text())
-    missing = set(report.ids_of("input").values())
+    missing = set(ids_of("input").values())
     missing |= {name for name in CLAIMS if name.startswith("squad.fig2.diffmask")}
     assert {claim["id"] for claim in third["claims"]} == CLAIMS - missing
     told = (out / "report.md").read_text()

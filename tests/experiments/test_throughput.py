@@ -164,10 +164,9 @@ def test_pytorch_plays_the_layers_that_training_draws(case):
 
     @jax.jit
     def play(state, params, batches):
-        return steps.steps(
-            state, setup.key, batches, functools.partial(clean_pass, setup.game, params),
-            setup.draw_layer, game=setup.game, players=setup.players, model_params=params,
-        )[0]  # fmt: skip
+        fetch = functools.partial(clean_pass, setup.game, params)
+        play = steps.Play(setup.game, setup.players, params, fetch, setup.draw_layer)
+        return steps.steps(state, setup.key, batches, play)[0]
 
     for number in (0, 3):
         state = start._replace(step=np.int32(number * setup.config.steps_per_call))

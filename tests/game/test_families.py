@@ -14,6 +14,7 @@ from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution.methods import at_every_layer, guan, integrated, schulz
 from diffmask_jax.game import probes
 from diffmask_jax.game.divergences import CATEGORICAL, Family
+from diffmask_jax.game.drawing import sample_gates
 from diffmask_jax.game.objective import (
     Game,
     clean_pass,
@@ -81,7 +82,7 @@ def test_the_objective_plays_on_a_tree(name):
         )
 
     (loss, seen), slopes = play(probe_params(name), jnp.asarray(1))
-    draw = functools.partial(probes.sample_gates, GAMES[name].probe)
+    draw = functools.partial(sample_gates, GAMES[name].probe)
     votes = probes.vote_logits(GAMES[name].probe, probe_params(name), CLEAN.states)
     gate = jax.vmap(draw)(keys, votes)[1]
     target = GAMES[name].probe.target(1)

@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from diffmask_jax.game import hard_concrete, probes
 from diffmask_jax.game.divergences import CATEGORICAL
+from diffmask_jax.game.drawing import sample_gates
 from diffmask_jax.game.lagrangian import lagrangian
 from diffmask_jax.game.masking import mask_state
 from diffmask_jax.game.model import Model
@@ -97,7 +98,7 @@ def test_the_loss_is_the_batch_mean_of_the_game(name):
     def rebuilt(params, multipliers):
         votes = probes.vote_logits(game.probe, params, CLEAN.states)
         rows = [tuple(vote[row] for vote in votes) for row in range(B)]
-        gates = [probes.sample_gates(game.probe, KEYS[row], rows[row])[layer] for row in range(B)]
+        gates = [sample_gates(game.probe, KEYS[row], rows[row])[layer] for row in range(B)]
         gate = jnp.stack(gates)
         target = {"input": 0, "hidden": layer}[name]
         state = mask_state(CLEAN.states[target], gate, params["baselines"][target])

@@ -1,4 +1,4 @@
-"""The two probes: their gate networks, votes, gates and baselines."""
+"""The two probes: their gate networks, votes and baselines."""
 
 import functools
 import itertools
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffmask_jax.game import hard_concrete, probes
-from diffmask_jax.game.probes import at_layer, hidden_probe, input_probe
+from diffmask_jax.game.probes import hidden_probe, input_probe
 
 B, T, D, LAYERS, HIDDEN = 3, 5, 6, 3, 7
 STATES = tuple(jax.random.normal(k, (B, T, D)) for k in jax.random.split(jax.random.key(0), LAYERS))
@@ -20,7 +20,6 @@ both = pytest.mark.parametrize("name", PROBES)
 # Compiled whole: one program a call instead of one for each operation in it.
 vote_logits = jax.jit(probes.vote_logits, static_argnums=0)
 log_keep_probabilities = jax.jit(probes.log_keep_probabilities, static_argnums=0)
-gate_logits = jax.jit(probes.GateNetwork(HIDDEN).apply)
 
 
 @functools.cache
@@ -35,49 +34,6 @@ def random_votes(seed: int):
 
 
 # --- gate networks ---------------------------------------------------------------------------
-
-
-def by_hand(params, features: np.ndarray) -> np.ndarray:
-    def linear(x, name):
-        kernel = params[name]["kernel"] / np.linalg.norm(params[name]["kernel"], axis=0)
-        return x @ (kernel * params[f"{name}_norm"][f"{name}/kernel/scale"]) + params[name]["bias"]
-
-    x = linear(np.tanh(linear(features, "first")), "second")[..., 0]
-    return 10 * np.tanh(x) + params["shift"]
-
-
-def test_a_gate_network_is_its_formula():
-    params = make("hidden")["gates"][0]
-    params = jax.tree.map(
-        lambda x: np.float64(x) + 0.3 * np.sin(np.arange(x.size)).reshape(x.shape), params
-    )
-    found = gate_logits({"params": params}, STATES[0])
-    expected = by_hand(params, np.float64(STATES[0]))
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_what_a_gate_network_reads_may_come_in_parts():
-    params = make("input")["gates"][2]
-    found = gate_logits({"params": params}, STATES[0], STATES[2])
-    together = np.concatenate([np.float64(STATES[0]), np.float64(STATES[2])], axis=-1)
-    np.testing.assert_allclose(found, by_hand(params, together), rtol=1e-5, atol=1e-5)
-    assert {len(PROBES[name].features(STATES, 2)) for name in PROBES} == {1, 2}
-
-
-def test_only_the_direction_of_a_kernels_columns_counts():
-    params = make("hidden")["gates"][0]
-    expected = gate_logits({"params": params}, STATES[0])
-    for name in ("first", "second"):
-        scaled = params | {name: params[name] | {"kernel": 10 * params[name]["kernel"]}}
-        found = gate_logits({"params": scaled}, STATES[0])
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_columns_start_with_the_norm_of_pytorchs_rows():
-    params = make("hidden")["gates"][0]
-    scales = params["first_norm"]["first/kernel/scale"]
-    np.testing.assert_allclose(scales, np.full(HIDDEN, 3**-0.5), rtol=1e-6)
-    np.testing.assert_allclose(params["second_norm"]["second/kernel/scale"], [3**-0.5], rtol=1e-6)
 
 
 @both
@@ -183,14 +139,6 @@ def test_a_position_votes_for_itself():
         np.testing.assert_array_equal(jnp.any(moved != votes, axis=0), np.arange(T) == 2)
 
 
-def test_the_input_gate_is_the_running_product_of_the_votes():
-    votes, key = random_votes(6), jax.random.key(7)
-    draws = probes.sample_gates(PROBES["hidden"], key, votes)
-    gates = probes.sample_gates(PROBES["input"], key, votes)
-    np.testing.assert_allclose(np.stack(gates), np.cumprod(np.stack(draws), axis=0), rtol=1e-6)
-    assert np.all(np.diff(np.stack(gates), axis=0) <= 0)
-
-
 def test_the_input_gates_log_keep_probability_is_the_running_sum():
     votes = random_votes(8)
     logs = log_keep_probabilities(PROBES["input"], votes)
@@ -207,22 +155,6 @@ def test_the_hidden_gates_are_the_votes():
 
 
 @both
-def test_keep_probabilities_are_how_often_a_sampled_gate_is_not_zero(name):
-    votes, draws = random_votes(10), 4000
-    keys = jax.random.split(jax.random.key(11), draws)
-    gates = jax.vmap(lambda key: jnp.stack(probes.sample_gates(PROBES[name], key, votes)))(keys)
-    keep = jnp.exp(jnp.stack(log_keep_probabilities(PROBES[name], votes)))
-    bound = 4.5 * np.sqrt(keep * (1 - keep) / draws) + 1e-3
-    assert jnp.all(jnp.abs(jnp.mean(gates > 0, axis=0) - keep) < bound)
-
-
-def test_votes_of_different_layers_are_drawn_independently():
-    votes = (jnp.zeros((B, T)),) * 2
-    first, second = probes.sample_gates(PROBES["hidden"], jax.random.key(12), votes)
-    assert not np.array_equal(first, second)
-
-
-@both
 def test_gradients_reach_every_network_below_an_input_gate_and_its_own_for_a_hidden_gate(name):
     def total(params):
         votes = vote_logits(PROBES[name], params, STATES)
@@ -236,33 +168,7 @@ def test_gradients_reach_every_network_below_an_input_gate_and_its_own_for_a_hid
     assert reached == [[layer] * 7 for layer in layers]
 
 
-# --- which layer, which baseline -------------------------------------------------------------
-
-
-@pytest.mark.parametrize("layer", range(LAYERS))
-def test_a_layer_is_the_same_as_an_int_and_traced(layer):
-    expected = STATES[layer]
-    np.testing.assert_array_equal(at_layer(STATES, layer), expected)
-    np.testing.assert_array_equal(jax.jit(at_layer)(STATES, layer), expected)
-
-
-@both
-def test_examples_with_depths_of_their_own_draw_what_each_would_draw_at_its_depth(name):
-    params, keys = make(name), jax.random.split(jax.random.key(13), B)
-    depths = np.array([2, 0, 1])  # as arrays, as ints and, for the last one, traced
-    found = probes.draw(PROBES[name], params, keys, STATES, depths)
-    for row, depth in enumerate(depths.tolist()):
-        alone = probes.draw(PROBES[name], params, keys, STATES, depth)
-        for ours, expected in zip(found, alone, strict=True):
-            np.testing.assert_allclose(ours[row], expected[row], rtol=1e-6, atol=1e-7)
-    assert np.ptp(found.log_keep) > 0
-    traced = jax.jit(probes.draw, static_argnums=0)(PROBES[name], params, keys, STATES, 1)
-    for ours, expected in zip(found, traced, strict=True):
-        np.testing.assert_allclose(ours[2], expected[2], rtol=1e-6, atol=1e-7)
-
-
-def test_a_layer_as_an_int_may_be_of_any_shape():
-    assert at_layer((jnp.zeros(3), jnp.ones((2, 2))), 1).shape == (2, 2)
+# --- which state, which baseline -------------------------------------------------------------
 
 
 def test_targets():

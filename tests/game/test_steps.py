@@ -15,6 +15,7 @@ from diffmask_jax.game.model import Model
 from diffmask_jax.game.objective import Game, clean_pass, mean_log_keep
 from diffmask_jax.game.players import Rates, authors
 from diffmask_jax.game.probes import hidden_probe
+from diffmask_jax.game.steps import Play
 
 B, T, D, CHUNK = 16, 6, 2, 10
 
@@ -57,6 +58,9 @@ def one_of_two(key, examples):
     return jax.random.randint(key, (), 0, 2)
 
 
+PLAY = Play(GAME, PLAYERS, None, functools.partial(clean_pass, GAME, None), one_of_two)
+
+
 @functools.cache
 def start() -> steps.TrainState:
     states, baselines = (jnp.zeros((B, T, D)),) * 2, [jnp.zeros(D)] * 2
@@ -66,18 +70,12 @@ def start() -> steps.TrainState:
 
 @jax.jit
 def many(state, batches):
-    return steps.steps(
-        state, KEY, batches, functools.partial(clean_pass, GAME, None), one_of_two,
-        game=GAME, players=PLAYERS, model_params=None,
-    )  # fmt: skip
+    return steps.steps(state, KEY, batches, PLAY)
 
 
 @jax.jit
 def one(state, batch):
-    return steps.step(
-        state, KEY, batch, functools.partial(clean_pass, GAME, None), one_of_two,
-        game=GAME, players=PLAYERS, model_params=None,
-    )  # fmt: skip
+    return steps.step(state, KEY, batch, PLAY)
 
 
 @functools.cache
@@ -143,10 +141,7 @@ def test_a_batch_worked_through_in_parts_makes_the_same_step():
 
     @functools.partial(jax.jit, static_argnums=2)
     def play(state, batch, parts):
-        return steps.step(
-            state, KEY, batch, functools.partial(clean_pass, GAME, None), one_of_two,
-            game=GAME, players=PLAYERS, model_params=None, parts=parts,
-        )  # fmt: skip
+        return steps.step(state, KEY, batch, PLAY._replace(parts=parts))
 
     whole, seen = play(half_open(), batch, 1)
     for parts in (2, B):
@@ -167,13 +162,8 @@ def fetched_batches(parts: int) -> list[Array]:
         return clean_pass(GAME, None, batch)
 
     batch = jax.tree.map(lambda a: a[0], draw_chunk(0)[0])
-    jax.eval_shape(
-        lambda state: steps.step(
-            state, KEY, batch, fetch, one_of_two,
-            game=GAME, players=PLAYERS, model_params=None, parts=parts,
-        ),
-        half_open(),
-    )  # fmt: skip
+    play = PLAY._replace(fetch=fetch, parts=parts)
+    jax.eval_shape(lambda state: steps.step(state, KEY, batch, play), half_open())
     return asked
 
 

@@ -10,9 +10,10 @@ import uneven
 from uneven import INPUTS, PARAMS, WIDTHS, B, T
 
 from diffmask_jax.game import probes, steps
+from diffmask_jax.game.model import at_layer, equally_wide
 from diffmask_jax.game.objective import Game, clean_pass, masked_logits, mean_keep, objective
 from diffmask_jax.game.players import Rates, authors
-from diffmask_jax.game.probes import at_layer, equally_wide
+from diffmask_jax.game.steps import Play
 
 LAYERS = range(len(WIDTHS))
 GAMES = {
@@ -93,8 +94,9 @@ def test_a_step_moves_a_probe_over_them(name):
     state = steps.init(probe_params(name), len(WIDTHS), PLAYERS)
     draw = steps.one_layer_a_batch(len(WIDTHS))
     fetch = functools.partial(clean_pass, GAMES[name], PARAMS)
-    step = functools.partial(steps.step, game=GAMES[name], players=PLAYERS, model_params=PARAMS)
-    moved, seen = jax.jit(lambda state: step(state, jax.random.key(2), INPUTS, fetch, draw))(state)
+    play = Play(GAMES[name], PLAYERS, PARAMS, fetch, draw)
+    step = jax.jit(lambda state: steps.step(state, jax.random.key(2), INPUTS, play))
+    moved, seen = step(state)
     assert np.isfinite(seen.loss) and moved.step == 1
     assert any(map(np.any, jax.tree.leaves(jax.tree.map(jnp.not_equal, moved.probe, state.probe))))
 
@@ -142,14 +144,13 @@ def test_the_hidden_probe_moves_at_every_depth_in_every_step(parts):
     """The first six rows of the data twice over: depths 0 1 2 0 1 2, whatever part they are in."""
     game = GAMES["hidden"]
     batch = jax.tree.map(lambda array: array[np.array([0, 1, 2, 3, 0, 1])], INPUTS)
+    fetch = functools.partial(clean_pass, game, PARAMS)
     moved, _ = steps.step(
         steps.init(probe_params("hidden"), 3, PLAYERS),
         jax.random.key(2),
         batch,
-        functools.partial(clean_pass, game, PARAMS),
-        steps.one_layer_an_example(3),
-        game=game, players=PLAYERS, model_params=PARAMS, parts=parts,
-    )  # fmt: skip
+        Play(game, PLAYERS, PARAMS, fetch, steps.one_layer_an_example(3), parts=parts),
+    )
     assert (np.asarray(moved.multipliers.fast) != 1).all()
     before = probe_params("hidden")["baselines"]
     assert all(map(np.any, map(np.not_equal, moved.probe.fast["baselines"], before)))

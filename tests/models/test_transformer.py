@@ -12,8 +12,7 @@ from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import CATEGORICAL
-from diffmask_jax.game.model import Model
-from diffmask_jax.game.probes import equally_wide
+from diffmask_jax.game.model import Model, equally_wide
 from diffmask_jax.models import transformer
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.attention import padding_bias

@@ -99,10 +99,9 @@ def advance(mesh: Mesh, gate: str) -> tuple[Any, tuple[Any, ...]]:
         fetch = functools.partial(clean_pass, game)
 
     def play(state: steps.TrainState, given: Any, entries: Any) -> Any:
-        return steps.steps(
-            state, jax.random.key(SEED), entries, lambda entry: fetch(given, entry), DRAWS[gate],
-            game=game, players=PLAYERS, model_params=PARAMS, axes=(devices.AXIS,),
-        )  # fmt: skip
+        look = functools.partial(fetch, given)
+        play = steps.Play(game, PLAYERS, PARAMS, look, DRAWS[gate], axes=(devices.AXIS,))
+        return steps.steps(state, jax.random.key(SEED), entries, play)
 
     arguments = (
         devices.place(start(gate), mesh, devices.WHOLE),

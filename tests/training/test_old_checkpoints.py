@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from diffmask_jax.game import steps
+from diffmask_jax.game.flat_probes import flat_pair, flat_parts
 from diffmask_jax.game.players import Rates, authors, settling
 from diffmask_jax.training.old_checkpoints import joined
 
@@ -31,7 +31,7 @@ def pair(rng) -> optax.LookaheadParams:
 
 
 @pytest.mark.parametrize("name", PLAYERS)
-def testjoined_it_is_the_state_that_a_flat_probe_s_optimiser_has(name):
+def test_joined_it_is_the_state_that_a_flat_probe_s_optimiser_has(name):
     rng, primal = np.random.default_rng(0), PLAYERS[name].primal
     start, gradients = pair(rng), [probe(rng) for _ in range(7)]
 
@@ -40,12 +40,12 @@ def testjoined_it_is_the_state_that_a_flat_probe_s_optimiser_has(name):
         params = jax.tree.map(lambda leaf: leaf, as_is(start))
         state = primal.init(params)
         for each in gradients:
-            gradient = steps._flat_parts(each) if flat else each
+            gradient = flat_parts(each) if flat else each
             updates, state = primal.update(gradient, state, params)
             params = optax.apply_updates(params, updates)
         return state
 
-    older, expected = play(None), play(steps._flat)
+    older, expected = play(None), play(flat_pair)
     found = joined(older, expected)
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for ours, theirs in zip(*map(jax.tree.leaves, (found, expected)), strict=True):

@@ -114,16 +114,10 @@ def _step_difference(case: Example, layer: int) -> float:
 
     @jax.jit
     def step(state: steps.TrainState) -> steps.TrainState:
-        return steps.step(
-            state,
-            key,
-            case.clean,
-            lambda clean: clean,
-            lambda key, examples: layer,
-            game=GAME,
-            players=authors(RATES),
-            model_params=case.params,
-        )[0]
+        play = steps.Play(
+            GAME, authors(RATES), case.params, lambda clean: clean, lambda key, examples: layer
+        )
+        return steps.step(state, key, case.clean, play)[0]
 
     state = steps.init(case.probe, len(TOY.layers), authors(RATES))
     before = player_weights(state.probe.fast, state.multipliers.fast)

@@ -1,0 +1,92 @@
+"""What a model and its probe say of texts: asked in batches of few shapes, told text by text."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from diffmask_jax.analysis.replaying import Replay, replay
+from diffmask_jax.data import batches
+from diffmask_jax.data.batches import Batch
+from diffmask_jax.data.inputs import EncoderInputs, TextInputs
+from diffmask_jax.data.packing import PackedBatch, packed
+from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.game.objective import (
+    Game,
+    clean_pass,
+    keep_probabilities,
+    log_keep_everywhere,
+)
+from diffmask_jax.runtime import devices
+from diffmask_jax.runtime.prefetch import prefetched
+
+
+class Replies(NamedTuple):
+    """One batch's answers: what the model says, and keep probabilities at every layer.
+
+    replay: what it says from what is kept, where that was asked
+    """
+
+    outputs: Float[Array | np.ndarray, "B ..."]
+    keep: Float[Array | np.ndarray, "L B T"]
+    replay: Replay | None = None
+
+
+def reply(game: Game, model_params: Any, probe_params: Any, inputs: EncoderInputs) -> Replies:
+    """The answers to one batch, of whose rows each may hold several texts (`Model.packs`)."""
+    logits, keep = keep_probabilities(game, model_params, probe_params, inputs)
+    return Replies(game.model.family.outputs(logits), keep)
+
+
+def reply_and_replay(
+    game: Game, model_params: Any, probe_params: Any, inputs: TextInputs
+) -> Replies:
+    """The same and what the model says from what is kept, as one program."""
+    clean = clean_pass(game, model_params, inputs)
+    keep = jnp.exp(log_keep_everywhere(game, probe_params, clean))
+    told = replay(game, model_params, probe_params, clean, keep)
+    return Replies(game.model.family.outputs(clean.logits), keep, told)
+
+
+def in_few_shapes(
+    encoded: Sequence[Encoded], batch: int, limit: int, mesh: Mesh, packs: bool
+) -> Iterator[Batch | PackedBatch]:
+    """Every text once, in batches that the devices can share and that few programs read.
+
+    batch: about how many texts to a batch. limit: how much the model takes. packs: whether it reads
+    rows of several texts, which short ones then share.
+    """
+    size = devices.round_up(batch, mesh)
+    if packs and len(encoded) > 1:
+        half = devices.round_up(-(-batch // 2), mesh)  # a row holds two texts or more
+        return packed(encoded, half, size, limit)
+    return batches.ascending(encoded, size, limit)
+
+
+def text_by_text(
+    stream: Iterator[Batch | PackedBatch], ask: Callable[[EncoderInputs], Replies]
+) -> Iterator[tuple[Int[np.ndarray, " N"], Replies]]:
+    """Which texts are in a batch, and its answers, in whose first rows they are, a text a row.
+
+    ask: a batch's inputs -> its answers, on the host. The next batch is computed while the last one
+    is looked at.
+    """
+    made = ((batch.indices, _a_text_a_row(batch, ask(batch.inputs))) for batch in stream)
+    with contextlib.closing(prefetched(made, 1)) as ahead:
+        yield from ahead
+
+
+def _a_text_a_row(batch: Batch | PackedBatch, replies: Replies) -> Replies:
+    """A batch's answers, a text a row, whose positions begin with its own."""
+    if not isinstance(batch, PackedBatch):
+        return replies
+    length = replies.keep.shape[-1]
+    places = np.minimum(batch.start[:, None] + np.arange(length), length - 1)
+    return Replies(
+        outputs=replies.outputs[batch.row, batch.start],
+        keep=replies.keep[:, batch.row[:, None], places],
+    )

@@ -1,0 +1,192 @@
+"""Whether a folder's files can be a tokenizer, and one: what each says, and what it must not."""
+
+import collections
+import contextlib
+import importlib.util
+import inspect
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import json_files
+from diffmask_jax.runtime.json_files import shown
+from diffmask_jax.runtime.messages import say
+
+GENERIC = "TokenizersBackend"
+"""The class that reads any tokenizer.json."""
+
+SPECIAL = {
+    "cls_token": "token before a text",
+    "sep_token": "token after a text",
+    "mask_token": "mask token",
+}
+SAMPLE = "Déjà-vu: 3,5% of CAFÉS  (中文)…"
+WORDS = 64  # of a vocabulary, to try what becomes of them
+
+
+@contextlib.contextmanager
+def told_of_damage(what: str) -> Iterator[None]:
+    """Raises: UserError for whatever is raised inside."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, UserError):
+        raise
+    except BaseException as error:  # the Rust parser raises bare exceptions, and panics
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{what} cannot be read ({reason})") from error
+
+
+def settings_in(folder: Path, name: str) -> dict[str, Any]:
+    """A description in the folder, empty if there is none."""
+    return json_files.read(folder / name) if (folder / name).is_file() else {}
+
+
+def samples(pieces: Iterable[str]) -> tuple[str, str, str]:
+    """Texts to tell by how a tokenizer reads."""
+    words = sorted(piece for piece in pieces if piece.isalpha())[:WORDS]
+    return SAMPLE, " ".join(words), " ".join(words).upper()
+
+
+def check_own(folder: Path, settings: dict[str, Any]) -> None:
+    """Raises: UserError if the settings bring pieces, or name a file of them, which may be any."""
+    for name in ("vocab", "merges"):
+        if settings.get(name) is not None:
+            raise UserError(
+                f"{folder / 'tokenizer_config.json'} says {name} is {shown(settings[name])}: "
+                "a tokenizer is read from the files of its own folder; take that out"
+            )
+
+
+def check_files(folder: Path, kind: Any) -> None:
+    """Raises: UserError if there is nothing that a tokenizer of this class is read from."""
+    if (folder / "tokenizer.json").is_file():
+        return
+    names = [name for key, name in kind.vocab_files_names.items() if key != "tokenizer_file"]
+    if kind.__name__ == GENERIC or not all((folder / name).is_file() for name in names):
+        others = "" if kind.__name__ == GENERIC else f", nor {' and '.join(names)}"
+        raise UserError(
+            f"{folder} holds no tokenizer: there is no tokenizer.json{others} (for {kind.__name__})"
+        )
+    model = next((name for name in names if name.endswith(".model")), None)
+    if model and importlib.util.find_spec("sentencepiece") is None:
+        raise UserError(
+            f"{folder} holds its tokenizer as {model} alone, which needs sentencepiece: "
+            "run `pip install sentencepiece`, or add its tokenizer.json"
+        )
+
+
+def check_pieces(folder: Path, pieces: dict[str, int], whole: Any) -> None:
+    """Raises: UserError if there are none, or a piece or a number stands twice."""
+    if not pieces:
+        raise UserError(f"the tokenizer in {folder} has no word pieces")
+    number, times = collections.Counter(pieces.values()).most_common(1)[0]
+    if times > 1:
+        first, second = [piece for piece in pieces if pieces[piece] == number][:2]
+        raise UserError(
+            f"the tokenizer in {folder} has two pieces of number {number}, {first!r} and {second!r}"
+        )
+    if whole is not None:  # then nothing else is read
+        return
+    for piece, times in collections.Counter(_lines(folder)).most_common(1):
+        if times > 1:
+            raise UserError(f"{folder / 'vocab.txt'} has the piece {piece!r} {times} times")
+    for piece, number in settings_in(folder, "added_tokens.json").items():
+        if pieces.get(piece) != number:
+            raise UserError(
+                f"{folder / 'added_tokens.json'} says that {piece!r} is number {shown(number)}, "
+                f"where {pieces.get(piece)} is free"
+            )
+
+
+def check_special(
+    folder: Path, kind: Any, tokenizer: Any, settings: dict[str, Any], whole: Any
+) -> None:
+    """Raises: UserError if a special token that its class stands on is in none of its files.
+
+    transformers would give it the next free number, of which the model has learnt nothing.
+    """
+    written = _written(folder, settings, whole)
+    parameters = inspect.signature(kind).parameters
+    for name, words in SPECIAL.items():
+        usual = parameters[name].default if name in parameters else None
+        token = getattr(tokenizer, name)
+        if token is None and not isinstance(usual, str):
+            continue  # a decoder has no mask token
+        if token is None or (written is not None and token not in written):
+            raise UserError(
+                f"the tokenizer in {folder} has no {words}: {token or usual} is no piece of its "
+                f"vocabulary; say in tokenizer_config.json which piece is its {name}"
+            )
+
+
+def check_known(folder: Path, backend: Any, vocabulary: int) -> None:
+    """Raises: UserError if a tokenizer has a piece that its model, of so many, does not know.
+
+    Where it has less than half of them, that is said.
+    """
+    pieces = backend.get_vocab()
+    with told_of_damage(f"the tokenizer in {folder}"):
+        sample = backend.encode("a", "a")
+    around = zip(sample.tokens, sample.ids, sample.special_tokens_mask, strict=True)
+    for token, number, is_special in around:
+        if is_special and pieces.get(token) != number:
+            raise UserError(
+                f"the tokenizer in {folder} gives {token!r} the number {number}, and its "
+                f"vocabulary has {pieces.get(token)}"
+            )
+    piece = max(pieces, key=pieces.__getitem__)
+    if pieces[piece] >= vocabulary:
+        raise UserError(
+            f"the tokenizer in {folder} has the piece {piece!r} as number {pieces[piece]}, the "
+            f"model only {vocabulary} pieces: they do not belong together"
+        )
+    if 2 * len(pieces) < vocabulary:
+        say(
+            f"warning: the tokenizer in {folder} has only {len(pieces)} of the model's "
+            f"{vocabulary} pieces: its vocabulary may be cut short"
+        )
+
+
+def _written(folder: Path, settings: dict[str, Any], whole: Any) -> set[str] | None:
+    """The pieces that a folder's files name; None if they are not text (SentencePiece)."""
+    if whole is not None:
+        return set(whole.get_vocab(with_added_tokens=True))
+    if not any(os.path.isfile(folder / name) for name in ("vocab.txt", "vocab.json")):
+        return None
+    vocabulary = {*_lines(folder), *settings_in(folder, "vocab.json")}
+    added = settings.get("added_tokens_decoder") or {}
+    decoded = {token["content"] for token in added.values()}  # as transformers has read it, too
+    return vocabulary | {*settings_in(folder, "added_tokens.json"), *decoded}
+
+
+def _lines(folder: Path) -> list[str]:
+    """Those of vocab.txt that are not empty, of which each is a piece; none if there is none."""
+    file = folder / "vocab.txt"
+    try:
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is no UTF-8 text ({error})") from error
+    return [line for line in text.split("\n") if line]
+
+
+def tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) -> bool:
+    """Say where a file would have read texts otherwise, if one would have."""
+    pieces = tokenizer.get_vocab()
+    other = next((line for line in _lines(folder) if line not in pieces), None)
+    if other is not None:
+        say(
+            f"warning: vocab.txt in {folder} has the piece {other!r} and tokenizer.json has not: "
+            "tokenizer.json is used"
+        )
+    with told_of_damage(f"the tokenizer in {folder}"):
+        backends = (whole, tokenizer.backend_tokenizer)
+        read = [[backend.encode(text).ids for text in samples(pieces)] for backend in backends]
+    if read[0] != read[1]:
+        say(
+            f"warning: {kind.__name__} reads texts otherwise than tokenizer.json in {folder}, and "
+            "is used: to go by that file, let tokenizer_config.json say "
+            f'"tokenizer_class": "{GENERIC}"'
+        )
+    return other is not None or read[0] != read[1]

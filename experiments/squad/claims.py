@@ -1,0 +1,238 @@
+"""The SQuAD experiment's claims: the paper's numbers beside ours."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from diffmask_jax.analysis.answer_nouns import NounShare
+from diffmask_jax.analysis.bootstrap import Interval
+from diffmask_jax.analysis.token_groups import Difference
+from diffmask_jax.analysis.top_tokens import TopShares
+from experiments.common.report import Claim, claim
+from experiments.squad.numbers import HALFWAY, TOP, UPPER, Faithful, Figure2, OfGate, above
+
+# The paper's BERT-large, fine-tuned with whole-word masking.
+PAPER_F1, PAPER_EXACT_MATCH = 93, 87
+AS_GOOD = 1.5
+PAPER_MASKED, PAPER_KEPT = 0.95, 0.9
+PAPER_GOLD_WHEN_WRONG, NEAR = 0.6, 0.1
+PAPER_NOUNS = 0.84
+PAPER_HALF = 0.5
+SIGNIFICANT = 0.01
+SEPARATORS_KEPT = 0.9
+
+
+class Found(NamedTuple):
+    """Everything that the report says.
+
+    by_gate: of the gates that have a probe
+    nouns, figure2: None where there are no tags, or no question was asked for
+    """
+
+    layers: tuple[str, ...]
+    scores: dict[str, Interval]
+    by_gate: dict[str, OfGate]
+    nouns: NounShare | None
+    figure2: Figure2 | None
+
+
+def make_claims(found: Found) -> list[Claim]:
+    """Every claim of the experiment that was measured."""
+    claims = model_claims(found.scores)
+    for gate, numbers in found.by_gate.items():
+        claims += gate_claims(gate, numbers, found.layers)
+    if found.nouns is not None:
+        claims += noun_claims(found.nouns)
+    if found.figure2 is not None:
+        claims += figure2_claims(found.figure2)
+    return claims
+
+
+def ids_of(gate: str) -> dict[str, str]:
+    """The claims about one gate's probes, by what they are about."""
+    of = "" if gate == "input" else f".{gate}"
+    ids = {
+        "masked": f"squad.{gate}.masked_top",
+        "positions_kept": f"squad.{gate}.positions_kept_top",
+        "spans_kept": f"squad.{gate}.spans_kept_top",
+        "wrong": f"squad.gold_kept_when_wrong{of}",
+        "question": f"squad.question_minus_passage.{gate}",
+        "tags": f"squad.pos.propn_punct_layers_minus_adp_conj{of}",
+    }
+    if gate == "hidden":
+        ids |= {
+            "late": "squad.hidden.masked_after_9_of_24",
+            "separators": "squad.hidden.sep_kept_but_last",
+        }
+    return ids
+
+
+def model_claims(scores: Mapping[str, Interval]) -> list[Claim]:
+    """How well the model answers, which everything else is about, beside the paper's larger one."""
+    papers = {"f1": PAPER_F1, "exact_match": PAPER_EXACT_MATCH}
+    return [
+        claim(
+            f"squad.model.{name}",
+            f"{name}, dev: no less than {AS_GOOD} points below the paper's; {told(measured)}",
+            [float(measured.mean)],
+            paper=papers[name],
+            unit="points",
+            holds=bool(measured.mean >= papers[name] - AS_GOOD),
+        )
+        for name, measured in scores.items()
+    ]
+
+
+def gate_claims(gate: str, numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
+    """All that is claimed of the probes of one gate."""
+    ids, top = ids_of(gate), above(layers, UPPER)
+    claims = top_claims(gate, numbers, top)
+    if numbers.gold_when_wrong is not None:
+        claims.append(wrong_claim(gate, numbers.gold_when_wrong, numbers.kept.wrong))
+    says = f"keep of question minus passage tokens, {gate}: above 0, p < {SIGNIFICANT}"
+    claims.append(difference_claim(ids["question"], says, numbers.question_minus_passage))
+    if numbers.tags_apart is not None:
+        says = (
+            "layers that keep proper nouns and punctuation minus adpositions and conjunctions, "
+            f"{gate}: above 0, p < {SIGNIFICANT}"
+        )
+        claims.append(difference_claim(ids["tags"], says, numbers.tags_apart))
+    return claims + (hidden_claims(numbers, layers) if gate == "hidden" else [])
+
+
+def top_claims(gate: str, numbers: OfGate, top: np.ndarray) -> list[Claim]:
+    """How much is masked in the upper third of the layers, and how many predictions stay."""
+    claims = []
+    for field, name, least in (
+        ("masked", "tokens masked", PAPER_MASKED),
+        ("positions_kept", "starts and ends kept", PAPER_KEPT),
+        ("spans_kept", "whole spans kept", PAPER_KEPT),
+    ):
+        values = runs_over(numbers.sampled, field, top)
+        says = (
+            f"{name} by {gate} masking, mean over the upper third of the layers, over {least:g}; "
+            f"{told(numbers.top[field])}"
+        )
+        paper = None if field == "spans_kept" else least
+        holds = bool(np.mean(values) > least)
+        claims.append(claim(ids_of(gate)[field], says, values, paper=paper, unit="", holds=holds))
+    return claims
+
+
+def runs_over(runs: Sequence[Faithful], field: str, layers: np.ndarray) -> list[float]:
+    """The mean over some layers of a number of every run."""
+    return [float(np.mean(np.array(getattr(run, field))[layers])) for run in runs]
+
+
+def wrong_claim(gate: str, kept: Interval, questions: int) -> Claim:
+    """Gold answers that the model missed, and the probe keeps."""
+    return claim(
+        ids_of(gate)["wrong"],
+        f"keep of the gold answer's ends, {gate}, where the answer is wrong, mean over the upper "
+        f"third of the layers: within {NEAR} of the paper's; {told(kept)}, of {questions}",
+        [float(kept.mean)],
+        paper=PAPER_GOLD_WHEN_WRONG,
+        unit="",
+        holds=bool(abs(kept.mean - PAPER_GOLD_WHEN_WRONG) <= NEAR),
+    )
+
+
+def difference_claim(id: str, says: str, difference: Difference) -> Claim:
+    """A mean difference over questions that is above 0."""
+    return claim(
+        id,
+        f"{says} (standard error {difference.standard_error:.2g}, p = {difference.p_value:.2g}, "
+        f"{difference.sentences} questions)",
+        [difference.mean],
+        paper=None,
+        unit="",
+        holds=difference.mean > 0 and difference.p_value < SIGNIFICANT,
+    )
+
+
+def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
+    """What becomes of hidden states half-way, and of the separators'."""
+    ids, masked = ids_of("hidden"), runs_over(numbers.sampled, "masked", above(layers, HALFWAY))
+    kept = numbers.separators
+    at = int(np.argmin(kept.mean[:-1]))
+    least = Interval(kept.mean[at], kept.low[at], kept.high[at])
+    return [
+        claim(
+            ids["late"],
+            "hidden states masked, mean over the layers deeper than 9 / 24 of the network, over "
+            f"{PAPER_HALF:g}; {told(numbers.late['masked'])}",
+            masked,
+            paper=PAPER_HALF,
+            unit="",
+            holds=bool(np.mean(masked) > PAPER_HALF),
+        ),
+        claim(
+            ids["separators"],
+            "mean keep of [SEP]'s states at the layer, but the last, that keeps them least, "
+            f"{layers[at]}: over {SEPARATORS_KEPT} (the paper: always kept); {told(least)}",
+            [float(least.mean)],
+            paper=1.0,
+            unit="",
+            holds=bool(least.mean > SEPARATORS_KEPT),
+        ),
+    ]
+
+
+def told(interval: Interval) -> str:
+    """How sure a number is, for people."""
+    return f"95% of resampled questions {interval.low:.3g} to {interval.high:.3g}"
+
+
+def noun_claims(nouns: NounShare) -> list[Claim]:
+    """Three readings of "count for 84% of the answers"."""
+    readings = {
+        "": (nouns.of_words, "of the words of gold answers, those that are nouns or proper nouns"),
+        ".of_answers": (nouns.of_answers, "of the gold answers, those that hold one"),
+        ".of_questions": (nouns.of_questions, "of the questions, those with an answer that does"),
+    }
+    return [
+        claim(
+            f"squad.answers_nouns{name}",
+            f"{says}: within 0.02",
+            [value],
+            paper=PAPER_NOUNS,
+            unit="",
+            holds=abs(value - PAPER_NOUNS) <= 0.02,
+        )
+        for name, (value, says) in readings.items()
+    ]
+
+
+def figure2_claims(found: Figure2) -> list[Claim]:
+    """Where a method points, beside where pointing everywhere would; and where DiffMask points
+    more than another does, question by question."""
+    claims = []
+    for place in ("question", "answer"):
+        at = TopShares._fields.index(place)
+        for method, apart in found.over_chance.items():
+            here = picked(apart, at)
+            says = (
+                f"of the {TOP} top tokens, those in the {place}, over those of all tokens, "
+                f"{found.chance.mean[at]:.3f}; the difference: {told(here)}"
+            )
+            share, holds = float(found.shares[method].mean[at]), bool(here.low > 0)
+            id = f"squad.fig2.{method}.{place}"
+            claims.append(claim(id, says, [share], paper=None, unit="", holds=holds))
+        for method, apart in found.diffmask_over.items():
+            here = picked(apart, at)
+            # The paper's DiffMask reads the question; the others point to the answer.
+            if place == "question":
+                side, lies = "above", bool(here.low > 0)
+            else:
+                side, lies = "below", bool(here.high < 0)
+            says = f"DiffMask's share of top tokens in the {place} minus {method}'s: {side} 0; "
+            says, mean = says + told(here), float(here.mean)
+            id = f"squad.fig2.diffmask_minus_{method}.{place}"
+            claims.append(claim(id, says, [mean], paper=None, unit="", holds=lies))
+    return claims
+
+
+def picked(interval: Interval, at: int) -> Interval:
+    """One number of several."""
+    return Interval(*(values[at] for values in interval))
