@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffmask_jax.explaining.explainer import Explainer
+    from diffmask_jax.explaining.explanation import Explanation
     from diffmask_jax.training.config import run_config
     from diffmask_jax.training.own_network import fit_probe
     from diffmask_jax.training.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Explainer", "__version__", "fit_probe", "run_config", "train"]
+__all__ = ["Explainer", "Explanation", "__version__", "fit_probe", "run_config", "train"]
 
 # Only who asks for one of these pays for importing JAX.
 _PLACES = {
     "Explainer": "diffmask_jax.explaining.explainer",
+    "Explanation": "diffmask_jax.explaining.explanation",
     "fit_probe": "diffmask_jax.training.own_network",
     "run_config": "diffmask_jax.training.config",
     "train": "diffmask_jax.training.train",

@@ -145,11 +145,11 @@ def test_help_is_quick(command):
 
 
 def test_the_package_s_door():
-    for name in ("Explainer", "fit_probe", "run_config", "train"):
+    for name in ("Explainer", "Explanation", "fit_probe", "run_config", "train"):
         thing = getattr(diffmask_jax, name)
         assert thing is getattr(sys.modules[thing.__module__], name)
         assert thing.__module__.startswith("diffmask_jax.")
-    expected = {"Explainer", "__version__", "fit_probe", "run_config", "train"}
+    expected = {"Explainer", "Explanation", "__version__", "fit_probe", "run_config", "train"}
     assert set(diffmask_jax.__all__) == expected
     assert set(diffmask_jax.__all__) <= set(dir(diffmask_jax))
     with pytest.raises(AttributeError, match="no attribute 'Explaner'"):

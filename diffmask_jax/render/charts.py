@@ -260,5 +260,9 @@ _STYLE = """
 .dm .bar .interval {
   stroke: var(--ink); stroke-width: 2; fill: none; vector-effect: non-scaling-stroke;
 }
+@media (max-width: 600px) {
+  .dm .data { font-size: 12px }
+  .dm .data :is(th, td) { padding-right: 8px }
+}
 @media print { .dm .data tr { break-inside: avoid } }
 """

@@ -10,8 +10,9 @@ from diffmask_jax.render.markup import safe
 from diffmask_jax.render.replay import Replay
 
 _SIDE = 34  # left and right of the first and the last layer, in pixels
-_TOP, _HIGH = 8, 56  # of the probability's strip
-_GAP, _LOW = 14, 28  # between the strips; height of the divergence's
+_TOP, _HIGH = 20, 56  # of the upper strip; height of the probability's
+_GAP, _LOW = 28, 28  # between the strips; height of the divergence's
+_NAMED = 9  # a strip's name above it
 _LABELS = 20  # below the strips, for the layers' names
 _LETTER = 7  # a layer's name, in pixels a character
 _SMALLEST_SCALE = 0.1  # nats: bars of what is next to nothing stay low
@@ -56,7 +57,8 @@ def _drawn(rows: Sequence[str], replay: Replay, step: int, width: int, base: int
     left = _SIDE - 14
     yield f'<path class=rule d="M{left} {base}H{width - left}"/>'
     yield f"<text x={left - 4} y={base - _LOW + 4} class=y>{scale:.2f}</text>"
-    yield f"<text x={left - 4} y={base + 3} class=y>KL 0</text>"
+    yield f"<text x={left - 4} y={base + 3} class=y>0</text>"
+    yield f"<text x={left} y={base - _LOW - _NAMED} class=name>KL, nats</text>"
     heights: list[float] = []
     if replay.probability is not None and replay.whole_probability is not None:
         heights = [_height(p) for p in replay.probability]
@@ -64,6 +66,7 @@ def _drawn(rows: Sequence[str], replay: Replay, step: int, width: int, base: int
         yield f'<path class=rule d="M{left} {_TOP}H{width - left}M{left} {_height(0.0)}'
         yield f'H{width - left}"/><path class=whole d="M{left} '
         yield f'{_height(replay.whole_probability)}H{width - left}"/>'
+        yield f"<text x={left} y={_TOP - _NAMED} class=name>probability of the answer</text>"
         yield f"<text x={left - 4} y={_TOP + 4} class=y>1</text>"
         yield f"<text x={left - 4} y={_height(0.0) + 4} class=y>0</text>"
         yield f'<polyline points="{line}"/>'

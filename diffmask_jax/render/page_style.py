@@ -16,8 +16,9 @@ STYLE = (
 }
 .dm .text :is(.v0, .v1, .v2, .v3, .v4, .v5, .v6, .v7, .v8, .v9, .v10) { color: var(--quiet) }
 .dm .text span.special:nth-child(n) {
-  font-size: 11px; opacity: .6; margin: 0 3px; user-select: none;
+  font-size: 11px; opacity: .6; margin: 0 7px; user-select: none;
 }
+.dm .text span.special:first-child { margin-inline-start: 0 }
 .dm .text em { color: var(--quiet); text-decoration: line-through }
 .dm .text [data-at]::after {
   content: attr(data-at); font-size: 9px; vertical-align: super; line-height: 0;
@@ -38,6 +39,7 @@ STYLE = (
 .dm .replay .told { margin: 0; white-space: pre-line }
 .dm .replay text { fill: var(--quiet); font-size: 11px; text-anchor: middle }
 .dm .replay .y { font-size: 9px; text-anchor: end }
+.dm .replay .name { font-size: 10px; text-anchor: start }
 .dm .replay .rule { stroke: var(--line); fill: none }
 .dm .replay .whole { stroke: var(--quiet); stroke-dasharray: 4 3; fill: none }
 .dm .replay polyline { stroke: var(--kept); stroke-width: 2; fill: none }

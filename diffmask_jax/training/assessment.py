@@ -188,8 +188,9 @@ def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
         if rows
     ]
     how = (
-        f"(the last quarter against the third: within {100 * MOVED_MASKED:g} points masked, "
-        f"{MOVED_MULTIPLIER:.0%} of λ; D within {OFF_MARGIN:.0%} of the margin)"
+        "(settled: from the third quarter to the last the masked share moves by at most "
+        f"{100 * MOVED_MASKED:g} points, λ by {MOVED_MULTIPLIER:.0%}, and D is within "
+        f"{OFF_MARGIN:.0%} of the margin)"
     )
     if parts:
         return Finding(False, f"at the end of its training {'; '.join(parts)} {how}")

@@ -8,8 +8,8 @@ from diffmask_jax.training.config import run_config
 
 LAYERS = ("W", "E", "1")
 HOW = (
-    " (the last quarter against the third: within 2 points masked, 25% of λ; "
-    "D within 10% of the margin)"
+    " (settled: from the third quarter to the last the masked share moves by at most 2 points, "
+    "λ by 25%, and D is within 10% of the margin)"
 )
 CONFIG = run_config("model", "texts", train="train.txt", dev="dev.txt", margin=0.2, steps=100)
 SETTLED = {"still": True, "on_margin": True, "divergence": 0.2}
