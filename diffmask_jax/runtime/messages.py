@@ -30,6 +30,11 @@ def line_of(message: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
+def shows(text: str) -> bool:
+    """Whether there is anything to see of a text: not of blanks, nor of a zero-width space."""
+    return any(sign.isprintable() and not sign.isspace() for sign in text)
+
+
 def visible(text: str) -> str:
     """The text with every character that could act on a screen replaced by one that only shows.
 

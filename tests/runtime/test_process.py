@@ -119,3 +119,39 @@ def test_a_variable_that_jax_does_not_take_is_named(monkeypatch):
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
     assert done.stderr.startswith("diffmask: JAX cannot be started (") and "JAX_" in done.stderr
+
+
+STOPPED = """
+import os, signal, sys, threading, time
+from diffmask_jax import cli
+def compile(_):
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(1000)
+cli._run = compile
+sys.stdout.write("half a line")
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "status"), [("SIGINT", "Ctrl-C", 130), ("SIGTERM",) * 2 + (143,)]
+)
+def test_a_command_that_was_stopped_does_not_wait_for_threads(name, told, status):
+    """They compile, or compute, and XLA's are not to be taken their memory away."""
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED.format(name=name)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "GLIBC_TUNABLES": ""},
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.stderr == f"diffmask: stopped by {told}\n"
+    assert (done.returncode, done.stdout) == (status, "half a line")
+
+
+LOUD = """
+import os
+from diffmask_jax.runtime import process
+process.hush_libraries()
+import jax
+jax.profiler.start_server(1)
+"""
