@@ -4,11 +4,14 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 SIGNALS = {signal.SIGHUP: "SIGHUP", signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 PATIENCE = 2.0  # seconds in which the main thread should come back to Python
+SOON = 0.05  # seconds in which it should leave a callback that cannot raise
 
 Handler = Callable[[signal.Signals], None]
 
@@ -34,7 +37,8 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
     reading, writing = os.pipe()  # holds the signals that nobody has handled yet
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
-    ended, raised = threading.Event(), False
+    ended = threading.Event()
+    raised: tuple[int, BaseException] | None = None
 
     def taken() -> list[signal.Signals]:
         with contextlib.suppress(BlockingIOError):
@@ -44,9 +48,20 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
     def hear(*_: object) -> None:
         nonlocal raised
         for number in [] if raised else taken():
-            raised = True
-            handle(number)
-            raised = False
+            try:
+                handle(number)
+            except BaseException as error:
+                raised = number, error
+                raise
+
+    def lost(told: Any) -> None:
+        """What was raised in a callback of the garbage collector, which cannot raise: again."""
+        nonlocal raised
+        if raised and told.exc_value is raised[1]:
+            number, raised = raised[0], None
+            threading.Timer(SOON, signal.raise_signal, [number]).start()
+        else:
+            unraisable(told)
 
     def stand_by(unheard: Handler) -> None:
         while not ended.is_set():
@@ -57,6 +72,7 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
 
     thread = threading.Thread(target=stand_by, args=(unheard,), name="signals", daemon=True)
     others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    unraisable, sys.unraisablehook = sys.unraisablehook, lost
     try:
         for number in heard:
             signal.signal(number, hear)
@@ -67,6 +83,8 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: it was not Python's
         signal.set_wakeup_fd(others)
+        if sys.unraisablehook is lost:
+            sys.unraisablehook = unraisable
         ended.set()
         os.write(writing, b"\0")
         if thread.is_alive():

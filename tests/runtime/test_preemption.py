@@ -1,10 +1,12 @@
 """Signals are heard where they can be heeded, and the clock asks for a save."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -136,6 +138,26 @@ def test_who_cleans_up_is_not_interrupted_again(watch):
                 send(signal.SIGINT)
             cleaned.append(True)
     assert cleaned
+
+
+def test_what_a_callback_cannot_raise_is_raised_behind_it(capsys):
+    """JAX has one in the garbage collector, which would swallow a signal that comes meanwhile."""
+    called = []
+
+    def callback(*_):
+        if not called:
+            called.append(True)
+            send(signal.SIGINT)
+
+    gc.callbacks.append(callback)
+    try:
+        with pytest.raises(Stopped) as stopped, ending_at_once():
+            gc.collect()
+            while True:
+                time.sleep(0.01)
+    finally:
+        gc.callbacks.remove(callback)
+    assert called and stopped.value.code == 130 and capsys.readouterr().err == ""
 
 
 def test_each_signal_is_handled_once():

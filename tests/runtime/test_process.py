@@ -149,9 +149,19 @@ def test_a_command_that_was_stopped_does_not_wait_for_threads(name, told, status
 
 
 LOUD = """
-import os
-from diffmask_jax.runtime import process
+import socket
 process.hush_libraries()
 import jax
-jax.profiler.start_server(1)
+with socket.socket() as taken:
+    taken.bind(("", 0))
+    taken.listen()
+    jax.profiler.start_server(taken.getsockname()[1])
 """
+
+
+def test_what_xla_says_to_its_developers_is_not_said_unless_it_is_asked_for():
+    """By an error of its log that is soon there: the one about slow compilation takes minutes."""
+    asked = child(LOUD, "TF_CPP_MIN_LOG_LEVEL=1")
+    assert "server.cc:" in asked.stderr and asked.returncode == 0
+    quiet = child(LOUD, "unset TF_CPP_MIN_LOG_LEVEL;")
+    assert (quiet.stderr, quiet.returncode) == ("", 0)
