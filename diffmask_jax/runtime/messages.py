@@ -55,7 +55,10 @@ def _visible(character: str) -> str:
 
 
 def _write(lines: str, stream: Any) -> None:
-    from tqdm import tqdm
-
-    if stream is not None:  # closed before Python began
+    if stream is None:  # closed before Python began
+        return
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    if tqdm is None:  # and so no bar is drawn
+        stream.write(lines + "\n")
+    else:
         tqdm.write(lines + "\n", file=stream, end="")

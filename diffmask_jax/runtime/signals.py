@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 SIGNALS = {signal.SIGHUP: "SIGHUP", signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
@@ -25,7 +26,8 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
 
     unheard: called in another thread instead, where the main thread could not handle a signal for
     `PATIENCE` seconds, for it does so between two instructions of Python, and XLA may compile for
-    minutes in one; or where it still cleans up. None: such a signal waits.
+    minutes in one; or where it still cleans up. And called instead in the midst of an import, for
+    what C++ imports may end the process if anything is raised (SIGSEGV). None: there is no instead.
 
     Threads may handle none, and leave them.
     """
@@ -45,11 +47,12 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
             return [signal.Signals(n) for n in os.read(reading, 512) if n in heard]
         return []
 
-    def hear(*_: object) -> None:
+    def hear(_: int, frame: FrameType | None) -> None:
         nonlocal raised
+        now = unheard if unheard and _is_importing(frame) else handle
         for number in [] if raised else taken():
             try:
-                handle(number)
+                now(number)
             except BaseException as error:
                 raised = number, error
                 raise
@@ -94,3 +97,10 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
         os.close(writing)
         for number in late:  # for whoever handles them now
             signal.raise_signal(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a frame, or one that it was called from, belongs to an import."""
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None

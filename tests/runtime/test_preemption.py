@@ -218,6 +218,25 @@ def test_ctrl_c_again_ends_while_python_does_not_run():
     assert ended == (130, told)
 
 
+def test_in_the_midst_of_an_import_nothing_is_raised(tmp_path):
+    """What C++ imports does not expect it: jaxlib may end in SIGSEGV."""
+    (tmp_path / "module.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException:\n    print('raised')\n"
+    )
+    code = f"""
+import sys
+from diffmask_jax.errors import speaking_to_a_shell
+from diffmask_jax.runtime.preemption import ending_at_once
+sys.path.append({str(tmp_path)!r})
+with speaking_to_a_shell(), ending_at_once():
+    import module
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    told = "diffmask: stopped by Ctrl-C: the same command goes on\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
+
+
 def test_where_no_command_runs_the_process_is_not_ended():
     """A notebook has more to lose than a training: it waits until Python is back."""
     once = "sent or sent.append(os.kill(os.getpid(), signal.SIGTERM)); time.sleep(0.3)"
