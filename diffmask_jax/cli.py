@@ -1,16 +1,15 @@
 """The command line: `diffmask finetune | train | explain | compare | evaluate | report | tour`."""
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 
 from diffmask_jax.errors import UserError, speaking_to_a_shell
-from diffmask_jax.runtime import process
+from diffmask_jax.runtime import preemption, process
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.huge_pages import use_huge_pages
 from diffmask_jax.runtime.messages import say
-from diffmask_jax.runtime.preemption import Notice, Stopped
+from diffmask_jax.runtime.preemption import Stopped, ending_at_once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,8 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process.open_standard_streams()
     if arguments is None:  # from a shell, not from Python
         use_huge_pages()
-    with speaking_to_a_shell():
-        return _status_of(arguments)
+    with speaking_to_a_shell(), ending_at_once(goes_on=False):
+        try:
+            return _status_of(arguments)
+        except (Stopped, KeyboardInterrupt) as stop:
+            others_wait = _tell(stop)
+            if arguments is None and not others_wait:
+                process.leave(preemption.status(stop))
+            return preemption.status(stop)
 
 
 def _status_of(arguments: Sequence[str] | None) -> int:
@@ -37,19 +42,26 @@ def _status_of(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         process.leave_stdout()  # its reader has left (`| head`)
         return 0
-    except Stopped as stop:
-        from diffmask_jax.runtime import distributed
-
-        distributed.say(f"diffmask: {stop}")
-        return stop.notice
-    except KeyboardInterrupt:
-        say("diffmask: interrupted")
-        return Notice.INTERRUPT
     except Exception as error:
         if (told := process.refusal(error)) is None:
             raise
         say(f"diffmask: {told}")
         return 2
+
+
+def _tell(stop: Stopped | KeyboardInterrupt) -> bool:
+    """Say by what a command was stopped; True if it was together with other processes.
+
+    Those have to part as JAX would have it.
+    """
+    line = f"diffmask: {preemption.told(stop)}"
+    if isinstance(stop, KeyboardInterrupt) or stop.step is None:
+        say(line)  # and import nothing: it may have been in the midst of an import
+        return False
+    from diffmask_jax.runtime import distributed
+
+    distributed.say(line)
+    return distributed.are_several()
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -59,9 +71,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that is not UTF-8 shows a ? instead
         sys.stdout.reconfigure(errors="replace")
     options = parse(arguments)
-    # transformers advises to install PyTorch, which nothing here needs, and quotes files as is.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    process.hush_libraries()
     process.check_here()
     process.forget_empty_variables()
     process.check_addresses()

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from diffmask_jax.errors import UserError
@@ -32,6 +33,21 @@ def listed(names: Iterable[str]) -> str:
     return f"{{{','.join(names)}}}"
 
 
+def name_of(text: str) -> str:
+    """What an option that names something takes: anything that is not blank.
+
+    An empty one is a variable of a script that was never set, and Python takes it for this folder.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("names nothing: it is empty")
+    return text
+
+
+def path_of(text: str) -> Path:
+    """What an option that names a file or folder takes."""
+    return Path(name_of(text))
+
+
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
     """An option a field of a dataclass whose fields are `settings.setting`s.
 
@@ -50,7 +66,7 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
         parser.add_argument(
             option(field.name),
             default=argparse.SUPPRESS,
-            type=str if kind is str else _number(kind, field.metadata["check"]),
+            type=name_of if kind is str else _number(kind, field.metadata["check"]),
             choices=field.metadata["choices"],
             metavar=None if field.metadata["choices"] else kind.__name__.upper(),
             help=text,

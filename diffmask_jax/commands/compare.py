@@ -2,9 +2,8 @@
 
 import argparse
 import textwrap
-from pathlib import Path
 
-from diffmask_jax.commands.arguments import check_ending
+from diffmask_jax.commands.arguments import check_ending, name_of, path_of
 from diffmask_jax.commands.shared import (
     add_columns,
     add_moved,
@@ -30,29 +29,35 @@ HELP = "draw what several methods say of a text, or tell how faithful they are o
 def add(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     option = parser.add_argument
-    option("runs", nargs="+", type=Path, help="run folders of one model: input, hidden or both")
+    option(
+        "runs",
+        nargs="+",
+        type=path_of,
+        help="run folders of one model: input, hidden or both",
+    )
     option("--text", help="the text to explain")
     option("--pair", metavar="SECOND", help="the second text of a pair, whose first is --text")
     add_question(parser)
     option(
         "--methods",
+        type=name_of,
         metavar="NAME,…",
         help="beside attention and the runs' probes: gradient, integrated_gradients, schulz, guan, "
         "erasure, leave_one_out, per_example (default: the first four)",
     )
     add_moved(parser)
     add_truncate(parser)
-    option("--html", type=Path, help="write one standalone page")
+    option("--html", type=path_of, help="write one standalone page")
     add_picture(parser, "the panels")
     option(
         "--texts",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="instead: a table of how faithful the probe, integrated gradients, leave-one-out, "
         "attention and random orders are on these texts, each dropping as many tokens as the probe",
     )
     add_columns(parser, "text", "pair")
-    option("--json", type=Path, metavar="OUT", help="write that table's numbers, too")
+    option("--json", type=path_of, metavar="OUT", help="write that table's numbers, too")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -73,7 +78,7 @@ def _tell(options: argparse.Namespace) -> None:
     if len(options.runs) > 1:
         raise UserError("--texts is for one run: give one after the other")
     check_ending(options.json, ".json")
-    check_all_writable((options.json,))
+    check_all_writable((options.json,), options.texts)
 
     from diffmask_jax.explaining import rivalry_table
     from diffmask_jax.explaining.explainer import Explainer

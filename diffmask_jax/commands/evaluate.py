@@ -1,10 +1,15 @@
 """`diffmask evaluate`: masked share, divergence, agreement and scores, layer by layer."""
 
 import argparse
-from pathlib import Path
 
-from diffmask_jax.commands.arguments import check_ending
-from diffmask_jax.commands.shared import add_data, check_data, data_of, write_results
+from diffmask_jax.commands.arguments import check_ending, path_of
+from diffmask_jax.commands.shared import (
+    add_data,
+    check_data,
+    data_of,
+    result_files,
+    write_results,
+)
 from diffmask_jax.runtime.files import check_writable
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.runtime.messages import show
@@ -15,7 +20,9 @@ HELP = "masked share, divergence and scores by layer"
 def add(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     add_data(parser, "evaluate on a file instead, labelled or not (questions: .jsonl)")
-    parser.add_argument("--out", type=Path, help="JSON file (default: RUN/evaluation-SPLIT.json)")
+    parser.add_argument(
+        "--out", type=path_of, help="JSON file (default: RUN/evaluation-SPLIT.json)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -30,8 +37,8 @@ def run(options: argparse.Namespace) -> None:
 
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data = data_of(options, explainer)
+    numbers, words = result_files(options, f"evaluation-{name}.json", ".json", ".md")
     report = evaluation.evaluate(explainer, name, data, str(options.run))
     tables = evaluation.as_markdown(report)
     show(tables)
-    texts = {".json": dumps(report, indent=1) + "\n", ".md": tables + "\n"}
-    write_results(options, f"evaluation-{name}.json", texts)
+    write_results(options, {numbers: dumps(report, indent=1) + "\n", words: tables + "\n"})

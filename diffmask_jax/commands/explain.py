@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from diffmask_jax.commands.arguments import path_of
 from diffmask_jax.commands.shared import (
     add_columns,
     add_moved,
@@ -33,13 +34,13 @@ _LAYERS = re.compile(r"[\s,.:;+-]*\d[\d\s,.:;+-]*|w|e|all|top|last", re.IGNORECA
 def add(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     option = parser.add_argument
-    option("run", type=Path, help="run folder made by `diffmask train`")
+    option("run", type=path_of, help="run folder made by `diffmask train`")
     option("text", nargs="*", help="texts to explain")
     option("--pair", metavar="SECOND", help="the second text of a pair, whose first is the text")
     add_question(parser)
     option(
         "--file",
-        type=Path,
+        type=path_of,
         help=".txt with one text a line, .tsv, .csv, .jsonl, .parquet; questions: .jsonl of "
         "question, passage and perhaps answers (default: standard input)",
     )
@@ -59,10 +60,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_truncate(parser)
     add_picture(parser, "a heat map of one text")
-    option("--html", type=Path, help="write one standalone page")
+    option("--html", type=path_of, help="write one standalone page")
     option(
         "--jsonl",
-        type=Path,
+        type=path_of,
         help="write one JSON object a text, with its row in the file; until all are written it is "
         "called FILE.….partial, and the same command goes on with it",
     )

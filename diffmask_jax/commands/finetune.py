@@ -2,11 +2,10 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
-from diffmask_jax.commands.arguments import add_settings, those_of
+from diffmask_jax.commands.arguments import add_settings, name_of, path_of, those_of
 from diffmask_jax.commands.shared import add_tasks, add_truncate, places_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.recipe import Recipe
@@ -28,10 +27,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         option(
             "--model",
             required=True,
+            type=name_of,
             help="folder or hub id of an encoder, whose head is new; or gru",
         )
-        option("--embeddings", help="gru: folder or hub id of the encoder that brings the words")
-        option("--out", required=True, type=Path, help="folder of the fine-tuned model")
+        option(
+            "--embeddings",
+            type=name_of,
+            help="gru: folder or hub id of the encoder that brings the words",
+        )
+        option("--out", required=True, type=path_of, help="folder of the fine-tuned model")
         own.set_defaults(problem_type=task.problem_type or PROBLEM_TYPES[0])
         if task.problem_type is None:
             option(
@@ -74,7 +78,8 @@ def _run(options: argparse.Namespace) -> None:
     examples = {split: task.read(places, split) for split in ("train", "dev")}
     check_alike(**examples)
     kind = options.problem_type
-    labels = task.labels or class_names(_needed(examples["train"].gold, kind), kind)
+    training = examples["train"]
+    labels = task.labels or class_names(_needed(training.gold, kind), kind, training.rows)
     head = SPANS if kind == SPANS.problem_type else HEADS[kind]
     asked = those_of(Recipe, options)
     seed = asked.get("seed", Recipe().seed)

@@ -1,10 +1,15 @@
 """`diffmask report`: what a probe says of a data set, as a page and as numbers."""
 
 import argparse
-from pathlib import Path
 
-from diffmask_jax.commands.arguments import check_ending
-from diffmask_jax.commands.shared import add_data, check_data, data_of, write_results
+from diffmask_jax.commands.arguments import check_ending, path_of
+from diffmask_jax.commands.shared import (
+    add_data,
+    check_data,
+    data_of,
+    result_files,
+    write_results,
+)
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_writable
 from diffmask_jax.runtime.json_files import dumps
@@ -19,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_data(parser, "report on a file instead, with or without labels")
     option(
         "--tags",
-        type=Path,
+        type=path_of,
         help='parts of speech, a line of {"words": […], "upos": […]} for every text, whose words '
         "are what stands between its blanks",
     )
@@ -31,7 +36,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="compare the probe's faithfulness with that of other methods on N of the texts; each "
         "takes as long as some hundred texts otherwise do (default: 0)",
     )
-    option("--out", type=Path, help="HTML file, JSON beside it (default: RUN/report-SPLIT.html)")
+    option(
+        "--out",
+        type=path_of,
+        help="HTML file, JSON beside it (default: RUN/report-SPLIT.html)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -49,10 +58,11 @@ def run(options: argparse.Namespace) -> None:
 
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data = data_of(options, explainer)
+    page, numbers = result_files(options, f"report-{name}.html", ".html", ".json")
     made, survey = report_on(
         explainer, options.run, name, data, tags=options.tags, against=options.against
     )
     show(report.as_text(made))
-    page = report_page.page(made, survey, data.examples.rows)
-    numbers = dumps(report.as_json(made), indent=1, plain=False)
-    write_results(options, f"report-{name}.html", {".html": page, ".json": numbers + "\n"})
+    drawn = report_page.page(made, survey, data.examples.rows)
+    plain = dumps(report.as_json(made), indent=1, plain=False)
+    write_results(options, {page: drawn, numbers: plain + "\n"})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffmask_jax.commands.arguments import add_settings, listed, those_of
+from diffmask_jax.commands.arguments import add_settings, listed, name_of, path_of, those_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_all_writable, write_atomically, write_in
 from diffmask_jax.runtime.messages import say
@@ -29,7 +29,7 @@ def add_truncate(parser: argparse.ArgumentParser) -> None:
 
 def add_moved(parser: argparse.ArgumentParser) -> None:
     """Of every command that reads a run."""
-    parser.add_argument("--model", help="where the model lies now, if it was moved")
+    parser.add_argument("--model", type=name_of, help="where the model lies now, if it was moved")
     add_anyway(parser)
 
 
@@ -48,7 +48,7 @@ def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
         "--picture",
         "--png",
         metavar="FILE",
-        type=Path,
+        type=path_of,
         help=f"write {what}: .png, .svg, .pdf, or .tex for LaTeX",
     )
 
@@ -88,6 +88,7 @@ def add_columns(parser: argparse.ArgumentParser, *columns: str) -> None:
     for column in columns:
         parser.add_argument(
             f"--{column}-column",
+            type=name_of,
             help=f"column of the {COLUMNS[column]} (default: by its usual name)",
         )
 
@@ -107,9 +108,14 @@ def check_no_columns(options: argparse.Namespace, file: str) -> None:
 def add_data(parser: argparse.ArgumentParser, texts: str) -> None:
     """Of every command about a run and a data set. texts: help of `--texts`."""
     option = parser.add_argument
-    option("run", type=Path, help="run folder made by `diffmask train`")
-    option("--split", default="dev", help="of the data that the run is about (default: dev)")
-    option("--texts", type=Path, help=texts)
+    option("run", type=path_of, help="run folder made by `diffmask train`")
+    option(
+        "--split",
+        type=name_of,
+        default="dev",
+        help="of the data that the run is about (default: dev)",
+    )
+    option("--texts", type=path_of, help=texts)
     add_columns(parser, *COLUMNS)
     add_moved(parser)
 
@@ -147,21 +153,30 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
     return name, data
 
 
-def write_results(options: argparse.Namespace, default: str, texts: Mapping[str, str]) -> None:
-    """Write what a command found to `--out`, or into the run's folder, and say so.
+def result_files(options: argparse.Namespace, default: str, *endings: str) -> list[Path]:
+    """Where a command's results go: `--out`, or into the run's folder, one file an ending.
 
-    default: the file's name there; texts: by their endings, the first that of `--out`.
+    default: the first file's name there, which is that of `--out` where it is given.
+
+    Raises: UserError if one could not be written after all the work.
+    """
+    out = options.out or options.run / default
+    places = [out.with_suffix(ending) for ending in endings]
+    check_all_writable(places, options.texts, getattr(options, "tags", None))
+    return places
+
+
+def write_results(options: argparse.Namespace, texts: Mapping[Path, str]) -> None:
+    """Write what a command found to its `result_files`, and say so.
 
     Raises: UserError if one cannot be written.
     """
-    out = options.out or options.run / default
-    places = {out.with_suffix(ending): text for ending, text in texts.items()}
-    for place, text in places.items():
+    for place, text in texts.items():
         if options.out:
             write_atomically(place, text)
         else:
             write_in(options.run, place.name, text)
-    first, *others = places
+    first, *others = texts
     say(f"written to {' and '.join([str(first), *(place.name for place in others)])}")
 
 

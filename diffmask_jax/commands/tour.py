@@ -7,10 +7,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 from diffmask_jax.commands import explain, report, train
-from diffmask_jax.commands.arguments import Parser
+from diffmask_jax.commands.arguments import Parser, name_of, path_of
 from diffmask_jax.commands.shared import add_anyway
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.files import check_all_writable, write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.runtime.messages import show
 from diffmask_jax.tasks.files import read_file
@@ -24,12 +24,26 @@ BATCH = 32
 def add(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     option = parser.add_argument
-    option("model", help="folder or hub id of a classifier")
+    option("model", type=name_of, help="folder or hub id of a classifier")
     option(
-        "--texts", type=Path, required=True, metavar="FILE", help="texts for it, labelled or not"
+        "--texts",
+        type=path_of,
+        required=True,
+        metavar="FILE",
+        help="texts for it, labelled or not",
     )
-    option("--steps", default="300", help="of the training (default: 300, which is short)")
-    option("--out", type=Path, default=Path("tour"), help="folder for all of it (default: tour)")
+    option(
+        "--steps",
+        type=name_of,
+        default="300",
+        help="of the training (default: 300, which is short)",
+    )
+    option(
+        "--out",
+        type=path_of,
+        default=Path("tour"),
+        help="folder for all of it (default: tour)",
+    )
     add_anyway(parser)
 
 
@@ -50,6 +64,11 @@ def run(options: argparse.Namespace) -> None:
             explain, "explain", folder, "--file", str(few), "--truncate", "--html", page, *anyway
         ),
     ]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
+    check_all_writable((few, page, overview), texts)
     _write(few, examples)
     show(
         "Three commands, as you could type them: a short training, a report on the texts,\n"
@@ -88,13 +107,9 @@ def _typed(*words: str) -> str:
 
 
 def _write(file: Path, examples: Examples) -> None:
-    """The first few of them. Raises: UserError if that cannot be done."""
+    """The first few of them. Raises: UserError if they cannot be written."""
     columns = {"text": examples.first[:SHOWN]}
     if examples.second is not None:
         columns["pair"] = examples.second[:SHOWN]
     chosen = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {file.parent}: {error.strerror}") from error
     write_atomically(file, "".join(dumps(line, plain=False) + "\n" for line in chosen))

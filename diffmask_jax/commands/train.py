@@ -2,9 +2,8 @@
 
 import argparse
 import os
-from pathlib import Path
 
-from diffmask_jax.commands.arguments import add_settings, those_of
+from diffmask_jax.commands.arguments import add_settings, name_of, path_of, those_of
 from diffmask_jax.commands.shared import add_anyway, add_tasks, add_truncate
 from diffmask_jax.runtime.messages import show
 from diffmask_jax.tasks.tasks import TASKS
@@ -17,9 +16,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Its options, for each task its own."""
     for _, own in add_tasks(parser, "Train a probe on"):
         option = own.add_argument
-        option("--model", required=True, help="folder or hub id of the classifier")
+        option("--model", required=True, type=name_of, help="folder or hub id of the classifier")
         option(
-            "--out", required=True, type=Path, help="run folder; an unfinished run there goes on"
+            "--out",
+            required=True,
+            type=path_of,
+            help="run folder; an unfinished run there goes on",
         )
         add_truncate(own)
         add_anyway(own)

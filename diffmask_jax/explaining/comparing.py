@@ -123,7 +123,8 @@ def _attention(network: Model, params: Params, clean: Clean) -> Float[Array, "N 
 def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statistics:
     """Mean and deviation of every state over a run's training texts, (L, D) each.
 
-    Taken in one pass the first time, then kept in the run's folder, for this model alone.
+    Taken in one pass the first time, then kept in the run's folder, for this model alone; where
+    nobody may write there, it is taken each time.
 
     anyway: of the texts as they are now, though the run was trained on others; not kept.
 
@@ -152,7 +153,10 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
     if not anyway:  # else it may be of what the run was not made with
         arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
         made_with = {"fingerprint": json_files.dumps({**model, **texts})}
-        write_in(folder, file.name, save(arrays, metadata=made_with))
+        try:
+            write_in(folder, file.name, save(arrays, metadata=made_with))
+        except UserError as error:
+            say(f"{error}: it is made anew the next time")
     return noise
 
 

@@ -3,8 +3,6 @@
 import contextlib
 import glob
 import importlib.util
-import os
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -14,8 +12,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime import json_files, messages
-from diffmask_jax.runtime.preemption import Notice, Stopped
+from diffmask_jax.runtime import json_files, messages, preemption, process
+from diffmask_jax.runtime.preemption import Stopped
 
 SILENCE = 30  # seconds after which a process that is not heard of counts as dead
 ANSWER = 8192  # bytes
@@ -131,21 +129,14 @@ def together() -> Iterator[None]:
                 f"diffmask: another process has ended ({str(error).splitlines()[0]}): "
                 "start all of them again with the same command to go on"
             )
-        elif isinstance(error, KeyboardInterrupt):
-            messages.say("diffmask: interrupted")
-        elif isinstance(error, UserError | Stopped):
+        elif isinstance(error, Stopped | KeyboardInterrupt):
+            messages.say(f"diffmask: {preemption.told(error)}")
+            process.leave(preemption.status(error))
+        elif isinstance(error, UserError):
             messages.say(f"diffmask: {error}")
         else:
             traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(_status(error))
-
-
-def _status(error: BaseException) -> int:
-    if isinstance(error, Stopped):
-        return error.notice
-    return Notice.INTERRUPT if isinstance(error, KeyboardInterrupt) else 2
+        process.leave(2)
 
 
 @contextlib.contextmanager
@@ -170,6 +161,11 @@ def _is_about_others(message: str) -> bool:
 def is_first() -> bool:
     """Whether this is the process that writes files, draws bars and speaks."""
     return jax.process_index() == 0
+
+
+def are_several() -> bool:
+    """Whether there are other processes."""
+    return jax.process_count() > 1
 
 
 def say(line: str) -> None:

@@ -86,15 +86,15 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def check_all_writable(
-    paths: Iterable[str | os.PathLike[str] | None], read: str | os.PathLike[str] | None = None
+    paths: Iterable[str | os.PathLike[str] | None], *read: str | os.PathLike[str] | None
 ) -> None:
     """`check_writable` for all that are given.
 
-    read: a file that is to be read.
+    read: files that are to be read.
 
-    Raises: UserError, too, if two of them are one file, or one is the file that is read.
+    Raises: UserError, too, if two of them are one file, or one is a file that is read.
     """
-    found: dict[str, str | os.PathLike[str]] = {} if read is None else {_real(read): read}
+    found = {_real(file): file for file in read if file is not None}
     for path in paths:
         if path is None:
             continue

@@ -30,6 +30,11 @@ def line_of(message: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
+def shows(text: str) -> bool:
+    """Whether there is anything to see of a text: not of blanks, nor of a zero-width space."""
+    return any(sign.isprintable() and not sign.isspace() for sign in text)
+
+
 def visible(text: str) -> str:
     """The text with every character that could act on a screen replaced by one that only shows.
 
@@ -50,7 +55,10 @@ def _visible(character: str) -> str:
 
 
 def _write(lines: str, stream: Any) -> None:
-    from tqdm import tqdm
-
-    if stream is not None:  # closed before Python began
+    if stream is None:  # closed before Python began
+        return
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    if tqdm is None:  # and so no bar is drawn
+        stream.write(lines + "\n")
+    else:
         tqdm.write(lines + "\n", file=stream, end="")

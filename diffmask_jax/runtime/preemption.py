@@ -2,13 +2,13 @@
 
 import contextlib
 import enum
-import os
 import signal
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
-from diffmask_jax.runtime import messages, signals
+from diffmask_jax.errors import UserError
+from diffmask_jax.runtime import messages, process, signals
 
 SAVE_EVERY = 300.0  # seconds: what a run without a validation for so long may lose at most
 
@@ -35,12 +35,13 @@ class Stopped(SystemExit):
     """A signal has ended the work, and the process is to end with the status that is its notice.
 
     step: after which step the run was saved; None if it ended before there was anything to save.
+    goes_on: whether the same command goes on from there, and does not begin again.
     """
 
-    def __init__(self, notice: Notice, step: int | None = None) -> None:
+    def __init__(self, notice: Notice, step: int | None = None, goes_on: bool = True) -> None:
         where = "" if step is None else f" after step {step}"
         by = signals.SIGNALS[signal.Signals(notice - 128)]
-        super().__init__(f"stopped by {by}{where}: the same command goes on")
+        super().__init__(f"stopped by {by}{where}{': the same command goes on' if goes_on else ''}")
         self.notice, self.step = notice, step
         self.code = int(notice)
 
@@ -61,7 +62,7 @@ class Watch:
         self._alone = self._fresh = alone
         self._stop, self._interrupted = Notice.NONE, False
         self._last = time.monotonic()
-        self._handled = signals.handled(self._hear, self._end_if_fresh)
+        self._handled = signals.handled(self._hear, _ending(self._reason_to_end))
 
     def __enter__(self) -> "Watch":
         self._handled.__enter__()
@@ -71,20 +72,22 @@ class Watch:
         self._handled.__exit__(None, None, None)
 
     def _hear(self, number: signal.Signals) -> None:
+        if reason := self._reason_to_end(number):
+            raise reason
+
+    def _reason_to_end(self, number: signal.Signals) -> Stopped | KeyboardInterrupt | None:
+        """Why a signal ends the process at once; None if it was only noticed."""
         notice = Notice(128 + number)
         if self._fresh:
-            raise Stopped(notice)
+            return Stopped(notice)
         if notice is Notice.INTERRUPT:
             if self._interrupted:
-                raise KeyboardInterrupt
+                return KeyboardInterrupt()
             self._interrupted = True
             with contextlib.suppress(RuntimeError):  # in the midst of another line
                 messages.say("stopping after this call, saved; Ctrl-C again ends at once, unsaved")
         self._stop = max(self._stop, notice)
-
-    def _end_if_fresh(self, number: signal.Signals) -> None:
-        if self._fresh:
-            _end(number)
+        return None
 
     def notice(self) -> Notice:
         """What this process is asked to do now."""
@@ -103,20 +106,43 @@ class Watch:
 
 
 @contextlib.contextmanager
-def ending_at_once() -> Iterator[None]:
-    """Where nothing would be lost, signals raise `Stopped` in the midst of whatever goes on."""
+def ending_at_once(goes_on: bool = True) -> Iterator[None]:
+    """Where nothing would be lost, signals raise `Stopped` in the midst of whatever goes on.
 
-    def stop(number: signal.Signals) -> None:
-        raise Stopped(Notice(128 + number))
+    goes_on: as of `Stopped`
+    """
 
-    with signals.handled(stop, _end):
+    def reason(number: signal.Signals) -> Stopped:
+        return Stopped(Notice(128 + number), goes_on=goes_on)
+
+    def stop(number: signal.Signals) -> NoReturn:
+        raise reason(number)
+
+    with signals.handled(stop, _ending(reason)):
         yield
 
 
-def _end(number: signal.Signals) -> None:
-    """End the process, from another thread than that which could raise `Stopped`."""
-    stopped = Stopped(Notice(128 + number))
-    messages.say(f"diffmask: {stopped}")
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-    os._exit(stopped.notice)
+def told(stop: Stopped | KeyboardInterrupt) -> str:
+    """Why a command ended, in words."""
+    return str(stop) if isinstance(stop, Stopped) else "interrupted"
+
+
+def status(stop: Stopped | KeyboardInterrupt) -> int:
+    """What a command that was stopped ends with."""
+    return stop.notice if isinstance(stop, Stopped) else Notice.INTERRUPT
+
+
+def _ending(
+    reason: Callable[[signal.Signals], Stopped | KeyboardInterrupt | None],
+) -> signals.Handler | None:
+    """What ends the process from another thread than that in which a reason could be raised.
+
+    None where no command runs: it is not ours to end.
+    """
+
+    def end(number: signal.Signals) -> None:
+        if stop := reason(number):
+            messages.say(f"diffmask: {told(stop)}")
+            process.leave(status(stop))
+
+    return end if UserError.in_shell else None

@@ -3,10 +3,12 @@
 Nothing here imports JAX, for some of it has to be in order before JAX is imported.
 """
 
+import contextlib
 import errno
 import mmap
 import os
 import sys
+from typing import NoReturn
 
 from diffmask_jax.errors import UserError
 
@@ -33,6 +35,19 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
         if number and getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
+def hush_libraries() -> None:
+    """Keep what libraries say to their developers off the screen, unless the user has asked for it.
+
+    transformers advises to install PyTorch, which nothing here needs, and quotes files as is. XLA
+    asks at length for a bug report on every program that takes minutes to compile, as an error (2);
+    real ones are raised, too, and what ends the process (3) is told as before. Before JAX is
+    imported, for it says 1 where nobody has said anything.
+    """
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def forget_empty_variables() -> None:
@@ -75,6 +90,18 @@ def check_addresses(needed: int = 3 << 29) -> None:
 def leave_stdout() -> None:
     """Keep Python from complaining at exit about what it cannot write."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def leave(status: int) -> NoReturn:
+    """End right here, with all that was said on its way.
+
+    Python's own end would wait for threads that compile, and take away under XLA's own what they
+    work on: SIGSEGV instead of the status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, full
+            stream.flush()
+    os._exit(status)
 
 
 def refusal(error: Exception) -> str | None:

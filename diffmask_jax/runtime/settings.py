@@ -115,6 +115,8 @@ def _settled(field: dataclasses.Field[Any], value: Any) -> Any:
     is_truth = isinstance(value, bool)  # which Python counts among the numbers
     if not isinstance(value, accepted) or is_truth != (kind is bool):
         raise UserError(f"{option(field.name)} must be {words}, not {value!r}")
+    if kind is str and not str(value).strip():
+        raise UserError(f"{option(field.name)} names nothing: it is empty")
     plain = absolute(value) if field.metadata["is_path"] else kind(value)
     if wrong and (reason := wrong(plain)):
         raise UserError(f"{option(field.name)} {reason}, not {plain!r}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.messages import shows
 
 _SEPARATORS = re.compile(r"[,|;]")
 
@@ -38,26 +39,24 @@ def gold_of(
     Raises:
       UserError: a label is empty, or none of the model's.
     """
-    cells = list(cells)
-    rows = rows or [str(number) for number in range(1, len(cells) + 1)]
-    for row, cell in zip(rows, cells, strict=True):
-        if is_empty(cell):
-            missing = "answer" if problem_type == "question_answering" else "label"
-            raise UserError(f"row {row} has no {missing}")
+    cells, rows = _labelled(cells, problem_type, rows)
     return _KINDS[problem_type](cells, labels, rows)
 
 
-def class_names(cells: Iterable[Any], problem_type: str) -> tuple[str, ...]:
+def class_names(
+    cells: Iterable[Any], problem_type: str, rows: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """The names that occur as labels, in their order, to make a model for them.
 
     Whole numbers stand in the order of their size, names in that of the alphabet. A regression has
-    one output without a name.
+    one output without a name. rows: as of `gold_of`.
 
     Raises:
-      UserError: no label occurs, or only one class.
+      UserError: no label occurs, or only one class; or a label is empty.
     """
     if problem_type == "regression":
         return ("LABEL_0",)
+    cells, _ = _labelled(cells, problem_type, rows)
     is_set = problem_type == "multi_label_classification"
     items = [item for cell in cells for item in (_items(cell, ()) if is_set else [cell])]
     names = sorted({str(item).strip() for item in items})
@@ -71,10 +70,25 @@ def class_names(cells: Iterable[Any], problem_type: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _labelled(
+    cells: Iterable[Any], problem_type: str, rows: Sequence[str] | None
+) -> tuple[list[Any], Sequence[str]]:
+    """The cells, and what their rows are called. Raises: UserError if one, or a part, is empty."""
+    cells = list(cells)
+    rows = rows or [str(number) for number in range(1, len(cells) + 1)]
+    for row, cell in zip(rows, cells, strict=True):
+        if is_empty(cell):
+            missing = "answer" if problem_type == "question_answering" else "label"
+            raise UserError(f"row {row} has no {missing}")
+        if isinstance(cell, list | np.ndarray) and any(map(is_empty, cell)):
+            raise UserError(f"row {row}: one of its labels is empty")
+    return cells, rows
+
+
 def is_empty(cell: Any) -> bool:
-    """Nothing, white space or NaN, as tables have where a value is missing."""
+    """Nothing, what shows nothing, or NaN, as tables have where a value is missing."""
     if isinstance(cell, str):
-        return not cell.strip()
+        return not shows(cell)
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 

@@ -1,11 +1,13 @@
 """Each command says what it takes, what it does without being asked, and refuses all else."""
 
+import argparse
 import dataclasses
 
 import pytest
 
 from diffmask_jax import cli
 from diffmask_jax.commands.arguments import Parser, add_settings, those_of
+from diffmask_jax.commands.parse import _parser
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime.settings import option
@@ -47,6 +49,15 @@ def refused(capsys):
 
 def settings_of(settings: type) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(settings) if "help" in field.metadata]
+
+
+def options_of(parser: Parser) -> list[argparse.Action]:
+    """All of a command's, and of the commands in it."""
+    found = []
+    for action in parser._actions:
+        inner = action.choices if isinstance(action.choices, dict) else {}
+        found += [action, *(one for other in inner.values() for one in options_of(other))]
+    return found
 
 
 # --- what is told ----------------------------------------------------------------------------
@@ -173,3 +184,22 @@ def test_what_is_left_out_is_absent_and_what_is_given_is_read_as_its_type():
     assert those_of(Recipe, parser.parse_args([])) == {}
     given = parser.parse_args(["--epochs", "2", "--clip", "3", "--seed", "0"])
     assert those_of(Recipe, given) == {"epochs": 2, "clip": 3.0, "seed": 0}
+
+
+TEXTS = {"text", "pair", "question", "passage"}  # which have messages of their own
+
+
+def test_whatever_names_something_refuses_an_empty_name():
+    """`--out "$NEVER_SET"` would else be this folder."""
+    named = [
+        action
+        for action in options_of(_parser())
+        if action.nargs in (None, "+") and not action.choices and action.dest not in TEXTS
+    ]
+    assert {"run", "runs", "out", "html", "jsonl", "model", "train", "steps"} <= {
+        action.dest for action in named
+    }
+    for action in named:
+        for blank in ("", " ", "\t"):
+            with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+                (action.type or str)(blank)

@@ -120,8 +120,8 @@ def test_two_outputs_are_not_one_file(tmp_path):
         with pytest.raises(UserError, match="are one file"):
             check_all_writable([tmp_path / one, None, tmp_path / other])
         with pytest.raises(UserError, match="are one file"):
-            check_all_writable([None, tmp_path / one], read=tmp_path / other)
-    check_all_writable([tmp_path / "a"], read=tmp_path / "b")
+            check_all_writable([None, tmp_path / one], tmp_path / other)
+    check_all_writable([tmp_path / "a"], tmp_path / "b")
 
 
 @pytest.mark.parametrize("path", ["a\0b", "x" * 300])

@@ -1,10 +1,12 @@
 """Signals are heard where they can be heeded, and the clock asks for a save."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -125,28 +127,122 @@ def test_a_thread_leaves_signals_alone():
     assert found == [Notice.NONE]
 
 
+@pytest.mark.parametrize("watch", [ending_at_once, lambda: Watch(alone=True)])
+def test_who_cleans_up_is_not_interrupted_again(watch):
+    cleaned = []
+    with pytest.raises(Stopped), watch():
+        try:
+            send(signal.SIGINT)
+        finally:
+            for _ in range(3):
+                send(signal.SIGINT)
+            cleaned.append(True)
+    assert cleaned
+
+
+def test_what_a_callback_cannot_raise_is_raised_behind_it(capsys):
+    """JAX has one in the garbage collector, which would swallow a signal that comes meanwhile."""
+    called = []
+
+    def callback(*_):
+        if not called:
+            called.append(True)
+            send(signal.SIGINT)
+
+    gc.callbacks.append(callback)
+    try:
+        with pytest.raises(Stopped) as stopped, ending_at_once():
+            gc.collect()
+            while True:
+                time.sleep(0.01)
+    finally:
+        gc.callbacks.remove(callback)
+    assert called and stopped.value.code == 130 and capsys.readouterr().err == ""
+
+
+def test_each_signal_is_handled_once():
+    heard = []
+    with signals.handled(heard.append, None):
+        send(signal.SIGINT)
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+    assert heard == [signal.SIGINT, signal.SIGTERM, signal.SIGINT]
+
+
 STUCK = """
-import ctypes, os, signal, threading
-from diffmask_jax.runtime import preemption, signals
+import ctypes, os, signal, threading, time
+from diffmask_jax.errors import speaking_to_a_shell as shell
+from diffmask_jax.runtime import signals
+from diffmask_jax.runtime.preemption import Notice, Watch, ending_at_once
 signals.PATIENCE = 0.1
-mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
-with {watch}:
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    print("half a line", end="")
-    lock(mutex)
-    lock(mutex)
+pthreads, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+def again_and_again():
+    while True:
+        time.sleep(0.3)
+        {action}
+with {watch} as watch:
+    {before}
+    print("half a line", end="", flush=True)
+    threading.Thread(target=again_and_again, daemon=True).start()
+    pthreads.pthread_mutex_lock(mutex)
+    pthreads.pthread_mutex_lock(mutex)
 """
 
 
-@pytest.mark.parametrize("watch", ["preemption.ending_at_once()", "preemption.Watch(alone=True)"])
+def stuck(action: str, watch: str, before: str = "pass") -> tuple[int, str]:
+    """The end of a process in which Python does not run, while a thread acts again and again."""
+    code = STUCK.format(action=action, watch=watch, before=before)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.stdout == "half a line"
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("watch", ["ending_at_once()", "Watch(alone=True)"])
 def test_while_python_does_not_run_it_ends_as_well(watch):
     """A compilation of minutes may not keep a process from ending, and is in C all the time."""
-    found = subprocess.run(
-        [sys.executable, "-c", STUCK.format(watch=watch)],
-        capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert found.stderr == "diffmask: stopped by SIGTERM: the same command goes on\n"
-    assert (found.returncode, found.stdout) == (143, "half a line")
+    told = "diffmask: stopped by SIGTERM: the same command goes on\n"
+    assert stuck("os.kill(os.getpid(), signal.SIGTERM)", f"shell(), {watch}") == (143, told)
+
+
+def test_ctrl_c_again_ends_while_python_does_not_run():
+    """As between two calls that are saved, while a program for another length is compiled."""
+    ended = stuck(
+        "os.kill(os.getpid(), signal.SIGINT)",
+        "shell(), Watch(alone=True)",
+        before="watch.heed(Notice.NONE)",
+    )
+    told = (
+        "stopping after this call, saved; Ctrl-C again ends at once, unsaved\n"
+        "diffmask: interrupted\n"
+    )
+    assert ended == (130, told)
+
+
+def test_in_the_midst_of_an_import_nothing_is_raised(tmp_path):
+    """What C++ imports does not expect it: jaxlib may end in SIGSEGV."""
+    (tmp_path / "module.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException:\n    print('raised')\n"
+    )
+    code = f"""
+import sys
+from diffmask_jax.errors import speaking_to_a_shell
+from diffmask_jax.runtime.preemption import ending_at_once
+sys.path.append({str(tmp_path)!r})
+with speaking_to_a_shell(), ending_at_once():
+    import module
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    told = "diffmask: stopped by Ctrl-C: the same command goes on\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
+
+
+def test_where_no_command_runs_the_process_is_not_ended():
+    """A notebook has more to lose than a training: it waits until Python is back."""
+    once = "sent or sent.append(os.kill(os.getpid(), signal.SIGTERM)); time.sleep(0.3)"
+    unlock = "pthreads.pthread_mutex_unlock(mutex)"
+    ended = stuck(f"{once}; {unlock}", "ending_at_once()", before="sent = []")
+    assert ended == (143, "")  # raised in the end, and caught by nobody
 
 
 def test_uncaught_it_is_a_status_and_no_traceback():

@@ -119,3 +119,49 @@ def test_a_variable_that_jax_does_not_take_is_named(monkeypatch):
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
     assert done.stderr.startswith("diffmask: JAX cannot be started (") and "JAX_" in done.stderr
+
+
+STOPPED = """
+import os, signal, sys, threading, time
+from diffmask_jax import cli
+def compile(_):
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(1000)
+cli._run = compile
+sys.stdout.write("half a line")
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "status"), [("SIGINT", "Ctrl-C", 130), ("SIGTERM",) * 2 + (143,)]
+)
+def test_a_command_that_was_stopped_does_not_wait_for_threads(name, told, status):
+    """They compile, or compute, and XLA's are not to be taken their memory away."""
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED.format(name=name)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "GLIBC_TUNABLES": ""},
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.stderr == f"diffmask: stopped by {told}\n"
+    assert (done.returncode, done.stdout) == (status, "half a line")
+
+
+LOUD = """
+import socket
+process.hush_libraries()
+import jax
+with socket.socket() as taken:
+    taken.bind(("", 0))
+    taken.listen()
+    jax.profiler.start_server(taken.getsockname()[1])
+"""
+
+
+def test_what_xla_says_to_its_developers_is_not_said_unless_it_is_asked_for():
+    """By an error of its log that is soon there: the one about slow compilation takes minutes."""
+    asked = child(LOUD, "TF_CPP_MIN_LOG_LEVEL=1")
+    assert "server.cc:" in asked.stderr and asked.returncode == 0
+    quiet = child(LOUD, "unset TF_CPP_MIN_LOG_LEVEL;")
+    assert (quiet.stderr, quiet.returncode) == ("", 0)

@@ -95,6 +95,21 @@ def test_what_is_no_label(cells, kind, says):
     assert says in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\u200b", None, float("nan")])
+def test_a_class_without_a_name_is_none(blank):
+    """Neither to make a model for, nor among the labels of a text."""
+    for cells, kind, says in (
+        (["a", blank, "b"], SINGLE, "row 2 has no label"),
+        ([["a"], ["b", blank]], MULTI, "row 2: one of its labels is empty"),
+    ):
+        with pytest.raises(UserError, match=says):
+            class_names(cells, kind)
+        with pytest.raises(UserError, match=says):
+            gold_of(cells, ["a", "b"], kind)
+    with pytest.raises(UserError, match="row x has no label"):
+        class_names(["a", blank], SINGLE, rows=["w", "x"])
+
+
 def test_rows_are_named_as_their_file_names_them():
     with pytest.raises(UserError, match=r"^row b7: the label 'x' is not one of"):
         gold_of([0, "x"], NAMES, SINGLE, rows=["a", "b7"])

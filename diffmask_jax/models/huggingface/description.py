@@ -8,6 +8,7 @@ from typing import Any
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.json_files import shown
+from diffmask_jax.runtime.messages import shows
 
 Description = dict[str, Any]
 
@@ -120,9 +121,9 @@ def check_class(
 def output_names(description: Description) -> tuple[str, ...]:
     """The names of the outputs, in their order, as transformers reads them.
 
-    `id2label`, else LABEL_0, LABEL_1, … for each of `num_labels`, which is two unless said. A name
-    that stands twice is told apart by its number: "neutral", "neutral" become "neutral (0)",
-    "neutral (1)".
+    `id2label`, else LABEL_0, LABEL_1, … for each of `num_labels`, which is two unless said; so is
+    one called whose name shows nothing. A name that stands twice is told apart by its number:
+    "neutral", "neutral" become "neutral (0)", "neutral (1)".
 
     Raises: UserError if they are not numbered from 0, or fewer or more than `num_labels`.
     """
@@ -133,7 +134,7 @@ def output_names(description: Description) -> tuple[str, ...]:
     if names is None:
         if count is not None and count > MOST_CLASSES:
             raise UserError(f"num_labels in config.json is {count}: at most {MOST_CLASSES} will do")
-        return tuple(f"LABEL_{number}" for number in range(2 if count is None else count))
+        return tuple(map(_number_name, range(2 if count is None else count)))
     keys = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
     if not keys or set(map(str, names)) != set(keys):
         raise UserError("id2label in config.json must name the classes 0, 1, 2, …")
@@ -143,7 +144,16 @@ def output_names(description: Description) -> tuple[str, ...]:
         raise UserError(
             f"config.json contradicts itself: num_labels is {count}, id2label names {len(names)}"
         )
-    return _told_apart([str(names[key]) for key in keys])
+    return _told_apart(
+        [
+            name if shows(name) else _number_name(number)
+            for number, name in enumerate(str(names[key]) for key in keys)
+        ]
+    )
+
+
+def _number_name(number: int) -> str:
+    return f"LABEL_{number}"
 
 
 def _told_apart(names: Sequence[str]) -> tuple[str, ...]:
@@ -165,6 +175,6 @@ def describe_class_names(names: Sequence[str]) -> Description:
 
 def check_class_names(names: Sequence[str], fewest: int = 2) -> None:
     """Raises: UserError if the names of outputs are not enough different ones."""
-    if len(set(names)) < max(len(names), fewest) or not all(map(str.strip, names)):
+    if len(set(names)) < max(len(names), fewest) or not all(map(shows, names)):
         many = "two or more different names" if fewest > 1 else "different names"
         raise UserError(f"the classes need {many}, not {', '.join(names)!r}")

@@ -17,6 +17,7 @@ from diffmask_jax.models.huggingface.description import (
     output_names,
 )
 from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.runtime.messages import shows
 
 TOKENS = np.array([[2, 5, 8, 6, 3], [2, 6, 7, 3, 0]], np.int32)
 INPUTS = TextInputs(TOKENS, np.zeros_like(TOKENS), TOKENS != 0)
@@ -61,6 +62,10 @@ def test_labels_are_as_many_numbered_ones_as_num_labels_says(count):
     assert output_names({"num_labels": count}) == tuple(f"LABEL_{n}" for n in range(count))
 
 
+def test_an_output_whose_name_shows_nothing_is_called_by_its_number():
+    assert output_names({"id2label": {"0": "", "1": "good"}}) == ("LABEL_0", "good")
+
+
 def test_names_that_stand_twice_are_told_apart():
     names = {"0": "neutral", "1": "good", "2": "neutral"}
     expected = ("neutral (0)", "good", "neutral (2)")
@@ -70,12 +75,15 @@ def test_names_that_stand_twice_are_told_apart():
     check_class_names(output_names({"id2label": {"0": "n", "1": "n (0)", "2": "n"}}))
 
 
-@given(st.lists(st.sampled_from(["a", "b", "a (0)", "a (1)", "a (0) (0)", "1", 1, 1.0, ""])))
-def test_no_two_outputs_have_one_name(names):
+NAMES = ["a", "b", "a (0)", "a (1)", "a (0) (0)", "1", 1, 1.0, "", " ", "\u200b", "LABEL_1"]
+
+
+@given(st.lists(st.sampled_from(NAMES), min_size=1))
+def test_every_output_has_a_name_of_its_own_that_shows(names):
     """So that none of them loses its probability where a file has them by name."""
-    if names:
-        found = output_names({"id2label": {str(n): name for n, name in enumerate(names)}})
-        assert len(set(found)) == len(names)
+    found = output_names({"id2label": {str(n): name for n, name in enumerate(names)}})
+    assert len(set(found)) == len(names)
+    assert all(map(shows, found))
 
 
 def test_names_of_many_outputs_are_told_apart_at_once():
@@ -123,7 +131,9 @@ def test_outputs_that_cannot_be_told_are_one_line(found, message):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("names", [(), ("one",), ("same", "same"), ("name", " ")])
+@pytest.mark.parametrize(
+    "names", [(), ("one",), ("same", "same"), ("name", " "), ("name", "\u200b")]
+)
 def test_class_names_are_two_or_more_different_ones(names):
     with pytest.raises(UserError, match="two or more different names"):
         check_class_names(names)
