@@ -1,5 +1,6 @@
 """What several tests share: a tiny random BERT classifier on disk, texts for it, and its runs."""
 
+import dataclasses
 import gc
 import json
 import os
@@ -195,6 +196,13 @@ def tiny_bert(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def shallow_bert(tmp_path_factory):
+    """The folder of a classifier of one block, which has less to compile; its answers differ, too."""
+    config = dataclasses.replace(CONFIG, blocks=1)
+    return _save_bert(tmp_path_factory.mktemp("model") / "shallow-bert", config, seed=39)
+
+
+@pytest.fixture(scope="session")
 def tiny_gru(tiny_bert, tmp_path_factory):
     """The folder of a GRU classifier over the tiny BERT's word embeddings, never trained."""
     folder = tmp_path_factory.mktemp("model") / "tiny-gru"
@@ -203,10 +211,10 @@ def tiny_gru(tiny_bert, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_answerer(tiny_bert, tmp_path_factory):
-    """The folder of the tiny BERT under a span head that is sure of itself, never trained."""
+def tiny_answerer(shallow_bert, tmp_path_factory):
+    """The folder of the shallow BERT under a span head that is sure of itself, never trained."""
     folder = tmp_path_factory.mktemp("model") / "tiny-answerer"
-    model = load_encoder(tiny_bert, ("start", "end"), 3, SPANS)
+    model = load_encoder(shallow_bert, ("start", "end"), 3, SPANS)
     head = jax.tree.map(lambda weights: 40 * weights, model.params["head"])
     save(folder, model._replace(params=model.params | {"head": head}))
     return folder

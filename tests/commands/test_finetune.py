@@ -31,7 +31,7 @@ def one_length():
 
 
 @pytest.fixture
-def finetune(tiny_bert, tmp_path):
+def finetune(shallow_bert, tmp_path):
     """(labels, options) -> (status, folder) of a fine-tuning on pairs with these labels."""
 
     def command(labels, *options: str):
@@ -39,7 +39,7 @@ def finetune(tiny_bert, tmp_path):
         rows = zip(PAIRS, labels, strict=True)
         objects = [{"sentence1": a, "sentence2": b, "label": label} for (a, b), label in rows]
         file.write_text("".join(json.dumps(row) + "\n" for row in objects))
-        places = ["--model", tiny_bert, "--train", file, "--dev", file, "--out", out]
+        places = ["--model", shallow_bert, "--train", file, "--dev", file, "--out", out]
         return cli.main(["finetune", "texts", *map(str, places), *FEW, *options]), out
 
     return command

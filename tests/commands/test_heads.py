@@ -47,10 +47,10 @@ def train(model, file, out, steps: int = 4) -> int:
 
 
 @pytest.fixture(scope="module")
-def several(tiny_bert, sentences, tmp_path_factory):
+def several(shallow_bert, sentences, tmp_path_factory):
     """(run, labelled file) of a model with three labels, each a yes or no of its own."""
     place = tmp_path_factory.mktemp("several")
-    model = shutil.copytree(tiny_bert, place / "model")
+    model = shutil.copytree(shallow_bert, place / "model")
     describe(model, problem_type="multi_label_classification")
     file = write(place / "texts.jsonl", sentences, SETS)
     assert train(model, file, place / "run") == 0
@@ -58,10 +58,10 @@ def several(tiny_bert, sentences, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def numbers(save_bert, sentences, tmp_path_factory):
+def numbers(shallow_bert, save_bert, sentences, tmp_path_factory):
     """(run, labelled file) of a regression: one output, and nothing else says so."""
     place = tmp_path_factory.mktemp("numbers")
-    config = load_classifier(save_bert(place / "three")).config
+    config = load_classifier(shallow_bert).config
     model = save_bert(place / "model", dataclasses.replace(config, classes=1))
     file = write(place / "texts.jsonl", sentences, NUMBERS)
     assert train(model, file, place / "run") == 0
@@ -169,7 +169,7 @@ def test_numbers_are_scored_in_units_of_the_training_s_scale(
     """A probe that drops much, and texts whose outputs vary otherwise."""
     out, some = tmp_path / "a.json", write(tmp_path / "b.jsonl", sentences[:3], NUMBERS[:3])
     run = shutil.copytree(numbers[0], tmp_path / "run")
-    run_folder.save_probe(run, random_probe("input"), {"masked": 0.5, "step": 4})
+    run_folder.save_probe(run, random_probe("input", layers=3), {"masked": 0.5, "step": 4})
 
     def row() -> dict[str, float]:
         assert cli.main(["evaluate", str(run), "--texts", str(some), "--out", str(out)]) == 0

@@ -248,7 +248,7 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
     assert {claim["id"] for claim in third["claims"]} == CLAIMS - missing
     told = (out / "report.md").read_text()
     assert "Not run: there is no probe of input masking" in told
-    assert "| hidden-0 | 4 | no: not at W, E, 1, 2 |" in told
+    assert "| hidden-0 | 4 | no: not at W, E, 1 |" in told
 
 
 def test_a_classifier_and_bad_numbers_are_refused(experiment, tiny_bert, tmp_path, capsys):

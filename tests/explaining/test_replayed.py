@@ -21,7 +21,7 @@ def explainers(run, tiny_bert, tiny_answerer, save_run, tmp_path_factory):
     """kind -> an explainer of the tiny model."""
     runs = tmp_path_factory.mktemp("runs")
     hidden = save_run(runs / "hidden", tiny_bert, "hidden")
-    asks = save_run(runs / "asks", tiny_answerer)
+    asks = save_run(runs / "asks", tiny_answerer, layers=3)
     probe = run_folder.load_probe(asks)[0]
     return {
         "input": Explainer.from_pretrained(run),

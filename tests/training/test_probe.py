@@ -42,12 +42,12 @@ def command(model: Path, texts: Path, out: Path, gate: str = "input", *more: str
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_bert, texts_file, tmp_path_factory):
+def whole(shallow_bert, texts_file, tmp_path_factory):
     """By gate: a run that nobody stopped."""
     folders = {}
     for gate in ("input", "hidden"):
         folders[gate] = tmp_path_factory.mktemp("whole") / gate
-        assert cli.main(command(tiny_bert, texts_file, folders[gate], gate)) == 0
+        assert cli.main(command(shallow_bert, texts_file, folders[gate], gate)) == 0
     return folders
 
 
@@ -75,23 +75,23 @@ def test_a_run_trains_validates_and_keeps_its_last_probe(whole, gate):
     params, kept = run_folder.load_probe(whole[gate])
     assert kept == found[-1]
     validated = run_folder.load_validated(whole[gate])
-    assert validated.layers == ("W", "E", "1", "2")
+    assert validated.layers == ("W", "E", "1")
     for name in ("masked", "divergence", "agreement"):
         assert getattr(validated, name).mean() == pytest.approx(kept[name])
-    assert len(params["gates"]) == 4 and len(params["baselines"]) == {"input": 1, "hidden": 4}[gate]
+    assert len(params["gates"]) == 3 and len(params["baselines"]) == {"input": 1, "hidden": 3}[gate]
 
 
-def test_the_authors_keep_the_probe_that_masks_most(tiny_bert, texts_file, tmp_path, capsys):
-    assert cli.main(command(tiny_bert, texts_file, tmp_path, "hidden", *AUTHORS)) == 0
+def test_the_authors_keep_the_probe_that_masks_most(shallow_bert, texts_file, tmp_path, capsys):
+    assert cli.main(command(shallow_bert, texts_file, tmp_path, "hidden", *AUTHORS)) == 0
     written = capsys.readouterr()
     assert "  ? its training did not say whether it had settled" in written.out.splitlines()
     opening, compiling, *_ = written.err.splitlines()
     assert opening == (
-        f"training the hidden probe on {tiny_bert.name} (bert, 4 layers): 8 texts, "
+        f"training the hidden probe on {shallow_bert.name} (bert, 3 layers): 8 texts, "
         f"{STEPS} steps of 4, margin 0.1 nats, {run_folder.counted(['cpu'])}"
     )
     assert compiling.startswith("compiling the model")
-    assert "caution: each of 4 layers plays in only 3.0 of the 12 steps" in written.err
+    assert "caution: each of 3 layers plays in only 4.0 of the 12 steps" in written.err
     assert "compiling the steps for texts of up to 16 tokens\n" in written.err
     found = validations(tmp_path)
     assert len({scores["masked"] for scores in found}) > 1
@@ -102,23 +102,23 @@ def test_the_authors_keep_the_probe_that_masks_most(tiny_bert, texts_file, tmp_p
 def test_a_run_says_of_every_layer_whether_it_has_settled(whole):
     told = json.loads((whole["input"] / "layers.json").read_text())
     assert told["step"] == STEPS and not told["settled"]
-    assert [row["layer"] for row in told["layers"]] == ["W", "E", "1", "2"]
+    assert [row["layer"] for row in told["layers"]] == ["W", "E", "1"]
     steps_of, curves = read_curves(whole["input"])
     assert steps_of.tolist() == list(range(2, STEPS + 1, 2))
-    assert curves.masked.shape == (STEPS // 2, 4)
-    np.testing.assert_allclose(curves.played, 0.25)
+    assert curves.masked.shape == (STEPS // 2, 3)
+    np.testing.assert_allclose(curves.played, [[0.5, 0.25, 0.25]] * (STEPS // 2))
     assert told["layers"][0]["multiplier"] == pytest.approx(curves.multiplier[-2:, 0].mean(), 1e-4)
 
 
 def test_a_run_ends_by_itself_once_all_layers_have_settled(
-    tiny_bert, texts_file, tmp_path, monkeypatch, capsys
+    shallow_bert, texts_file, tmp_path, monkeypatch, capsys
 ):
     def at_once(curves, margin):
         verdict = verdict_on(curves, margin)
         return verdict._replace(still=verdict.still | True, on_margin=verdict.on_margin | True)
 
     monkeypatch.setattr(settled, "verdict_on", at_once)
-    arguments = command(tiny_bert, texts_file, tmp_path)
+    arguments = command(shallow_bert, texts_file, tmp_path)
     assert cli.main(arguments) == 0
     assert [scores["step"] for scores in validations(tmp_path)] == [EVERY]
     told = capsys.readouterr().out
@@ -131,9 +131,9 @@ def test_a_run_ends_by_itself_once_all_layers_have_settled(
 
 @pytest.mark.long
 def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
-    whole, tiny_bert, texts_file, tmp_path
+    whole, shallow_bert, texts_file, tmp_path
 ):
-    arguments = command(tiny_bert, texts_file, tmp_path)
+    arguments = command(shallow_bert, texts_file, tmp_path)
     assert cli.main([*arguments, "--steps", "8"]) == 0
     assert cli.main([*arguments, "--steps", str(STEPS)]) == 0
     assert_same_run(tmp_path, whole["input"])
@@ -141,9 +141,9 @@ def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
     assert cli.main([*arguments, "--steps", "8"]) == 2  # but not shorter
 
 
-def test_an_infeasible_probe_is_not_kept(tiny_bert, texts_file, tmp_path, capsys):
+def test_an_infeasible_probe_is_not_kept(shallow_bert, texts_file, tmp_path, capsys):
     too_strict = [*AUTHORS, "--tolerance", "1e-9"]
-    assert cli.main(command(tiny_bert, texts_file, tmp_path, "hidden", *too_strict)) == 2
+    assert cli.main(command(shallow_bert, texts_file, tmp_path, "hidden", *too_strict)) == 2
     assert "no validation found a probe with divergence ≤ 1e-10 nats" in capsys.readouterr().err
     assert not (tmp_path / "probe.safetensors").exists()
     assert Checkpoints(tmp_path / "checkpoints").latest() == STEPS
@@ -215,10 +215,10 @@ def terminate() -> None:
     ("gate", "moment"), [("input", 4), pytest.param("hidden", 12, marks=pytest.mark.long)]
 )
 def test_interrupted_between_a_checkpoint_and_its_validation_the_same_command_goes_on(
-    whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment
+    whole, shallow_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment
 ):
     """At `moment` the state is saved, which may be the last one, but nothing is said of it."""
-    again = command(tiny_bert, texts_file, tmp_path, gate)
+    again = command(shallow_bert, texts_file, tmp_path, gate)
     with monkeypatch.context() as patch:
         stopping(patch, "validation", moment, interrupt)
         assert cli.main(again) == 130
@@ -234,9 +234,9 @@ def test_interrupted_between_a_checkpoint_and_its_validation_the_same_command_go
 
 @pytest.mark.parametrize("kept", [pytest.param(True, marks=pytest.mark.long), False])
 def test_interrupted_around_keeping_a_probe_the_same_command_keeps_it(
-    whole, tiny_bert, texts_file, tmp_path, monkeypatch, kept
+    whole, shallow_bert, texts_file, tmp_path, monkeypatch, kept
 ):
-    again = command(tiny_bert, texts_file, tmp_path)
+    again = command(shallow_bert, texts_file, tmp_path)
     save_probe = run_folder.save_probe
 
     def save(*arguments):
@@ -253,21 +253,21 @@ def test_interrupted_around_keeping_a_probe_the_same_command_keeps_it(
 
 
 def test_damaged_validation_scores_are_told_in_one_line(
-    whole, tiny_bert, texts_file, tmp_path, capsys
+    whole, shallow_bert, texts_file, tmp_path, capsys
 ):
     run = tmp_path / "run"
     shutil.copytree(whole["input"], run)
     (run / "validation.jsonl").write_text("{\n")
-    longer = [*command(tiny_bert, texts_file, run), "--steps", str(STEPS + 2)]
+    longer = [*command(shallow_bert, texts_file, run), "--steps", str(STEPS + 2)]
     assert cli.main(longer) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "validation.jsonl is damaged" in error and "delete its broken lines" in error
 
 
 def test_interrupted_before_the_first_checkpoint_the_same_command_starts_again(
-    whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+    whole, shallow_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
-    again = command(tiny_bert, texts_file, tmp_path)
+    again = command(shallow_bert, texts_file, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", lambda *_: interrupt())
         assert cli.main(again) == 130
@@ -285,10 +285,10 @@ def test_interrupted_before_the_first_checkpoint_the_same_command_starts_again(
     ],
 )
 def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
-    whole, tiny_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment, told, step
+    whole, shallow_bert, texts_file, tmp_path, capsys, monkeypatch, gate, moment, told, step
 ):
     """After the call that runs meanwhile, and without the validation that may be due."""
-    again = command(tiny_bert, texts_file, tmp_path, gate)
+    again = command(shallow_bert, texts_file, tmp_path, gate)
     with monkeypatch.context() as patch:
         stopping(patch, told, moment, terminate)
         assert cli.main(again) == Notice.TERMINATE
@@ -304,34 +304,34 @@ def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
 
 
 def test_sigterm_before_the_first_step_ends_at_once(
-    tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+    shallow_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(run_folder, "open_run", lambda *_: terminate())
-    assert cli.main(command(tiny_bert, texts_file, tmp_path / "run")) == Notice.TERMINATE
+    assert cli.main(command(shallow_bert, texts_file, tmp_path / "run")) == Notice.TERMINATE
     assert capsys.readouterr().err == "diffmask: stopped by SIGTERM: the same command goes on\n"
     assert not list((tmp_path / "run").iterdir())
 
 
 @pytest.mark.long
-def test_saves_by_the_clock_change_nothing(whole, tiny_bert, texts_file, tmp_path, monkeypatch):
+def test_saves_by_the_clock_change_nothing(whole, shallow_bert, texts_file, tmp_path, monkeypatch):
     saved = []
     save = Checkpoints.save
     monkeypatch.setattr(preemption, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(
         Checkpoints, "save", lambda self, step, state: (saved.append(step), save(self, step, state))
     )
-    assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 0
+    assert cli.main(command(shallow_bert, texts_file, tmp_path)) == 0
     assert saved == [2, 4, 6, 8, 10, 12]
     assert_same_run(tmp_path, whole["input"])
     assert scalars(tmp_path) == scalars(whole["input"])
 
 
 def test_a_process_killed_while_it_opened_the_run_leaves_no_obstacle(
-    whole, tiny_bert, texts_file, tmp_path
+    whole, shallow_bert, texts_file, tmp_path
 ):
     shutil.copy(whole["input"] / "environment.json", tmp_path)
     (tmp_path / ".config.json.0123abcd.tmp").write_text("{")
-    assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 0
+    assert cli.main(command(shallow_bert, texts_file, tmp_path)) == 0
     assert_same_run(tmp_path, whole["input"])
     assert not list(tmp_path.glob(".*"))
 
@@ -344,12 +344,12 @@ def damage(folder: Path, step: int) -> None:
 
 
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
-    whole, tiny_bert, texts_file, tmp_path, capsys
+    whole, shallow_bert, texts_file, tmp_path, capsys
 ):
     run = tmp_path / "run"
     shutil.copytree(whole["input"], run)
     damage(run, 12)
-    assert cli.main(command(tiny_bert, texts_file, run)) == 0
+    assert cli.main(command(shallow_bert, texts_file, run)) == 0
     told, after, *_ = capsys.readouterr().err.splitlines()
     assert told.startswith(f"the checkpoint {run / 'checkpoints' / '12'} is damaged (")
     assert after == f"the run in {run} goes on after step 8"
@@ -358,24 +358,24 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
 
 
 def test_with_damaged_checkpoints_alone_a_run_does_not_begin_anew(
-    whole, tiny_bert, texts_file, tmp_path, capsys
+    whole, shallow_bert, texts_file, tmp_path, capsys
 ):
     run = tmp_path / "run"
     shutil.copytree(whole["input"], run)
     damage(run, 12)
     damage(run, 8)
     for _ in range(2):
-        assert cli.main(command(tiny_bert, texts_file, run)) == 2
+        assert cli.main(command(shallow_bert, texts_file, run)) == 2
         line = capsys.readouterr().err.splitlines()[-1]
         assert line.startswith(f"diffmask: no whole checkpoint is left in {run / 'checkpoints'}")
     assert validations(run) == validations(whole["input"])
 
 
-def test_a_damaged_list_of_validations_is_told(whole, tiny_bert, texts_file, tmp_path, capsys):
+def test_a_damaged_list_of_validations_is_told(whole, shallow_bert, texts_file, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(whole["input"], run)
     (run / "validation.jsonl").write_bytes(b"\0\0")
-    assert cli.main(command(tiny_bert, texts_file, run)) == 2
+    assert cli.main(command(shallow_bert, texts_file, run)) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"diffmask: {run / 'validation.jsonl'} is damaged (")
     assert error.count("\n") == 1
@@ -420,17 +420,17 @@ def test_a_warm_run_compiles_nothing(tiny_gru, tmp_path, monkeypatch, capsys):
 
 
 def test_states_beyond_memory_are_refused_before_anything_is_written(
-    tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+    shallow_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(clean_states, "_free_memory", lambda: 1000)
     out = tmp_path / "run"
-    assert cli.main(command(tiny_bert, texts_file, out, "input", "--cache-states")) == 2
+    assert cli.main(command(shallow_bert, texts_file, out, "input", "--cache-states")) == 2
     assert "clean states of 8 texts need 0.0 GiB" in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_the_command_of_a_finished_run_says_so_and_changes_nothing(
-    whole, tiny_bert, texts_file, capsys, monkeypatch
+    whole, shallow_bert, texts_file, capsys, monkeypatch
 ):
     def contents() -> dict[Path, bytes]:
         paths = whole["input"].rglob("*")
@@ -438,7 +438,7 @@ def test_the_command_of_a_finished_run_says_so_and_changes_nothing(
 
     monkeypatch.setattr(steps, "steps", lambda *_, **__: pytest.fail("it trains"))
     before = contents()
-    assert cli.main(command(tiny_bert, texts_file, whole["input"])) == 0
+    assert cli.main(command(shallow_bert, texts_file, whole["input"])) == 0
     assert contents() == before
     written = capsys.readouterr()
     assert written.err == f"the run in {whole['input']} is finished\n"
@@ -453,9 +453,9 @@ def test_the_command_of_a_finished_run_says_so_and_changes_nothing(
 
 
 def test_a_rate_beyond_all_numbers_stops_before_anything_is_kept(
-    tiny_bert, texts_file, tmp_path, capsys
+    shallow_bert, texts_file, tmp_path, capsys
 ):
-    again = command(tiny_bert, texts_file, tmp_path, "input", "--probe-rate", "1e30")
+    again = command(shallow_bert, texts_file, tmp_path, "input", "--probe-rate", "1e30")
     assert cli.main(again) == 2
     written = capsys.readouterr()
     last = written.err.splitlines()[-1]
@@ -467,7 +467,7 @@ def test_a_rate_beyond_all_numbers_stops_before_anything_is_kept(
 
 
 def test_no_checkpoint_holds_what_is_not_finite(
-    tiny_bert, texts_file, tmp_path, capsys, monkeypatch
+    shallow_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
     """The diagnostics of a step are of the state before it: the last update may have spoiled it."""
     play = probe.play
@@ -480,7 +480,7 @@ def test_no_checkpoint_holds_what_is_not_finite(
             yield (spoil(state) if state.step >= 8 else state), notice
 
     monkeypatch.setattr(probe, "play", spoiling)
-    assert cli.main(command(tiny_bert, texts_file, tmp_path)) == 2
+    assert cli.main(command(shallow_bert, texts_file, tmp_path)) == 2
     assert "not finite at step 8" in capsys.readouterr().err
     assert probe.steps_done(tmp_path) == 4
     assert [scores["step"] for scores in validations(tmp_path)] == [4]
