@@ -56,9 +56,11 @@ settings.load_profile("patient")
 gc.set_threshold(200_000, 20, 50)
 
 # Tests run a program a few times, so that what they wait for is its compilation: a quarter as long.
+# In one part: to share one out among threads costs a sixth, and other workers have the cores.
 QUICKLY_COMPILED = ["--xla_backend_optimization_level=0"]
 if jax.__version_info__ < (0, 11):  # later ones end on a flag that they do not know
     QUICKLY_COMPILED += ["--xla_cpu_use_fusion_emitters=false"]
+    QUICKLY_COMPILED += ["--xla_cpu_parallel_codegen_split_count=1"]
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICKLY_COMPILED])
 
 
@@ -197,7 +199,7 @@ def tiny_bert(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shallow_bert(tmp_path_factory):
-    """The folder of a classifier of one block, which has less to compile; its answers differ, too."""
+    """The folder of a classifier of one block, with less to compile; its answers differ, too."""
     config = dataclasses.replace(CONFIG, blocks=1)
     return _save_bert(tmp_path_factory.mktemp("model") / "shallow-bert", config, seed=39)
 

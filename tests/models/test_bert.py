@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_params import random_params
 
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
@@ -34,13 +35,6 @@ STATES = len(MODEL.layers)
 B, T = 4, 7
 
 
-def random_params(seed: int):
-    """Parameters far from their initial values, so that every bias and scale shows."""
-    rng = np.random.default_rng(seed)
-    initial = jax.jit(lambda key: BERT.init(key, CONFIG))(jax.random.key(seed))
-    return jax.tree.map(lambda x: x + rng.normal(0, 0.3, x.shape).astype(x.dtype), initial)
-
-
 def random_inputs(seed: int, lengths=(7, 5, 2, 1)) -> TextInputs:
     rng = np.random.default_rng(seed)
     return TextInputs(
@@ -50,7 +44,7 @@ def random_inputs(seed: int, lengths=(7, 5, 2, 1)) -> TextInputs:
     )
 
 
-PARAMS = random_params(0)
+PARAMS = random_params(BERT, CONFIG, seed=0, deviation=0.3)
 INPUTS = random_inputs(1)
 clean_pass = jax.jit(MODEL.states)
 resume_traced = jax.jit(MODEL.logits_from)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.data.inputs import TextInputs
@@ -40,13 +41,6 @@ def with_dropout(*rates: float) -> EncoderConfig:
     return dataclasses.replace(CONFIG, dropout=Dropout(*map(float, rates)))
 
 
-def random_params():
-    """Parameters far from their initial values, so that every bias and scale shows."""
-    rng = np.random.default_rng(0)
-    initial = BERT.init(jax.random.key(0), CONFIG)
-    return jax.tree.map(lambda x: x + rng.normal(0, 0.2, x.shape).astype(x.dtype), initial)
-
-
 def random_inputs(rows: int = 4, length: int = 7) -> TextInputs:
     rng = np.random.default_rng(1)
     return TextInputs(
@@ -56,7 +50,7 @@ def random_inputs(rows: int = 4, length: int = 7) -> TextInputs:
     )
 
 
-PARAMS = random_params()
+PARAMS = random_params(BERT, CONFIG, seed=0, deviation=0.2)
 INPUTS = random_inputs()
 ONE_TEXT = jax.tree.map(lambda array: array[1:2], INPUTS)
 

@@ -1,5 +1,6 @@
 """Any number of devices plays the same game and explains alike, and exchanges only gradients."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ def found(run, texts_file, child_environment, tmp_path_factory):
     out = tmp_path_factory.mktemp("devices") / "found.npz"
     places = [str(place) for place in (run, texts_file, out)]
     # Of float64, too, what is quickly compiled computes some functions to eight digits only.
-    environment = child_environment(XLA_FLAGS="--xla_backend_optimization_level=0")
+    flags = os.environ["XLA_FLAGS"].replace("--xla_cpu_use_fusion_emitters=false", "")
+    environment = child_environment(XLA_FLAGS=flags)
     subprocess.run([sys.executable, str(SCRIPT), *places], check=True, env=environment, timeout=600)
     with np.load(out, allow_pickle=True) as arrays:
         return dict(arrays)

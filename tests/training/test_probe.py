@@ -395,7 +395,7 @@ def test_a_warm_run_compiles_nothing(tiny_gru, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(preemption, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(keeping, "keep", lambda *_: compiled.append(0))
-    small = "--steps 24 --steps-per-call 1 --validate-every 8 --batch-size 2 --profile"
+    small = "--steps 12 --steps-per-call 1 --validate-every 4 --batch-size 2 --profile"
     small += " --layers batch"
     jax.monitoring.register_event_duration_secs_listener(hear)
     try:

@@ -7,7 +7,7 @@ at any state, and in the last block only the rows that the head reads: a classif
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ Weight = tuple[Tensor, Tensor]
 Head = Callable[[Tensor, Tensor], Tensor]
 """(the last state, valid) -> float32 logits: of classes (B, C), of spans (B, T, 2)."""
 
-Module = BertForSequenceClassification | BertForQuestionAnswering
+Module: TypeAlias = BertForSequenceClassification | BertForQuestionAnswering
 
 
 class Block(NamedTuple):
