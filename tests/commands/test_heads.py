@@ -47,10 +47,10 @@ def train(model, file, out, steps: int = 4) -> int:
 
 
 @pytest.fixture(scope="module")
-def several(shallow_bert, sentences, tmp_path_factory):
+def several(tiny_bert, sentences, tmp_path_factory):
     """(run, labelled file) of a model with three labels, each a yes or no of its own."""
     place = tmp_path_factory.mktemp("several")
-    model = shutil.copytree(shallow_bert, place / "model")
+    model = shutil.copytree(tiny_bert, place / "model")
     describe(model, problem_type="multi_label_classification")
     file = write(place / "texts.jsonl", sentences, SETS)
     assert train(model, file, place / "run") == 0

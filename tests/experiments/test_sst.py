@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from diffmask_jax.analysis.faithfulness import Outcome
+from diffmask_jax.attribution import methods
 from experiments.sst import __main__ as sst
 from experiments.sst import numbers
 
@@ -39,6 +40,9 @@ def places(save_bert, sentences, treebank, prepared, tmp_path, monkeypatch):
     settings = {gate: sst.SETTINGS[gate] | SHORT | LOOSE for gate in sst.GATES}
     monkeypatch.setattr(sst, "SETTINGS", settings)
     monkeypatch.setattr(sst, "SENTENCE", "a great film")
+    # Of the methods in Figure 6 another that compiles soon: test_comparing.py draws these.
+    assert set(sst.IN_THE_PAPER) < set(methods.USUAL)
+    monkeypatch.setattr(sst, "IN_THE_PAPER", ("gradient",))
     return {
         "--model": model, "--raw-dir": treebank, "--data-dir": prepared,
         "--tags": tmp_path / "tags.jsonl", "--seeds": 2, "--out": tmp_path / "report",
