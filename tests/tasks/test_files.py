@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.columns import Columns
 from diffmask_jax.tasks.files import open_file, read_file
-from diffmask_jax.tasks.formats import table
+from diffmask_jax.tasks.formats import table as table_module
 from diffmask_jax.tasks.task import source_of
 
 CHARACTERS = st.characters(exclude_characters="\0\ufeff", exclude_categories=["Cs"])
@@ -269,7 +269,7 @@ def test_prose_is(tmp_path, content):
 def test_what_has_no_end_is_refused(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="/dev/zero:1: not a text file, it holds a NUL"):
         read_file("/dev/zero")
-    monkeypatch.setattr(table, "MOST", 1 << 20)
+    monkeypatch.setattr(table_module, "MOST", 1 << 20)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = subprocess.Popen(["sh", "-c", 'yes > "$0" 2> /dev/null', pipe])

@@ -73,7 +73,7 @@ def _held(path: Path) -> bytes:
                     break
                 if len(content) > MOST:
                     raise UserError(
-                        f"{path} gives more than {MOST >> 20} MiB: write it to a file, and give that"
+                        f"{path} gives more than {MOST >> 20} MiB: write it to a file first"
                     )
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
