@@ -72,9 +72,11 @@ def _run(arguments: Sequence[str] | None) -> None:
         sys.stdout.reconfigure(errors="replace")
     options = parse(arguments)
     process.hush_libraries()
+    process.draw_into_files()
     process.check_here()
     process.forget_empty_variables()
     process.check_addresses()
+    process.check_bars()
     keep_compiled_programs()
     COMMANDS[options.command].run(options)
 

@@ -12,6 +12,7 @@ from diffmask_jax.commands.shared import (
     add_truncate,
     check_files,
     check_no_columns,
+    check_spared,
     columns_of,
     question_of,
 )
@@ -87,6 +88,7 @@ def _tell(options: argparse.Namespace) -> None:
 
     (run,) = options.runs
     explainer = Explainer.from_pretrained(run, options.model, anyway=options.anyway)
+    check_spared(explainer, run, (options.json,))
     examples = read_file_for(explainer.model, options.texts, columns_of(options))
     encoded = explainer.model.encode(examples.texts, options.truncate, examples.rows)
     say(f"compiling, then looking at {len(encoded)} texts, one after another")
@@ -117,6 +119,8 @@ def _draw(options: argparse.Namespace) -> None:
     explainers = [
         Explainer.from_pretrained(run, options.model, anyway=options.anyway) for run in options.runs
     ]
+    for run, explainer in zip(options.runs, explainers, strict=True):
+        check_spared(explainer, run, (options.html, options.picture))
     comparing.check_comparable(explainers)  # before the work of `noise_of`
     if options.question is not None:
         explainers[0].model.check_answers()

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
 
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data = data_of(options, explainer)
-    numbers, words = result_files(options, f"evaluation-{name}.json", ".json", ".md")
+    numbers, words = result_files(options, explainer, f"evaluation-{name}.json", ".json", ".md")
     report = evaluation.evaluate(explainer, name, data, str(options.run))
     tables = evaluation.as_markdown(report)
     show(tables)

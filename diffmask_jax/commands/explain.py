@@ -17,6 +17,7 @@ from diffmask_jax.commands.shared import (
     add_truncate,
     check_files,
     check_no_columns,
+    check_spared,
     columns_of,
     question_of,
 )
@@ -88,6 +89,7 @@ def run(options: argparse.Namespace) -> None:
     explainer = Explainer.from_pretrained(
         options.run, options.model, anyway=options.anyway, last_probe=options.last_probe
     )
+    check_spared(explainer, options.run, files)
     if explainer.doubt:
         say(explainer.doubt)
     if options.question is not None:

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,16 +153,27 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
     return name, data
 
 
-def result_files(options: argparse.Namespace, default: str, *endings: str) -> list[Path]:
+def check_spared(explainer: "Explainer", run: Path, outputs: Iterable[Path | None]) -> None:
+    """Raises: UserError if an output would replace a file of the run, or of its model."""
+    from diffmask_jax.training import run_folder
+
+    of_run = [run / name for name in run_folder.FILES]
+    check_all_writable(outputs, *of_run, *Path(explainer.model.path).iterdir())
+
+
+def result_files(
+    options: argparse.Namespace, explainer: "Explainer", default: str, *endings: str
+) -> list[Path]:
     """Where a command's results go: `--out`, or into the run's folder, one file an ending.
 
     default: the first file's name there, which is that of `--out` where it is given.
 
-    Raises: UserError if one could not be written after all the work.
+    Raises: UserError if one could not be written after all the work, or would replace what is read.
     """
     out = options.out or options.run / default
     places = [out.with_suffix(ending) for ending in endings]
     check_all_writable(places, options.texts, getattr(options, "tags", None))
+    check_spared(explainer, options.run, places)
     return places
 
 

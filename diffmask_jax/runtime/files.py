@@ -52,6 +52,16 @@ def check_own(folder: Path) -> None:
         raise UserError(f"{folder} is a link: put the folder there that it leads to")
 
 
+def check_plain(folder: str | os.PathLike[str]) -> None:
+    """Raises: UserError if a folder that may have come from anywhere holds a pipe or a device.
+
+    Who read it would wait for ever, or read without an end.
+    """
+    for path in Path(folder).iterdir():
+        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            raise UserError(f"{path} is no file but a pipe or a device: put a file there")
+
+
 def file_in(folder: Path, name: str) -> Path | None:
     """The file of a plain name in a folder; None if there is none, or the name leads elsewhere."""
     return folder / name if Path(name).name == name and os.path.isfile(folder / name) else None

@@ -50,11 +50,24 @@ def hush_libraries() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+def draw_into_files() -> None:
+    """Whatever windows matplotlib is told to draw in: a command has none."""
+    os.environ["MPLBACKEND"] = "agg"
+
+
 def forget_empty_variables() -> None:
     """Of those that JAX and its launchers read: an empty one says nothing, and JAX ends on some."""
     for name, value in [*os.environ.items()]:
         if not value and name.startswith(OUR_VARIABLES):
             del os.environ[name]
+
+
+def check_bars() -> None:
+    """Raises: UserError if a variable keeps tqdm, which draws bars, from being imported."""
+    try:
+        import tqdm  # noqa: F401
+    except ValueError as error:
+        raise UserError(f"tqdm cannot be started ({error}): see the variables TQDM_…") from error
 
 
 def check_here() -> None:

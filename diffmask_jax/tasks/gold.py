@@ -56,9 +56,13 @@ def class_names(
     """
     if problem_type == "regression":
         return ("LABEL_0",)
-    cells, _ = _labelled(cells, problem_type, rows)
+    cells, rows = _labelled(cells, problem_type, rows)
     is_set = problem_type == "multi_label_classification"
-    items = [item for cell in cells for item in (_items(cell, ()) if is_set else [cell])]
+    written = [_items(cell, ()) if is_set else [cell] for cell in cells]
+    for row, inner in zip(rows, written, strict=True):
+        if odd := [item for item in inner if isinstance(item, dict | list | np.ndarray)]:
+            raise UserError(f"row {row}: the label {_shown(odd[0])} is neither a name nor a number")
+    items = [item for inner in written for item in inner]
     names = sorted({str(item).strip() for item in items})
     if not names:
         raise UserError("no text of the data has a label")

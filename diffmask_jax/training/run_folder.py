@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files, locks, settings, tensors
 from diffmask_jax.runtime.environment import environment
-from diffmask_jax.runtime.files import remove_half_written, write_in
+from diffmask_jax.runtime.files import check_plain, remove_half_written, write_in
 from diffmask_jax.training import fingerprint
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
 from diffmask_jax.training.fingerprint import Fingerprint
@@ -79,6 +79,7 @@ def load_config(folder: Path) -> RunConfig:
     file = folder / "config.json"
     if not os.path.isfile(file):
         raise UserError(f"{folder} is not a run folder: there is no {file.name} in it")
+    check_plain(folder)
     try:
         stored = json_files.read(file)
         if not {"model_type", "architectures", "hidden_size"} & stored.keys():

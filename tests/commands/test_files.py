@@ -268,3 +268,24 @@ def test_two_outputs_of_one_name(refused, run, tmp_path):
     out = tmp_path / "x"
     assert "are one file" in refused("explain", run, "film", "--html", out, "--jsonl", out)
     assert "are one file" in refused("compare", run, "--text", "a", "--html", out, "--png", out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "RUN", "--texts", "TEXTS", "--out", "RUN/config.json"),
+        ("report", "RUN", "--texts", "TEXTS", "--tags", "DIR/x.json", "--out", "DIR/x.html"),
+        ("explain", "RUN", "film", "--html", "RUN/probe.safetensors"),
+        ("explain", "RUN", "film", "--jsonl", "MODEL/vocab.txt"),
+        ("compare", "RUN", "--text", "film", "--html", "MODEL/config.json"),
+    ],
+)
+def test_an_output_replaces_nothing_that_is_read(
+    refused, run, tiny_bert, texts_file, tmp_path, words
+):
+    """Of the run, of its model, or beside the texts."""
+    (tmp_path / "x.json").write_text("{}")
+    places = {"RUN": run, "MODEL": tiny_bert, "TEXTS": texts_file, "DIR": tmp_path}
+    for name, place in places.items():
+        words = [word.replace(name, str(place)) for word in words]
+    assert "are one file: the second would replace the first" in refused(*words)

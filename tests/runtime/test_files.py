@@ -7,6 +7,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import (
     check_all_writable,
     check_own,
+    check_plain,
     file_in,
     write_atomically,
     write_in,
@@ -109,6 +110,21 @@ def test_a_file_in_a_folder_by_its_plain_name(tmp_path):
     assert file_in(tmp_path / "in", "a b") == tmp_path / "in" / "a b"
     for name in ("../out", str(tmp_path / "out"), "", ".", "..", "b", "a\0b", "x" * 300, "./a b"):
         assert file_in(tmp_path / "in", name) is None
+
+
+@pytest.mark.parametrize("special", ["pipe", "device"])
+def test_a_folder_that_holds_what_never_ends_is_refused(tmp_path, special):
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "inner").mkdir()
+    check_plain(tmp_path)
+    if special == "pipe":
+        os.mkfifo(tmp_path / "c")
+    else:
+        (tmp_path / "c").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="c is no file but a pipe or a device"):
+        check_plain(tmp_path)
 
 
 def test_two_outputs_are_not_one_file(tmp_path):

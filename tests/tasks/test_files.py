@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.columns import Columns
 from diffmask_jax.tasks.files import open_file, read_file
+from diffmask_jax.tasks.formats import table as table_module
 from diffmask_jax.tasks.task import source_of
 
 CHARACTERS = st.characters(exclude_characters="\0\ufeff", exclude_categories=["Cs"])
@@ -260,3 +263,16 @@ def test_prose_is(tmp_path, content):
         content,
         content + "\n",
     )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no such devices")
+def test_what_has_no_end_is_refused(monkeypatch, tmp_path):
+    with pytest.raises(UserError, match="/dev/zero:1: not a text file, it holds a NUL"):
+        read_file("/dev/zero")
+    monkeypatch.setattr(table_module, "MOST", 1 << 20)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = subprocess.Popen(["sh", "-c", 'yes > "$0" 2> /dev/null', pipe])
+    with pytest.raises(UserError, match="pipe gives more than 1 MiB: write it to a file"):
+        read_file(pipe)
+    writer.wait()

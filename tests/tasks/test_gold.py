@@ -120,8 +120,11 @@ def test_rows_are_named_as_their_file_names_them():
     [
         ([[], []], MULTI, "no text of the data has a label"),
         (["a", "a"], SINGLE, "the data has one class only, 'a'"),
+        (["a", ["b"]], SINGLE, r"row 2: the label \"\['b'\]\" is neither a name nor a number"),
+        (["a", {"b": 1}], SINGLE, "row 2: the label .* is neither a name nor a number"),
+        ([["a"], ["b", ["c"]]], MULTI, "row 2: the label .* is neither a name nor a number"),
     ],
 )
-def test_too_few_classes_to_make_a_model_for(cells, kind, says):
+def test_what_no_model_can_be_made_for(cells, kind, says):
     with pytest.raises(UserError, match=says):
         class_names(cells, kind)

@@ -7,17 +7,20 @@ from pathlib import Path
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.huggingface.kept_tokenizers import FILES
 from diffmask_jax.models.huggingface.weights import weights_file
+from diffmask_jax.runtime.files import check_plain
 
 
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder itself, or the local copy of a hub id, downloaded if need be.
 
-    Raises: UserError if there is no such folder and the hub does not give one.
+    Raises: UserError if there is no such folder and the hub does not give one, or it holds what is
+        no file.
     """
     if not str(name_or_path).strip():
         raise UserError("a model is named by its folder or hub id, not by nothing")
     folder = Path(os.path.expanduser(name_or_path))
     if os.path.isdir(folder):
+        check_plain(folder)
         return folder
     if os.path.isfile(folder):
         raise UserError(f"{folder} is a file: give the folder that holds it")

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from diffmask_jax.errors import UserError
 
+MOST = 1 << 30  # bytes of what is held in memory, because it can be read only once
+
 Row = tuple[str, list[Any]]
 """The line on which a row begins, or its number where a format has no lines, from 1; its cells."""
 
@@ -32,9 +34,10 @@ def lines_of(path: Path, newline: str | None) -> Callable[[], Iterator[str]]:
     What can be read only once, a pipe, is held as it is. newline: what ends a line, as of `open`.
 
     Raises:
-      UserError: at once, if it cannot be read, is not UTF-8, or holds a NUL, as no text does.
+      UserError: at once, if it cannot be read, is not UTF-8, or holds a NUL, as no text does; if
+        more than `MOST` bytes come through a pipe.
     """
-    held = None if os.path.isfile(path) else _read(path)
+    held = None if os.path.isfile(path) else _held(path)
 
     def lines() -> Iterator[str]:
         try:
@@ -57,6 +60,24 @@ def lines_of(path: Path, newline: str | None) -> Callable[[], Iterator[str]]:
 def read_text(path: Path) -> str:
     """A whole file as of `lines_of`, line ends as they stand. Raises: UserError as that does."""
     return "".join(lines_of(path, newline="")())
+
+
+def _held(path: Path) -> bytes:
+    """What can be read only once, as far as its first NUL, for a device may have no end."""
+    content = bytearray()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                content += chunk
+                if b"\0" in chunk:
+                    break
+                if len(content) > MOST:
+                    raise UserError(
+                        f"{path} gives more than {MOST >> 20} MiB: write it to a file first"
+                    )
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
+    return bytes(content)
 
 
 def _read(path: Path) -> bytes:
