@@ -44,7 +44,7 @@ function open(article) {
   if (told) {
     article.querySelector('.plot').append(box)
     told.after(output)
-  } else scroll.before(box, output)
+  } else (scroll.closest('details') || scroll).before(box, output)
 
   function paint() {
     words.forEach((word, token) => {

@@ -23,6 +23,7 @@ from diffmask_jax.render.replay import Replay
 from diffmask_jax.render.spelling import Spelling
 from diffmask_jax.render.style import level
 
+_LONG = 64  # tokens: two lines of a table
 _SCRIPT = Path(__file__).with_name("page.js")
 _CURVE = (
     "At each layer the model was run with only the tokens kept there (keep probability above ½), "
@@ -100,9 +101,21 @@ def _article(number: int, entry: Entry) -> str:
     texts = running_text([(name, _text(one, spelling)) for (name, one), spelling in spelt])
     return (
         f"<article id=text-{number}>\n<h2>{safe(heatmap.title)}</h2>\n{caption}{texts}"
-        f"{_replayed(heatmap, replay) if replay else ''}"
+        f"{_replayed(heatmap, replay) if replay else ''}{_table(heatmap)}</article>\n"
+    )
+
+
+def _table(heatmap: Heatmap) -> str:
+    """The heat map; that of a long text is folded away, that the next text is not far."""
+    scroll = (
         '<div class="scroll" tabindex="0" role="region" aria-label="Heat map">'
-        f"<noscript>{''.join(table(heatmap))}</noscript></div>\n</article>\n"
+        f"<noscript>{''.join(table(heatmap))}</noscript></div>\n"
+    )
+    if len(heatmap.tokens) <= _LONG:
+        return scroll
+    return (
+        '<details class="more"><summary>Every number: a row per layer, a column per token</summary>'
+        f"\n{scroll}</details>\n"
     )
 
 

@@ -105,7 +105,7 @@ def _section(number: int, section: Section) -> str:
 def _finding(holds: bool | None, says: str) -> str:
     mark, meaning = _MARKS[holds]
     kind = {True: "yes", False: "no", None: "unknown"}[holds]
-    return f'<li><b class="{kind}" role="img" aria-label="{meaning}">{mark}</b> {safe(says)}</li>\n'
+    return f'<li><b class="{kind}" role="img" aria-label="{meaning}">{mark}</b>{safe(says)}</li>\n'
 
 
 def _details(one: Opened) -> str:

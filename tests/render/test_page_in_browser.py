@@ -129,17 +129,19 @@ def test_dark_and_narrow_a_long_text_wraps(eye, tmp_path):
     assert seen["text"].startswith("[CLS]word0 word1 ")
 
 
-def test_the_table_of_a_long_text_is_broken_into_lines_that_fit_and_are_linked(eye, tmp_path):
+def test_the_table_of_a_long_text_unfolds_into_lines_that_fit_and_are_linked(eye, tmp_path):
     script = """
+        const folded = one('article details'), closed = !folded.open
+        folded.open = true
         const last = [...all('.grid')].pop(), cell = [...last.querySelectorAll('td')].pop()
         cell.dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))
         return {
-            lines: all('.grid').length, now: all('.now').length,
+            closed, lines: all('.grid').length, now: all('.now').length,
             fit: all('.grid').every(grid => grid.getBoundingClientRect().right <= innerWidth),
             lit: all('.text .lit').map(word => word.textContent).join(),
             said: one('output').textContent}"""
     seen = browse(eye, tmp_path, [entry(98)], script, "#layer=E", Look(1120, 900))
-    assert (seen["lines"], seen["now"], seen["fit"]) == (4, 4, True)
+    assert (seen["closed"], seen["lines"], seen["now"], seen["fit"]) == (True, 4, 4, True)
     assert seen["lit"] == "[SEP]" and seen["said"].startswith(
         "[SEP]: kept with probability 0.900 at layer W"
     )
