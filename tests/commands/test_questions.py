@@ -57,10 +57,10 @@ def write(file, lines):
 
 
 @pytest.fixture(scope="module")
-def encoder(shallow_bert, tmp_path_factory):
+def encoder(tiny_bert, tmp_path_factory):
     """The folder of a tiny network that has learned nothing yet."""
     folder = tmp_path_factory.mktemp("model") / "encoder"
-    model = load_encoder(shallow_bert, ("start", "end"), 0, SPANS)
+    model = load_encoder(tiny_bert, ("start", "end"), 0, SPANS)
     fresh = model.architecture.init(jax.random.key(1), model.config)
     save(folder, model._replace(params=fresh))
     return folder
@@ -199,7 +199,7 @@ def test_positions_spans_and_answers_are_counted(run, places, random_probe, tmp_
     """With a probe that drops much, against logits that are read one layer at a time."""
     run = shutil.copytree(run, tmp_path / "run")
     gate = run_folder.load_config(run).gate
-    run_folder.save_probe(run, random_probe(gate, layers=3), {"masked": 0.5, "step": 4})
+    run_folder.save_probe(run, random_probe(gate), {"masked": 0.5, "step": 4})
     capsys.readouterr()
     out = tmp_path / "report.json"
     assert cli.main(["evaluate", str(run), "--out", str(out)]) == 0
@@ -207,7 +207,7 @@ def test_positions_spans_and_answers_are_counted(run, places, random_probe, tmp_
     changes = ["exact match original → masked", "F1 original → masked"]
     assert head == ["layer", "masked", "KL (nats)", "positions kept", "spans kept", *changes]
     report = json.loads(out.read_text())
-    assert report["texts"] == len(LINES + HARD) and report["layers"] == ["W", "E", "1", "mean"]
+    assert report["texts"] == len(LINES + HARD) and report["layers"] == ["W", "E", "1", "2", "mean"]
 
     explainer, questions = Explainer.from_pretrained(run), read_question_lines(places[-1])
     encoded = explainer.model.encode([(one.question, one.passage) for one in questions])
