@@ -97,10 +97,8 @@ def _drop_scale(rows: Sequence[str]) -> str:
 def _article(number: int, entry: Entry) -> str:
     heatmap, replay = entry.heatmap, entry.replay
     caption = f'<p class="caption">{safe(heatmap.caption)}</p>\n' if heatmap.caption else ""
-    spelt = zip(heatmap.texts, entry.spellings, strict=True)
-    texts = running_text([(name, _text(one, spelling)) for (name, one), spelling in spelt])
     return (
-        f"<article id=text-{number}>\n<h2>{safe(heatmap.title)}</h2>\n{caption}{texts}"
+        f"<article id=text-{number}>\n<h2>{safe(heatmap.title)}</h2>\n{caption}{_texts(entry)}"
         f"{_replayed(heatmap, replay) if replay else ''}{_table(heatmap)}</article>\n"
     )
 
@@ -127,6 +125,12 @@ def _replayed(heatmap: Heatmap, replay: Replay) -> str:
         f"{curve(heatmap.rows, replay)}</div>"
         f'<figcaption><p class="told">{told}</p></figcaption></figure>\n'
     )
+
+
+def _texts(entry: Entry) -> str:
+    """The running text of one or two texts."""
+    spelt = zip(entry.heatmap.texts, entry.spellings, strict=True)
+    return running_text([(name, _text(one, spelling)) for (name, one), spelling in spelt])
 
 
 def _text(heatmap: Heatmap, spelling: Spelling) -> str:
