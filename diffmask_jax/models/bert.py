@@ -119,12 +119,14 @@ def read_config(folder: Path, description: Description, classes: int) -> Encoder
 
 
 def check_kind(description: Description) -> None:
-    """Raises: UserError if it is a decoder, or its positions are relative to each other."""
+    """Raises: UserError if it is a decoder, pruned, or its positions are relative to each other."""
     position = description.get("position_embedding_type", "absolute")
     if position != "absolute":
         raise UserError(f"position_embedding_type {position!r} is not supported, only 'absolute'")
     if description.get("is_decoder"):
         raise UserError("a decoder (is_decoder in config.json) is not supported, only an encoder")
+    if description.get("pruned_heads"):
+        raise UserError("heads that were pruned (pruned_heads in config.json) are not supported")
 
 
 def read_dropout(folder: Path, description: Description) -> Dropout:

@@ -255,6 +255,7 @@ def test_a_checkpoint_without_a_head_asks_for_fine_tuning(folder):
         ({"model_type": None}, ["names no model_type", "no model that is known"]),
         ({"position_embedding_type": "relative_key"}, ["relative_key", "absolute"]),
         ({"is_decoder": True}, ["is_decoder"]),
+        ({"pruned_heads": {"0": [1]}}, ["pruned_heads"]),
         ({"hidden_act": "mish"}, ["mish", "gelu"]),
         ({"hidden_size": None}, ["hidden_size", "null"]),
         ({"hidden_size": "8"}, ["hidden_size", '"8"']),

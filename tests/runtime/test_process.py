@@ -128,6 +128,7 @@ def test_a_variable_that_a_library_does_not_take_is_named(variable, told):
 STOPPED = """
 import os, signal, sys, threading, time
 from diffmask_jax import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what is in the background
 def compile(_):
     threading.Thread(target=time.sleep, args=(1000,)).start()
     os.kill(os.getpid(), signal.{name})
