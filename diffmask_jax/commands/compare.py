@@ -93,14 +93,15 @@ def _tell(options: argparse.Namespace) -> None:
     encoded = explainer.model.encode(examples.texts, options.truncate, examples.rows)
     say(f"compiling, then looking at {len(encoded)} texts, one after another")
     found = rivalry(explainer, encoded)
-    show(f"{run}: {explainer.config.gate} probe on {options.texts.name}")
-    show(
-        f"{textwrap.fill(rivalry_table.explained(found), WIDTH)}\n\n{rivalry_table.as_text(found)}"
-    )
-    if options.json:
-        numbers = {"run": str(run), "data": options.texts.name} | rivalry_table.as_json(found)
-        write_atomically(options.json, dumps(numbers, indent=1, plain=False) + "\n")
-        say(f"written to {options.json}")
+    told = f"{run}: {explainer.config.gate} probe on {options.texts.name}"
+    what = textwrap.fill(rivalry_table.explained(found), WIDTH)
+    try:
+        show(f"{told}\n{what}\n\n{rivalry_table.as_text(found)}")
+    finally:
+        if options.json:
+            numbers = {"run": str(run), "data": options.texts.name} | rivalry_table.as_json(found)
+            write_atomically(options.json, dumps(numbers, indent=1, plain=False) + "\n")
+            say(f"written to {options.json}")
 
 
 def _draw(options: argparse.Namespace) -> None:

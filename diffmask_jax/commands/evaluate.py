@@ -7,12 +7,11 @@ from diffmask_jax.commands.shared import (
     add_data,
     check_data,
     data_of,
+    give_results,
     result_files,
-    write_results,
 )
 from diffmask_jax.runtime.files import check_writable
 from diffmask_jax.runtime.json_files import dumps
-from diffmask_jax.runtime.messages import show
 
 HELP = "masked share, divergence and scores by layer"
 
@@ -40,5 +39,5 @@ def run(options: argparse.Namespace) -> None:
     numbers, words = result_files(options, explainer, f"evaluation-{name}.json", ".json", ".md")
     report = evaluation.evaluate(explainer, name, data, str(options.run))
     tables = evaluation.as_markdown(report)
-    show(tables)
-    write_results(options, {numbers: dumps(report, indent=1) + "\n", words: tables + "\n"})
+    texts = {numbers: dumps(report, indent=1) + "\n", words: tables + "\n"}
+    give_results(options, tables, texts)

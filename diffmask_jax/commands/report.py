@@ -7,13 +7,12 @@ from diffmask_jax.commands.shared import (
     add_data,
     check_data,
     data_of,
+    give_results,
     result_files,
-    write_results,
 )
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_writable
 from diffmask_jax.runtime.json_files import dumps
-from diffmask_jax.runtime.messages import show
 
 HELP = "a page on a data set: is the probe good, and which words are kept"
 
@@ -62,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     made, survey = report_on(
         explainer, options.run, name, data, tags=options.tags, against=options.against
     )
-    show(report.as_text(made))
     drawn = report_page.page(made, survey, data.examples.rows)
     plain = dumps(report.as_json(made), indent=1, plain=False)
-    write_results(options, {page: drawn, numbers: plain + "\n"})
+    texts = {page: drawn, numbers: plain + "\n"}
+    give_results(options, report.as_text(made), texts)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from diffmask_jax.commands.arguments import add_settings, listed, name_of, path_of, those_of
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_all_writable, write_atomically, write_in
-from diffmask_jax.runtime.messages import say
+from diffmask_jax.runtime.messages import say, show
 from diffmask_jax.runtime.settings import settle
 from diffmask_jax.tasks.columns import Columns
 from diffmask_jax.tasks.task import Task
@@ -177,11 +177,20 @@ def result_files(
     return places
 
 
-def write_results(options: argparse.Namespace, texts: Mapping[Path, str]) -> None:
-    """Write what a command found to its `result_files`, and say so.
+def give_results(options: argparse.Namespace, told: str, texts: Mapping[Path, str]) -> None:
+    """Show what a command found, write it to its `result_files`, and say so.
+
+    Neither a reader that has left (`| head`) nor a full disk takes the other half away.
 
     Raises: UserError if one cannot be written.
     """
+    try:
+        show(told)
+    finally:
+        _write_results(options, texts)
+
+
+def _write_results(options: argparse.Namespace, texts: Mapping[Path, str]) -> None:
     for place, text in texts.items():
         if options.out:
             write_atomically(place, text)
