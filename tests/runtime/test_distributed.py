@@ -191,10 +191,10 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killed(out, shallow_bert, texts_file, child_environment):
+def killed(out, tiny_bert, texts_file, child_environment):
     """Of two processes, the second killed: return codes, and what the first wrote."""
     both = start_two(
-        child_environment, "-c", DYING, str(out), *arguments_of(shallow_bert, texts_file, out)
+        child_environment, "-c", DYING, str(out), *arguments_of(tiny_bert, texts_file, out)
     )
     try:
         both[1].wait(timeout=600)
@@ -207,10 +207,10 @@ def killed(out, shallow_bert, texts_file, child_environment):
 
 
 @pytest.fixture(scope="module")
-def restarted(killed, out, shallow_bert, texts_file, child_environment):
+def restarted(killed, out, tiny_bert, texts_file, child_environment):
     """What both processes write when the same command is started again."""
     both = start_two(
-        child_environment, "-m", "diffmask_jax.cli", *arguments_of(shallow_bert, texts_file, out)
+        child_environment, "-m", "diffmask_jax.cli", *arguments_of(tiny_bert, texts_file, out)
     )
     try:
         written = [process.communicate(timeout=600) for process in both]
@@ -253,10 +253,10 @@ def finish(both: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
 
 @pytest.mark.long
 def test_sigterm_to_one_stops_both_at_one_step_and_the_same_command_goes_on(
-    restarted, out, shallow_bert, texts_file, child_environment, tmp_path
+    restarted, out, tiny_bert, texts_file, child_environment, tmp_path
 ):
     """The second is told at step 8, when 10 is running; 12 carries the news, and 14 the end."""
-    arguments = arguments_of(shallow_bert, texts_file, tmp_path)
+    arguments = arguments_of(tiny_bert, texts_file, tmp_path)
     ends = finish(start_two(child_environment, "-c", TERMINATED, *arguments))
     assert [status for status, _, _ in ends] == [Notice.TERMINATE] * 2, ends
     (_, _, said), (_, _, whispered) = ends
@@ -291,11 +291,9 @@ def test_a_restart_goes_on_and_only_the_first_process_speaks(restarted, out):
     assert len(list(out.glob("events.out.*"))) == 2  # one a start
 
 
-def test_two_processes_train_the_same_probe_as_one(
-    restarted, out, shallow_bert, texts_file, tmp_path
-):
+def test_two_processes_train_the_same_probe_as_one(restarted, out, tiny_bert, texts_file, tmp_path):
     """Every parameter and moment after 20 steps, relative to its largest entry."""
-    assert cli.main(arguments_of(shallow_bert, texts_file, tmp_path)) == 0
+    assert cli.main(arguments_of(tiny_bert, texts_file, tmp_path)) == 0
     two, one = arrays_of(out, STEPS), arrays_of(tmp_path, STEPS)
     assert len(two) == len(one) > 50
     for array, expected in zip(two, one, strict=True):
@@ -303,9 +301,9 @@ def test_two_processes_train_the_same_probe_as_one(
 
 
 def test_on_another_number_of_devices_a_run_goes_on_and_says_so(
-    restarted, out, shallow_bert, texts_file, capsys
+    restarted, out, tiny_bert, texts_file, capsys
 ):
-    longer = [*arguments_of(shallow_bert, texts_file, out), "--steps", str(STEPS + 2)]
+    longer = [*arguments_of(tiny_bert, texts_file, out), "--steps", str(STEPS + 2)]
     assert cli.main(longer) == 0
     assert (
         "the run began on 2 cpu devices and goes on on 1 cpu device: the last bits may differ"
