@@ -89,8 +89,8 @@ def settled_claims(numbers: Numbers) -> list[Claim]:
         *(
             claim(
                 f"sst.{gate}.on_margin",
-                f"share of the layers of a {gate} run whose divergence is within 10% of the "
-                "margin, or below it at λ ≈ 0: all",
+                f"share of the layers of a run of the {gate} probe whose divergence is within 10% "
+                "of the margin, or below it at λ ≈ 0: all",
                 shares,
                 paper=None,
                 unit="",
