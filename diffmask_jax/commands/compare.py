@@ -14,13 +14,14 @@ from diffmask_jax.commands.shared import (
     check_no_columns,
     check_spared,
     columns_of,
+    give,
     question_of,
 )
 from diffmask_jax.data.texts import Text
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_all_writable, write_atomically
 from diffmask_jax.runtime.json_files import dumps
-from diffmask_jax.runtime.messages import say, show
+from diffmask_jax.runtime.messages import say
 
 WIDTH = 80  # columns of what is told in sentences
 
@@ -95,13 +96,14 @@ def _tell(options: argparse.Namespace) -> None:
     found = rivalry(explainer, encoded)
     told = f"{run}: {explainer.config.gate} probe on {options.texts.name}"
     what = textwrap.fill(rivalry_table.explained(found), WIDTH)
-    try:
-        show(f"{told}\n{what}\n\n{rivalry_table.as_text(found)}")
-    finally:
+
+    def write() -> None:
         if options.json:
             numbers = {"run": str(run), "data": options.texts.name} | rivalry_table.as_json(found)
             write_atomically(options.json, dumps(numbers, indent=1, plain=False) + "\n")
             say(f"written to {options.json}")
+
+    give(f"{told}\n{what}\n\n{rivalry_table.as_text(found)}", write)
 
 
 def _draw(options: argparse.Namespace) -> None:

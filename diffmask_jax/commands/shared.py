@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,26 +178,32 @@ def result_files(
 
 
 def give_results(options: argparse.Namespace, told: str, texts: Mapping[Path, str]) -> None:
-    """Show what a command found, write it to its `result_files`, and say so.
-
-    Neither a reader that has left (`| head`) nor a full disk takes the other half away.
+    """`give` what a command found, and write it to its `result_files`.
 
     Raises: UserError if one cannot be written.
+    """
+
+    def write() -> None:
+        for place, text in texts.items():
+            if options.out:
+                write_atomically(place, text)
+            else:
+                write_in(options.run, place.name, text)
+        first, *others = texts
+        say(f"written to {' and '.join([str(first), *(place.name for place in others)])}")
+
+    give(told, write)
+
+
+def give(told: str, write: Callable[[], None]) -> None:
+    """Show what a command found, and write it.
+
+    Neither a reader that has left (`| head`) nor a full disk takes the other half away.
     """
     try:
         show(told)
     finally:
-        _write_results(options, texts)
-
-
-def _write_results(options: argparse.Namespace, texts: Mapping[Path, str]) -> None:
-    for place, text in texts.items():
-        if options.out:
-            write_atomically(place, text)
-        else:
-            write_in(options.run, place.name, text)
-    first, *others = texts
-    say(f"written to {' and '.join([str(first), *(place.name for place in others)])}")
+        write()
 
 
 def places_of(task: Task, options: argparse.Namespace) -> Any:
