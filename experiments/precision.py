@@ -18,12 +18,12 @@ from diffmask_jax.commands.shared import places_of
 from diffmask_jax.data.texts import Text
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.runtime import markdown
+from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training import setup
 from diffmask_jax.training.config import PRECISIONS
 from experiments.common.command import told_in_one_line
 from experiments.common.report import Claim, Timer, claim, print_claims, write_report
-from experiments.common.resume import make_folder
 
 TOLD = "Keep probabilities in bfloat16 against float32, over all layers and tokens."
 MEAN, SAME = 0.01, 0.99

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from diffmask_jax.commands import explain, report, train
 from diffmask_jax.commands.arguments import Parser, name_of, path_of
 from diffmask_jax.commands.shared import add_anyway
-from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import check_all_writable, write_atomically
+from diffmask_jax.runtime.files import check_all_writable, make_folder, write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.runtime.messages import show
 from diffmask_jax.tasks.files import read_file
@@ -64,10 +63,7 @@ def run(options: argparse.Namespace) -> None:
             explain, "explain", folder, "--file", str(few), "--truncate", "--html", page, *anyway
         ),
     ]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
+    make_folder(out)
     check_all_writable((few, page, overview), texts)
     _write(few, examples)
     show(

@@ -52,6 +52,14 @@ def check_own(folder: Path) -> None:
         raise UserError(f"{folder} is a link: put the folder there that it leads to")
 
 
+def make_folder(folder: Path) -> None:
+    """Raises: UserError if there can be no such folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
 def check_plain(folder: str | os.PathLike[str]) -> None:
     """Raises: UserError if a folder that may have come from anywhere holds a pipe or a device.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import settings
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.files import make_folder, write_atomically
 
 
 def load_or_make(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -43,11 +43,3 @@ def check_settings(folder: Path, asked: dict[str, Any]) -> None:
         )
     make_folder(folder)
     settings.write(file, asked)
-
-
-def make_folder(folder: Path) -> None:
-    """Raises: UserError if there can be no such folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error

@@ -20,12 +20,12 @@ import numpy as np
 from diffmask_jax.commands.arguments import Parser
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.training import clean_states
 from diffmask_jax.training.config import RunConfig, run_config
 from diffmask_jax.training.train import Prepared, prepare
 from experiments.common.command import told_in_one_line
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.common.resume import make_folder
 from experiments.convergence import figures, report, trial
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe
 from experiments.convergence.report import Trial

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.files import make_folder, write_atomically
 from diffmask_jax.tasks.questions import Question, answerable
 from diffmask_jax.tasks.squad_json import read_squad
-from experiments.common.resume import make_folder
 
 LABELS = ("elsewhere", "answers")
 SHORTEST = 25  # characters of a sentence; what is shorter is an abbreviation's end or a heading

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from diffmask_jax.models.loading import ARCHITECTURES
 from diffmask_jax.runtime import markdown
+from diffmask_jax.runtime.files import make_folder
 from experiments.common.command import need_torch, told_in_one_line
 from experiments.common.report import Claim, Timer, claim, print_claims, write_report
-from experiments.common.resume import make_folder
 
 if TYPE_CHECKING:
     from experiments.parity.differences import Differences

@@ -21,10 +21,9 @@ from PIL import Image
 from diffmask_jax import cli
 from diffmask_jax.commands.arguments import Parser
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.files import make_folder, write_atomically
 from experiments.common.browser import Browser, Look, browser
 from experiments.common.command import told_in_one_line
-from experiments.common.resume import make_folder
 from experiments.screenshots import terminal
 
 TEXT = "I had to look away - this was god awful."

@@ -24,6 +24,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.runtime.json_files import jsonable
 from diffmask_jax.runtime.memory import GIB, most_taken
 from diffmask_jax.tasks.encoded_questions import LONGEST, told
@@ -34,7 +35,7 @@ from experiments.common.command import told_in_one_line
 from experiments.common.measuring import PerText
 from experiments.common.probe_runs import configurations
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.common.resume import check_settings, make_folder
+from experiments.common.resume import check_settings
 from experiments.squad import drawing, methods, numbers, report, stages
 from experiments.squad.claims import Found, make_claims
 from experiments.squad.numbers import Figure2

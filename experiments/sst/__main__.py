@@ -24,14 +24,13 @@ from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.render import comparison_html, comparison_picture
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.files import make_folder, write_atomically
 from diffmask_jax.tasks import tags as parts_of_speech
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import as_dict
 from experiments.common.command import told_in_one_line
 from experiments.common.probe_runs import configurations, run_folder
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.common.resume import make_folder
 from experiments.sst import figures as sst_figures
 from experiments.sst import numbers as sst_numbers
 from experiments.sst import report, stages

@@ -22,11 +22,11 @@ from typing import Any
 from diffmask_jax.commands.arguments import add_settings
 from diffmask_jax.commands.shared import places_of
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.runtime.huge_pages import use_huge_pages
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import PRECISIONS
 from experiments.common.command import need_torch, told_in_one_line
-from experiments.common.resume import make_folder
 
 RACE = ("toy", "sst", "explain", "growth", "squad")
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import make_folder
 from experiments.common.beside import beside
 from experiments.common.command import told_in_one_line
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.common.resume import make_folder
 from experiments.toy import figures, methods, pages, parts, setup
 from experiments.toy.parts import COUNTING, EXAMPLE, HIDDEN, ON_EMBEDDING, ON_HIDDEN, Models
 from experiments.toy.report import BASELINE, BODY, NAMES, distances, make_claims, table_1
