@@ -7,6 +7,7 @@ Every device holds all of them: a batch is drawn from the whole data set, so tha
 shared out among the devices would have to travel at every step.
 """
 
+import collections
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -62,21 +63,25 @@ def compute(
     mesh = devices.data_mesh()
     run = devices.spread(_run, mesh, model)
     clean = functools.partial(run, devices.place(params, mesh, devices.WHOLE))
-    parts: dict[int, list[Clean]] = {}
+    texts_of = collections.Counter(_lengths(texts, limit))
+    rooms: dict[int, Clean] = {}
+    filled: collections.Counter[int] = collections.Counter()
     row = np.zeros(len(texts), np.int32)
     hidden = None if is_first() else True
     with tqdm(total=len(texts), desc="clean states", unit="text", disable=hidden) as bar:
         for batch in batches.in_order(texts, devices.round_up(BATCH, mesh), limit):
-            count = len(batch.indices)
-            passes = parts.setdefault(batch.inputs.valid.shape[1], [])
-            row[batch.indices] = sum(len(p.inputs.valid) for p in passes) + np.arange(count)
-            clean_batch = jax.device_get(clean(batch.inputs))
-            passes.append(jax.tree.map(lambda array, count=count: array[:count], clean_batch))
+            length, count = batch.inputs.valid.shape[1], len(batch.indices)
+            passes = jax.device_get(clean(batch.inputs))
+            if length not in rooms:
+                rooms[length] = _room(passes, texts_of[length])
+            rows = slice(filled[length], filled[length] + count)
+            for room, part in zip(*map(jax.tree.leaves, (rooms[length], passes)), strict=True):
+                room[rows] = part[:count]
+            row[batch.indices] = np.arange(rows.start, rows.stop)
+            filled[length] += count
             bar.update(count)
-    by_length = {}
-    for length in list(parts):
-        stacked = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts.pop(length))
-        by_length[length] = devices.place(stacked, mesh, devices.WHOLE)
+    # One after the other: where a device's memory is another, no more than one is there twice.
+    by_length = {n: devices.place(rooms.pop(n), mesh, devices.WHOLE) for n in list(rooms)}
     return CleanStates(by_length, row)
 
 
@@ -91,6 +96,15 @@ def check_fits(model: Model, params: Any, texts: Sequence[Encoded], limit: int) 
         )
 
 
+def _room(passes: Clean, texts: int) -> Clean:
+    """Arrays like the passes of a batch, for as many texts as there are: made once, never joined."""
+    return jax.tree.map(lambda array: np.empty((texts, *array.shape[1:]), array.dtype), passes)
+
+
+def _lengths(texts: Sequence[Encoded], limit: int) -> list[int]:
+    return [batches.padded_length(len(text.ids), limit) for text in texts]
+
+
 def _run(model: Model, params: Any, inputs: TextInputs) -> Clean:
     return Clean(inputs, *model.states(params, inputs))
 
@@ -99,7 +113,7 @@ def size_in_bytes(
     clean: Callable[[TextInputs], Clean], texts: Sequence[Encoded], limit: int
 ) -> int:
     """What the clean passes of all texts take in memory, from their shapes alone."""
-    lengths = [batches.padded_length(len(text.ids), limit) for text in texts]
+    lengths = _lengths(texts, limit)
     total = 0
     for length in set(lengths):
         one = jax.eval_shape(clean, batches.pad([texts[lengths.index(length)]], length))

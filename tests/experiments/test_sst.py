@@ -9,7 +9,7 @@ import pytest
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.attribution import methods
 from experiments.sst import __main__ as sst
-from experiments.sst import numbers
+from experiments.sst import margins, numbers, stages
 
 pytest.importorskip("tensorflow_datasets")
 
@@ -136,3 +136,32 @@ def test_flips_are_counted_by_the_models_certainty():
     low, high = numbers.flips(probabilities, [outcome])
     assert (low.gap, low.sentences, low.flipped) == ("0–0.1", 2, 0.5)
     assert (high.sentences, high.flipped) == (1, 0.0)
+
+
+def test_a_margin_is_measured_where_it_was_trained(places, command_of, monkeypatch, capsys):
+    """Everything but the trainings and what they mask, which are told: half, by 0.9 of a margin."""
+    trained = {}
+
+    def measure(study, test, folders):
+        config, outcomes = trained[folders[0]], []
+        for labels in (study.labels, test.labels):
+            masked = np.full((3, len(labels)), 0.5)
+            turned = np.where(np.arange(len(labels)) < 1, labels, (labels + 1) % 5)
+            divergence, agreement = 0.9 * config.margin * masked / 0.5, np.zeros_like(masked)
+            outcomes.append(
+                [Outcome(masked, divergence, agreement, np.tile(turned, (3, 1)), labels)]
+            )
+        return stages.Measured(folders, [], [], outcomes[0], [], outcomes[1])
+
+    monkeypatch.setattr(stages, "train_all", lambda configs, model: trained.update(configs))
+    monkeypatch.setattr(stages, "measure", measure)
+    of_margins = {k: v for k, v in places.items() if k not in ("--tags", "--seeds")}
+    command_of(margins, of_margins)(input="0.1", steps=7)
+    assert [(c.gate, c.margin, c.steps) for c in trained.values()] == [
+        ("input", 0.1, 7), *(("hidden", margin, 7) for margin in margins.MARGINS["hidden"])
+    ]  # fmt: skip
+    rows = json.loads((places["--out"] / "report.json").read_text())["raw"]["rows"]
+    assert [row["divergence"] for row in rows] == pytest.approx([0.09, 0.045, 0.018, 0.009])
+    assert all(row["macro_f1"]["dev"]["before"] > row["macro_f1"]["dev"]["after"] for row in rows)
+    assert "| input | 0.1 | 50.0% | 0.090 |" in capsys.readouterr().out
+    assert (places["--out"] / "margins.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,208 @@
+"""What a margin buys: how much can be masked, and what it costs in macro-F1, margin by margin.
+
+    python -m experiments.sst.margins --model ../shared/models/sst5-minilm \
+        --raw-dir ../shared/data/sst [--input 0.1 0.05 0.02] [--hidden 0.05 0.02 0.01]
+
+Section 3.2 of the paper says at which masked share macro-F1 does not fall; which margin that takes
+is a matter of the model. One run a margin, on all development and test sentences. Cost, the small
+BERT above: a run 12 to 20 minutes of one core, measuring it 2. Goes on where it was stopped.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from diffmask_jax.analysis.bootstrap import Change
+from diffmask_jax.commands.arguments import add_settings
+from diffmask_jax.commands.shared import places_of
+from diffmask_jax.game.gates import GATES
+from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.render.picture import QUIET, save
+from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.runtime.files import make_folder
+from diffmask_jax.runtime.markdown import table
+from diffmask_jax.tasks.sst import SST
+from diffmask_jax.training.config import RunConfig, run_config
+from experiments.common.command import told_in_one_line
+from experiments.common.figures import clear
+from experiments.common.report import Timer, write_report
+from experiments.sst import numbers, stages
+from experiments.sst.stages import Study
+
+STEPS = 2400
+MARGINS = {"input": (0.1, 0.05, 0.02), "hidden": (0.05, 0.02, 0.01)}
+PAPER_MASKED = {"input": 46.3, "hidden": 67.6}  # %, where macro-F1 does not fall
+COLOURS = {"dev": "#353aa6", "test": "#c2410c"}
+
+
+class Row(NamedTuple):
+    """What a run at one margin (nats) comes to, the mean of its layers, gates sampled.
+
+    masked, agreement: shares of the development sentences; divergence: nats
+    macro_f1: by split ("dev", "test"), what masking changes
+    """
+
+    gate: str
+    margin: float
+    masked: float
+    divergence: float
+    agreement: float
+    macro_f1: dict[str, Change]
+
+
+def measured(study: Study, test: Study, configs: dict[Path, RunConfig]) -> list[Row]:
+    """A row a run, in the order of the runs."""
+    rows = []
+    for folder, config in configs.items():
+        found = stages.measure(study, test, [folder])
+        (outcome,) = found.sampled
+        masked, divergence, agreement = (
+            float(of.mean()) for of in (outcome.masked, outcome.divergence, outcome.agreement)
+        )
+        macro_f1 = {
+            split: numbers.changes(of.labels, outcomes)["macro_f1"]
+            for split, of, outcomes in (("dev", study, found.sampled), ("test", test, found.test))
+        }
+        rows.append(Row(config.gate, config.margin, masked, divergence, agreement, macro_f1))
+    return rows
+
+
+def body(rows: Sequence[Row]) -> str:
+    """The table of a report."""
+
+    def told(change: Change) -> str:
+        return "{:+.2f} ({:+.2f} to {:+.2f})".format(
+            *(100 * part for part in (change.change, change.low, change.high))
+        )
+
+    heads = (
+        "gate",
+        "margin",
+        "masked",
+        "KL (nats)",
+        "agreement",
+        "macro-F1, dev",
+        "macro-F1, test",
+    )
+    cells = (
+        (
+            row.gate,
+            f"{row.margin:g}",
+            f"{row.masked:.1%}",
+            f"{row.divergence:.3f}",
+            f"{row.agreement:.1%}",
+            *map(told, row.macro_f1.values()),
+        )
+        for row in rows
+    )
+    return table(heads, cells)
+
+
+def figure(rows: Sequence[Row], path: Path) -> None:
+    """Change of macro-F1 over masked share: a panel a gate, a line a split, a point a margin."""
+    drawn = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, gate in zip(drawn.subplots(1, len(GATES), sharey=True), GATES, strict=True):
+        of_gate = [row for row in rows if row.gate == gate]
+        for (split, colour), aside in zip(COLOURS.items(), (-0.15, 0.15), strict=True):
+            changes = [row.macro_f1[split] for row in of_gate]
+            points = 100 * np.array([[c.change, c.low, c.high] for c in changes]).reshape(-1, 3)
+            axes.errorbar(
+                [100 * row.masked + aside for row in of_gate],
+                points[:, 0],
+                yerr=np.abs(points[:, 1:] - points[:, :1]).T,
+                fmt="o-",
+                color=colour,
+                capsize=3,
+                label=split,
+            )
+        for row in of_gate:
+            axes.annotate(
+                f"{row.margin:g} nats",
+                (100 * row.masked, 1),
+                (0, -9),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+        axes.axhline(0, color=QUIET, linewidth=0.8)
+        axes.axvline(
+            PAPER_MASKED[gate], color="black", linestyle=":", label="masked in the paper, no loss"
+        )
+        axes.set_title(f"{gate} probe, one run a margin", fontsize=10)
+        axes.margins(x=0.1, y=0.12)
+        axes.set_xlabel("masked, %", fontsize=9)
+        clear(axes)
+    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    drawn.axes[0].set_ylabel("change of macro-F1, points", fontsize=9)
+    save(drawn, path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trains and measures what is not there, and writes the report."""
+    out, places = options.out, places_of(SST, options)
+    model = load_classifier(options.model)
+    study, test = (stages.open_study(model, places, split, out) for split in ("dev", "test"))
+    configs = {
+        out / "runs" / f"{gate}-{margin:g}": run_config(
+            model.path, SST.name, **asdict(places), gate=gate, margin=margin, steps=options.steps
+        )
+        for gate in GATES
+        for margin in sorted(getattr(options, gate), reverse=True)
+    }
+    timer = Timer()
+    with timer.part("train the probes"):
+        stages.train_all(configs, model)
+    with timer.part("measure the probes"):
+        rows = measured(study, test, configs)
+    figure(rows, out / "margins.png")
+    found = body(rows)
+    write_report(
+        out,
+        "SST: what a margin buys",
+        [],
+        timer.seconds,
+        body=f"![masked share and macro-F1](margins.png)\n\n{found}",
+        raw={"rows": [_as_json(row) for row in rows]},
+    )
+    print(f"{found}\nreport in {out}/report.md")
+
+
+def _as_json(row: Row) -> dict[str, Any]:
+    changes = {split: change._asdict() for split, change in row.macro_f1.items()}
+    return row._asdict() | {"macro_f1": changes}
+
+
+def main() -> None:
+    """Reads the command line and runs the experiment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="BERT fine-tuned on SST, five classes")
+    add_settings(parser, SST.places)
+    for gate, margins in MARGINS.items():
+        told = " ".join(f"{margin:g}" for margin in margins)
+        parser.add_argument(
+            f"--{gate}",
+            type=float,
+            nargs="*",
+            default=margins,
+            metavar="NATS",
+            help=f"margins of the {gate} probe (default {told})",
+        )
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of a run (default {STEPS})")
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports/sst_margins"), help="report folder"
+    )
+    options = parser.parse_args()
+    keep_compiled_programs()
+    with told_in_one_line("sst.margins"):
+        make_folder(options.out)
+        run(options)
+
+
+if __name__ == "__main__":
+    main()
