@@ -211,9 +211,9 @@ def outputs_of(model: Classifier, texts: Sequence[Encoded]) -> Float[np.ndarray,
     mesh = devices.data_mesh()
     run = devices.spread(_outputs, mesh, model.network)
     params = devices.place(model.params, mesh, devices.WHOLE)
-    outputs = np.zeros((len(texts), len(model.labels)), np.float32)
-    for batch in batches.in_order(texts, devices.round_up(BATCH, mesh), model.config.positions):
-        outputs[batch.indices] = run(params, batch.inputs)[: len(batch.indices)]
+    stream = batches.in_order(texts, devices.round_up(BATCH, mesh), model.config.positions)
+    found = ((batch.indices, jax.device_get(run(params, batch.inputs))) for batch in stream)
+    outputs: np.ndarray = batches.put_back(found, jax.tree.map)
     return outputs
 
 
