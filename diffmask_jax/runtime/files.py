@@ -59,7 +59,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_readable(path: Path) -> None:
-    """Raises: UserError if a file may not be read, which safetensors takes for missing."""
+    """Raises: UserError if a file or folder may not be read, which others take for missing."""
     if path.exists() and not os.access(path, os.R_OK):
         raise UserError(f"cannot read {path}: permission denied")
 
