@@ -24,7 +24,7 @@ from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.tasks.sst import SST
-from experiments.common.command import told_in_one_line
+from experiments.common.command import command
 from experiments.erasure.learning import LEARNERS, learn, score
 from experiments.erasure.options import add_options
 from experiments.erasure.report import SHOWN, percent
@@ -73,6 +73,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(f"{file} is damaged ({error}): delete it to begin anew") from error
 
 
+@command("erasure_tuning")
 def main() -> None:
     """Reads the command line and runs the grid."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -89,8 +90,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[300, 1000], help="of the games")
     options = parser.parse_args()
     keep_compiled_programs()
-    with told_in_one_line("erasure_tuning"):
-        run(options)
+    run(options)
 
 
 if __name__ == "__main__":

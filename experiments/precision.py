@@ -22,7 +22,7 @@ from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training import setup
 from diffmask_jax.training.config import PRECISIONS
-from experiments.common.command import told_in_one_line
+from experiments.common.command import command
 from experiments.common.report import Claim, Timer, claim, print_claims, write_report
 
 TOLD = "Keep probabilities in bfloat16 against float32, over all layers and tokens."
@@ -30,6 +30,7 @@ MEAN, SAME = 0.01, 0.99
 """Keep probabilities may differ by so much on average, and stay on their side of ½ so often."""
 
 
+@command("precision")
 def main() -> None:
     """Reads the command line, compares run by run, writes the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -39,16 +40,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/precision"))
     options = parser.parse_args()
     timer, claims, rows = Timer(), [], {}
-    with told_in_one_line("precision"):
-        make_folder(options.out)
-        texts = SST.read(places_of(SST, options), "dev").texts[: options.texts]
-        for run in options.runs:
-            name = str(run) if run.name in rows else run.name
-            with timer.part(name):
-                rows[name] = compare(run, texts)
-            claims += make_claims(name, rows[name])
-        body, raw = f"{TOLD}\n\n{table(rows)}", {"runs": rows}
-        write_report(options.out, "float32 and bfloat16", claims, timer.seconds, body=body, raw=raw)
+    make_folder(options.out)
+    texts = SST.read(places_of(SST, options), "dev").texts[: options.texts]
+    for run in options.runs:
+        name = str(run) if run.name in rows else run.name
+        with timer.part(name):
+            rows[name] = compare(run, texts)
+        claims += make_claims(name, rows[name])
+    body, raw = f"{TOLD}\n\n{table(rows)}", {"runs": rows}
+    write_report(options.out, "float32 and bfloat16", claims, timer.seconds, body=body, raw=raw)
     print(body)
     print_claims(claims)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from diffmask_jax.data.batches import Batch
+from diffmask_jax.data.batches import Batch, put_back
 from diffmask_jax.game import probes
 from diffmask_jax.game.divergences import Logits, Prediction
 from diffmask_jax.game.drawing import sample_gates
@@ -110,19 +110,20 @@ def measure(
     evaluate: a jitted `outcome_of` with its first four arguments filled in.
     decide: (what it read of logits, arrays (…, B, …); the examples' numbers) -> the prediction.
     """
-    outcomes, order = [], []
-    for number, batch in enumerate(batches):
-        outcome = jax.device_get(evaluate(jax.random.fold_in(key, number), batch.inputs))
-        outcome = along_examples(lambda a, batch=batch: a[: len(batch.indices)], outcome)
-        if decide is not None:
-            original, prediction = (
-                decide(read, batch.indices) for read in (outcome.original, outcome.prediction)
-            )
-            outcome = outcome._replace(original=original, prediction=prediction)
-        outcomes.append(outcome)
-        order.append(batch.indices)
-    places = np.argsort(np.concatenate(order))
-    return along_examples(lambda *parts: np.concatenate(parts)[places], *outcomes)
+
+    def of_batch(number: int, batch: Batch) -> Outcome:
+        outcome: Outcome = jax.device_get(evaluate(jax.random.fold_in(key, number), batch.inputs))
+        if decide is None:
+            return outcome
+        outcome = along_examples(lambda a: a[: len(batch.indices)], outcome)
+        original, prediction = (
+            decide(read, batch.indices) for read in (outcome.original, outcome.prediction)
+        )
+        return outcome._replace(original=original, prediction=prediction)
+
+    found = ((batch.indices, of_batch(number, batch)) for number, batch in enumerate(batches))
+    whole: Outcome = put_back(found, along_examples)
+    return whole
 
 
 def along_examples(function: Callable[..., np.ndarray], *outcomes: Outcome) -> Outcome:

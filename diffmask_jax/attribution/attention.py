@@ -25,3 +25,10 @@ def received_by_block(
 ) -> Float[Array, "N B T"]:
     """The same of every one of N blocks, as `Model.attention` gives their weights."""
     return jnp.stack([received_attention(block, valid) for block in weights])
+
+
+def received_of_all(
+    weights: Sequence[Float[Array, "B H T T"]], valid: Bool[Array | np.ndarray, "B T"]
+) -> Float[Array, "B T"]:
+    """Its mean over all blocks."""
+    return jnp.mean(received_by_block(weights, valid), axis=0)

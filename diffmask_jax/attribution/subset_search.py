@@ -178,7 +178,7 @@ def _climb(
         needed = effort.width * number * (bound - walk.size)
         spared = jnp.maximum(walk.left // 2, walk.left - needed)
         whole = walk.whole & ((proof <= walk.left) | (every <= spared))
-        further = jnp.sum(_extensions(walk.level, always, free))
+        further = jnp.sum(_extensions(walk.level, free))
         beam = jnp.where(walk.size < bound, jnp.minimum(further, walk.left), 0)
         return whole, jnp.where(whole, every, beam)
 
@@ -187,7 +187,7 @@ def _climb(
 
     def judged(walk: _Walk) -> _Walk:
         whole, count = plan(walk)
-        further = _extensions(walk.level, always, free)
+        further = _extensions(walk.level, free)
         order = jnp.argsort(~further.ravel())
 
         def sets(numbers: Int[Array, " N"]) -> Bool[Array, "N T"]:
@@ -245,9 +245,7 @@ def _joined(level: _Level, _: Array, sets: Bool[Array, "N T"], judged: Judged) -
     )
 
 
-def _extensions(
-    level: _Level, always: Bool[Array, " T"], free: Bool[Array, " T"]
-) -> Bool[Array, "W T"]:
+def _extensions(level: _Level, free: Bool[Array, " T"]) -> Bool[Array, "W T"]:
     """Which tokens each set of the beam is extended by, so that no set is made twice.
 
     {a, b} is made of {a} and of {b}: it is the earlier one's. An earlier set q makes p ∪ {t} too if

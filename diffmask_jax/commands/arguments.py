@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.messages import say
-from diffmask_jax.runtime.settings import option
+from diffmask_jax.runtime.settings import naming, option
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,12 +34,9 @@ def listed(names: Iterable[str]) -> str:
 
 
 def name_of(text: str) -> str:
-    """What an option that names something takes: anything that is not blank.
-
-    An empty one is a variable of a script that was never set, and Python takes it for this folder.
-    """
-    if not text.strip():
-        raise argparse.ArgumentTypeError("names nothing: it is empty")
+    """What an option that names something takes (`settings.naming`)."""
+    if nothing := naming(text):
+        raise argparse.ArgumentTypeError(nothing)
     return text
 
 

@@ -1,8 +1,8 @@
 """Tokenised texts as batches of few shapes: little padding, and nothing compiles twice."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -78,6 +78,23 @@ def _filled(texts: Sequence[Encoded], indices: list[int], batch: int, length: in
     """Some texts, the first of them repeated until there are `batch` rows."""
     rows = indices + [indices[0]] * (batch - len(indices))
     return Batch(np.array(indices), pad([texts[index] for index in rows], length))
+
+
+def put_back(found: Iterable[tuple[Int[np.ndarray, " B"], Any]], along: Callable[..., Any]) -> Any:
+    """What was found of batches, in the order of the data that they were made of.
+
+    found: a batch's indices, and what was found of it: a tree of arrays, in whose first rows they
+    are. along: (a function of arrays (B, …), trees) -> a tree of what it makes of their arrays, as
+    `jax.tree.map`.
+    """
+    order, trees = zip(*found, strict=True)
+    places = np.argsort(np.concatenate(order))
+
+    def joined(*arrays: np.ndarray) -> np.ndarray:
+        own = [array[: len(indices)] for array, indices in zip(arrays, order, strict=True)]
+        return np.concatenate(own)[places]
+
+    return along(joined, *trees)
 
 
 def shuffled(

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from diffmask_jax.analysis import removal
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 from diffmask_jax.analysis.removal import Measures
-from diffmask_jax.attribution.attention import received_by_block
+from diffmask_jax.attribution.attention import received_of_all
 from diffmask_jax.attribution.erasure import leave_one_out
 from diffmask_jax.attribution.integrated_gradients import completed
 from diffmask_jax.attribution.methods import explained, integrated_by
@@ -125,7 +125,7 @@ def _attributions(
     ]  # fmt: skip
     if game.model.attention is not None:
         weights = game.model.attention(params, inputs, clean.states)
-        found.append(jnp.mean(received_by_block(weights, inputs.valid), axis=0))
+        found.append(received_of_all(weights, inputs.valid))
     return clean, jnp.stack(found)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from diffmask_jax.analysis.faithfulness import Outcome, along_examples
+from diffmask_jax.data.batches import put_back
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.explaining.explainer import Explainer
@@ -35,7 +36,7 @@ def survey(explainer: Explainer, texts: Sequence[Text], encoded: Sequence[Encode
         raise ValueError("there is no text to survey")
     explanations: dict[int, Explanation] = {}
     answers: dict[int, tuple[Answer, ...]] = {}
-    outcomes, order = [], []
+    outcomes: list[tuple[np.ndarray, Outcome]] = []
     with tqdm(total=len(texts), desc="survey", unit="text", disable=None) as bar:
         for indices, replies in explainer.answered(encoded, replay=True):
             assert replies.replay is not None
@@ -43,13 +44,10 @@ def survey(explainer: Explainer, texts: Sequence[Text], encoded: Sequence[Encode
                 found = explainer.explanation(texts[index], encoded[index], replies, row)
                 assert found.replayed is not None
                 explanations[index], answers[index] = found, found.replayed.answers
-            whole, count = replies.replay.outcome, len(indices)
-            outcomes.append(along_examples(lambda a, count=count: a[:count], whole))
-            order.append(indices)
-            bar.update(count)
-    places = np.argsort(np.concatenate(order))
+            outcomes.append((indices, replies.replay.outcome))
+            bar.update(len(indices))
     return Survey(
         [explanations[index] for index in range(len(texts))],
         [answers[index] for index in range(len(texts))],
-        along_examples(lambda *parts: np.concatenate(parts)[places], *outcomes),
+        put_back(outcomes, along_examples),
     )

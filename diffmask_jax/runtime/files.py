@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and only where it was asked for; finding one by its name."""
+"""Writing a file whole or not at all, and only where it was asked for; reading, finding one."""
 
 import os
 import secrets
@@ -44,6 +44,24 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write {path}: {reason(path, error)}") from error
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What reads a file, as UTF-8 perhaps. Raises: UserError in its words if that fails."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except (OSError, ValueError) as error:
+        strerror = getattr(error, "strerror", None)
+        raise UserError(f"cannot read {path}: {strerror or error}") from error
+
+
+def check_readable(path: Path) -> None:
+    """Raises: UserError if a file or folder may not be read, which others take for missing."""
+    if path.exists() and not os.access(path, os.R_OK):
+        raise UserError(f"cannot read {path}: permission denied")
 
 
 def check_own(folder: Path) -> None:

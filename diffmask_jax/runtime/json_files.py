@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import reading
 
 LARGEST = 2**28  # bytes of a file that is read whole
 DEEPEST = 64  # objects and lists in each other
@@ -149,16 +150,12 @@ def _not_numbers(value: Any, place: str) -> Iterator[str]:
 
 def _text(path: Path) -> str:
     """Not of a pipe, which may never end."""
-    try:
-        if not os.path.isfile(path):
-            raise UserError(f"there is no {path.name} in {path.parent}")
+    if not os.path.isfile(path):
+        raise UserError(f"there is no {path.name} in {path.parent}")
+    with reading(path):
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path} has more than {LARGEST >> 20} MiB: it is no such file")
         return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

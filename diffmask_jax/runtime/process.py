@@ -5,6 +5,7 @@ Nothing here imports JAX, for some of it has to be in order before JAX is import
 
 import contextlib
 import errno
+import io
 import mmap
 import os
 import sys
@@ -23,10 +24,10 @@ OUR_VARIABLES = ("JAX_", "XLA_", "SLURM_", "OMPI_", "TPU_", "KUBERNETES_", "COOR
 
 
 def open_standard_streams() -> None:
-    """Let streams that were closed (`>&-`) lead nowhere.
+    """Let streams that were closed (`>&-`) lead nowhere, and a terminal show what it can.
 
     Else the next file that is opened takes the number of one, and what a library writes to standard
-    error is written into that file.
+    error is written into that file. One that is not UTF-8 shows a ? for what it has not.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -35,6 +36,8 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
         if number and getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def hush_libraries() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.files import write_in
+from diffmask_jax.runtime.messages import shows
 
 Check = Callable[[Any], str | None]
 """A value -> what is wrong with it, or None."""
@@ -93,6 +94,14 @@ def seed(value: int) -> str | None:
     return None if 0 <= value < 2**32 else "must be a whole number from 0 to 4294967295"
 
 
+def naming(value: str | Path) -> str | None:
+    """Of something: there is anything to see of it.
+
+    An empty one is a variable of a script that was never set, and Python takes it for this folder.
+    """
+    return None if shows(str(value)) else "names nothing: it is empty"
+
+
 def settle(settings: Any) -> None:
     """Check every setting of a dataclass, and give it the plain type that JSON keeps.
 
@@ -115,8 +124,8 @@ def _settled(field: dataclasses.Field[Any], value: Any) -> Any:
     is_truth = isinstance(value, bool)  # which Python counts among the numbers
     if not isinstance(value, accepted) or is_truth != (kind is bool):
         raise UserError(f"{option(field.name)} must be {words}, not {value!r}")
-    if kind is str and not str(value).strip():
-        raise UserError(f"{option(field.name)} names nothing: it is empty")
+    if kind is str and (nothing := naming(value)):
+        raise UserError(f"{option(field.name)} {nothing}")
     plain = absolute(value) if field.metadata["is_path"] else kind(value)
     if wrong and (reason := wrong(plain)):
         raise UserError(f"{option(field.name)} {reason}, not {plain!r}")

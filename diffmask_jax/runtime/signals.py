@@ -6,7 +6,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import Any
 
@@ -34,51 +34,17 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.getsignal(number) for number in heard}
-    reading, writing = os.pipe()  # holds the signals that nobody has handled yet
-    os.set_blocking(reading, False)
-    os.set_blocking(writing, False)
-    ended = threading.Event()
-    raised: tuple[int, BaseException] | None = None
-
-    def taken() -> list[signal.Signals]:
-        with contextlib.suppress(BlockingIOError):
-            return [signal.Signals(n) for n in os.read(reading, 512) if n in heard]
-        return []
-
-    def hear(_: int, frame: FrameType | None) -> None:
-        nonlocal raised
-        now = unheard if unheard and _is_importing(frame) else handle
-        for number in [] if raised else taken():
-            try:
-                now(number)
-            except BaseException as error:
-                raised = number, error
-                raise
-
-    def lost(told: Any) -> None:
-        """What was raised in a callback of the garbage collector, which cannot raise: again."""
-        nonlocal raised
-        if raised and told.exc_value is raised[1]:
-            number, raised = raised[0], None
-            threading.Timer(SOON, signal.raise_signal, [number]).start()
-        else:
-            unraisable(told)
-
-    def stand_by(unheard: Handler) -> None:
-        while not ended.is_set():
-            select.select([reading], [], [])
-            if not ended.wait(PATIENCE):
-                for number in taken():
-                    unheard(number)
-
-    thread = threading.Thread(target=stand_by, args=(unheard,), name="signals", daemon=True)
-    others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: its for number, its in handlers.items() if its != signal.SIG_IGN}
+    pending = _Pending(before)
+    hearing = _Hearing(pending, handle, unheard, sys.unraisablehook)
+    lost = hearing.lost
+    thread = threading.Thread(target=pending.watch, args=(unheard,), name="signals", daemon=True)
+    others = signal.set_wakeup_fd(pending.writing, warn_on_full_buffer=False)
     unraisable, sys.unraisablehook = sys.unraisablehook, lost
     try:
-        for number in heard:
-            signal.signal(number, hear)
+        for number in before:
+            signal.signal(number, hearing.hear)
         if unheard:
             thread.start()
         yield
@@ -88,15 +54,84 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
         signal.set_wakeup_fd(others)
         if sys.unraisablehook is lost:
             sys.unraisablehook = unraisable
-        ended.set()
-        os.write(writing, b"\0")
+        pending.end()
         if thread.is_alive():
             thread.join()
-        late = [] if raised else taken()
-        os.close(reading)
-        os.close(writing)
+        late = [] if hearing.raised else pending.taken()
+        pending.close()
         for number in late:  # for whoever handles them now
             signal.raise_signal(number)
+
+
+class _Pending:
+    """The signals that came and that nobody has handled yet, in a pipe that Python fills."""
+
+    def __init__(self, heard: Collection[int]) -> None:
+        self._heard = heard
+        self._reading, self.writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self.writing, False)
+        self._ended = threading.Event()
+
+    def taken(self) -> list[signal.Signals]:
+        """All of them, for whoever takes them to handle."""
+        with contextlib.suppress(BlockingIOError):
+            return [signal.Signals(n) for n in os.read(self._reading, 512) if n in self._heard]
+        return []
+
+    def watch(self, unheard: Handler) -> None:
+        """In another thread, until the end: handle what nobody takes for `PATIENCE` seconds."""
+        while not self._ended.is_set():
+            select.select([self._reading], [], [])
+            if not self._ended.wait(PATIENCE):
+                for number in self.taken():
+                    unheard(number)
+
+    def end(self) -> None:
+        """Let the watch end."""
+        self._ended.set()
+        os.write(self.writing, b"\0")
+
+    def close(self) -> None:
+        """When nobody fills it any more."""
+        os.close(self._reading)
+        os.close(self.writing)
+
+
+class _Hearing:
+    """How the main thread handles pending signals. raised: by which, and what, once something was.
+
+    unraisable: the hook that this one's `lost` stands in for
+    """
+
+    def __init__(
+        self,
+        pending: _Pending,
+        handle: Handler,
+        unheard: Handler | None,
+        unraisable: Callable[[Any], object],
+    ) -> None:
+        self._pending, self._handle, self._unheard = pending, handle, unheard
+        self._unraisable = unraisable
+        self.raised: tuple[int, BaseException] | None = None
+
+    def hear(self, _: int, frame: FrameType | None) -> None:
+        """As Python calls it, between two instructions."""
+        now = self._unheard if self._unheard and _is_importing(frame) else self._handle
+        for number in [] if self.raised else self._pending.taken():
+            try:
+                now(number)
+            except BaseException as error:
+                self.raised = number, error
+                raise
+
+    def lost(self, told: Any) -> None:
+        """What was raised in a callback of the garbage collector, which cannot raise: again."""
+        if self.raised and told.exc_value is self.raised[1]:
+            number, self.raised = self.raised[0], None
+            threading.Timer(SOON, signal.raise_signal, [number]).start()
+        else:
+            self._unraisable(told)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

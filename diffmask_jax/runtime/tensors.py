@@ -14,6 +14,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import check_readable
 
 OVERFLOW = "its weights are too large for what it computes in"
 """Why a network whose weights are finite may give what is not."""
@@ -44,7 +45,8 @@ def read(path: Path) -> tuple[dict[str, Float[np.ndarray, "..."]], dict[str, str
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Raises: UserError for whatever is raised over a damaged file."""
+    """Raises: UserError if it may not be read, or for whatever is raised over a damaged file."""
+    check_readable(path)
     try:
         with safe_open(path, framework="np") as opened:
             yield opened

@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import reading
 
 TIMEOUT = 30.0  # seconds without an answer
 OFFICIAL = "official"
@@ -33,12 +34,10 @@ def config_name(files: Iterable[Path] | None) -> str:
         return OFFICIAL
     digest = hashlib.sha256()
     for path in files:
-        try:
+        with reading(path):
+            if not path.exists():
+                raise UserError(f"{path.parent} lacks {path.name}")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except FileNotFoundError as error:
-            raise UserError(f"{path.parent} lacks {path.name}") from error
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
     return f"files_{digest.hexdigest()[:16]}"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.extras import needs
+from diffmask_jax.runtime.files import reading
 from diffmask_jax.tasks.trees import Sentence
 
 
@@ -18,12 +19,8 @@ def read_tags(path: str | Path, sentences: Sequence[Sentence]) -> list[tuple[str
       UserError: the file cannot be read, is not UTF-8, has too few or too many lines, or a line
         is no such object or has other words than its sentence.
     """
-    try:
+    with reading(path):
         text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
     # Not splitlines(): JSON may hold characters at which it would also break a line.
     lines = text.rstrip().split("\n") if text.strip() else []
     if len(lines) != len(sentences):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import reading
 
 SPLITS = ("train", "dev", "test")
 LABELS = ("very negative", "negative", "neutral", "positive", "very positive")
@@ -83,12 +84,8 @@ def read_trees(path: Path | zipfile.Path) -> list[Sentence]:
     Raises:
       UserError: the file cannot be read, is not UTF-8, or a line is not a tree.
     """
-    try:
+    with reading(path):
         text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
     # Not splitlines(): it would also break a line at characters that a word may hold.
     lines = text.rstrip().split("\n")
     return [parse_tree(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]

@@ -11,9 +11,11 @@ import jax
 import numpy as np
 
 from diffmask_jax.data import batches
+from diffmask_jax.data.batches import Batch
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded, check_length
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import Prediction
 from diffmask_jax.game.model import Model, Params
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.saving import TRAINING, remove_unfinished, save
@@ -114,15 +116,14 @@ def evaluator(
     read = functools.partial(_read, scoring.read, model.network)
 
     def evaluate(params: Params) -> Scores:
-        found, order = [], []
-        for batch in batches.in_order(dev.texts, EVALUATION_BATCH, model.config.positions):
-            rows, count = jax.device_get(read(params, batch.inputs)), len(batch.indices)
-            rows = jax.tree.map(lambda array, count=count: array[:count], rows)
-            found.append(scoring.decide(rows, batch.indices))
-            order.append(batch.indices)
-        places = np.argsort(np.concatenate(order))
-        whole = jax.tree.map(lambda *parts: np.concatenate(parts)[places], *found)
-        return scoring.measure(whole)
+        def decided(batch: Batch) -> Prediction:
+            rows = jax.device_get(read(params, batch.inputs))
+            own = jax.tree.map(lambda array: array[: len(batch.indices)], rows)
+            return scoring.decide(own, batch.indices)
+
+        stream = batches.in_order(dev.texts, EVALUATION_BATCH, model.config.positions)
+        found = ((batch.indices, decided(batch)) for batch in stream)
+        return scoring.measure(batches.put_back(found, jax.tree.map))
 
     return evaluate
 

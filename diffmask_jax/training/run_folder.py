@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files, locks, settings, tensors
 from diffmask_jax.runtime.environment import environment
-from diffmask_jax.runtime.files import check_plain, remove_half_written, write_in
+from diffmask_jax.runtime.files import check_plain, check_readable, remove_half_written, write_in
 from diffmask_jax.training import fingerprint
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
 from diffmask_jax.training.fingerprint import Fingerprint
@@ -74,9 +74,10 @@ def open_run(
 def load_config(folder: Path) -> RunConfig:
     """The configuration of the run in a folder.
 
-    Raises: UserError if there is none, or it is damaged or a model's.
+    Raises: UserError if there is none, it may not be read, or it is damaged or a model's.
     """
     file = folder / "config.json"
+    check_readable(folder)
     if not os.path.isfile(file):
         raise UserError(f"{folder} is not a run folder: there is no {file.name} in it")
     check_plain(folder)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.data import batches
@@ -118,10 +118,16 @@ def fresh_probe(
     config: RunConfig, game: Game, model: Classifier, train: Sequence[Encoded]
 ) -> dict[str, Any]:
     """Open gates, and baselines at what the model makes of no word (`no_word_states`)."""
-    no_word = no_word_states(model, sample(train))
-    states = tuple(jnp.zeros((1, 1, len(state))) for state in no_word)
-    baselines = no_word[: game.probe.baselines(len(states))]
-    return probes.init(jax.random.key(config.seed), game.probe, states, baselines)
+    return drawn_probe(game, jax.random.key(config.seed), no_word_states(model, sample(train)))
+
+
+def drawn_probe(
+    game: Game, key: Key[Array, ""], starts: Sequence[Float[Array, " _"]]
+) -> dict[str, Any]:
+    """Open gates. starts: a vector as wide as each state, of which the first are the baselines."""
+    states = tuple(jnp.zeros((1, 1, len(start))) for start in starts)
+    baselines = starts[: game.probe.baselines(len(states))]
+    return probes.init(key, game.probe, states, baselines)
 
 
 def calibrated_probe(
@@ -195,11 +201,9 @@ def state_widths(model: Classifier) -> list[int]:
 
 def probe_shapes(game: Game, model: Classifier) -> Any:
     """What the parameters of a probe for this model look like."""
-    states = tuple(jnp.zeros((1, 1, width)) for width in state_widths(model))
-    baselines = [state[0, 0] for state in states[: game.probe.baselines(len(states))]]
-    init = jax.jit(probes.init, static_argnums=1)
-    probe = init.eval_shape(jax.random.key(0), game.probe, states, baselines)
-    return jax.tree.map(np.shape, probe)
+    starts = [jnp.zeros(width) for width in state_widths(model)]
+    draw = jax.jit(drawn_probe, static_argnums=0)
+    return jax.tree.map(np.shape, draw.eval_shape(game, jax.random.key(0), starts))
 
 
 def outputs_of(model: Classifier, texts: Sequence[Encoded]) -> Float[np.ndarray, "N C"]:
@@ -207,9 +211,9 @@ def outputs_of(model: Classifier, texts: Sequence[Encoded]) -> Float[np.ndarray,
     mesh = devices.data_mesh()
     run = devices.spread(_outputs, mesh, model.network)
     params = devices.place(model.params, mesh, devices.WHOLE)
-    outputs = np.zeros((len(texts), len(model.labels)), np.float32)
-    for batch in batches.in_order(texts, devices.round_up(BATCH, mesh), model.config.positions):
-        outputs[batch.indices] = run(params, batch.inputs)[: len(batch.indices)]
+    stream = batches.in_order(texts, devices.round_up(BATCH, mesh), model.config.positions)
+    found = ((batch.indices, jax.device_get(run(params, batch.inputs))) for batch in stream)
+    outputs: np.ndarray = batches.put_back(found, jax.tree.map)
     return outputs
 
 

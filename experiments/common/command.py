@@ -1,33 +1,33 @@
 """What all experiments' commands share: how they end, and what they need."""
 
+import functools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import ParamSpec
 
-from diffmask_jax.errors import UserError, speaking_to_a_shell
-from diffmask_jax.runtime import preemption, process
+from diffmask_jax.runtime import ending
 from diffmask_jax.runtime.extras import check_installed
-from diffmask_jax.runtime.messages import say
-from diffmask_jax.runtime.preemption import Stopped, ending_at_once
+
+P = ParamSpec("P")
 
 
-@contextmanager
-def told_in_one_line(name: str) -> Iterator[None]:
-    """Exits with 2 after a mistake told in a line; with 130, 143 or 129 after a signal (`Stopped`).
+def command(name: str) -> Callable[[Callable[P, object]], Callable[P, None]]:
+    """Of an experiment's `main`: ends as a command does (`ending.status_of`), if not well by exit.
 
     For experiments that keep what is done, and go on from there when they are started again.
     """
-    with speaking_to_a_shell(), ending_at_once():
-        try:
-            yield
-        except UserError as error:
-            print(f"experiments.{name}: {error}", file=sys.stderr)
-            sys.exit(2)
-        except (Stopped, KeyboardInterrupt) as stop:
-            say(f"experiments.{name}: {preemption.told(stop)}")
-            if _is_from_a_shell():
-                process.leave(preemption.status(stop))
-            sys.exit(preemption.status(stop))
+
+    def ending_well(main: Callable[P, object]) -> Callable[P, None]:
+        @functools.wraps(main)
+        def run(*arguments: P.args, **named: P.kwargs) -> None:
+            body = functools.partial(main, *arguments, **named)
+            told, leaves = f"experiments.{name}", _is_from_a_shell()
+            if status := ending.status_of(told, body, leaves=leaves, goes_on=True):
+                sys.exit(status)
+
+        return run
+
+    return ending_well
 
 
 def _is_from_a_shell() -> bool:

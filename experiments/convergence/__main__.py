@@ -24,7 +24,7 @@ from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.training import clean_states
 from diffmask_jax.training.config import RunConfig, run_config
 from diffmask_jax.training.train import Prepared, prepare
-from experiments.common.command import told_in_one_line
+from experiments.common.command import command
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.convergence import figures, report, trial
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe
@@ -33,6 +33,7 @@ from experiments.convergence.report import Trial
 MARGINS = {"input": 0.1, "hidden": 0.05}
 
 
+@command("convergence")
 def main() -> None:
     """Play the references, then the recipes, and report."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -49,8 +50,7 @@ def main() -> None:
     add("--out", type=Path, default=Path("reports/convergence"), help="folder of all results")
     options = parser.parse_args()
     keep_compiled_programs()
-    with told_in_one_line("convergence"):
-        study(options)
+    study(options)
 
 
 def study(options: argparse.Namespace) -> list[Claim]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from diffmask_jax.render.picture import QUIET, save
-from experiments.common.figures import clear
+from experiments.common.figures import clear, legend_below
 from experiments.convergence.report import BEST, Trial, sorted_by_distance
 from experiments.convergence.trial import Mark
 
@@ -78,13 +78,7 @@ def courses_figure(path: Path, title: str, trials: Mapping[str, Trial], margin: 
             if part.startswith("λ"):
                 axes.set_yscale("log")
             _clear(axes)
-    figure.legend(
-        *figure.axes[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=6,
-        frameon=False,
-        fontsize=9,
-    )
+    legend_below(figure, 6)
     save(figure, path)
 
 
@@ -113,13 +107,7 @@ def layers_figure(
     first, second, _ = figure.axes
     first.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     second.axhline(1, color="black", linewidth=1, linestyle=(0, (4, 3)))
-    figure.legend(
-        *first.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=len(layers),
-        frameon=False,
-        fontsize=9,
-    )
+    legend_below(figure, len(layers))
     save(figure, path)
 
 

@@ -22,7 +22,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.tasks.sst import SST
-from experiments.common.command import told_in_one_line
+from experiments.common.command import command
 from experiments.common.report import Claim, print_claims, write_report
 from experiments.erasure import figures, report
 from experiments.erasure.brute_force import compare
@@ -136,6 +136,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     return claims
 
 
+@command("erasure")
 def main() -> None:
     """Reads the command line and runs the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -151,11 +152,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default 3)")
     options = parser.parse_args()
     keep_compiled_programs()
-    with told_in_one_line("erasure"):
-        for name in ("seeds", "sentences", "brute_force"):
-            if (count := getattr(options, name)) is not None and count < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {count}")
-        run(options)
+    for name in ("seeds", "sentences", "brute_force"):
+        if (count := getattr(options, name)) is not None and count < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {count}")
+    run(options)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from diffmask_jax.training import setup
 from diffmask_jax.training.classifier import Labelled, finetune
 from diffmask_jax.training.config import run_config
 from diffmask_jax.training.train import train
-from experiments.common.command import told_in_one_line
+from experiments.common.command import command
 from experiments.common.report import Claim, Timer, claim, print_claims, write_report
 from experiments.pairs.data import LABELS, write_pairs
 
@@ -34,6 +34,7 @@ SQUAD = {"train": "train-v1.1.first44.json", "dev": "dev-v1.1.json"}
 SHOWN = 12  # pairs on the page
 
 
+@command("pairs")
 def main() -> None:
     """Make the pairs, the classifier, the probe and the report."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,8 +48,7 @@ def main() -> None:
     add("--steps", type=int, default=4000, help="of the probe, at most (default: 4000)")
     options = parser.parse_args()
     keep_compiled_programs()
-    with told_in_one_line("pairs"):
-        study(options)
+    study(options)
 
 
 def study(options: argparse.Namespace) -> None:

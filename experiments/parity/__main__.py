@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from diffmask_jax.models.loading import ARCHITECTURES
 from diffmask_jax.runtime import markdown
 from diffmask_jax.runtime.files import make_folder
-from experiments.common.command import need_torch, told_in_one_line
+from experiments.common.command import command, need_torch
 from experiments.common.report import Claim, Timer, claim, print_claims, write_report
 
 if TYPE_CHECKING:
@@ -106,16 +106,16 @@ def table(rows: dict[str, "Differences"]) -> str:
     return markdown.table(("", *layers, *OTHERS), cells)
 
 
+@command("parity")
 def main() -> None:
     """Reads the command line and compares."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", default=[], help="classifiers: folders or hub ids")
     parser.add_argument("--out", type=Path, default=Path("reports/parity"), help="report folder")
     options = parser.parse_args()
-    with told_in_one_line("parity"):
-        need_torch()
-        make_folder(options.out)
-        run(options.model, options.out)
+    need_torch()
+    make_folder(options.out)
+    run(options.model, options.out)
 
 
 if __name__ == "__main__":

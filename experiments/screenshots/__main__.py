@@ -23,7 +23,7 @@ from diffmask_jax.commands.arguments import Parser
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import make_folder, write_atomically
 from experiments.common.browser import Browser, Look, browser
-from experiments.common.command import told_in_one_line
+from experiments.common.command import command
 from experiments.screenshots import terminal
 
 TEXT = "I had to look away - this was god awful."
@@ -31,6 +31,7 @@ LINES = ("--layers", "--replay")
 HIGHEST = 1300  # pixels of a page that a picture shows
 
 
+@command("screenshots")
 def main() -> None:
     """Reads the command line, makes the pages, takes the pictures."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -44,7 +45,7 @@ def main() -> None:
     add("--demo", type=Path, help="the page that `make demo` made, too")
     add("--out", type=Path, default=Path("docs/images"), help="folder of the pictures")
     options = parser.parse_args()
-    with told_in_one_line("screenshots"), browser() as eye:
+    with browser() as eye:
         make_folder(options.out)
         with tempfile.TemporaryDirectory() as folder:
             take(options, eye, Path(folder))

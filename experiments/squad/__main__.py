@@ -31,7 +31,7 @@ from diffmask_jax.tasks.encoded_questions import LONGEST, told
 from diffmask_jax.tasks.question_tags import read_question_tags
 from diffmask_jax.tasks.squad import SQUAD
 from diffmask_jax.training.config import as_dict
-from experiments.common.command import told_in_one_line
+from experiments.common.command import command
 from experiments.common.measuring import PerText
 from experiments.common.probe_runs import configurations
 from experiments.common.report import Claim, Timer, print_claims, write_report
@@ -140,6 +140,7 @@ def count_methods(
     return numbers.figure2(some, Answers(*(array[chosen] for array in answers)), found)
 
 
+@command("squad")
 def main() -> None:
     """Reads the command line and runs the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -159,12 +160,11 @@ def main() -> None:
     add("--out", type=Path, default=Path("reports/squad"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
-    with told_in_one_line("squad"):
-        if min(options.seeds, options.questions) < 1 or options.methods_on < 0:
-            raise UserError("--seeds and --questions are 1 or more, --methods-on 0 or more")
-        make_folder(options.out)
-        check_settings(options.out, {"model": options.model})
-        run(options)
+    if min(options.seeds, options.questions) < 1 or options.methods_on < 0:
+        raise UserError("--seeds and --questions are 1 or more, --methods-on 0 or more")
+    make_folder(options.out)
+    check_settings(options.out, {"model": options.model})
+    run(options)
 
 
 if __name__ == "__main__":

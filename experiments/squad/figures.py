@@ -15,7 +15,7 @@ from diffmask_jax.render.comparison import normalise
 from diffmask_jax.render.picture import draw_cells, draw_marks, headline, plain_text, save
 from diffmask_jax.render.stretches import end, middles, name_columns, stretches
 from diffmask_jax.runtime.messages import visible
-from experiments.common.figures import clear
+from experiments.common.figures import clear, legend_below
 
 LINE = "#e2e4ea"
 LOOKS = {
@@ -39,9 +39,7 @@ def kept_figure(path: Path, layers: Sequence[str], panels: Mapping[str, KeptCurv
         axes.set_xlabel("layer", fontsize=9)
         _shares(axes)
     axes_of[0].set_ylabel("mean keep probability", fontsize=9)
-    handles = axes_of[0].get_legend_handles_labels()
-    columns = 4 if len(panels) > 1 else 2
-    figure.legend(*handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    legend_below(figure, 4 if len(panels) > 1 else 2)
     save(figure, path)
 
 
@@ -60,8 +58,7 @@ def faithful_figure(
         axes.set_title(name, fontsize=10, loc="left")
         axes.set_xlabel("layer", fontsize=9)
         _shares(axes)
-    handles = axes_of[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    legend_below(figure, 3)
     save(figure, path)
 
 

@@ -5,11 +5,10 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from diffmask_jax.attribution import methods
-from diffmask_jax.attribution.attention import received_by_block
+from diffmask_jax.attribution.attention import received_of_all
 from diffmask_jax.attribution.methods import Explained, Method
 from diffmask_jax.game.model import Model, Params
 
@@ -36,7 +35,7 @@ def attention(network: Model, params: Params) -> Method:
         assert network.attention is not None  # BERT has it
         inputs = subject.clean.inputs
         weights = network.attention(params, inputs, subject.clean.states)
-        return jnp.mean(received_by_block(weights, inputs.valid), axis=0)
+        return received_of_all(weights, inputs.valid)
 
     return attribute
 

@@ -28,7 +28,7 @@ from diffmask_jax.runtime.files import make_folder, write_atomically
 from diffmask_jax.tasks import tags as parts_of_speech
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import as_dict
-from experiments.common.command import told_in_one_line
+from experiments.common.command import command
 from experiments.common.probe_runs import configurations, run_folder
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.sst import figures as sst_figures
@@ -136,6 +136,7 @@ def _tags(options: argparse.Namespace, study: Study) -> Tags | None:
     return parts_of_speech.tag(study.sentences, options.spacy) if options.spacy else None
 
 
+@command("sst")
 def main() -> None:
     """Reads the command line and runs the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -154,11 +155,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/sst"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
-    with told_in_one_line("sst"):
-        if options.seeds < 2:
-            raise UserError("--seeds must be at least 2: stability is measured across seeds")
-        make_folder(options.out)
-        run(options)
+    if options.seeds < 2:
+        raise UserError("--seeds must be at least 2: stability is measured across seeds")
+    make_folder(options.out)
+    run(options)
 
 
 if __name__ == "__main__":

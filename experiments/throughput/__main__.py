@@ -26,11 +26,12 @@ from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.runtime.huge_pages import use_huge_pages
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import PRECISIONS
-from experiments.common.command import need_torch, told_in_one_line
+from experiments.common.command import command, need_torch
 
 RACE = ("toy", "sst", "explain", "growth", "squad")
 
 
+@command("throughput")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and runs the race, or one part of it."""
     if arguments is None:
@@ -38,15 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     # Processes that measure memory need room beside this one on a GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    with told_in_one_line("throughput"):
-        if options.rounds < 1:
-            raise UserError(f"--rounds must be at least 1, got {options.rounds}")
-        folder = options.out or Path("reports", OTHERS.get(options.task, ("throughput",))[0])
-        make_folder(folder)
-        if options.task in OTHERS:
-            OTHERS[options.task][1](options, folder)
-        else:
-            _race(options, folder)
+    if options.rounds < 1:
+        raise UserError(f"--rounds must be at least 1, got {options.rounds}")
+    folder = options.out or Path("reports", OTHERS.get(options.task, ("throughput",))[0])
+    make_folder(folder)
+    if options.task in OTHERS:
+        OTHERS[options.task][1](options, folder)
+    else:
+        _race(options, folder)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -13,7 +13,6 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.game import probes
 from diffmask_jax.game.objective import Game
 from diffmask_jax.game.players import Players, Rates
 from diffmask_jax.game.steps import LAYERS, DrawLayer
@@ -21,7 +20,13 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import EncoderConfig
 from diffmask_jax.training.config import RunConfig, run_config
-from diffmask_jax.training.setup import make_game, players_of, rates_of, state_widths
+from diffmask_jax.training.setup import (
+    drawn_probe,
+    make_game,
+    players_of,
+    rates_of,
+    state_widths,
+)
 
 
 class Setup(NamedTuple):
@@ -105,10 +110,8 @@ def prepare(
     network = made(sizes, classifier.network.family, config.precision, config.remat)
     classifier = classifier._replace(network=network)
     game = make_game(config, network, sizes.width)
-    states = tuple(jnp.zeros((1, 1, width)) for width in state_widths(classifier))
-    baselines = [state[0, 0] for state in states[: game.probe.baselines(len(states))]]
     key = jax.random.key(config.seed)
-    probe = probes.init(key, game.probe, states, baselines)
+    probe = drawn_probe(game, key, [jnp.zeros(width) for width in state_widths(classifier)])
     return Setup(classifier, sizes, config, game, rates_of(config), probe, key, padded)
 
 

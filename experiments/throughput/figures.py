@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from diffmask_jax.render.picture import save
-from experiments.common.figures import clear
+from experiments.common.figures import clear, legend_below
 
 COLORS, LINE = ("#353aa6", "#c2410c"), "#e2e4ea"
 
@@ -22,13 +22,7 @@ def growth_figure(path: Path, curves: dict[str, Curve]) -> None:
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for axes, (name, curve) in zip(panels, curves.items(), strict=True):
         _draw(axes, name, *curve)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-        fontsize=9,
-    )
+    legend_below(figure, 2)
     save(figure, path)
 
 

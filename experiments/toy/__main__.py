@@ -22,7 +22,7 @@ from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import make_folder
 from experiments.common.beside import beside
-from experiments.common.command import told_in_one_line
+from experiments.common.command import command
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.toy import figures, methods, pages, parts, setup
 from experiments.toy.parts import COUNTING, EXAMPLE, HIDDEN, ON_EMBEDDING, ON_HIDDEN, Models
@@ -92,6 +92,7 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     return claims
 
 
+@command("toy")
 def main() -> None:
     """Reads the command line and runs the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -102,12 +103,11 @@ def main() -> None:
     )
     parser.add_argument("--embedding-baseline", choices=["mean", "learned"], default="mean")
     arguments = parser.parse_args()
-    with told_in_one_line("toy"):
-        if arguments.seeds < 1:
-            raise UserError(f"--seeds must be at least 1, got {arguments.seeds}")
-        make_folder(arguments.out)
-        seeds = list(range(arguments.seeds))
-        run(seeds, arguments.setting, arguments.embedding_baseline, arguments.out)
+    if arguments.seeds < 1:
+        raise UserError(f"--seeds must be at least 1, got {arguments.seeds}")
+    make_folder(arguments.out)
+    seeds = list(range(arguments.seeds))
+    run(seeds, arguments.setting, arguments.embedding_baseline, arguments.out)
 
 
 if __name__ == "__main__":

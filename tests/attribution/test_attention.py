@@ -4,13 +4,24 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, strategies
 
-from diffmask_jax.attribution.attention import received_attention
+from diffmask_jax.attribution.attention import (
+    received_attention,
+    received_by_block,
+    received_of_all,
+)
 
 
 def test_the_largest_head_counts_and_queries_are_averaged():
     weights = jnp.array([[[[0.9, 0.1], [0.5, 0.5]], [[0.2, 0.8], [0.6, 0.4]]]])
     found = received_attention(weights, np.array([[True, True]]))
     np.testing.assert_allclose(found, [[(0.9 + 0.6) / 2, (0.8 + 0.5) / 2]], rtol=1e-6)
+
+
+def test_blocks_count_alike():
+    own, valid = jnp.eye(2)[None, None], np.array([[True, True]])
+    even = jnp.full((1, 1, 2, 2), 0.25)
+    np.testing.assert_allclose(received_by_block([own, even], valid)[:, 0, 0], [0.5, 0.25])
+    np.testing.assert_allclose(received_of_all([own, even], valid), [[0.375, 0.375]])
 
 
 @given(strategies.integers(0, 2**31), strategies.integers(1, 4))

@@ -3,12 +3,21 @@
 import itertools
 import sys
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffmask_jax.data.batches import LENGTHS, ascending, in_order, pad, padded_length, shuffled
+from diffmask_jax.data.batches import (
+    LENGTHS,
+    ascending,
+    in_order,
+    pad,
+    padded_length,
+    put_back,
+    shuffled,
+)
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 
@@ -97,6 +106,16 @@ def test_in_order_starts_with_the_shortest_shape_and_fills_up_one_batch_a_shape(
 def test_in_order_nothing_is_padded_beyond_what_the_model_takes():
     shapes = [b.inputs.tokens.shape for b in in_order(texts_of([3, 17, 20]), 2, limit=20)]
     assert shapes == [(2, 16), (2, 20)]
+
+
+@given(lengths, st.integers(1, 7), st.sampled_from([in_order, ascending]))
+@settings(deadline=None)
+def test_what_is_found_of_batches_is_put_back_in_the_order_of_the_data(lengths, batch, stream):
+    """Of trees of arrays, rows that only fill up a batch left out."""
+    texts = texts_of(lengths)
+    found = ((b.indices, {"first": b.inputs.tokens[:, 0]}) for b in stream(texts, batch))
+    whole = put_back(found, jax.tree.map)
+    np.testing.assert_array_equal(whole["first"], [text.ids[0] for text in texts])
 
 
 # --- ascending -------------------------------------------------------------------------------

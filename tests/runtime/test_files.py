@@ -8,7 +8,9 @@ from diffmask_jax.runtime.files import (
     check_all_writable,
     check_own,
     check_plain,
+    check_readable,
     file_in,
+    reading,
     write_atomically,
     write_in,
 )
@@ -149,3 +151,30 @@ def test_a_name_that_no_file_has(tmp_path, path):
     with pytest.raises(UserError, match="cannot write"):
         write_atomically(tmp_path / "a", "\ud800")
     assert os.listdir(tmp_path) == []
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_read_is_told_with_its_place(tmp_path):
+    (tmp_path / "latin").write_bytes("né".encode("latin-1"))
+    for name, told in (
+        ("latin", "latin: not UTF-8 text (byte 1)"),
+        ("none", "none: No such file or directory"),
+        ("a\0b", "a\0b: embedded null byte"),
+        ("", ": Is a directory"),
+    ):
+        path = tmp_path / name
+        with pytest.raises(UserError) as refusal, reading(path):
+            path.read_text()
+        assert (
+            str(refusal.value).removeprefix("cannot read ") == f"{tmp_path}{'/' * bool(name)}{told}"
+        )
+
+
+def test_a_file_of_somebody_else_is_not_called_missing(tmp_path, monkeypatch):
+    check_readable(tmp_path / "none")
+    check_readable(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK)
+    with pytest.raises(UserError, match=f"cannot read {tmp_path}: permission denied"):
+        check_readable(tmp_path)

@@ -1,9 +1,12 @@
 """A program starts again, once, as the same process with the same arguments."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from diffmask_jax.runtime.huge_pages import use_huge_pages
 
 PROGRAM = """
 import os, sys
@@ -27,3 +30,12 @@ def test_a_program_is_started_again_unless_glibc_is_tuned(child_environment, tun
     else:
         assert [rest for _, rest in lines] == [said + "None", said + "glibc.malloc.hugetlb=1"]
     assert len({process for process, _ in lines}) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
+def test_what_may_not_be_started_again_goes_on_as_it_is(monkeypatch):
+    """Python in another user's home, say, whom it was run as."""
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(sys, "executable", "/dev/null")
+    use_huge_pages()
+    assert "GLIBC_TUNABLES" not in os.environ

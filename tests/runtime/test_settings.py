@@ -46,6 +46,7 @@ class Baking:
         ({"book": 3}, "book must be text, not 3"),
         ({"book": ""}, "book names nothing: it is empty"),
         ({"book": " "}, "book names nothing: it is empty"),
+        ({"book": "\u200b"}, "book names nothing: it is empty"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(given, says):

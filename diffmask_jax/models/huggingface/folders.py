@@ -8,6 +8,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.huggingface.kept_tokenizers import FILES
 from diffmask_jax.models.huggingface.weights import weights_file
 from diffmask_jax.runtime.files import check_plain
+from diffmask_jax.runtime.messages import shows
 
 
 def find_folder(name_or_path: str | Path) -> Path:
@@ -16,7 +17,7 @@ def find_folder(name_or_path: str | Path) -> Path:
     Raises: UserError if there is no such folder and the hub does not give one, or it holds what is
         no file.
     """
-    if not str(name_or_path).strip():
+    if not shows(str(name_or_path)):
         raise UserError("a model is named by its folder or hub id, not by nothing")
     folder = Path(os.path.expanduser(name_or_path))
     if os.path.isdir(folder):

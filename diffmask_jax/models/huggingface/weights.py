@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.runtime import json_files
-from diffmask_jax.runtime.files import file_in
+from diffmask_jax.runtime.files import check_readable, file_in
 from diffmask_jax.runtime.tensors import checked
 
 Weights = dict[str, np.ndarray]
@@ -132,6 +132,7 @@ def _read(path: Path) -> Weights:
         ".msgpack": _read_msgpack,
         ".bin": _read_pickle,
     }
+    check_readable(path)
     try:
         weights = readers[path.suffix](path)
         other = [name for name, value in weights.items() if not isinstance(value, np.ndarray)]

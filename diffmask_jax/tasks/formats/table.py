@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import reading
 
 MOST = 1 << 30  # bytes of what is held in memory, because it can be read only once
 
@@ -40,18 +41,16 @@ def lines_of(path: Path, newline: str | None) -> Callable[[], Iterator[str]]:
     held = None if os.path.isfile(path) else _held(path)
 
     def lines() -> Iterator[str]:
-        try:
-            with io.BytesIO(held) if held is not None else open(path, "rb") as file:
-                text = io.TextIOWrapper(file, "utf-8-sig", newline=newline)
+        with reading(path), io.BytesIO(held) if held is not None else open(path, "rb") as file:
+            text = io.TextIOWrapper(file, "utf-8-sig", newline=newline)
+            try:
                 for number, line in enumerate(text, start=1):
                     if "\0" in line:
                         raise UserError(f"{path}:{number}: not a text file, it holds a NUL")
                     yield line
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            start = _first_wrong_byte(_read(path) if held is None else held)
-            raise UserError(f"{path}: not UTF-8 text (byte {start})") from error
+            except UnicodeDecodeError as error:
+                start = _first_wrong_byte(path.read_bytes() if held is None else held)
+                raise UserError(f"{path}: not UTF-8 text (byte {start})") from error
 
     collections.deque(lines(), maxlen=0)  # what is no text at all is not asked for its columns
     return lines
@@ -65,26 +64,16 @@ def read_text(path: Path) -> str:
 def _held(path: Path) -> bytes:
     """What can be read only once, as far as its first NUL, for a device may have no end."""
     content = bytearray()
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                content += chunk
-                if b"\0" in chunk:
-                    break
-                if len(content) > MOST:
-                    raise UserError(
-                        f"{path} gives more than {MOST >> 20} MiB: write it to a file first"
-                    )
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
+    with reading(path), open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            content += chunk
+            if b"\0" in chunk:
+                break
+            if len(content) > MOST:
+                raise UserError(
+                    f"{path} gives more than {MOST >> 20} MiB: write it to a file first"
+                )
     return bytes(content)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
 
 
 def _first_wrong_byte(content: bytes) -> int:

@@ -1,0 +1,61 @@
+"""Experiments as commands: how they start, and how they end."""
+
+import errno
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from diffmask_jax.errors import UserError
+from experiments.common.command import command
+
+JAX = """
+import os, signal, time
+print("±", flush=True)
+os.kill(os.getpid(), signal.{name})
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_modules_are_imported_is_no_traceback(name, tmp_path, child_environment):
+    """What stands here for JAX asks for it; and what a terminal cannot show is a ?."""
+    (tmp_path / "jax.py").write_text(JAX.format(name=name))
+    environment = child_environment(PYTHONIOENCODING="ascii")
+    environment["PYTHONPATH"] = f"{tmp_path}:{environment['PYTHONPATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.toy"],
+        env=environment, capture_output=True, text=True, timeout=600,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # not ignored
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.Signals[name], "?\n", "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (UserError("no such thing"), "no such thing"),
+        (OSError(errno.EACCES, "Permission denied", "report.md"), "report.md: Permission denied"),
+        (MemoryError(), "out of memory (none is left)"),
+    ],
+)
+def test_what_a_person_can_put_right_is_a_line(fault, told, capsys):
+    @command("study")
+    def main() -> None:
+        raise fault
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"experiments.study: {told}") and line.count("\n") == 1
+
+
+def test_what_went_well_ends_without_an_exit(capsys):
+    @command("study")
+    def main(*words: str) -> None:
+        print(*words)
+
+    main("a", "b")
+    assert capsys.readouterr() == ("a b\n", "")
