@@ -49,12 +49,18 @@ $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# pip would compile what it installs on one core.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # a few templates are no Python
+
 $(VENV)/installed: $(VENV)/created requirements.txt setup.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	$(INSTALL) -r requirements.txt -e .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	$(INSTALL) -r requirements-test.txt
+	@$(COMPILE)
 	@touch $@
 
 clean:

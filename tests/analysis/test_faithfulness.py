@@ -101,21 +101,23 @@ def test_sampled_gates_are_zero_as_often_as_the_keep_probability_says():
 def test_an_outcome_is_that_of_every_layer_in_turn_whatever_its_width(gate, family):
     """The layer is traced there, and an int here."""
     played = Game(uneven.model(family), probes.PROBES[gate](4), 0.1, mean_log_keep)
-    clean = clean_pass(played, uneven.PARAMS, uneven.INPUTS)
+    clean = jax.jit(clean_pass, static_argnums=0)(played, uneven.PARAMS, uneven.INPUTS)
     widths = uneven.WIDTHS[: played.probe.baselines(3)]
     baselines = [jax.random.normal(jax.random.key(k), (width,)) for k, width in enumerate(widths)]
-    params = probes.init(jax.random.key(1), played.probe, clean.states, baselines)
+    init = jax.jit(lambda key: probes.init(key, played.probe, clean.states, baselines))
+    params = init(jax.random.key(1))
     for network in params["gates"]:
         network["shift"] = jnp.zeros(())
     found = jax.jit(functools.partial(outcome_of, played, sampled))(
         uneven.PARAMS, params, jax.random.key(2), uneven.INPUTS
     )
 
-    votes = probes.vote_logits(played.probe, params, clean.states)
-    gates = sampled(played, jax.random.key(2), votes)
+    votes = jax.jit(probes.vote_logits, static_argnums=0)(played.probe, params, clean.states)
+    gates = jax.jit(sampled, static_argnums=0)(played, jax.random.key(2), votes)
+    masked = jax.jit(masked_logits, static_argnums=(0, 5))
     np.testing.assert_array_equal(found.original, family.prediction(clean.logits))
     for layer, gate in enumerate(gates):
-        logits = masked_logits(played, uneven.PARAMS, params, clean, gate, layer)
+        logits = masked(played, uneven.PARAMS, params, clean, gate, layer)
         divergence, prediction = family.divergence(clean.logits, logits), family.prediction(logits)
         np.testing.assert_allclose(found.divergence[layer], divergence, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found.prediction[layer], prediction, rtol=1e-4, atol=1e-5)

@@ -191,6 +191,7 @@ def test_tuning_adds_the_rows_of_every_call(
     assert all(set(row["threshold"]) == set(SCORES) for row in rows.values())
 
 
+@pytest.mark.long  # attribution/test_prefix_search.py compares the same two
 def test_the_benchmark_reports_its_claim(tmp_path, monkeypatch):
     monkeypatch.setattr(throughput_erasure, "LENGTHS", (4, 6))
     throughput_erasure.run(tmp_path, rounds=2)

@@ -214,6 +214,7 @@ def experiment(places, command_of):
     return command_of(squad, places)
 
 
+@pytest.mark.long  # test_sst.py shows how such an experiment reports and goes on
 def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
     experiment()
     out = places["--out"]

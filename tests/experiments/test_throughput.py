@@ -299,6 +299,7 @@ def test_explaining_is_raced_against_integrated_gradients(command, monkeypatch):
     assert report["raw"]["explain"]["largest_relative_difference"] < 1e-3
 
 
+@pytest.mark.long  # models/test_span_head.py compares span heads with PyTorch's
 def test_squads_race_is_one_of_span_heads(command, tmp_path, monkeypatch):
     """Ours, PyTorch's own BertForQuestionAnswering and every way compute the same at padding."""
     sizes = {"vocabulary": 40, "positions": 20, "width": 16, "heads": 2, "intermediate": 24}

@@ -18,7 +18,7 @@ log_keep_probabilities = jax.jit(probes.log_keep_probabilities, static_argnums=0
 
 def make(name: str) -> dict:
     baselines = [jnp.zeros(D)] * PROBES[name].baselines(LAYERS)
-    return probes.init(jax.random.key(1), PROBES[name], STATES, baselines)
+    return jax.jit(lambda key: probes.init(key, PROBES[name], STATES, baselines))(jax.random.key(1))
 
 
 def random_votes(seed: int):
@@ -54,9 +54,13 @@ def test_votes_of_different_layers_are_drawn_independently():
 def test_examples_with_depths_of_their_own_draw_what_each_would_draw_at_its_depth(name):
     params, keys = make(name), jax.random.split(jax.random.key(13), B)
     depths = np.array([2, 0, 1])  # as arrays, as ints and, for the last one, traced
-    found = draw(PROBES[name], params, keys, STATES, depths)
+
+    def at(depths):
+        return jax.jit(lambda: draw(PROBES[name], params, keys, STATES, depths))()
+
+    found = at(depths)
     for row, depth in enumerate(depths.tolist()):
-        alone = draw(PROBES[name], params, keys, STATES, depth)
+        alone = at(depth)
         for ours, expected in zip(found, alone, strict=True):
             np.testing.assert_allclose(ours[row], expected[row], rtol=1e-6, atol=1e-7)
     assert np.ptp(found.log_keep) > 0

@@ -57,7 +57,7 @@ MODEL = uneven.model()._replace(
     family=PAIR,
 )
 GAMES = {name: Game(MODEL, make(4), 0.1, mean_keep) for name, make in probes.PROBES.items()}
-CLEAN = clean_pass(GAMES["input"], PARAMS, INPUTS)
+CLEAN = jax.jit(clean_pass, static_argnums=0)(GAMES["input"], PARAMS, INPUTS)
 both = pytest.mark.parametrize("name", GAMES)
 
 
@@ -65,7 +65,8 @@ both = pytest.mark.parametrize("name", GAMES)
 def probe_params(name: str):
     probe = GAMES[name].probe
     baselines = [jnp.ones(width) for width in WIDTHS[: probe.baselines(len(WIDTHS))]]
-    params = probes.init(jax.random.key(0), probe, CLEAN.states, baselines)
+    init = jax.jit(lambda key: probes.init(key, probe, CLEAN.states, baselines))
+    params = init(jax.random.key(0))
     for gate in params["gates"]:
         gate["shift"] = jnp.zeros(())
     return params
@@ -81,14 +82,18 @@ def test_the_objective_plays_on_a_tree(name):
             params, multipliers, keys, layer, game=GAMES[name], model_params=PARAMS, clean=CLEAN
         )
 
+    @jax.jit
+    def masked_logits(params):
+        draw = functools.partial(sample_gates, GAMES[name].probe)
+        votes = probes.vote_logits(GAMES[name].probe, params, CLEAN.states)
+        gate = jax.vmap(draw)(keys, votes)[1]
+        target = GAMES[name].probe.target(1)
+        state, baseline = CLEAN.states[target], params["baselines"][target]
+        masked = gate[..., None] * state + (1 - gate[..., None]) * baseline
+        return uneven.model().logits_from(PARAMS, INPUTS, masked, target)
+
     (loss, seen), slopes = play(probe_params(name), jnp.asarray(1))
-    draw = functools.partial(sample_gates, GAMES[name].probe)
-    votes = probes.vote_logits(GAMES[name].probe, probe_params(name), CLEAN.states)
-    gate = jax.vmap(draw)(keys, votes)[1]
-    target = GAMES[name].probe.target(1)
-    state, baseline = CLEAN.states[target], probe_params(name)["baselines"][target]
-    masked = gate[..., None] * state + (1 - gate[..., None]) * baseline
-    logits = uneven.model().logits_from(PARAMS, INPUTS, masked, target)
+    logits = masked_logits(probe_params(name))
     divergences = [
         CATEGORICAL.divergence(CLEAN.logits[part], apart(logits)[part]) for part in NAMES
     ]

@@ -25,7 +25,8 @@ log_keep_probabilities = jax.jit(probes.log_keep_probabilities, static_argnums=0
 @functools.cache
 def make(name: str) -> dict:
     probe = PROBES[name]
-    return probes.init(jax.random.key(1), probe, STATES, [BASELINE] * probe.baselines(LAYERS))
+    baselines = [BASELINE] * probe.baselines(LAYERS)
+    return jax.jit(lambda key: probes.init(key, probe, STATES, baselines))(jax.random.key(1))
 
 
 def random_votes(seed: int):

@@ -128,6 +128,7 @@ def test_what_is_no_such_file(text, says):
         parse_squad(text, "f")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not REAL.is_dir(), reason="no SQuAD in ../shared/data, beside the repository")
 def test_the_real_files_are_clean():
     dev, train = (read_squad(REAL / name) for name in ("dev-v1.1.json", "train-v1.1.first44.json"))

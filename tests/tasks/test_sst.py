@@ -232,6 +232,7 @@ def test_tfds_is_asked_for_only_when_needed(missing, raw, data):
     assert "run `pip install 'diffmask_jax[sst]'`" in result.stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not REAL.is_dir(), reason="the treebank is not beside the repository")
 def test_the_real_treebank(data):
     pytest.importorskip("tensorflow_datasets")
