@@ -28,8 +28,8 @@ from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.runtime.markdown import table
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import RunConfig, run_config
-from experiments.common.command import told_in_one_line
-from experiments.common.figures import clear
+from experiments.common.command import command
+from experiments.common.figures import clear, legend_below
 from experiments.common.report import Timer, write_report
 from experiments.sst import numbers, stages
 from experiments.sst.stages import Study
@@ -138,7 +138,7 @@ def figure(rows: Sequence[Row], path: Path) -> None:
         axes.margins(x=0.1, y=0.12)
         axes.set_xlabel("masked, %", fontsize=9)
         clear(axes)
-    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    legend_below(drawn, columns=3)
     drawn.axes[0].set_ylabel("change of macro-F1, points", fontsize=9)
     save(drawn, path)
 
@@ -178,6 +178,7 @@ def _as_json(row: Row) -> dict[str, Any]:
     return row._asdict() | {"macro_f1": changes}
 
 
+@command("sst.margins")
 def main() -> None:
     """Reads the command line and runs the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -199,9 +200,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     keep_compiled_programs()
-    with told_in_one_line("sst.margins"):
-        make_folder(options.out)
-        run(options)
+    make_folder(options.out)
+    run(options)
 
 
 if __name__ == "__main__":
