@@ -39,10 +39,13 @@ READ_AHEAD = 64  # batches, whose texts are sorted by their lengths together
 class Explainer:
     """A frozen classifier and its trained probe.
 
-    assessment: what to think of the probe, by the end of its training; None where nothing is known
+    Attributes:
+        assessment: what to think of the probe, by the end of its training; None where nothing is
+            known.
 
-    >>> explainer = Explainer.from_pretrained("runs/sst-input")  # doctest: +SKIP
-    >>> explainer("A fast , funny , highly enjoyable movie .")  # doctest: +SKIP
+    Examples:
+        >>> explainer = Explainer.from_pretrained("runs/sst-input")  # doctest: +SKIP
+        >>> explainer("A fast , funny , highly enjoyable movie .")  # doctest: +SKIP
     """
 
     def __init__(

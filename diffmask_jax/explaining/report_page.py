@@ -138,7 +138,9 @@ def _words(report: Report) -> Section:
 
 def _groups(report: Report) -> Section:
     tables = [
-        _kept_table(f"By {way}" if way != "special tokens" else "Special tokens", kept, report)
+        _kept_table(
+            f"By {way}" if way != "special tokens" else "Words and special tokens", kept, report
+        )
         for way, kept in report.groups.items()
     ]
     return Section(

@@ -84,6 +84,8 @@ def families(
 ) -> dict[str, list[Kept]]:
     """How long the words of each group are kept, for every way to group them.
 
+    Places are in their order; of other groups those that are kept longest come first.
+
     labelled: for every way to group texts, such as by their gold labels, the groups of each text.
     tags: for every text the part of speech of each word of its explanation, None where it has none.
     """
@@ -92,9 +94,11 @@ def families(
         way: kept_by(words, functools.partial(_names_of_text, names))
         for way, names in labelled.items()
     }
-    found["position in the text"] = kept_by(words, lambda word: [QUARTERS[int(4 * word.place)]])
+    quarters = kept_by(words, lambda word: [QUARTERS[int(4 * word.place)]])
+    found["position in the text"] = _in_order(quarters, QUARTERS)
     if any(word.part == 1 for word in words):
-        found["text of the pair"] = kept_by(words, lambda word: [PARTS[word.part]])
+        parts = kept_by(words, lambda word: [PARTS[word.part]])
+        found["text of the pair"] = _in_order(parts, PARTS)
     if specials:
         found["special tokens"] = kept_by(
             [*words, *specials], lambda word: [word.spelt if word.part < 0 else "words"]
@@ -104,6 +108,10 @@ def families(
             words, lambda word: filter(None, [tags[word.text][word.number]])
         )
     return found
+
+
+def _in_order(kept: Sequence[Kept], names: Sequence[str]) -> list[Kept]:
+    return sorted(kept, key=lambda group: names.index(group.name))
 
 
 def _names_of_text(names: Names, word: Seen) -> Sequence[str]:

@@ -66,6 +66,10 @@ STYLE = (
 .dm .more { margin: 0 0 10px }
 .dm .more .legend { margin: 4px 0 0 }
 .dm .more b { color: var(--ink) }
+@media (max-width: 600px) {
+  .dm .views legend { float: none; margin-bottom: 4px }
+  .dm .views label { display: block }
+}
 @media print {
   .dm .more::details-content { content-visibility: visible; block-size: auto }
   .dm :is(.slider, .views, output) { display: none }

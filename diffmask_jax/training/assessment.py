@@ -155,11 +155,11 @@ def _agreement(
     least = f"{agreement[worst]:.1%} (layer {layers[worst]})"
     if holds.all():
         return Finding(True, f"the prediction stays in at least {least} of the texts")
-    below = ", ".join(layers[n] for n in np.flatnonzero(~holds).tolist())
+    below = _layers([layers[n] for n in np.flatnonzero(~holds).tolist()], len(layers))
     return Finding(
         False,
-        f"the prediction stays in less than {config.min_agreement:.0%} of the texts at layer "
-        f"{below}; the least is {least}",
+        f"the prediction stays in less than {config.min_agreement:.0%} of the texts at {below}; "
+        f"the least is {least}",
     )
 
 
@@ -183,7 +183,7 @@ def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
         ],
     }
     parts = [
-        f"layer {', '.join(row['layer'] for row in rows)} {what}"
+        f"{_layers([row['layer'] for row in rows], len(trained))} {what}"
         for what, rows in kinds.items()
         if rows
     ]
@@ -195,3 +195,8 @@ def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
     if parts:
         return Finding(False, f"at the end of its training {'; '.join(parts)} {how}")
     return Finding(True, f"its training had settled at every layer {how}")
+
+
+def _layers(names: Sequence[str], count: int) -> str:
+    """Some layers of so many, in words."""
+    return "every layer" if len(names) == count > 1 else f"layer {', '.join(names)}"

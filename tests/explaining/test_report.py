@@ -16,6 +16,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.explaining import rivals
 from diffmask_jax.explaining.report import LEAST, as_json
 from diffmask_jax.explaining.reporting import report_on
+from diffmask_jax.explaining.word_groups import QUARTERS
 from diffmask_jax.game import probes
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.tasks.encoded_examples import encode_examples
@@ -110,6 +111,7 @@ def test_words_and_groups_are_counted_as_by_hand(made, texts):
     words = sum(len(each.words) for each in explanations)
     for way in ("predicted label", "gold label", "position in the text"):
         assert sum(group["tokens"] for group in groups[way].values()) == words
+    assert [*groups["position in the text"]] == list(QUARTERS)
     assert sum(numbers["gone"]) == words
 
 

@@ -81,6 +81,8 @@ def test_what_had_not_settled_is_trained_longer():
     assert len(found.advice) == 1 and "--steps than 100" in found.advice[0]
     broken = assessed((moving,) * 3, agreement=[0.1] * 3)
     assert broken.answer == "not good" and "--steps than 100" in broken.advice[0]
+    assert "at every layer; the least is" in broken.findings[1].says
+    assert broken.findings[-1].says == "at the end of its training every layer still moved" + HOW
 
 
 def test_a_training_that_says_nothing_leaves_it_open():
