@@ -97,7 +97,7 @@ def check_fits(model: Model, params: Any, texts: Sequence[Encoded], limit: int) 
 
 
 def _room(passes: Clean, texts: int) -> Clean:
-    """Arrays like the passes of a batch, for as many texts as there are: made once, never joined."""
+    """Arrays like the passes of a batch, with a row for every text."""
     return jax.tree.map(lambda array: np.empty((texts, *array.shape[1:]), array.dtype), passes)
 
 
