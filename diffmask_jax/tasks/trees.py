@@ -84,7 +84,7 @@ def read_trees(path: Path | zipfile.Path) -> list[Sentence]:
     Raises:
       UserError: the file cannot be read, is not UTF-8, or a line is not a tree.
     """
-    with reading(path):
+    with reading(str(path)):
         text = path.read_bytes().decode("utf-8-sig")
     # Not splitlines(): it would also break a line at characters that a word may hold.
     lines = text.rstrip().split("\n")
