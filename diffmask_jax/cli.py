@@ -1,4 +1,4 @@
-"""The command line: `diffmask finetune | train | explain | compare | evaluate | report | tour`."""
+"""The command line: `diffmask tour | finetune | train | explain | compare | evaluate | report`."""
 
 import functools
 import sys

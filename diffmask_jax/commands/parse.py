@@ -9,15 +9,15 @@ from diffmask_jax.commands import compare, evaluate, explain, finetune, report, 
 from diffmask_jax.commands.arguments import Parser, listed
 
 COMMANDS: dict[str, ModuleType] = {
+    "tour": tour,
     "finetune": finetune,
     "train": train,
     "explain": explain,
     "compare": compare,
     "evaluate": evaluate,
     "report": report,
-    "tour": tour,
 }
-"""Each a module with HELP, add(parser) and run(options)."""
+"""Each a module with HELP, add(parser) and run(options); first where a newcomer begins."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from diffmask_jax.runtime.messages import show
 from diffmask_jax.tasks.files import read_file
 from diffmask_jax.tasks.task import Examples
 
-HELP = "train a short probe, write a report and a page, and show each command"
+HELP = "begin here: train a short probe, write a report and a page, and show each command"
 SHOWN = 10  # texts of the page
 BATCH = 32
 

@@ -14,6 +14,7 @@ from diffmask_jax.explaining.survey import Survey
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.render import report_html
 from diffmask_jax.render.charts import Axis, Bar, Level, Series, bar_table, line_chart
+from diffmask_jax.render.layer_names import explained
 from diffmask_jax.render.report_html import Opened, Section
 from diffmask_jax.render.text import shorten
 
@@ -92,13 +93,12 @@ def _curves(report: Report) -> Section:
         ]
         for n, layer in enumerate(layers)
     ]
-    table = report_html.listing(
-        "Means and their intervals; in brackets of whole texts", head, numbers
-    )
+    whole = "; in parentheses the scores of whole texts" if report.scores else ""
+    table = report_html.listing(f"Means and their intervals{whole}", head, numbers)
+    names = f"{explained(layers)}. " if explained(layers) else ""
     return Section(
         "Layer by layer",
-        "W: word embeddings, E: the embedding layer, 1, 2, …: blocks. What the model still says "
-        "when what a layer drops is dropped.",
+        f"{names}What the model still says when what a layer drops is dropped.",
         report_html.side_by_side("charts", charts) + report_html.folded("The numbers", table),
     )
 
@@ -169,8 +169,11 @@ def _turned(report: Report) -> Section:
     title = f"{report.turned} of {report.texts} texts whose prediction turns at some layer"
     if not report.turned:
         return Section(title, "", "")
+    layers = len(report.subject.layers)
     more = f", {len(report.turns)} of them" if len(report.turns) < report.turned else ""
-    markup = report_html.entries([(_above(turn), turn.text, _below(turn)) for turn in report.turns])
+    markup = report_html.entries(
+        [(_above(turn, layers), turn.text, _below(turn)) for turn in report.turns]
+    )
     return Section(
         title,
         f"Worst first, by the largest divergence of the layers at which it turns{more}.",
@@ -178,13 +181,14 @@ def _turned(report: Report) -> Section:
     )
 
 
-def _above(turn: Turn) -> str:
-    return f"row {turn.row}, turns at layer {', '.join(turn.layers)}"
+def _above(turn: Turn, layers: int) -> str:
+    where = "every layer" if len(turn.layers) == layers else f"layer {', '.join(turn.layers)}"
+    return f"row {turn.row}, turns at {where}"
 
 
 def _below(turn: Turn) -> str:
     after = f"from what layer {turn.worst} keeps {turn.after}"
-    return f"{turn.before}; {after}: {turn.divergence:.3f} nats"
+    return f"{turn.before}; {after}, KL {turn.divergence:.3f} nats"
 
 
 def _rivalry(rivalry: Rivalry) -> Section:
