@@ -525,6 +525,7 @@ def test_a_gru_can_be_fine_tuned_trained_on_explained_and_evaluated(
     assert cli.main(["explain", str(run), "the film", "--layers"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[3:]] == ["W", "keep"]
     assert cli.main(["evaluate", str(run)]) == 0
+    assert "macro-F1" in capsys.readouterr().out
     assert json.loads((run / "evaluation-dev.json").read_text())["layers"] == ["W", "mean"]
 
 

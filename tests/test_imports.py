@@ -126,22 +126,22 @@ def test_importing_is_quick(statement, allowed):
     assert set(found.stdout.split()) <= allowed and found.stderr == ""
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "explain", "evaluate", "report", "compare", "finetune", "tour"]
-)
-def test_help_is_quick(command):
+def test_help_is_quick():
     """Told before anything heavy is imported, of every command."""
+    commands = ["train", "explain", "evaluate", "report", "compare", "finetune", "tour"]
     code = (
-        "import sys\nfrom diffmask_jax.cli import main\n"
-        f"try:\n    main(['{command}', '--help'])\nexcept SystemExit as end:\n    code = end.code\n"
-        f"print('imported', code, *[n for n in {HEAVY} if n in sys.modules])"
+        f"import sys\nfrom diffmask_jax.cli import main\nfor command in {commands}:\n"
+        "    try:\n        main([command, '--help'])\n"
+        "    except SystemExit as end:\n        assert end.code == 0\n"
+        f"print('imported', *[n for n in {HEAVY} if n in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600,
         env={"PYTHONPATH": str(PACKAGE.parent)},
     )  # fmt: skip
-    assert found.stdout.startswith("usage:")
-    assert found.stdout.splitlines()[-1] == "imported 0"
+    for command in commands:
+        assert f"usage: diffmask {command} " in found.stdout
+    assert found.stdout.splitlines()[-1] == "imported"
 
 
 def test_the_package_s_door():

@@ -74,10 +74,10 @@ def test_the_score_function_gradient_is_right_in_the_mean():
         average = jnp.array([0.7])
         return score_function_loss(gates, z[None], excess[None], average, valid)[0]
 
-    each = jax.vmap(jax.grad(estimate), in_axes=(None, 0, 0))(gates, every_z, excess)
+    each = jax.jit(jax.vmap(jax.grad(estimate), in_axes=(None, 0, 0)))(gates, every_z, excess)
     weights = probabilities(gates.logits)
     found = jax.tree.map(lambda x: jnp.tensordot(weights, x, axes=1), each)
-    for ours, theirs in zip(found, jax.grad(exact)(gates), strict=True):
+    for ours, theirs in zip(found, jax.jit(jax.grad(exact))(gates), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 

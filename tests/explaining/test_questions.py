@@ -306,6 +306,7 @@ def noise(explainer):
     return state_statistics(explainer.game.model, explainer.params[0], stream)
 
 
+@pytest.mark.long  # attribution/test_methods_on_spans.py shows what they say of spans
 def test_every_method_says_something_of_every_layer(explainer, noise):
     names = tuple(methods.with_margin(1.0))
     assert set(methods.USUAL) < set(names)

@@ -213,9 +213,8 @@ def test_the_pull_is_the_mean_square_of_the_votes_of_a_gate(name):
     """Two votes for the input probe at depth 1, one for the hidden probe."""
     params = probe_params(name)
     (plain, _), _ = play(params, MULTIPLIERS, CLEAN, name=name, static_layer=1)
-    pulled, _ = objective(
-        params, MULTIPLIERS, KEYS, 1, game=PULLED[name], model_params=MODEL_PARAMS, clean=CLEAN
-    )
+    pull = functools.partial(objective, game=PULLED[name], model_params=MODEL_PARAMS, clean=CLEAN)
+    pulled, _ = jax.jit(pull, static_argnums=3)(params, MULTIPLIERS, KEYS, 1)
     votes = probes.vote_logits(GAMES[name].probe, params, CLEAN.states)
     squares = [np.square(vote) for vote in {"input": votes, "hidden": votes[1:]}[name]]
     rows = [sum(square[row, :n].mean() for square in squares) for row, n in enumerate((4, 3, 1))]

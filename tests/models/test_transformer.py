@@ -187,7 +187,7 @@ class Mean(nn.Module):
         return nn.Dense(CONFIG.classes)(mean)
 
 
-@pytest.mark.parametrize("words", [8, 40])
+@pytest.mark.parametrize("words", [pytest.param(8, marks=pytest.mark.long), 40])
 def test_words_may_have_a_width_of_their_own_and_a_head_may_read_all(words):
     config = dataclasses.replace(CONFIG, embedding=words, segments=0)
     parts = Parts(

@@ -4,7 +4,7 @@ The number of simulated devices must be set before JAX starts. Trainings are com
 the optimiser divides small gradients by their own deviation, which lets the rounding of float32
 grow without end.
 
-    python on_eight_devices.py RUN TEXTS OUT.npz
+    python on_eight_devices.py RUN TEXTS OUT.npz GATE...
 """
 
 import functools
@@ -147,7 +147,7 @@ def attribute(params: Array, key: Array, inputs: Inputs) -> Array:
     ).logits
 
 
-def main(run: str, texts: str, out: str) -> None:
+def main(run: str, texts: str, out: str, *gates: str) -> None:
     """Write every finding of one device and of eight to one file."""
     found: dict[str, Any] = {}
     key, few, probe = (
@@ -161,7 +161,7 @@ def main(run: str, texts: str, out: str) -> None:
     meshes = [Mesh(np.array(jax.devices()[:count]), (devices.AXIS,)) for count in (1, 8)]
     with jax.enable_x64(True):
         for mesh in meshes:
-            for gate in GAMES:
+            for gate in gates:
                 found |= trained(mesh, gate)
     for mesh in meshes:
         count = mesh.size

@@ -17,26 +17,38 @@ from diffmask_jax.runtime import devices
 SCRIPT = Path(__file__).with_name("on_eight_devices.py")
 LAYERS = 2
 NUMBERS = 1 + 6 * LAYERS  # the loss; of each layer five diagnostics and the gradient of λ
+BOTH = ("input", "hidden")
 
 
-@pytest.fixture(scope="module")
-def found(run, texts_file, child_environment, tmp_path_factory):
-    """Name -> array: what `on_eight_devices.py` wrote."""
+@pytest.fixture(scope="module", params=[BOTH])
+def found(request, run, texts_file, child_environment, tmp_path_factory):
+    """Name -> array: what `on_eight_devices.py` wrote of some gates."""
     out = tmp_path_factory.mktemp("devices") / "found.npz"
-    places = [str(place) for place in (run, texts_file, out)]
+    arguments = [str(word) for word in (SCRIPT, run, texts_file, out, *request.param)]
     # Of float64, too, what is quickly compiled computes some functions to eight digits only.
     flags = os.environ["XLA_FLAGS"].replace("--xla_cpu_use_fusion_emitters=false", "")
     environment = child_environment(XLA_FLAGS=flags)
-    subprocess.run([sys.executable, str(SCRIPT), *places], check=True, env=environment, timeout=600)
+    subprocess.run([sys.executable, *arguments], check=True, env=environment, timeout=600)
     with np.load(out, allow_pickle=True) as arrays:
         return dict(arrays)
+
+
+# Two processes play the staircase, too: test_distributed.py.
+STAIRCASE = pytest.param(("staircase",), "staircase", marks=pytest.mark.long)
+every_gate = pytest.mark.parametrize(
+    ("found", "gate"),
+    [(BOTH, "input"), (BOTH, "hidden"), STAIRCASE],
+    indirect=["found"],
+    ids=["input", "hidden", "staircase"],
+    scope="module",
+)
 
 
 def of(found, prefix: str) -> list[np.ndarray]:
     return [found[name] for name in sorted(found) if name.startswith(prefix)]
 
 
-@pytest.mark.parametrize("gate", ["input", "hidden", "staircase"])
+@every_gate
 def test_eight_devices_train_the_same_probe_as_one(found, gate):
     """Every parameter, moment and diagnostic after 20 steps, relative to its largest entry."""
     one, eight = of(found, f"{gate} 1 "), of(found, f"{gate} 8 ")
@@ -45,7 +57,7 @@ def test_eight_devices_train_the_same_probe_as_one(found, gate):
         np.testing.assert_allclose(array, expected, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("gate", ["input", "hidden", "staircase"])
+@every_gate
 def test_a_step_exchanges_the_gradients_and_nothing_that_grows_with_the_batch(found, gate):
     """To the byte, of whatever batch."""
     bytes_exchanged = found[f"bytes {gate}"].item()

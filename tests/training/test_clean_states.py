@@ -66,11 +66,11 @@ def test_more_than_the_memory_is_refused_before_the_work(model, encoded, monkeyp
 
 
 @pytest.mark.parametrize("gate", [pytest.param("input", marks=pytest.mark.long), "hidden"])
-def test_a_probe_trained_on_stored_passes_is_the_same(gate, tiny_bert, texts_file, tmp_path):
+def test_a_probe_trained_on_stored_passes_is_the_same(gate, shallow_bert, texts_file, tmp_path):
     probes = []
     for name, more in (("computed", []), ("stored", ["--cache-states"])):
         out = tmp_path / name
-        places = ["--model", tiny_bert, "--train", texts_file, "--dev", texts_file, "--out", out]
+        places = ["--model", shallow_bert, "--train", texts_file, "--dev", texts_file, "--out", out]
         arguments = ["train", "texts", "--gate", gate, *map(str, places), *SETTINGS, *more]
         assert cli.main(arguments) == 0
         probes.append(run_folder.load_probe(out)[0])

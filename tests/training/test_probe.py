@@ -1,5 +1,6 @@
 """A run that was stopped ends as if it had not been; a run that goes wrong says so and stops."""
 
+import functools
 import json
 import os
 import re
@@ -43,12 +44,16 @@ def command(model: Path, texts: Path, out: Path, gate: str = "input", *more: str
 
 @pytest.fixture(scope="module")
 def whole(shallow_bert, texts_file, tmp_path_factory):
-    """By gate: a run that nobody stopped."""
-    folders = {}
-    for gate in ("input", "hidden"):
-        folders[gate] = tmp_path_factory.mktemp("whole") / gate
-        assert cli.main(command(shallow_bert, texts_file, folders[gate], gate)) == 0
-    return folders
+    """(gate) -> a run that nobody stopped; the input probe's is there before a test begins."""
+
+    @functools.cache
+    def of(gate: str) -> Path:
+        folder = tmp_path_factory.mktemp("whole") / gate
+        assert cli.main(command(shallow_bert, texts_file, folder, gate)) == 0
+        return folder
+
+    of("input")
+    return of
 
 
 def validations(folder: Path) -> list[dict[str, float]]:
@@ -68,13 +73,13 @@ def assert_same_run(folder: Path, other: Path) -> None:
 # --- training --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gate", ["input", "hidden"])
+@pytest.mark.parametrize("gate", ["input", pytest.param("hidden", marks=pytest.mark.long)])
 def test_a_run_trains_validates_and_keeps_its_last_probe(whole, gate):
-    found = validations(whole[gate])
+    found = validations(whole(gate))
     assert [scores["step"] for scores in found] == [4, 8, 12]
-    params, kept = run_folder.load_probe(whole[gate])
+    params, kept = run_folder.load_probe(whole(gate))
     assert kept == found[-1]
-    validated = run_folder.load_validated(whole[gate])
+    validated = run_folder.load_validated(whole(gate))
     assert validated.layers == ("W", "E", "1")
     for name in ("masked", "divergence", "agreement"):
         assert getattr(validated, name).mean() == pytest.approx(kept[name])
@@ -100,10 +105,10 @@ def test_the_authors_keep_the_probe_that_masks_most(shallow_bert, texts_file, tm
 
 
 def test_a_run_says_of_every_layer_whether_it_has_settled(whole):
-    told = json.loads((whole["input"] / "layers.json").read_text())
+    told = json.loads((whole("input") / "layers.json").read_text())
     assert told["step"] == STEPS and not told["settled"]
     assert [row["layer"] for row in told["layers"]] == ["W", "E", "1"]
-    steps_of, curves = read_curves(whole["input"])
+    steps_of, curves = read_curves(whole("input"))
     assert steps_of.tolist() == list(range(2, STEPS + 1, 2))
     assert curves.masked.shape == (STEPS // 2, 3)
     np.testing.assert_allclose(curves.played, [[0.5, 0.25, 0.25]] * (STEPS // 2))
@@ -136,11 +141,12 @@ def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
     arguments = command(shallow_bert, texts_file, tmp_path)
     assert cli.main([*arguments, "--steps", "8"]) == 0
     assert cli.main([*arguments, "--steps", str(STEPS)]) == 0
-    assert_same_run(tmp_path, whole["input"])
+    assert_same_run(tmp_path, whole("input"))
     assert run_folder.load_config(tmp_path).steps == STEPS
     assert cli.main([*arguments, "--steps", "8"]) == 2  # but not shorter
 
 
+@pytest.mark.long
 def test_an_infeasible_probe_is_not_kept(shallow_bert, texts_file, tmp_path, capsys):
     too_strict = [*AUTHORS, "--tolerance", "1e-9"]
     assert cli.main(command(shallow_bert, texts_file, tmp_path, "hidden", *too_strict)) == 2
@@ -149,6 +155,7 @@ def test_an_infeasible_probe_is_not_kept(shallow_bert, texts_file, tmp_path, cap
     assert Checkpoints(tmp_path / "checkpoints").latest() == STEPS
 
 
+@pytest.mark.long
 def test_a_run_on_the_treebank_trains_and_is_evaluated_with_its_labels(
     tiny_gru, sentences, tmp_path, capsys
 ):
@@ -228,8 +235,8 @@ def test_interrupted_between_a_checkpoint_and_its_validation_the_same_command_go
     assert cli.main(again) == 0
     told = f"the run in {tmp_path} goes on after step {moment}\n"
     assert capsys.readouterr().err.startswith(told)
-    assert_same_run(tmp_path, whole[gate])
-    assert scalars(tmp_path) == scalars(whole[gate])
+    assert_same_run(tmp_path, whole(gate))
+    assert scalars(tmp_path) == scalars(whole(gate))
 
 
 @pytest.mark.parametrize("kept", [pytest.param(True, marks=pytest.mark.long), False])
@@ -249,14 +256,14 @@ def test_interrupted_around_keeping_a_probe_the_same_command_keeps_it(
         assert cli.main(again) == 130
     assert (tmp_path / "probe.safetensors").exists() == kept
     assert cli.main(again) == 0
-    assert_same_run(tmp_path, whole["input"])
+    assert_same_run(tmp_path, whole("input"))
 
 
 def test_damaged_validation_scores_are_told_in_one_line(
     whole, shallow_bert, texts_file, tmp_path, capsys
 ):
     run = tmp_path / "run"
-    shutil.copytree(whole["input"], run)
+    shutil.copytree(whole("input"), run)
     (run / "validation.jsonl").write_text("{\n")
     longer = [*command(shallow_bert, texts_file, run), "--steps", str(STEPS + 2)]
     assert cli.main(longer) == 2
@@ -273,7 +280,7 @@ def test_interrupted_before_the_first_checkpoint_the_same_command_starts_again(
         assert cli.main(again) == 130
     assert cli.main(again) == 0
     assert f"the run in {tmp_path} goes on after step 0\n" in capsys.readouterr().err
-    assert_same_run(tmp_path, whole["input"])
+    assert_same_run(tmp_path, whole("input"))
 
 
 @pytest.mark.parametrize(
@@ -299,8 +306,8 @@ def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
 
     assert cli.main(again) == 0
     assert f"goes on after step {step}\n" in capsys.readouterr().err
-    assert_same_run(tmp_path, whole[gate])
-    assert scalars(tmp_path) == scalars(whole[gate])
+    assert_same_run(tmp_path, whole(gate))
+    assert scalars(tmp_path) == scalars(whole(gate))
 
 
 def test_sigterm_before_the_first_step_ends_at_once(
@@ -322,17 +329,17 @@ def test_saves_by_the_clock_change_nothing(whole, shallow_bert, texts_file, tmp_
     )
     assert cli.main(command(shallow_bert, texts_file, tmp_path)) == 0
     assert saved == [2, 4, 6, 8, 10, 12]
-    assert_same_run(tmp_path, whole["input"])
-    assert scalars(tmp_path) == scalars(whole["input"])
+    assert_same_run(tmp_path, whole("input"))
+    assert scalars(tmp_path) == scalars(whole("input"))
 
 
 def test_a_process_killed_while_it_opened_the_run_leaves_no_obstacle(
     whole, shallow_bert, texts_file, tmp_path
 ):
-    shutil.copy(whole["input"] / "environment.json", tmp_path)
+    shutil.copy(whole("input") / "environment.json", tmp_path)
     (tmp_path / ".config.json.0123abcd.tmp").write_text("{")
     assert cli.main(command(shallow_bert, texts_file, tmp_path)) == 0
-    assert_same_run(tmp_path, whole["input"])
+    assert_same_run(tmp_path, whole("input"))
     assert not list(tmp_path.glob(".*"))
 
 
@@ -347,33 +354,33 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     whole, shallow_bert, texts_file, tmp_path, capsys
 ):
     run = tmp_path / "run"
-    shutil.copytree(whole["input"], run)
+    shutil.copytree(whole("input"), run)
     damage(run, 12)
     assert cli.main(command(shallow_bert, texts_file, run)) == 0
     told, after, *_ = capsys.readouterr().err.splitlines()
     assert told.startswith(f"the checkpoint {run / 'checkpoints' / '12'} is damaged (")
     assert after == f"the run in {run} goes on after step 8"
-    assert_same_run(run, whole["input"])
-    assert scalars(run) == scalars(whole["input"])
+    assert_same_run(run, whole("input"))
+    assert scalars(run) == scalars(whole("input"))
 
 
 def test_with_damaged_checkpoints_alone_a_run_does_not_begin_anew(
     whole, shallow_bert, texts_file, tmp_path, capsys
 ):
     run = tmp_path / "run"
-    shutil.copytree(whole["input"], run)
+    shutil.copytree(whole("input"), run)
     damage(run, 12)
     damage(run, 8)
     for _ in range(2):
         assert cli.main(command(shallow_bert, texts_file, run)) == 2
         line = capsys.readouterr().err.splitlines()[-1]
         assert line.startswith(f"diffmask: no whole checkpoint is left in {run / 'checkpoints'}")
-    assert validations(run) == validations(whole["input"])
+    assert validations(run) == validations(whole("input"))
 
 
 def test_a_damaged_list_of_validations_is_told(whole, shallow_bert, texts_file, tmp_path, capsys):
     run = tmp_path / "run"
-    shutil.copytree(whole["input"], run)
+    shutil.copytree(whole("input"), run)
     (run / "validation.jsonl").write_bytes(b"\0\0")
     assert cli.main(command(shallow_bert, texts_file, run)) == 2
     error = capsys.readouterr().err
@@ -433,16 +440,16 @@ def test_the_command_of_a_finished_run_says_so_and_changes_nothing(
     whole, shallow_bert, texts_file, capsys, monkeypatch
 ):
     def contents() -> dict[Path, bytes]:
-        paths = whole["input"].rglob("*")
+        paths = whole("input").rglob("*")
         return {path: path.read_bytes() for path in paths if path.is_file()}
 
     monkeypatch.setattr(steps, "steps", lambda *_, **__: pytest.fail("it trains"))
     before = contents()
-    assert cli.main(command(shallow_bert, texts_file, whole["input"])) == 0
+    assert cli.main(command(shallow_bert, texts_file, whole("input"))) == 0
     assert contents() == before
     written = capsys.readouterr()
-    assert written.err == f"the run in {whole['input']} is finished\n"
-    _, scores = run_folder.load_probe(whole["input"])
+    assert written.err == f"the run in {whole('input')} is finished\n"
+    _, scores = run_folder.load_probe(whole("input"))
     assert written.out.startswith(f"kept the probe of step {scores['step']:.0f}: masks ")
     kept, verdict, *findings = written.out.splitlines()
     assert f"{scores['masked']:.1%}" in kept and verdict.startswith("the probe is not ")

@@ -30,22 +30,22 @@ def one_length():
 
 
 @pytest.fixture
-def config(tiny_bert, texts_file):
+def config(shallow_bert, texts_file):
     """(changes) -> a small run on the tiny classifier."""
 
     def configured(**changes):
         places = {"train": str(texts_file), "dev": str(texts_file)}
-        return run_config(tiny_bert, "texts", **(places | SETTINGS | changes))
+        return run_config(shallow_bert, "texts", **(places | SETTINGS | changes))
 
     return configured
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_bert, texts_file, tmp_path_factory):
+def whole(shallow_bert, texts_file, tmp_path_factory):
     """(folder, scores) of a run that nobody stopped."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     places = {"train": str(texts_file), "dev": str(texts_file)}
-    return folder, train(run_config(tiny_bert, "texts", **places, **SETTINGS), folder)
+    return folder, train(run_config(shallow_bert, "texts", **places, **SETTINGS), folder)
 
 
 def files_of(folder) -> dict[str, tuple[bytes, int]]:
@@ -142,7 +142,7 @@ def test_states_in_memory_give_nearly_the_same(whole, config, tmp_path):
 # --- mistakes --------------------------------------------------------------------------------
 
 
-def test_mistakes_are_found_before_a_folder_is_made(config, tmp_path, tiny_bert):
+def test_mistakes_are_found_before_a_folder_is_made(config, tmp_path, shallow_bert):
     out = tmp_path / "run"
     assert_refused(config(batch_size=9), out, "8 texts do not fill one batch of 9")
     assert_refused(config(accumulate=3), out, "3")
@@ -151,6 +151,7 @@ def test_mistakes_are_found_before_a_folder_is_made(config, tmp_path, tiny_bert)
     (tmp_path / "long.txt").write_text("fun " * 30)
     long = config(dev=str(tmp_path / "long.txt"))
     assert_refused(long, out, "the text has 32 word pieces and the limit is 20")
+    assert [len(text.ids) for text in prepare(long, truncate=True).texts.dev] == [20]
     (tmp_path / "mixed.csv").write_text("text,pair\nfun,\n")
     assert_refused(config(train=str(tmp_path / "mixed.csv")), out, "row 2: the column 'pair' is")
 
