@@ -153,7 +153,8 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
             remove_unfinished(folder)
         stored = settings.read(file)
     except (OSError, ValueError, UserError) as error:
-        raise UserError(f"cannot fine-tune in {folder} ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot fine-tune in {folder} ({reason})") from error
     if is_other:
         raise UserError(f"{folder} is not empty and holds no fine-tuning: choose another --out")
     stored = {"frozen": [], **(asked if stored is None else stored)}  # once there were only BERTs
