@@ -118,7 +118,7 @@ def _sst(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) ->
 def _squad(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Iterator[Any]:
     from experiments.throughput import squad
 
-    yield squad.run(options.precision, options.rounds, timer)
+    yield from squad.run(options.precision, options.rounds, timer)
 
 
 def _explain(options: argparse.Namespace, contest: Any, folder: Path, timer: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Training steps of the input probe on networks that answer questions, at 384 word pieces: one of a
 BERT-large's shape, as the paper's, and one of a MiniLM's, as people have on their own machines."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -49,8 +49,8 @@ ON_CARD = {"squad.bfloat16.vs_best_pytorch": 1.3}
 
 def run(
     precisions: Sequence[str], rounds: int, timer: Timer, works: Mapping[str, Work] | None = None
-) -> Section:
-    """A race a network. works: smaller ones for tests.
+) -> Iterator[Section]:
+    """A race a network: after each, all so far. works: smaller ones for tests.
 
     Raises: UserError if the contenders do not compute the same thing.
     """
@@ -62,8 +62,9 @@ def run(
         claims += bert.make_claims(name, one.finish, goals)
         bodies.append(one.body)
         raw[name] = one.raw
-    raw["matrix_flops_per_second"] = rates
-    return Section("SQuAD's shape", claims, "\n".join(bodies), raw)
+        yield Section(
+            "SQuAD's shape", claims, "\n".join(bodies), raw | {"matrix_flops_per_second": rates}
+        )
 
 
 class _Raced(NamedTuple):
