@@ -137,7 +137,7 @@ def _ours(setup: Setup, case: Example) -> Callable[[Array], tuple[float, np.ndar
         )
         # Our λ descends −λ·(D − m), PyTorch's climbs λ·(D − m).
         expected = player_weights(for_probe, -for_multipliers)
-        return float(diagnostics.loss), np.asarray(diagnostics.divergence), expected
+        return float(diagnostics.loss), np.asarray(diagnostics.divergence, np.float64), expected
 
     return at
 
