@@ -10,6 +10,12 @@ import pytest
 from diffmask_jax.errors import UserError
 from experiments.common.command import command
 
+STARTED = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored by what is in the background
+os.execv(sys.executable, [sys.executable, "-m", "experiments.toy"])
+"""
+
 JAX = """
 import os, signal, time
 print("±", flush=True)
@@ -25,9 +31,8 @@ def test_a_signal_while_modules_are_imported_is_no_traceback(name, tmp_path, chi
     environment = child_environment(PYTHONIOENCODING="ascii")
     environment["PYTHONPATH"] = f"{tmp_path}:{environment['PYTHONPATH']}"
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.toy"],
+        [sys.executable, "-c", STARTED],
         env=environment, capture_output=True, text=True, timeout=600,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # not ignored
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (-signal.Signals[name], "?\n", "")
 
