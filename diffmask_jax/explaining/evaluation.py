@@ -102,7 +102,7 @@ def as_markdown(report: dict[str, Any]) -> str:
             [
                 layer,
                 f"{row['masked']:.1%}",
-                f"{row['divergence']:.3f}",
+                f"{row['divergence']:z.3f}",
                 f"{row['agreement']:.1%}",
                 *([f"{row['spans_kept']:.1%}"] if spans else []),
                 *(_change(row, score) for score in scores),

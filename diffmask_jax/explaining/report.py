@@ -145,7 +145,7 @@ def as_text(report: Report) -> str:
         [
             layer,
             f"{report.masked.mean[n]:.1%}",
-            f"{report.divergence.mean[n]:.3f}",
+            f"{report.divergence.mean[n]:z.3f}",
             f"{report.agreement.mean[n]:.1%}",
             *(curve.score.shown(curve.masked[n]) for curve in report.scores),
         ]

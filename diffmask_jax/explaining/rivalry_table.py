@@ -65,7 +65,7 @@ def _cell(name: str, measure: str, means: dict[str, Means], differences: dict[st
     interval = means[name][measure]
     if not np.isfinite(interval.mean):
         return "–"
-    shown = f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    shown = f"{interval.mean:z.3f} [{interval.low:z.3f}, {interval.high:z.3f}]"
     if name == PROBE:
         return shown
     difference = differences[name][measure]

@@ -35,7 +35,7 @@ class Axis(NamedTuple):
 
     def shown(self, value: float) -> str:
         """A value for people."""
-        return f"{value:.1%}" if self.percent else f"{value:.3f}"
+        return f"{value:.1%}" if self.percent else f"{value:z.3f}"
 
     def marked(self, value: float) -> str:
         """The same at a line of the grid, where numbers are round."""

@@ -23,7 +23,7 @@ class Replay(NamedTuple):
 
     def line(self, row: int) -> str:
         """One row in a line: “good” with probability 0.74 instead of 0.76, KL 0.004 nats."""
-        return f"{instead(self.answers[row], self.whole)}, KL {self.divergence[row]:.3f} nats"
+        return f"{instead(self.answers[row], self.whole)}, KL {self.divergence[row]:z.3f} nats"
 
     def left(self, row: int) -> str:
         """What is left at a row: 5 of 22 tokens."""

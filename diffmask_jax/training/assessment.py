@@ -138,7 +138,7 @@ def _margin(
         worst = int(divergence.argmax())
         return Finding(
             True,
-            f"divergence is within {allowed} at every layer, at most {divergence[worst]:.3f} "
+            f"divergence is within {allowed} at every layer, at most {divergence[worst]:z.3f} "
             f"(layer {layers[worst]})",
         )
     over = [f"{layers[n]} ({divergence[n]:.3f})" for n in np.flatnonzero(~holds).tolist()]
