@@ -31,8 +31,12 @@ def line_of(message: object) -> str:
 
 
 def shows(text: str) -> bool:
-    """Whether there is anything to see of a text: not of blanks, nor of a zero-width space."""
-    return any(sign.isprintable() and not sign.isspace() for sign in text)
+    """Whether there is anything to see of a text: not of blanks, nor of a zero-width space.
+
+    A byte of a file's name that is no character (a lone surrogate, to Python) is seen.
+    """
+    seen = text.encode("utf-8", "replace").decode()
+    return any(sign.isprintable() and not sign.isspace() for sign in seen)
 
 
 def visible(text: str) -> str:
