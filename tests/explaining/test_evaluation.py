@@ -155,8 +155,11 @@ def test_the_markdown_tables_show_the_numbers(either):
     for number, name in enumerate(("sampled", "thresholded")):
         for cells, layer, row in zip(table_of(markdown, number), LAYERS, report[name], strict=True):
             assert cells == [
-                layer, f"{row['masked']:.1%}", f"{row['divergence']:z.3f}", f"{row['agreement']:.1%}"
-            ]  # fmt: skip
+                layer,
+                f"{row['masked']:.1%}",
+                f"{row['divergence']:z.3f}",
+                f"{row['agreement']:.1%}",
+            ]
 
 
 def test_the_command_writes_json_and_markdown(either, texts_file, tmp_path, capsys):
