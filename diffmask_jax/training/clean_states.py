@@ -63,10 +63,12 @@ def compute(
     mesh = devices.data_mesh()
     run = devices.spread(_run, mesh, model)
     clean = functools.partial(run, devices.place(params, mesh, devices.WHOLE))
-    texts_of = collections.Counter(_lengths(texts, limit))
-    rooms: dict[int, Clean] = {}
-    filled: collections.Counter[int] = collections.Counter()
+    texts_of: collections.Counter[int] = collections.Counter()
     row = np.zeros(len(texts), np.int32)
+    for text, length in enumerate(_lengths(texts, limit)):
+        row[text] = texts_of[length]
+        texts_of[length] += 1
+    rooms: dict[int, Clean] = {}
     hidden = None if is_first() else True
     with tqdm(total=len(texts), desc="clean states", unit="text", disable=hidden) as bar:
         for batch in batches.in_order(texts, devices.round_up(BATCH, mesh), limit):
@@ -74,11 +76,8 @@ def compute(
             passes = jax.device_get(clean(batch.inputs))
             if length not in rooms:
                 rooms[length] = _room(passes, texts_of[length])
-            rows = slice(filled[length], filled[length] + count)
             for room, part in zip(*map(jax.tree.leaves, (rooms[length], passes)), strict=True):
-                room[rows] = part[:count]
-            row[batch.indices] = np.arange(rows.start, rows.stop)
-            filled[length] += count
+                room[row[batch.indices]] = part[:count]
             bar.update(count)
     # One after the other: where a device's memory is another, no more than one is there twice.
     by_length = {n: devices.place(rooms.pop(n), mesh, devices.WHOLE) for n in list(rooms)}
