@@ -14,7 +14,7 @@ from diffmask_jax.explaining.survey import Survey
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.render import report_html
 from diffmask_jax.render.charts import Axis, Bar, Level, Series, bar_table, line_chart
-from diffmask_jax.render.layer_names import explained
+from diffmask_jax.render.layer_names import explained, some_of
 from diffmask_jax.render.report_html import Opened, Section
 from diffmask_jax.render.text import shorten
 
@@ -182,8 +182,7 @@ def _turned(report: Report) -> Section:
 
 
 def _above(turn: Turn, layers: int) -> str:
-    where = "every layer" if len(turn.layers) == layers else f"layer {', '.join(turn.layers)}"
-    return f"row {turn.row}, turns at {where}"
+    return f"row {turn.row}, turns at {some_of(turn.layers, layers)}"
 
 
 def _below(turn: Turn) -> str:

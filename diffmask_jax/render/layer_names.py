@@ -1,5 +1,7 @@
 """What the names of layers mean, in words."""
 
+from collections.abc import Sequence
+
 _NAMED = {
     "W": "the word embeddings",
     "E": "what enters the first block: words, positions and segments together",
@@ -25,3 +27,12 @@ def explained(layers: tuple[str, ...]) -> str:
         run = blocks[0] if len(blocks) == 1 else f"{blocks[0]} to {blocks[-1]}"
         told.append(f"{run}: after that block of the network")
     return "; ".join(told)
+
+
+def some_of(names: Sequence[str], count: int) -> str:
+    """Some layers of so many.
+
+    >>> some_of(["W", "E"], 8), some_of(["W", "E"], 2)
+    ('layer W, E', 'every layer')
+    """
+    return "every layer" if len(names) == count > 1 else f"layer {', '.join(names)}"

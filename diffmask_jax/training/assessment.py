@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from diffmask_jax.render.layer_names import some_of
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.settled import MOVED_MASKED, MOVED_MULTIPLIER, OFF_MARGIN
 
@@ -155,7 +156,7 @@ def _agreement(
     least = f"{agreement[worst]:.1%} (layer {layers[worst]})"
     if holds.all():
         return Finding(True, f"the prediction stays in at least {least} of the texts")
-    below = _layers([layers[n] for n in np.flatnonzero(~holds).tolist()], len(layers))
+    below = some_of([layers[n] for n in np.flatnonzero(~holds).tolist()], len(layers))
     return Finding(
         False,
         f"the prediction stays in less than {config.min_agreement:.0%} of the texts at {below}; "
@@ -183,7 +184,7 @@ def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
         ],
     }
     parts = [
-        f"{_layers([row['layer'] for row in rows], len(trained))} {what}"
+        f"{some_of([row['layer'] for row in rows], len(trained))} {what}"
         for what, rows in kinds.items()
         if rows
     ]
@@ -195,8 +196,3 @@ def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
     if parts:
         return Finding(False, f"at the end of its training {'; '.join(parts)} {how}")
     return Finding(True, f"its training had settled at every layer {how}")
-
-
-def _layers(names: Sequence[str], count: int) -> str:
-    """Some layers of so many, in words."""
-    return "every layer" if len(names) == count > 1 else f"layer {', '.join(names)}"
