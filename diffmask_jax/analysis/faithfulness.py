@@ -122,8 +122,7 @@ def measure(
         return outcome._replace(original=original, prediction=prediction)
 
     found = ((batch.indices, of_batch(number, batch)) for number, batch in enumerate(batches))
-    whole: Outcome = put_back(found, along_examples)
-    return whole
+    return put_back(found, along_examples)
 
 
 def along_examples(function: Callable[..., np.ndarray], *outcomes: Outcome) -> Outcome:

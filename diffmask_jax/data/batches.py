@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -15,6 +15,8 @@ LENGTHS = (
     *(16, 24, 32, 40, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 512),
     *(half << power for power in range(8, 19) for half in (3, 4)),  # 768, 1024, … to 2²⁰
 )
+
+T = TypeVar("T")
 
 MOST = 2**20  # texts of a chunk, which is in memory
 
@@ -80,7 +82,7 @@ def _filled(texts: Sequence[Encoded], indices: list[int], batch: int, length: in
     return Batch(np.array(indices), pad([texts[index] for index in rows], length))
 
 
-def put_back(found: Iterable[tuple[Int[np.ndarray, " B"], Any]], along: Callable[..., Any]) -> Any:
+def put_back(found: Iterable[tuple[Int[np.ndarray, " B"], T]], along: Callable[..., T]) -> T:
     """What was found of batches, in the order of the data that they were made of.
 
     found: a batch's indices, and what was found of it: a tree of arrays, in whose first rows they
