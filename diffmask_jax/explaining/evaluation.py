@@ -20,7 +20,7 @@ from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.tasks.encoded_examples import EncodedExamples
 from diffmask_jax.tasks.scoring import scoring_of
 from diffmask_jax.training import assessment, run_folder
-from diffmask_jax.training.assessment import Assessment
+from diffmask_jax.training.assessment import assess, layer_means
 
 BATCH = 32
 SPANS = ("positions kept", "spans kept")
@@ -67,7 +67,9 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
             for row, share in zip(table, [*kept, np.mean(kept)], strict=True):
                 row["spans_kept"] = float(share)
         report[kind] = [{name: finite(value) for name, value in row.items()} for row in table]
-    report["verdict"] = assessment.as_json(_assessed(explainer, table[:-1], Path(run)))
+    means = layer_means(model.network.layers, table[:-1])  # of thresholded gates, measured last
+    verdict = assess(explainer.config, means, run_folder.load_layers(Path(run)))
+    report["verdict"] = assessment.as_json(verdict)
     return report
 
 
@@ -76,15 +78,6 @@ def _outcome_of(
 ) -> faithfulness.Outcome:
     return faithfulness.outcome_of(game, gates, *arguments, read=read)
 
-
-def _assessed(explainer: Explainer, rows: list[dict[str, float]], folder: Path) -> Assessment:
-    """What to think of the probe. rows: of thresholded gates, one a layer."""
-    return assessment.assess(
-        explainer.config,
-        explainer.model.network.layers,
-        run_folder.load_layers(folder),
-        *(np.array([row[name] for row in rows]) for name in faithfulness.Outcome._fields[:3]),
-    )
 
 
 def as_markdown(report: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from diffmask_jax.tasks.tags import read_tags
 from diffmask_jax.tasks.task import Examples
 from diffmask_jax.tasks.trees import Sentence
 from diffmask_jax.training import run_folder
-from diffmask_jax.training.assessment import assess
+from diffmask_jax.training.assessment import LayerMeans, assess
 
 
 def report_on(
@@ -45,12 +45,9 @@ def report_on(
     tagged = None if tags is None else _read_tags(tags, examples)
     texts = examples.texts
     seen = survey(explainer, texts, encoded)
-    assessment = assess(
-        explainer.config,
-        model.network.layers,
-        run_folder.load_layers(folder),
-        *(np.asarray(values).mean(axis=1) for values in seen.replay[:3]),
-    )
+    columns = (np.asarray(values).mean(axis=1) for values in seen.replay[:3])
+    means = LayerMeans(model.network.layers, *columns)
+    assessment = assess(explainer.config, means, run_folder.load_layers(folder))
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int))
     report = report_of(
         Subject(

@@ -1,6 +1,6 @@
 """Is a probe good? What it did to some texts, and what its training says, as a verdict in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,25 @@ class Finding(NamedTuple):
 
     holds: bool | None
     says: str
+
+
+class LayerMeans(NamedTuple):
+    """What a probe's gates did to some texts at each layer, means over the texts.
+
+    masked: share of positions dropped; divergence: D, nats; agreement: share of predictions that
+    stay. Gates are sampled in a run's validation, and thresholded at ½ elsewhere.
+    """
+
+    layers: tuple[str, ...]
+    masked: Float[np.ndarray, " L"]
+    divergence: Float[np.ndarray, " L"]
+    agreement: Float[np.ndarray, " L"]
+
+
+def layer_means(layers: Sequence[str], rows: Sequence[Mapping[str, float]]) -> LayerMeans:
+    """The means in a table of one row per layer, such as `faithfulness.table` without its last."""
+    columns = (np.array([row[name] for row in rows]) for name in LayerMeans._fields[1:])
+    return LayerMeans(tuple(layers), *columns)
 
 
 class Assessment(NamedTuple):
@@ -68,25 +87,15 @@ def from_json(told: dict[str, Any]) -> Assessment:
     return Assessment(told["answer"], findings, tuple(told["advice"]))
 
 
-def assess(
-    config: RunConfig,
-    layers: Sequence[str],
-    trained: Sequence[dict[str, Any]],
-    masked: Float[np.ndarray, " L"],
-    divergence: Float[np.ndarray, " L"],
-    agreement: Float[np.ndarray, " L"],
-) -> Assessment:
-    """What to think of a run's probe.
+def assess(config: RunConfig, means: LayerMeans, trained: Sequence[dict[str, Any]]) -> Assessment:
+    """Judge a run's probe by what its gates did to some texts, and by how its training ended.
 
-    A layer keeps its promise if D ≤ 1.2·m (`tolerance`, as when the authors keep a probe) and at
-    least 75% (`min_agreement`) of the predictions stay.
+    A layer keeps its promise if D ≤ 1.2·m (`tolerance`, the criterion by which the authors keep a
+    probe) and at least 75% (`min_agreement`) of the predictions stay.
 
-    Args:
-      trained: what the last validation said of the layers (`run_folder.load_layers`); may be empty.
-      masked, divergence, agreement: what the gates, sampled in a validation and thresholded at ½
-        elsewhere, did to some texts, means of every layer: share of positions, nats, share of
-        predictions.
+    trained: what the last validation said of each layer (`run_folder.load_layers`); may be empty.
     """
+    layers, masked, divergence, agreement = means
     on_margin = divergence <= config.tolerance * config.margin
     agrees = agreement >= config.min_agreement
     idle, starved = masked.max() < NEXT_TO_NOTHING, masked.min() > NEXT_TO_ALL

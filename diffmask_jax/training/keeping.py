@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.runtime import json_files
 from diffmask_jax.training import run_folder, settled
-from diffmask_jax.training.assessment import Assessment, assess
+from diffmask_jax.training.assessment import Assessment, assess, layer_means
 from diffmask_jax.training.config import RunConfig
-from diffmask_jax.training.run_folder import VALIDATIONS, Validated
+from diffmask_jax.training.run_folder import VALIDATIONS
 from diffmask_jax.training.settled import Curves
 
 
@@ -126,11 +125,10 @@ def assessed(folder: Path) -> Assessment | None:
 
     Raises: UserError if one of the run's files is damaged.
     """
-    validated = run_folder.load_validated(folder)
-    if validated is None:
+    means = run_folder.load_validated(folder)
+    if means is None:
         return None
-    config, trained = run_folder.load_config(folder), run_folder.load_layers(folder)
-    return assess(config, validated.layers, trained, *validated[1:])
+    return assess(run_folder.load_config(folder), means, run_folder.load_layers(folder))
 
 
 def _save(
@@ -141,9 +139,8 @@ def _save(
     name: str = run_folder.PROBE,
 ) -> None:
     params, (*rows, mean) = jax.device_get(state.probe.slow), table
-    numbers = (np.array([row[each] for row in rows]) for each in Validated._fields[1:])
-    validated = Validated(tuple(layers), *numbers)
-    run_folder.save_probe(folder, params, {**mean, "step": int(state.step)}, validated, name)
+    scores = {**mean, "step": int(state.step)}
+    run_folder.save_probe(folder, params, scores, layer_means(layers, rows), name)
 
 
 def _is_better(config: RunConfig, scores: dict[str, float], best: dict[str, float] | None) -> bool:

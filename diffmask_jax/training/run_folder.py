@@ -2,12 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Float
 from safetensors.numpy import save
 
 from diffmask_jax.errors import UserError
@@ -15,6 +14,7 @@ from diffmask_jax.runtime import json_files, locks, settings, tensors
 from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import check_plain, check_readable, remove_half_written, write_in
 from diffmask_jax.training import fingerprint
+from diffmask_jax.training.assessment import LayerMeans
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
 from diffmask_jax.training.fingerprint import Fingerprint
 
@@ -158,26 +158,16 @@ def _layers(folder: Path) -> dict[str, Any]:
     return kept
 
 
-class Validated(NamedTuple):
-    """What a probe did to the texts of its validation at each of the named layers, gates sampled:
-    means of the masked share, D (nats) and the share of predictions that stay."""
-
-    layers: tuple[str, ...]
-    masked: Float[np.ndarray, " L"]
-    divergence: Float[np.ndarray, " L"]
-    agreement: Float[np.ndarray, " L"]
-
-
 def save_probe(
     folder: Path,
     params: Any,
     scores: dict[str, float],
-    validated: Validated | None = None,
+    validated: LayerMeans | None = None,
     name: str = PROBE,
 ) -> None:
-    """Keep a probe in a file, with its validation in the file's metadata.
+    """Write a probe to a file, with its validation in the file's metadata.
 
-    scores: means over the layers; validated: at each of them
+    scores: means over the layers; validated: the means at each layer
     """
     arrays = {path: np.asarray(array) for path, array in _flatten(params).items()}
     told: dict[str, Any] = dict(scores)
@@ -210,8 +200,8 @@ def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
         raise UserError(f"{file} holds no probe ({error})") from error  # but other tensors
 
 
-def load_validated(folder: Path) -> Validated | None:
-    """The kept probe's validation at each layer; None if that was not kept.
+def load_validated(folder: Path) -> LayerMeans | None:
+    """The kept probe's validation at each layer; None if it was not written.
 
     Raises: UserError if its file is damaged.
     """
@@ -221,11 +211,11 @@ def load_validated(folder: Path) -> Validated | None:
         told = _scores(metadata).get("validated")
         if told is None:
             return None
-        names, *numbers = (told[name] for name in Validated._fields)
+        names, *numbers = (told[name] for name in LayerMeans._fields)
         arrays = [np.array(values, float) for values in numbers]
         if not names or {array.shape for array in arrays} != {(len(names),)}:
             raise ValueError("a layer has no numbers")
-        return Validated(tuple(map(str, names)), *arrays)
+        return LayerMeans(tuple(map(str, names)), *arrays)
     except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file} holds no validation ({error})") from error
 

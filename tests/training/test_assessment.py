@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from diffmask_jax.training.assessment import as_json, assess, from_json, sentences, told
+from diffmask_jax.training.assessment import (
+    LayerMeans,
+    as_json,
+    assess,
+    from_json,
+    sentences,
+    told,
+)
 from diffmask_jax.training.config import run_config
 
 LAYERS = ("W", "E", "1")
@@ -19,7 +26,7 @@ GOOD = {"masked": [0.3, 0.4, 0.5], "divergence": [0.1, 0.2, 0.24], "agreement": 
 def assessed(trained=(SETTLED,) * 3, **changes):
     values = {name: np.array(own) for name, own in (GOOD | changes).items()}
     rows = [{"layer": layer} | row for layer, row in zip(LAYERS, trained, strict=False)]
-    return assess(CONFIG, LAYERS, rows, **values)
+    return assess(CONFIG, LayerMeans(LAYERS, **values), rows)
 
 
 def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.training import keeping, run_folder, setup
+from diffmask_jax.training.assessment import LayerMeans
 from diffmask_jax.training.config import AUTHORS, RunConfig, run_config
-from diffmask_jax.training.run_folder import Validated
 
 
 def config(**changes) -> RunConfig:
@@ -175,7 +175,7 @@ def test_scores_come_back_exactly(tmp_path_factory, scores):
 
 def test_its_validation_comes_back_and_what_is_damaged_is_named(tmp_path):
     params, numbers = {"gates": [{"shift": np.ones(1)}]}, [np.array([0.25, 0.5])] * 3
-    for validated in (None, Validated(("W", "E"), *numbers)):
+    for validated in (None, LayerMeans(("W", "E"), *numbers)):
         run_folder.save_probe(tmp_path, params, {"masked": 0.5}, validated)
         assert run_folder.load_probe(tmp_path)[1] == {"masked": 0.5}
         found = run_folder.load_validated(tmp_path)
@@ -183,7 +183,7 @@ def test_its_validation_comes_back_and_what_is_damaged_is_named(tmp_path):
     assert found.layers == ("W", "E") and [part.tolist() for part in found[1:]] == [[0.25, 0.5]] * 3
     broken = (None, "x"), (["W"], [0.5, 0.5]), (["W"], [[0.5]])
     for names, values in broken:
-        told = {"layers": names, **dict.fromkeys(Validated._fields[1:], values)}
+        told = {"layers": names, **dict.fromkeys(LayerMeans._fields[1:], values)}
         metadata = {"scores": json.dumps({"validated": told})}
         file = tmp_path / "probe.safetensors"
         safetensors.numpy.save_file({"weight": np.ones(2)}, file, metadata=metadata)
