@@ -108,14 +108,14 @@ def measure(
     """`evaluate(key, inputs)` over a data set, put back into the data set's order.
 
     evaluate: a jitted `outcome_of` with its first four arguments filled in.
-    decide: (what it read of logits, arrays (…, B, …); the examples' numbers) -> the prediction.
+    decide: (what it read of the logits, arrays (…, B, …); the numbers of the examples in their
+        first rows) -> the predictions. Without it, what was read is the prediction.
     """
 
     def of_batch(number: int, batch: Batch) -> Outcome:
         outcome: Outcome = jax.device_get(evaluate(jax.random.fold_in(key, number), batch.inputs))
         if decide is None:
             return outcome
-        outcome = along_examples(lambda a: a[: len(batch.indices)], outcome)
         original, prediction = (
             decide(read, batch.indices) for read in (outcome.original, outcome.prediction)
         )

@@ -83,11 +83,11 @@ def _filled(texts: Sequence[Encoded], indices: list[int], batch: int, length: in
 
 
 def put_back(found: Iterable[tuple[Int[np.ndarray, " B"], T]], along: Callable[..., T]) -> T:
-    """What was found of batches, in the order of the data that they were made of.
+    """Results of batches, put back into the order of the data set; filled-up rows are dropped.
 
-    found: a batch's indices, and what was found of it: a tree of arrays, in whose first rows they
-    are. along: (a function of arrays (B, …), trees) -> a tree of what it makes of their arrays, as
-    `jax.tree.map`.
+    found: for each batch its indices and its result, a tree of arrays (B, …) whose first rows are
+    those of the indices. along: like `jax.tree.map`, (function of arrays (B, …), trees) -> the tree
+    of its results.
     """
     order, trees = zip(*found, strict=True)
     places = np.argsort(np.concatenate(order))

@@ -24,15 +24,16 @@ class Scoring(NamedTuple):
     """How a model is scored on N examples.
 
     Attributes:
-      read: logits -> what of them comes back from the device, arrays (B, …).
-      decide: (that, (…, B, …); the numbers of the B examples) -> what is decided, (…, B, …).
+      read: logits -> the part of them that is copied from the device, arrays (B, …).
+      decide: (that part, (…, B, …); the numbers of the examples in its first rows) -> their
+        predictions, (…, B, …). Further rows only fill up a batch, and theirs mean nothing.
       scores: what is measured.
-      measure: what is decided of all, (N, …) -> name -> each of these, in [0, 1] or in the outputs'
-        units.
+      measure: the predictions for all examples, (N, …) -> each score by its name, in [0, 1] or in
+        the outputs' units.
     """
 
     read: Callable[[Logits], Any]
-    decide: Callable[[Any, Int[np.ndarray, " B"]], Prediction]
+    decide: Callable[[Any, Int[np.ndarray, " _"]], Prediction]
     scores: tuple[Score, ...]
     measure: Callable[[Prediction], dict[str, float]]
 
@@ -67,8 +68,9 @@ def by_answers(encoded: EncodedExamples) -> Scoring:
     questions, pieces = questions_of(encoded.examples), encoded.encoded
 
     def decide(
-        logits: Float[np.ndarray, "*L B T 2"], numbers: Int[np.ndarray, " B"]
+        logits: Float[np.ndarray, "*L rows T 2"], numbers: Int[np.ndarray, " B"]
     ) -> Int[np.ndarray, "*L B 2"]:
+        logits = logits[..., : len(numbers), :, :]
         passage = np.zeros(logits.shape[-3:-1], bool)
         for row, number in enumerate(numbers):
             parts = pieces[number].parts

@@ -117,9 +117,7 @@ def evaluator(
 
     def evaluate(params: Params) -> Scores:
         def decided(batch: Batch) -> Prediction:
-            rows = jax.device_get(read(params, batch.inputs))
-            own = jax.tree.map(lambda array: array[: len(batch.indices)], rows)
-            return scoring.decide(own, batch.indices)
+            return scoring.decide(jax.device_get(read(params, batch.inputs)), batch.indices)
 
         stream = batches.in_order(dev.texts, EVALUATION_BATCH, model.config.positions)
         found = ((batch.indices, decided(batch)) for batch in stream)
