@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.files import make_folder, write_atomically
+from diffmask_jax.training import fingerprint
 
 
 def load_or_make(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -28,6 +30,26 @@ def load_or_make(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} is damaged ({error}): delete it to make it anew") from error
+
+
+def check_model(folder: Path, model: Classifier) -> None:
+    """Remember, by its fingerprint, which model a folder's results belong to.
+
+    It does not matter where the model lies or how its path is spelt. A folder that remembers no
+    fingerprint, made by an older version, is taken as it is.
+
+    Raises: UserError if the results belong to another model, or the fingerprint is damaged.
+    """
+    found = fingerprint.of_model(model)
+    made_with = settings.read(folder / fingerprint.FILE)
+    if others := fingerprint.differing(made_with or {}, found):
+        raise UserError(
+            f"{folder} holds results of another model, of other {', '.join(others)}: choose "
+            "another --out"
+        )
+    if made_with is None:
+        make_folder(folder)
+        fingerprint.keep(folder, found)
 
 
 def check_settings(folder: Path, asked: dict[str, Any]) -> None:

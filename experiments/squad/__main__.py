@@ -35,7 +35,7 @@ from experiments.common.command import command
 from experiments.common.measuring import PerText
 from experiments.common.probe_runs import configurations
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.common.resume import check_settings
+from experiments.common.resume import check_model
 from experiments.squad import drawing, methods, numbers, report, stages
 from experiments.squad.claims import Found, make_claims
 from experiments.squad.numbers import Figure2
@@ -50,8 +50,10 @@ SETTINGS: dict[str, Any] = {"margin": methods.MARGIN, "batch_size": 16}
 def run(options: argparse.Namespace) -> list[Claim]:
     """The whole experiment; writes the report and gives its claims."""
     out, places = options.out, places_of(SQUAD, options)
-    whole = stages.open_study(load_answerer(options.model), places)
-    layers = whole.model.network.layers
+    model = load_answerer(options.model)
+    check_model(out, model)
+    whole = stages.open_study(model, places)
+    layers = model.network.layers
     tags = read_question_tags(options.tags, whole.questions) if options.tags else None
     study = whole.at(whole.sample(options.questions))
     place = out / "measured" / f"{len(study.questions)} questions"
@@ -162,8 +164,6 @@ def main() -> None:
     keep_compiled_programs()
     if min(options.seeds, options.questions) < 1 or options.methods_on < 0:
         raise UserError("--seeds and --questions are 1 or more, --methods-on 0 or more")
-    make_folder(options.out)
-    check_settings(options.out, {"model": options.model})
     run(options)
 
 

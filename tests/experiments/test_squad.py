@@ -1,15 +1,19 @@
 """The SQuAD experiment: its numbers by hand, and from end to end on a tiny BERT."""
 
 import json
+import shutil
 
+import jax
 import numpy as np
 import pytest
 
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.data import batches
+from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord
 from diffmask_jax.tasks.questions import Answer, Question
+from experiments.common.resume import check_model
 from experiments.squad import __main__ as squad
 from experiments.squad import drawing, numbers, stages
 from experiments.squad.claims import ids_of
@@ -250,6 +254,18 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
     told = (out / "report.md").read_text()
     assert "Not run: there is no probe of input masking" in told
     assert "| hidden-0 | 4 | no: not at W, E, 1 |" in told
+
+
+def test_results_belong_to_a_model_wherever_it_lies(tiny_answerer, tmp_path, monkeypatch):
+    out = tmp_path / "report"
+    check_model(out, load_answerer(tiny_answerer))
+    shutil.copytree(tiny_answerer, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    moved = load_answerer("./moved")
+    check_model(out, moved)
+    other = moved._replace(params=jax.tree.map(lambda array: array + 1, moved.params))
+    with pytest.raises(UserError, match="results of another model, of other weights"):
+        check_model(out, other)
 
 
 def test_a_classifier_and_bad_numbers_are_refused(experiment, tiny_bert, tmp_path, capsys):
