@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining.reading import fields_of
-from diffmask_jax.explaining.replayed import Replayed, rounded
+from diffmask_jax.explaining import json_form
+from diffmask_jax.explaining.replayed import Replayed
 from diffmask_jax.explaining.word import Word
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.heads import REGRESSION, Answer
@@ -30,7 +30,7 @@ from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.tasks import questions
-from diffmask_jax.training.assessment import Assessment, as_json, sentences
+from diffmask_jax.training.assessment import Assessment, sentences
 
 if TYPE_CHECKING:  # whoever wants neither pays for neither
     from matplotlib.axes import Axes
@@ -207,49 +207,11 @@ class Explanation:
         return draw_on(self.heatmap(), ax)
 
     def to_dict(self) -> dict[str, Any]:
-        """Itself as JSON types; one line of a .jsonl file."""
-        return {
-            **self._what_was_said(),
-            "line": self.answer.line,
-            "problem_type": self.problem_type,
-            **({} if self.doubt is None else {"doubt": self.doubt}),
-            "gate": self.gate,
-            "layers": list(self.layers),
-            "tokens": list(self.tokens),
-            "shown": list(self.shown),
-            "offsets": list(self.offsets),
-            "parts": list(self.parts),
-            "words": [word._asdict() for word in self.words],
-            "keep": [rounded(row) for row in self.keep],
-            **({} if self.replayed is None else {"replayed": self.replayed.to_dict()}),
-            **({} if self.assessment is None else {"probe": as_json(self.assessment)}),
-        }
-
-    def _what_was_said(self) -> dict[str, Any]:
-        """The texts, and what the model makes of them."""
-        if (span := self.answer.span) is not None:
-            starts, ends = self.outputs.T
-            question, passage = self.texts
-            return {
-                "question": question,
-                "passage": passage,
-                "prediction": self.prediction,
-                "answer": span._asdict() | {"probability": round(span.probability, 4)},
-                "gold": [answer._asdict() for answer in self.gold],
-                "cut_to": self.cut_to,
-                "probabilities": {"start": rounded(starts), "end": rounded(ends)},
-            }
-        pair = {"pair": self.texts[1]} if len(self.texts) > 1 else {}
-        what = "outputs" if self.probabilities is None else "probabilities"
-        return {
-            "text": self.text,
-            **pair,
-            "prediction": self.prediction,
-            what: dict(zip(self.labels, rounded(self.outputs), strict=True)),
-        }
+        """The explanation as JSON types: one line of a .jsonl file."""
+        return json_form.json_of(vars(self))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write itself as what the ending says: .json, .html, or .png, .svg, .pdf, .tex (pictures).
+        """Write a file whose ending says of what kind: .json, .html, .png, .svg, .pdf or .tex.
 
         Raises: UserError for another ending, or if the file cannot be written.
         """
@@ -265,16 +227,16 @@ class Explanation:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Explanation":
-        """What `save` has written as .json: the same but for the fifth decimal.
+        """Read what `save` wrote as .json; numbers come back rounded to four decimals.
 
         Raises: UserError if there is no such file, or it holds something else.
         """
-        return cls(**fields_of(json_files.read(Path(path)), str(path)))
+        return cls(**json_form.fields_of(json_files.read(Path(path)), str(path)))
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> "Explanation":
-        """What `to_dict` has told, as of a line of a .jsonl file. Raises: UserError as `load`."""
-        return cls(**fields_of(told, "the object"))
+        """The inverse of `to_dict`. Raises: UserError as `load` does."""
+        return cls(**json_form.fields_of(told, "the object"))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Explanation):

@@ -1,27 +1,77 @@
-"""An explanation that was saved as JSON, read back: the inverse of `Explanation.to_dict`."""
+"""The fields of an explanation as JSON types, and back."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining.replayed import Replayed
+from diffmask_jax.explaining.replayed import Replayed, rounded
 from diffmask_jax.explaining.word import Word
 from diffmask_jax.game.gates import GATES
-from diffmask_jax.models.heads import HEADS, SPANS, Answer, AnswerSpan
+from diffmask_jax.models.heads import HEADS, REGRESSION, SPANS, Answer, AnswerSpan
 from diffmask_jax.runtime.json_files import check, field, shown
 from diffmask_jax.tasks import questions
-from diffmask_jax.training.assessment import from_json
+from diffmask_jax.training import assessment
 
 PROBLEM_TYPES = (*HEADS, SPANS.problem_type)
 
 
-def fields_of(told: dict[str, Any], where: str) -> dict[str, Any]:
-    """The fields of an `Explanation` that has told this. where: its place, for messages.
+def json_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an `Explanation` as JSON types; what an explanation lacks is left out."""
+    answer, doubt = fields["answer"], fields["doubt"]
+    replayed, verdict = fields["replayed"], fields["assessment"]
+    said = _said_of_texts(fields) if answer.span is None else _said_of_a_question(fields)
+    return {
+        **said,
+        "line": answer.line,
+        "problem_type": fields["problem_type"],
+        **({} if doubt is None else {"doubt": doubt}),
+        "gate": fields["gate"],
+        "layers": list(fields["layers"]),
+        "tokens": list(fields["tokens"]),
+        "shown": list(fields["shown"]),
+        "offsets": list(fields["offsets"]),
+        "parts": list(fields["parts"]),
+        "words": [word._asdict() for word in fields["words"]],
+        "keep": [rounded(row) for row in fields["keep"]],
+        **({} if replayed is None else {"replayed": replayed.to_dict()}),
+        **({} if verdict is None else {"probe": assessment.as_json(verdict)}),
+    }
 
-    Raises: UserError if one is missing, of another kind or another size.
+
+def _said_of_texts(fields: Mapping[str, Any]) -> dict[str, Any]:
+    first, *second = fields["texts"]
+    is_regression = fields["problem_type"] == REGRESSION.problem_type
+    outputs = dict(zip(fields["labels"], rounded(fields["outputs"]), strict=True))
+    return {
+        "text": first,
+        **({"pair": second[0]} if second else {}),
+        "prediction": fields["answer"].decision,
+        "outputs" if is_regression else "probabilities": outputs,
+    }
+
+
+def _said_of_a_question(fields: Mapping[str, Any]) -> dict[str, Any]:
+    question, passage = fields["texts"]
+    answer, (starts, ends) = fields["answer"], fields["outputs"].T
+    span = answer.span._asdict() | {"probability": round(answer.span.probability, 4)}
+    return {
+        "question": question,
+        "passage": passage,
+        "prediction": answer.decision,
+        "answer": span,
+        "gold": [gold._asdict() for gold in fields["gold"]],
+        "cut_to": fields["cut_to"],
+        "probabilities": {"start": rounded(starts), "end": rounded(ends)},
+    }
+
+
+def fields_of(told: dict[str, Any], where: str) -> dict[str, Any]:
+    """The inverse of `json_of`: the fields of an `Explanation`. where: the file, for messages.
+
+    Raises: UserError if a field is missing, or of the wrong kind or size.
     """
     try:
         fields = _fields(told, where)
@@ -59,7 +109,7 @@ def _fields(told: dict[str, Any], where: str) -> dict[str, Any]:
         "problem_type": _one_of(PROBLEM_TYPES, told, "problem_type"),
         "gate": _one_of(GATES, told, "gate"),
         "replayed": _replayed(told["replayed"], where) if "replayed" in told else None,
-        "assessment": from_json(field(told, "probe", dict, where)) if "probe" in told else None,
+        "assessment": _assessment(told, where) if "probe" in told else None,
         "doubt": field(told, "doubt", str, where) if "doubt" in told else None,
         "answer": Answer(_decision(told["prediction"]), line, said.pop("span")),
         **said,
@@ -101,6 +151,10 @@ def _replayed(told: dict[str, Any], where: str) -> Replayed:
         probability=_numbers(told["probability"], len(lines)) if "probability" in told else None,
         whole=told.get("whole"),
     )
+
+
+def _assessment(told: dict[str, Any], where: str) -> assessment.Assessment:
+    return assessment.from_json(field(told, "probe", dict, where))
 
 
 def _one_of(known: Collection[str], told: dict[str, Any], name: str) -> str:
