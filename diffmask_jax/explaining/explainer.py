@@ -1,4 +1,4 @@
-"""Explaining texts with a trained probe: one forward pass gives every layer's answer."""
+"""Explaining texts with a trained probe: one forward pass gives the attributions of every layer."""
 
 import functools
 import itertools
@@ -16,7 +16,7 @@ from diffmask_jax.data.question_pairs import PASSAGE, cut_to
 from diffmask_jax.data.texts import Text, halves_of, is_one, texts_in, texts_of
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.explaining import answering
+from diffmask_jax.explaining import answering, asked
 from diffmask_jax.explaining.answering import Replies
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.explaining.explanations import Explanations
@@ -40,8 +40,8 @@ class Explainer:
     """A frozen classifier and its trained probe.
 
     Attributes:
-        assessment: what to think of the probe, by the end of its training; None where nothing is
-            known.
+        assessment: the verdict on the probe at the end of its training; None if unknown.
+        doubt: why explanations by this probe are not to be trusted; None for a run's kept probe.
 
     Examples:
         >>> explainer = Explainer.from_pretrained("runs/sst-input")  # doctest: +SKIP
@@ -79,13 +79,13 @@ class Explainer:
 
         Args:
             run: the run's folder.
-            model: where that model lies now, if it was moved.
-            anyway: take another model, if it fits.
-            last_probe: the run's last probe, even if it is not the one that is kept; every
+            model: where the model lies now, if it was moved.
+            anyway: accept a different model, if the probe fits it.
+            last_probe: use the run's last probe even if it is not the one the run kept; every
                 explanation then says so (`Explanation.doubt`).
 
         Raises:
-            UserError: if the run or the model cannot be read, or do not fit together, or the run
+            UserError: if the run or the model cannot be read, they do not fit together, or the run
                 was made with another model.
         """
         keep_compiled_programs()
@@ -111,7 +111,7 @@ class Explainer:
 
     @functools.cached_property
     def fingerprint(self) -> Fingerprint:
-        """What its model is told apart by."""
+        """The fingerprint of its model."""
         return fingerprint.of_model(self.model)
 
     @overload
@@ -151,24 +151,25 @@ class Explainer:
 
         Args:
             texts: a str, a pair of them as a tuple, or any iterable of either: a list, a generator,
-                an array, a pandas Series. To a model that answers questions, pairs of one and its
-                passage.
-            question: one of such a pair by name, instead of texts.
-            passage: and the other one.
+                an array, a pandas Series. For a model that answers questions, (question, passage)
+                pairs.
+            question: a question, with `passage`, instead of `texts`.
+            passage: the passage that answers it.
             truncate: cut a text that is longer than the model takes instead of refusing it; of a
-                question and its passage, the passage.
-            replay: also run the model, at every layer, on what is kept there alone: as many passes
-                more as there are layers.
-            target: other methods have it and this one has none, as its error says.
+                question and its passage, only the passage is cut.
+            replay: also run the model on only what is kept at each layer, which costs one more pass
+                per layer.
+            target: refused, with an explanation: other methods have targets, this one has none.
 
         Raises:
-            UserError: for an empty text, one that is too long, or what is no text; for a question
-                without its passage, or to a model that answers none; for a target.
+            UserError: for an empty text, one that is too long, or something that is not a text; for
+                a question without its passage, or a question to a model that answers none; for a
+                target.
         """
-        _check_no_target(target)
+        asked.check_no_target(target)
         if question is not None or passage is not None:
             self.model.check_answers()
-            texts = _pair(texts, question, passage)
+            texts = asked.question_pair(texts, question, passage)
         if is_one(texts):
             return self([texts], truncate=truncate, replay=replay)[0]
         read = texts_of(texts)
@@ -183,14 +184,15 @@ class Explainer:
         replay: bool = False,
         progress: bool = False,
     ) -> Iterator[Explanation]:
-        """Explain any number of texts as they come, in their order, while memory stays as it is.
+        """Explain any number of texts lazily and in order, in constant memory.
 
-        texts: any iterable, as of a call. It is read `READ_AHEAD` batches ahead, so that texts of
-            about one length run together; what was explained is kept by nobody but the caller.
-        batch_size: texts that run at once. progress: draw a bar.
-        truncate, replay: as of a call.
+        texts: any iterable that a call takes. It is read `READ_AHEAD` batches ahead, so that texts
+            of similar length run together; explanations already yielded are not held.
+        batch_size: how many texts run at once. progress: draw a progress bar.
+        truncate, replay: as in a call.
 
-        Raises: UserError as a call does: what is no iterable at once, a text when its turn comes.
+        Raises: UserError as a call does: at once if `texts` is not an iterable, for a bad text when
+            its turn comes.
         """
         if type(batch_size) is not int or batch_size < 1:
             raise UserError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
@@ -215,7 +217,7 @@ class Explainer:
         advance: Callable[[], object] = lambda: None,
         batch_size: int = BATCH,
     ) -> list[Explanation]:
-        """Those of all texts, in their order. advance: called after each."""
+        """The explanations of all texts, in their order. advance: called after each."""
         found: dict[int, Explanation] = {}
         for index, explanation in self.stream(texts, encoded, replay, batch_size):
             found[index] = explanation
@@ -229,7 +231,7 @@ class Explainer:
         replay: bool = False,
         batch_size: int = BATCH,
     ) -> Iterator[tuple[int, Explanation]]:
-        """(index, explanation) of every text as its batch is done."""
+        """(index, explanation) of every text, as soon as its batch is done."""
         for indices, replies in self.answered(encoded, replay, batch_size):
             for row, index in enumerate(indices.tolist()):
                 yield index, self.explanation(texts[index], encoded[index], replies, row)
@@ -237,11 +239,11 @@ class Explainer:
     def answered(
         self, encoded: Sequence[Encoded], replay: bool = False, batch_size: int = BATCH
     ) -> Iterator[tuple[Int[np.ndarray, " B"], Replies]]:
-        """Which texts are in a batch, and its answers, in whose first rows they are.
+        """Batch by batch, the indices of its texts and the replies, whose first rows are theirs.
 
-        Raises: UserError if one is not finite.
+        Raises: UserError if a reply is not finite.
         """
-        packs = self.model.network.packs and not replay  # which resumes from unpacked states
+        packs = self.model.network.packs and not replay  # a replay resumes from unpacked states
         size = batch_size if len(encoded) > 1 else 1
         positions = self.model.config.positions
         stream = answering.in_few_shapes(encoded, size, positions, self._mesh, packs)
@@ -255,7 +257,7 @@ class Explainer:
         return answering.text_by_text(stream, ask)
 
     def explanation(self, text: Text, encoded: Encoded, replies: Replies, row: int) -> Explanation:
-        """What one row of a batch's answers says of its text."""
+        """The explanation of one text, from its row of a batch's replies."""
         model, head = self.model, self.model.head
 
         def answer(outputs: np.ndarray) -> Answer:
@@ -287,20 +289,3 @@ class Explainer:
             doubt=self.doubt,
             replayed=replayed,
         )
-
-
-def _check_no_target(target: object) -> None:
-    if target is not None:
-        raise UserError(
-            f"there is no target={target!r} to ask for: a probe has learnt to keep what the whole "
-            "distribution over the model's outputs needs, so one answer holds for all of them; "
-            "their values are in .outputs"
-        )
-
-
-def _pair(texts: object, question: object, passage: object) -> tuple[str, str]:
-    if texts is not None:
-        raise UserError("give texts, or a question and its passage, not both")
-    if not isinstance(question, str) or not isinstance(passage, str):
-        raise UserError("a question goes with its passage: give both, each as a str")
-    return question, passage

@@ -22,7 +22,7 @@ def json_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an `Explanation` as JSON types; what an explanation lacks is left out."""
     answer, doubt = fields["answer"], fields["doubt"]
     replayed, verdict = fields["replayed"], fields["assessment"]
-    said = _said_of_texts(fields) if answer.span is None else _said_of_a_question(fields)
+    said = _json_of_texts(fields) if answer.span is None else _json_of_a_question(fields)
     return {
         **said,
         "line": answer.line,
@@ -41,7 +41,7 @@ def json_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _said_of_texts(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _json_of_texts(fields: Mapping[str, Any]) -> dict[str, Any]:
     first, *second = fields["texts"]
     is_regression = fields["problem_type"] == REGRESSION.problem_type
     outputs = dict(zip(fields["labels"], rounded(fields["outputs"]), strict=True))
@@ -53,7 +53,7 @@ def _said_of_texts(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _said_of_a_question(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _json_of_a_question(fields: Mapping[str, Any]) -> dict[str, Any]:
     question, passage = fields["texts"]
     answer, (starts, ends) = fields["answer"], fields["outputs"].T
     span = answer.span._asdict() | {"probability": round(answer.span.probability, 4)}

@@ -1,0 +1,25 @@
+"""What an explainer may be asked for, beside texts: a question about a passage, but no target."""
+
+from diffmask_jax.errors import UserError
+
+
+def question_pair(texts: object, question: object, passage: object) -> tuple[str, str]:
+    """A question and its passage as a pair.
+
+    Raises: UserError if either is missing or not a str, or texts are given as well.
+    """
+    if texts is not None:
+        raise UserError("give texts, or a question and its passage, not both")
+    if not isinstance(question, str) or not isinstance(passage, str):
+        raise UserError("a question goes with its passage: give both, each as a str")
+    return question, passage
+
+
+def check_no_target(target: object) -> None:
+    """Raises: UserError if there is one, which other attribution methods ask for."""
+    if target is not None:
+        raise UserError(
+            f"there is no target={target!r} to ask for: a probe has learnt to keep what the whole "
+            "distribution over the model's outputs needs, so one answer holds for all of them; "
+            "their values are in .outputs"
+        )
