@@ -13,7 +13,7 @@ from diffmask_jax.models.bert import IN_EMBEDDINGS, Pooled, check_kind
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import Dropout, EncoderConfig
 from diffmask_jax.models.electra import Projected, narrow
-from diffmask_jax.models.huggingface.description import LARGEST, Description, rate, sizes, word
+from diffmask_jax.models.huggingface.description import LARGEST, Description, Fields
 from diffmask_jax.models.huggingface.weights import Name, leaf_name
 from diffmask_jax.models.layers import embedding
 from diffmask_jax.models.transformer import Parts
@@ -90,7 +90,8 @@ def parts(config: AlbertConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
 def read_config(folder: Path, description: Description, classes: int) -> AlbertConfig:
     """The sizes in an ALBERT's config.json. Raises: UserError if we cannot run it."""
     check_kind(description)
-    own = sizes(folder, USUAL_SIZES | description, SIZES)
+    fields = Fields(folder, USUAL_SIZES | description)
+    own = fields.sizes(SIZES)
     layers, groups, blocks = own["blocks"], own["groups"], own["blocks"] * own["inner"]
     if groups > layers:
         raise UserError(f"num_hidden_groups {groups} is more than the {layers} num_hidden_layers")
@@ -99,12 +100,12 @@ def read_config(folder: Path, description: Description, classes: int) -> AlbertC
     return AlbertConfig(
         **own | {"blocks": blocks},
         classes=classes,
-        activation=word(folder, description, "hidden_act", "gelu_new"),
-        epsilon=rate(folder, description, "layer_norm_eps", 1e-12),
+        activation=fields.text("hidden_act", "gelu_new"),
+        epsilon=fields.number("layer_norm_eps", 1e-12),
         dropout=Dropout(
-            rate(folder, description, "hidden_dropout_prob", 0.0),
-            rate(folder, description, "attention_probs_dropout_prob", 0.0),
-            rate(folder, description, "classifier_dropout_prob", 0.1),
+            fields.number("hidden_dropout_prob", 0.0),
+            fields.number("attention_probs_dropout_prob", 0.0),
+            fields.number("classifier_dropout_prob", 0.1),
         ),
     )
 

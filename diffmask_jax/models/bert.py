@@ -14,7 +14,7 @@ from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import NO_DROPOUT, USUAL_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description, rate, sizes, word
+from diffmask_jax.models.huggingface.description import Description, Fields
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.transformer import Parts
@@ -109,12 +109,13 @@ def parts(config: EncoderConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
 def read_config(folder: Path, description: Description, classes: int) -> EncoderConfig:
     """The sizes in a BERT's config.json. Raises: UserError if it is of a kind we cannot run."""
     check_kind(description)
+    fields = Fields(folder, description)
     return EncoderConfig(
-        **sizes(folder, description, SIZES),
+        **fields.sizes(SIZES),
         classes=classes,
-        activation=word(folder, description, "hidden_act", "gelu"),
-        epsilon=rate(folder, description, "layer_norm_eps", 1e-12),
-        dropout=read_dropout(folder, description),
+        activation=fields.text("hidden_act", "gelu"),
+        epsilon=fields.number("layer_norm_eps", 1e-12),
+        dropout=read_dropout(fields),
     )
 
 
@@ -129,11 +130,11 @@ def check_kind(description: Description) -> None:
         raise UserError("heads that were pruned (pruned_heads in config.json) are not supported")
 
 
-def read_dropout(folder: Path, description: Description) -> Dropout:
-    """The dropout rates in config.json, as BERT calls them. Raises: UserError if not numbers."""
-    hidden = rate(folder, description, "hidden_dropout_prob", USUAL_DROPOUT.hidden)
-    attention = rate(folder, description, "attention_probs_dropout_prob", USUAL_DROPOUT.attention)
-    return Dropout(hidden, attention, rate(folder, description, "classifier_dropout", hidden))
+def read_dropout(fields: Fields) -> Dropout:
+    """The dropout rates, by BERT's names for them. Raises: UserError if one is not a number."""
+    hidden = fields.number("hidden_dropout_prob", USUAL_DROPOUT.hidden)
+    attention = fields.number("attention_probs_dropout_prob", USUAL_DROPOUT.attention)
+    return Dropout(hidden, attention, fields.number("classifier_dropout", hidden))
 
 
 def describe(config: EncoderConfig) -> Description:

@@ -21,15 +21,7 @@ from diffmask_jax.models.deberta_v2_block import (
     Distances,
     table_rows,
 )
-from diffmask_jax.models.huggingface.description import (
-    Description,
-    count,
-    rate,
-    size,
-    sizes,
-    switch,
-    word,
-)
+from diffmask_jax.models.huggingface.description import Description, Fields
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.transformer import Parts
@@ -143,60 +135,59 @@ def parts(config: DebertaV2Config, dtype: DTypeLike, dropout: Dropout) -> Parts:
 
 def read_config(folder: Path, description: Description, classes: int) -> DebertaV2Config:
     """The sizes in a DeBERTa's config.json. Raises: UserError if it is of a kind we cannot run."""
-    own = sizes(folder, description, SIZES)
+    fields = Fields(folder, description)
+    own = fields.sizes(SIZES)
     width, head_width = own["width"], own["width"] // own["heads"]
     for key, needed in (("attention_head_size", head_width), ("pooler_hidden_size", width)):
         if description.get(key) not in (None, needed):
             raise UserError(f"{key} {description[key]!r} is not supported, only {needed}")
     return DebertaV2Config(
         **own,
-        **{ours: _count(folder, description, theirs) for ours, theirs in COUNTS.items()},
+        **{ours: _count(fields, theirs) for ours, theirs in COUNTS.items()},
         classes=classes,
-        activation=word(folder, description, "hidden_act", "gelu"),
-        epsilon=rate(folder, description, "layer_norm_eps", 1e-7),
-        dropout=read_dropout(folder, description),
-        embedding=size(folder, {"embedding_size": width} | description, "embedding_size"),
-        position_biased=switch(folder, description, "position_biased_input", True),
-        relative=switch(folder, description, "relative_attention", False),
+        activation=fields.text("hidden_act", "gelu"),
+        epsilon=fields.number("layer_norm_eps", 1e-7),
+        dropout=read_dropout(fields),
+        embedding=fields.size("embedding_size", width),
+        position_biased=fields.flag("position_biased_input", True),
+        relative=fields.flag("relative_attention", False),
         scores=tuple(
-            kind for kind in ("c2p", "p2c") if kind in _words(folder, description, "pos_att_type")
+            kind for kind in ("c2p", "p2c") if kind in _words(fields, "pos_att_type")
         ),
-        farthest=_count(folder, description, "max_relative_positions") or own["positions"],
-        shared=switch(folder, description, "share_att_key", False),
-        normed="layer_norm" in _words(folder, description, "norm_rel_ebd"),
-        convolution_groups=size(folder, {"conv_groups": 1} | description, "conv_groups"),
-        convolution_activation=word(folder, description, "conv_act", "tanh"),
-        pooler_activation=word(folder, description, "pooler_hidden_act", "gelu"),
+        farthest=_count(fields, "max_relative_positions") or own["positions"],
+        shared=fields.flag("share_att_key", False),
+        normed="layer_norm" in _words(fields, "norm_rel_ebd"),
+        convolution_groups=fields.size("conv_groups", 1),
+        convolution_activation=fields.text("conv_act", "tanh"),
+        pooler_activation=fields.text("pooler_hidden_act", "gelu"),
     )
 
 
-def _words(folder: Path, description: Description, key: str) -> list[str]:
+def _words(fields: Fields, key: str) -> list[str]:
     """A list, or how DeBERTa writes one: "p2c|c2p". Raises: UserError if it is neither."""
-    value = description.get(key) or []
+    value = fields.description.get(key) or []
     words = value.split("|") if isinstance(value, str) else value
     if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
-        raise UserError(f"{folder / 'config.json'}: {key} must be words, is {shown(value)}")
+        raise UserError(f"{fields.place(key)} must be words, is {shown(value)}")
     return [word.strip().lower() for word in words]
 
 
-def _count(folder: Path, description: Description, key: str) -> int:
+def _count(fields: Fields, key: str) -> int:
     """A whole number, 0 where it is missing, null or negative. Raises: UserError if it is none."""
-    value = description.get(key)
+    value = fields.description.get(key)
     if value is None or (type(value) is int and value < 0):
         return 0
-    return count(folder, description, key, 0, 2**20)
+    return fields.whole_number(key, 0, 2**20)
 
 
-def read_dropout(folder: Path, description: Description) -> Dropout:
+def read_dropout(fields: Fields) -> Dropout:
     """The dropout rates in config.json. Raises: UserError if they are not numbers."""
-    hidden = rate(folder, description, "hidden_dropout_prob", USUAL_DROPOUT.hidden)
+    hidden = fields.number("hidden_dropout_prob", USUAL_DROPOUT.hidden)
     return Dropout(
         hidden=hidden,
-        attention=rate(
-            folder, description, "attention_probs_dropout_prob", USUAL_DROPOUT.attention
-        ),
-        classifier=rate(folder, description, "cls_dropout", hidden),
-        pooler=rate(folder, description, "pooler_dropout", 0.0),
+        attention=fields.number("attention_probs_dropout_prob", USUAL_DROPOUT.attention),
+        classifier=fields.number("cls_dropout", hidden),
+        pooler=fields.number("pooler_dropout", 0.0),
     )
 
 

@@ -10,7 +10,7 @@ from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.bert import IN_EMBEDDINGS, Embeddings, Pooled
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description, rate, sizes, word
+from diffmask_jax.models.huggingface.description import Description, Fields
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import embedding
 from diffmask_jax.models.transformer import Parts
@@ -60,18 +60,19 @@ def read_config(folder: Path, description: Description, classes: int) -> Encoder
     `sinusoidal_pos_embds` says no more than what the table of positions was filled with before
     training: it is among the weights of every checkpoint, and read from there.
     """
-    description = {ALIASES.get(key, key): value for key, value in description.items()}
+    named = {ALIASES.get(key, key): value for key, value in description.items()}
+    fields = Fields(folder, named)
     return EncoderConfig(
-        **sizes(folder, description, SIZES),
+        **fields.sizes(SIZES),
         segments=0,
         classes=classes,
-        activation=word(folder, description, "activation", "gelu"),
+        activation=fields.text("activation", "gelu"),
         epsilon=1e-12,  # not in config.json: transformers has it in its code
         dropout=Dropout(
-            rate(folder, description, "dropout", 0.1),
-            rate(folder, description, "attention_dropout", 0.1),
-            rate(folder, description, "seq_classif_dropout", 0.2),
-            spans=rate(folder, description, "qa_dropout", 0.1),
+            fields.number("dropout", 0.1),
+            fields.number("attention_dropout", 0.1),
+            fields.number("seq_classif_dropout", 0.2),
+            spans=fields.number("qa_dropout", 0.1),
         ),
     )
 

@@ -14,7 +14,7 @@ from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.bert import IN_BLOCK, IN_EMBEDDINGS, Embeddings, Pooled
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description, size
+from diffmask_jax.models.huggingface.description import Description, Fields
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import embedding, linear
 from diffmask_jax.models.roberta import IN_HEAD
@@ -52,7 +52,7 @@ def parts(config: EncoderConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
 
 def read_config(folder: Path, description: Description, classes: int) -> EncoderConfig:
     """The sizes in an ELECTRA's config.json. Raises: UserError if we cannot run it."""
-    width = size(folder, {"embedding_size": 128} | description, "embedding_size")
+    width = Fields(folder, description).size("embedding_size", 128)
     return dataclasses.replace(bert.read_config(folder, description, classes), embedding=width)
 
 

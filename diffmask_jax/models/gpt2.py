@@ -13,7 +13,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.attention import attend, closed, merge_heads, padding_bias, split_heads
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description, rate, size, sizes, switch, word
+from diffmask_jax.models.huggingface.description import Description, Fields
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import NORMAL, drop, embedding, linear, norm
 from diffmask_jax.models.span_head import span_logits
@@ -185,23 +185,24 @@ def read_config(folder: Path, description: Description, classes: int) -> GPT2Con
     """The sizes in a GPT-2's config.json. Raises: UserError if it is of a kind we cannot run."""
     if description.get("add_cross_attention"):
         raise UserError("a GPT-2 with cross-attention (add_cross_attention) is not supported")
-    description = {ALIASES.get(key, key): value for key, value in description.items()}
-    if description.get("n_inner") is None:
-        description = description | {"n_inner": 4 * size(folder, description, "n_embd")}
+    named = {ALIASES.get(key, key): value for key, value in description.items()}
+    if named.get("n_inner") is None:
+        named["n_inner"] = 4 * Fields(folder, named).size("n_embd")
+    fields = Fields(folder, named)
     return GPT2Config(
-        **sizes(folder, description, SIZES),
+        **fields.sizes(SIZES),
         segments=0,
         classes=classes,
-        activation=word(folder, description, "activation_function", "gelu_new"),
-        epsilon=rate(folder, description, "layer_norm_epsilon", 1e-5),
+        activation=fields.text("activation_function", "gelu_new"),
+        epsilon=fields.number("layer_norm_epsilon", 1e-5),
         dropout=Dropout(
-            hidden=rate(folder, description, "resid_pdrop", 0.1),
-            attention=rate(folder, description, "attn_pdrop", 0.1),
+            hidden=fields.number("resid_pdrop", 0.1),
+            attention=fields.number("attn_pdrop", 0.1),
             classifier=0.0,
-            embedding=rate(folder, description, "embd_pdrop", 0.1),
+            embedding=fields.number("embd_pdrop", 0.1),
         ),
-        scaled=switch(folder, description, "scale_attn_weights", True),
-        scaled_by_block=switch(folder, description, "scale_attn_by_inverse_layer_idx", False),
+        scaled=fields.flag("scale_attn_weights", True),
+        scaled_by_block=fields.flag("scale_attn_by_inverse_layer_idx", False),
     )
 
 

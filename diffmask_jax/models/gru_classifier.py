@@ -27,9 +27,8 @@ from diffmask_jax.models.config import check_rates
 from diffmask_jax.models.gru import GRU
 from diffmask_jax.models.huggingface.description import (
     Description,
+    Fields,
     check_class_names,
-    rate,
-    sizes,
 )
 from diffmask_jax.models.huggingface.weights import Name
 from diffmask_jax.models.initializers import dense
@@ -176,12 +175,13 @@ def _drop(rate: float, x: Float[Array, "B *T D"], key: Key[Array, ""]) -> Any:
 
 def read_config(folder: Path, description: Description, classes: int) -> GruConfig:
     """The sizes in config.json. Raises: UserError if one is missing."""
+    fields = Fields(folder, description)
     return GruConfig(
-        **sizes(folder, description, SIZES),
+        **fields.sizes(SIZES),
         classes=classes,
         dropout=GruDropout(
-            rate(folder, description, "input_dropout", USUAL_DROPOUT.input),
-            rate(folder, description, "output_dropout", USUAL_DROPOUT.output),
+            fields.number("input_dropout", USUAL_DROPOUT.input),
+            fields.number("output_dropout", USUAL_DROPOUT.output),
         ),
     )
 

@@ -11,13 +11,12 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout
-from diffmask_jax.models.huggingface.description import Description, rate, size, sizes, switch, word
+from diffmask_jax.models.huggingface.description import Description, Fields
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.modernbert_block import Block, ModernBertConfig, context
 from diffmask_jax.models.span_head import span_logits
 from diffmask_jax.models.transformer import Parts
-from diffmask_jax.runtime.json_files import check
 
 # Our name of a size -> its key in config.json.
 SIZES = {
@@ -125,38 +124,38 @@ def parts(config: ModernBertConfig, dtype: DTypeLike, dropout: Dropout) -> Parts
 
 def read_config(folder: Path, description: Description, classes: int) -> ModernBertConfig:
     """The sizes in a ModernBERT's config.json. Raises: UserError if we cannot run it."""
-    own = sizes(folder, description, SIZES)
+    fields = Fields(folder, description)
+    own = fields.sizes(SIZES)
     return ModernBertConfig(
         **own,
         segments=0,
         classes=classes,
-        activation=word(folder, description, "hidden_activation", "gelu"),
-        epsilon=rate(folder, description, "norm_eps", 1e-5),
+        activation=fields.text("hidden_activation", "gelu"),
+        epsilon=fields.number("norm_eps", 1e-5),
         dropout=Dropout(
-            hidden=rate(folder, description, "mlp_dropout", 0.0),
-            attention=rate(folder, description, "attention_dropout", 0.0),
-            classifier=rate(folder, description, "classifier_dropout", 0.0),
-            embedding=rate(folder, description, "embedding_dropout", 0.0),
+            hidden=fields.number("mlp_dropout", 0.0),
+            attention=fields.number("attention_dropout", 0.0),
+            classifier=fields.number("classifier_dropout", 0.0),
+            embedding=fields.number("embedding_dropout", 0.0),
         ),
-        local=_read_local(folder, description, own["blocks"]),
-        window=size(folder, {"local_attention": 128} | description, "local_attention"),
-        local_theta=_read_theta(folder, description, LOCAL, "local_rope_theta", 10_000.0),
-        global_theta=_read_theta(folder, description, GLOBAL, "global_rope_theta", 160_000.0),
-        norm_bias=switch(folder, description, "norm_bias", False),
-        attention_bias=switch(folder, description, "attention_bias", False),
-        mlp_bias=switch(folder, description, "mlp_bias", False),
-        classifier_bias=switch(folder, description, "classifier_bias", False),
-        classifier_activation=word(folder, description, "classifier_activation", "gelu"),
-        pooling=word(folder, description, "classifier_pooling", "cls"),
+        local=_read_local(fields, own["blocks"]),
+        window=fields.size("local_attention", 128),
+        local_theta=_read_theta(fields, LOCAL, "local_rope_theta", 10_000.0),
+        global_theta=_read_theta(fields, GLOBAL, "global_rope_theta", 160_000.0),
+        norm_bias=fields.flag("norm_bias", False),
+        attention_bias=fields.flag("attention_bias", False),
+        mlp_bias=fields.flag("mlp_bias", False),
+        classifier_bias=fields.flag("classifier_bias", False),
+        classifier_activation=fields.text("classifier_activation", "gelu"),
+        pooling=fields.text("classifier_pooling", "cls"),
     )
 
 
-def _read_local(folder: Path, description: Description, blocks: int) -> tuple[bool, ...]:
+def _read_local(fields: Fields, blocks: int) -> tuple[bool, ...]:
     """Of every block, whether it is local, as new checkpoints say it, or as old ones do."""
-    key = "global_attn_every_n_layers"
-    kinds = description.get("layer_types")
+    kinds = fields.description.get("layer_types")
     if kinds is None:
-        every = size(folder, {key: 3} | description, key)
+        every = fields.size("global_attn_every_n_layers", 3)
         return tuple(number % every > 0 for number in range(blocks))
     if not (
         isinstance(kinds, list)
@@ -164,28 +163,21 @@ def _read_local(folder: Path, description: Description, blocks: int) -> tuple[bo
         and all(kind in (LOCAL, GLOBAL) for kind in kinds)
     ):
         raise UserError(
-            f"{folder / 'config.json'}: layer_types must name {blocks} kinds of attention, each "
+            f"{fields.place('layer_types')} must name {blocks} kinds of attention, each "
             f"{LOCAL} or {GLOBAL}"
         )
     return tuple(kind == LOCAL for kind in kinds)
 
 
-def _read_theta(
-    folder: Path, description: Description, kind: str, old: str, default: float
-) -> float:
+def _read_theta(fields: Fields, kind: str, old: str, default: float) -> float:
     """The base of the rotary wavelengths of a kind of attention; old: where it used to stand."""
-    rope = _settings(folder, _settings(folder, description, "rope_parameters"), kind)
-    rope = rope | _settings(folder, description, "rope_scaling")
+    rope = fields.inside("rope_parameters").inside(kind).description
+    rope = rope | fields.inside("rope_scaling").description
     scaling = rope.get("rope_type", rope.get("type", "default"))
     if scaling != "default":
         raise UserError(f"rope_type {scaling!r} is not supported, only 'default'")
-    return rate(folder, {old: rope.get("rope_theta", description.get(old))}, old, default)
-
-
-def _settings(folder: Path, description: Description, key: str) -> Description:
-    """An object inside the description, empty where it is missing or null."""
-    value = description.get(key) or {}
-    return check(value, dict, f"{folder / 'config.json'}: {key}")
+    theta = rope.get("rope_theta", fields.description.get(old))
+    return Fields(fields.folder, {old: theta}).number(old, default)
 
 
 def describe(config: ModernBertConfig) -> Description:

@@ -16,7 +16,7 @@ from diffmask_jax.models.attention import text_bias
 from diffmask_jax.models.bert import IN_BLOCK, IN_EMBEDDINGS, Pooled
 from diffmask_jax.models.block import Block
 from diffmask_jax.models.config import NO_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import LARGEST, Description, count
+from diffmask_jax.models.huggingface.description import LARGEST, Description, Fields
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, norm
 from diffmask_jax.models.transformer import Parts
@@ -80,7 +80,7 @@ def parts(config: RobertaConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
 
 def read_config(folder: Path, description: Description, classes: int) -> RobertaConfig:
     """The sizes in a RoBERTa's config.json. Raises: UserError if we cannot run it."""
-    pad = count(folder, description, "pad_token_id", 1, LARGEST["vocabulary"])
+    pad = Fields(folder, description).whole_number("pad_token_id", 1, LARGEST["vocabulary"])
     return after_pad(bert.read_config(folder, description, classes), pad)
 
 

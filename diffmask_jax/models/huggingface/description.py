@@ -1,6 +1,7 @@
-"""What a classifier's config.json says: its parts, each checked and told in one line if wrong."""
+"""What a model's config.json says, each part checked, with a one-line error where it is wrong."""
 
 import collections
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,72 +33,66 @@ def read_description(folder: Path, supported: Sequence[str]) -> Description:
     return description
 
 
-def sizes(folder: Path, description: Description, keys: Mapping[str, str]) -> dict[str, int]:
-    """All sizes of a network, by our names. keys: our name of each -> its key in config.json.
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """The fields of a config.json, each checked when it is read.
 
-    Raises: UserError as `size` does.
+    Every method raises `UserError`, naming the file and the field, for a value that will not do.
     """
-    return {
-        ours: size(folder, description, theirs, LARGEST.get(ours, 2**16))
-        for ours, theirs in keys.items()
-    }
 
+    folder: Path
+    description: Description
 
-def size(folder: Path, description: Description, key: str, largest: int = 2**16) -> int:
-    """Raises: UserError if it is missing or not a whole number from 1 to the largest."""
-    return count(folder, description, key, None, largest, smallest=1)
+    def sizes(self, keys: Mapping[str, str]) -> dict[str, int]:
+        """All sizes of a network. keys: our name of each -> its key in config.json."""
+        return {
+            ours: self.size(theirs, largest=LARGEST.get(ours, 2**16))
+            for ours, theirs in keys.items()
+        }
 
+    def size(self, key: str, default: int | None = None, largest: int = 2**16) -> int:
+        """A whole number from 1 to `largest`; the default stands for one that is missing."""
+        return self.whole_number(key, default, largest, smallest=1)
 
-def count(
-    folder: Path,
-    description: Description,
-    key: str,
-    default: int | None,
-    largest: int = 2**16,
-    smallest: int = 0,
-) -> int:
-    """Raises: UserError if it is not a whole number from the smallest to the largest.
+    def whole_number(
+        self, key: str, default: int | None, largest: int = 2**16, smallest: int = 0
+    ) -> int:
+        """A whole number in [smallest, largest]; the default stands for one that is missing."""
+        value = self.description.get(key, default)
+        if type(value) is not int or value < smallest:
+            raise UserError(
+                f"{self.place(key)} must be a whole number "
+                f"{'above 0' if smallest else 'of 0 or more'}, is {shown(value)}"
+            )
+        if value > largest:
+            raise UserError(f"{self.place(key)} is {value}: at most {largest} will do")
+        return value
 
-    default: stands for what is missing.
-    """
-    value = description.get(key, default)
-    if type(value) is not int or value < smallest:
-        raise UserError(
-            f"{folder / 'config.json'}: {key} must be a whole number "
-            f"{'above 0' if smallest else 'of 0 or more'}, is {shown(value)}"
-        )
-    if value > largest:
-        raise UserError(f"{folder / 'config.json'}: {key} is {value}: at most {largest} will do")
-    return value
+    def number(self, key: str, default: float) -> float:
+        """A number in [0, 1e12]; the default stands for one that is missing or null."""
+        value = default if self.description.get(key) is None else self.description[key]
+        if type(value) not in (int, float) or not 0 <= value <= 1e12:
+            raise UserError(f"{self.place(key)} must be a number from 0 to 1e12, is {shown(value)}")
+        return float(value)
 
+    def text(self, key: str, default: str) -> str:
+        """A string; the default stands for one that is missing."""
+        text: str = json_files.check(self.description.get(key, default), str, self.place(key))
+        return text
 
-def rate(folder: Path, description: Description, key: str, default: float) -> float:
-    """A number from 0 to 1e12; the default stands for what is missing or null.
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false; the default stands for one that is missing."""
+        flag: bool = json_files.check(self.description.get(key, default), bool, self.place(key))
+        return flag
 
-    Raises: UserError if it is none.
-    """
-    value = default if description.get(key) is None else description[key]
-    if type(value) not in (int, float) or not 0 <= value <= 1e12:
-        raise UserError(
-            f"{folder / 'config.json'}: {key} must be a number from 0 to 1e12, is {shown(value)}"
-        )
-    return float(value)
+    def inside(self, key: str) -> "Fields":
+        """The fields of an object among them; none where it is missing or null."""
+        value = self.description.get(key) or {}
+        return Fields(self.folder, json_files.check(value, dict, self.place(key)))
 
-
-def word(folder: Path, description: Description, key: str, default: str) -> str:
-    """A text; the default stands for what is missing. Raises: UserError if it is none."""
-    value: str = json_files.check(
-        description.get(key, default), str, f"{folder / 'config.json'}: {key}"
-    )
-    return value
-
-
-def switch(folder: Path, description: Description, key: str, default: bool) -> bool:
-    """True or false; the default stands for what is missing. Raises: UserError if it is neither."""
-    value: bool = json_files.check(
-        description.get(key, default), bool, f"{folder / 'config.json'}: {key}"
-    )
-    return value
+    def place(self, key: str) -> str:
+        """How messages name a field: FOLDER/config.json: KEY."""
+        return f"{self.folder / 'config.json'}: {key}"
 
 
 def check_class(
