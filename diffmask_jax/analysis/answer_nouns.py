@@ -1,8 +1,8 @@
 """How much of SQuAD's gold answers is nouns and proper nouns (paper, section 3.3: 84%).
 
-The paper says that they "count for 84% of the answers" and not how it counted. On the dev set, with
-tags of another tagger than the paper's, they are 44% of the answers' words; 82% of the answers hold
-one, and 84% of the questions have an answer that does.
+The paper says that they "count for 84% of the answers", but not how that was counted. On the dev
+set, with tags by another tagger than the paper's, they are 44% of the answers' words; 82% of the
+answers contain one, and 84% of the questions have an answer that does.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ NOUNS = frozenset({"NOUN", "PROPN"})
 
 
 class NounShare(NamedTuple):
-    """Three readings of "count for 84% of the answers", all from 0 to 1, and what they count.
+    """Three readings of "count for 84% of the answers", all from 0 to 1, and their denominators.
 
     Attributes:
-      of_words: the answers' words that are nouns or proper nouns, of all answers pooled.
-      of_answers: the answers of which at least one word is.
-      of_questions: the questions of which at least one answer has such a word.
-      words: how many words there are.
-      answers: how many answers.
-      questions: how many questions.
+      of_words: the share of the words of all answers that are nouns or proper nouns.
+      of_answers: the share of answers with at least one such word.
+      of_questions: the share of questions with at least one such answer.
+      words: the number of words.
+      answers: the number of answers.
+      questions: the number of questions.
     """
 
     of_words: float
@@ -37,11 +37,11 @@ class NounShare(NamedTuple):
 def noun_share(questions: Sequence[Question], tags: Sequence[QuestionTags]) -> NounShare:
     """Nouns and proper nouns among the gold answers of all annotators.
 
-    The same stretch of a passage, marked by several annotators of one question, counts once. A
-    word is one that the tagger saw, punctuation marks and numbers included; it is an answer's if
-    it shares a character with it. Questions without an answer do not count.
+    A span marked by several annotators of one question counts once. Words are the tagger's tokens,
+    including punctuation and numbers; a word belongs to an answer if they share a character.
+    Questions without an answer do not count.
 
-    Raises: ValueError if there are not as many tags as questions, or no answer has a word.
+    Raises: ValueError if there are not as many tags as questions, or if no answer has a word.
     """
     per_question = [
         [

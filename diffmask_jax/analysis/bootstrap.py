@@ -1,4 +1,4 @@
-"""How much of a mean, or of a change of F1 or accuracy, is chance: the bootstrap over examples."""
+"""Confidence intervals of means and of changes in F1 or accuracy: the bootstrap over examples."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,10 +11,10 @@ RESAMPLES = 2000
 
 
 class Change(NamedTuple):
-    """A score before masking and after, the change, and the interval that holds it at 95%.
+    """A score before and after masking, the change, and its 95% interval.
 
-    All in [0, 1] or differences of such; low, high: the 2.5th and 97.5th percentile of the change
-    over resampled data sets.
+    All are in [0, 1], or differences of such. low, high: the 2.5th and the 97.5th percentile of the
+    change over resampled data sets.
     """
 
     before: float
@@ -25,12 +25,12 @@ class Change(NamedTuple):
 
     @property
     def holds_zero(self) -> bool:
-        """Whether chance alone may have made the change."""
+        """Whether the change may be due to chance alone."""
         return self.low <= 0 <= self.high
 
 
 class Interval(NamedTuple):
-    """A mean and the interval that holds it at 95%; each a number, or an array of numbers."""
+    """A mean and its 95% interval; each a number, or an array of numbers."""
 
     mean: Float[np.ndarray, "..."]
     low: Float[np.ndarray, "..."]
@@ -44,9 +44,9 @@ def mean_interval(
 ) -> Interval:
     """Σ_n s_n / Σ_n c_n over N examples, and its interval over resampled examples.
 
-    An example brings c_n values that add up to s_n, so that values of one example, which are not
-    independent, are drawn together; c_n = 1 unless said. Differences of two methods on the same
-    examples, s_n = a_n − b_n, give the paired bootstrap. Resamples without any value are left out.
+    Example n has c_n values (1 by default) whose sum is s_n: values of one example are not
+    independent, and are drawn together. Differences of two methods on the same examples,
+    s_n = a_n − b_n, give the paired bootstrap. Resamples without any value are left out.
 
     Raises: ValueError if there is no example, or no value at all.
     """
@@ -62,17 +62,17 @@ def mean_interval(
 
 @functools.lru_cache(maxsize=1)
 def _drawn(size: int, seed: int) -> Float[np.ndarray, "R N"]:
-    """How often each example is in each resample: drawn once for all means in a row of one size."""
+    """How often each example is in each resample; cached for means over equally many examples."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
 
 
 Confusions = Float[np.ndarray, "R C C"]
-"""How often each class (gold, then predicted) was found, in so many data sets."""
+"""Confusion matrices of R data sets: how often each gold class was predicted as each class."""
 
 
 def macro_f1(confusions: Confusions) -> Float[np.ndarray, " R"]:
-    """Mean over all classes of 2·TP / (2·TP + FP + FN); 0 for a class that gold labels lack."""
+    """Mean over all classes of 2·TP / (2·TP + FP + FN); 0 for a class without gold labels."""
     right = np.einsum("rcc->rc", confusions)
     gold, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     f1 = 2 * right / np.maximum(gold + predicted, 1)
@@ -80,7 +80,7 @@ def macro_f1(confusions: Confusions) -> Float[np.ndarray, " R"]:
 
 
 def accuracy(confusions: Confusions) -> Float[np.ndarray, " R"]:
-    """Share of examples that are right."""
+    """The share of examples that are predicted correctly."""
     right = np.einsum("rcc->r", confusions)
     return right / confusions.sum(axis=(1, 2))
 
@@ -94,11 +94,12 @@ def change(
     groups: Sequence[Int[np.ndarray, " _"]] | None = None,
     seed: int = 0,
 ) -> Change:
-    """The change of a score of confusions, a mean over K ways to mask, and its interval.
+    """The change of a score, averaged over K ways of masking, and its interval.
 
-    The same examples are drawn for all K and for the unmasked predictions: what the K have in
-    common stays in the interval. groups: examples whose score is taken, and which are drawn, by
-    themselves, the mean over the groups being the score; all of them together by default.
+    score: of confusion matrices, such as `macro_f1`. The same examples are drawn for all K and for
+    the unmasked predictions, so that the interval includes what the K have in common. groups: the
+    group of each example; examples are drawn and scored within groups, and the score is the mean
+    over groups. By default there is one group.
     """
     rng, befores, afters = np.random.default_rng(seed), [], []
     for members in groups or [np.arange(len(gold))]:

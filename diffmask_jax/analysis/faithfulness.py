@@ -1,4 +1,4 @@
-"""Does the model decide alike when what a probe would drop is dropped? (paper, section 3.2)"""
+"""Does the model's decision stay the same without what a probe drops? (paper, section 3.2)"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -20,12 +20,16 @@ from diffmask_jax.game.probes import Votes
 
 
 class Outcome(NamedTuple):
-    """What masking did to every example at every layer, of a batch or a data set.
+    """The effect of masking on every example at every layer, for a batch or a data set.
 
-    masked: share of positions dropped; divergence: nats; agreement: in [0, 1], all (L, N), or (N,)
-        of one layer
-    prediction: what is decided after masking, arrays (L, N, …); original: before, arrays (N, …);
-        of a batch that comes from the device, what is read of the logits to decide by
+    masked: share of positions dropped, (L, N), or (N,) for one layer
+    divergence: nats, of the same shape
+    agreement: in [0, 1], of the same shape
+    prediction: the decisions after masking, arrays (L, N, …)
+    original: the decisions before, arrays (N, …)
+
+    In a batch that comes from the device, the last two may still be what the decisions are then
+    made from (`outcome_of`).
     """
 
     masked: Float[Array | np.ndarray, "*L N"]
@@ -39,12 +43,12 @@ Gates = Callable[[Game, Key[Array, ""], Votes], Votes]
 
 
 def sampled(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
-    """Gates as in training: one draw each."""
+    """Gates as in training: one draw of each."""
     return sample_gates(game.probe, key, votes)
 
 
 def thresholded(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
-    """Gates of 0 or 1: a position is kept where its keep probability is above ½."""
+    """Gates of 0 or 1: a position is kept if its keep probability is above ½."""
     logs = probes.log_keep_probabilities(game.probe, votes)
     return tuple((log > math.log(0.5)).astype(log.dtype) for log in logs)
 
@@ -59,9 +63,10 @@ def outcome_of(
     *,
     read: Callable[[Logits], Any] | None = None,
 ) -> Outcome:
-    """The outcome for one batch, with every layer's gate in turn; one program.
+    """The outcome for one batch, masked at every layer in turn; one program.
 
-    read: logits -> what of them to give as the prediction; the family's unless said.
+    read: logits -> the prediction, or what it is to be made from later; by default the family's
+    prediction.
     """
     clean = clean_pass(game, model_params, inputs)
     read = read or game.model.family.prediction
@@ -80,7 +85,7 @@ def outcome_of(
 def masking(
     game: Game, model_params: Any, probe_params: Any, clean: Clean
 ) -> Callable[[Array, Int[Array, ""]], tuple[Outcome, Logits]]:
-    """(gates (B, T), layer) -> what they do to a batch at that layer, and the logits they leave."""
+    """(gates (B, T), layer) -> the outcome of masking a batch at that layer, and the logits."""
     family, valid = game.model.family, jnp.asarray(clean.inputs.valid)
     original = family.prediction(clean.logits)
 
@@ -126,7 +131,7 @@ def measure(
 
 
 def along_examples(function: Callable[..., np.ndarray], *outcomes: Outcome) -> Outcome:
-    """A function of arrays (N, …), of every array of some outcomes."""
+    """Apply a function of arrays (N, …) to every array of some outcomes."""
 
     def behind_layers(*arrays: np.ndarray) -> np.ndarray:
         return np.moveaxis(function(*(np.moveaxis(a, 1, 0) for a in arrays)), 0, 1)
@@ -140,13 +145,13 @@ def along_examples(function: Callable[..., np.ndarray], *outcomes: Outcome) -> O
 
 
 Measure = Callable[[Prediction], dict[str, float]]
-"""What is decided of a data set -> scores against its gold labels."""
+"""The decisions for a data set -> scores against its gold labels."""
 
 
 def table(outcome: Outcome, measure: Measure | None = None) -> list[dict[str, float]]:
-    """One row a layer, and the mean over layers last: shares and nats, and scores against gold.
+    """One row per layer, and the mean over layers last: shares, nats, and scores against gold.
 
-    Every score of `measure` stands there twice, with _original and _masked behind its name.
+    Every score of `measure` has two columns, its name followed by _original and by _masked.
     """
     rows = []
     original = measure(outcome.original) if measure is not None else {}

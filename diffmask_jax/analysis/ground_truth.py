@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 def normalise(
     attribution: Float[Array, "*b T"], valid: Bool[Array | np.ndarray, "*b T"]
 ) -> Float[Array, "*b T"]:
-    """Attributions ≥ 0 scaled to sum to one over valid positions; uniform if all are zero."""
+    """Attributions ≥ 0, scaled to sum to one over valid positions; uniform if all are zero."""
     kept = jnp.where(valid, attribution, 0.0)
     total = jnp.sum(kept, axis=-1, keepdims=True)
     count = jnp.maximum(jnp.sum(valid, axis=-1, keepdims=True), 1)
@@ -17,7 +17,7 @@ def normalise(
 
 
 def kl(p: Float[Array, "*b T"], q: Float[Array, "*b T"]) -> Float[Array, "*b"]:
-    """D_KL[p ‖ q] = Σ p·log(p/q) in nats; infinite where q misses a part of p's support."""
+    """D_KL[p ‖ q] = Σ p·log(p/q) in nats; infinite where q is zero and p is not."""
     return jnp.sum(rel_entr(p, q), axis=-1)
 
 

@@ -38,8 +38,8 @@ def exact_search(
 ) -> list[Optima]:
     """All optima of S texts of T word pieces, [CLS] and [SEP] included, in the order of the texts.
 
-    The fewest word pieces that, kept while the baseline replaces the embeddings of all others,
-    leave D_KL[original ‖ masked] ≤ margin nats.
+    An optimum is a smallest set of word pieces such that D_KL[original ‖ masked] ≤ margin nats when
+    the baseline replaces the embeddings of all others.
 
     Raises: UserError as `prefix_search.search` does, or if the baseline does not fit the model.
     """
@@ -59,7 +59,10 @@ def check_baseline(params: Params, baseline: Float[Array | np.ndarray, "..."]) -
 
 @jax.jit
 def _read(params: Params, tokens: Int[Array, "S T"], baseline: Float[Array, " D"]) -> Texts:
-    """Both readings of every word piece, and the original logits by the search's own steps."""
+    """The features of every word piece, dropped and kept, and the original logits.
+
+    The logits are computed by the search's own steps, and so rounded as in the search.
+    """
     words = params["word"]["embedding"][tokens]
     gates = params["gru"]
     project = lambda x: x @ gates["input_kernel"] + gates["input_bias"]  # noqa: E731

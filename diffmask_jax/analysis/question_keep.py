@@ -1,7 +1,7 @@
 """What a probe keeps of questions, of passages and of gold answers, by layer (paper, Figure 7).
 
-As in the authors' notebooks: means over questions of what is found of each; an answer is right if
-both its ends, argmaxes as they come, are those of one gold span.
+As in the authors' notebooks, each question's mean counts once, and an answer is right if both of
+its ends, each an argmax for itself, are those of one gold span.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ Keep = Float[np.ndarray, "L _"]
 """P(z ≠ 0) of every token of one question and its passage, at every layer: (L, T)."""
 
 Parts = Int[np.ndarray, " _"]
-"""Which text each token is of, (T): 0 the question, 1 the passage, -1 neither, a special token."""
+"""The text that each token belongs to, (T): 0 the question, 1 the passage, -1 a special token."""
 
 Spans = Sequence[tuple[int, int]]
-"""The first and the last token of every gold answer; empty where there is none."""
+"""The first and the last token of every gold answer; empty if there is none."""
 
 QUESTION, PASSAGE, SPECIAL = "question", "passage", "special"
 
@@ -29,8 +29,9 @@ class KeptCurves(NamedTuple):
     """Mean keep probabilities over N questions, (L,) each; NaN where there is no such question.
 
     question, passage: of all its tokens
-    gold: `gold_keep`, of the questions that have a gold answer
-    gold_when_wrong: the same of those that are answered wrongly; wrong: how many these are
+    gold: `gold_keep` of the questions that have a gold answer
+    gold_when_wrong: `gold_keep` of those that are answered wrongly
+    wrong: the number of questions answered wrongly
     """
 
     question: Float[np.ndarray, " L"]
@@ -65,9 +66,9 @@ def kept_curves(
 ) -> KeptCurves:
     """The four curves of Figure 7 over N ≥ 1 questions.
 
-    predictions: start and end of each, unmasked.
+    predictions: the start and the end predicted for each, unmasked.
 
-    Raises: ValueError if there are not as many of each.
+    Raises: ValueError if the arguments are not of one length.
     """
     question, passage, gold, wrong = [], [], [], []
     for values, texts, answers, predicted in zip(keep, parts, spans, predictions, strict=True):
@@ -90,9 +91,9 @@ def kept_curves(
 def question_minus_passage(keep: Sequence[Keep], parts: Sequence[Parts]) -> Difference:
     """Mean keep probability of question tokens minus passage tokens, over all layers.
 
-    A question gives one difference; the test is that of `token_groups.difference`.
+    Each question gives one difference; the test is that of `token_groups.difference`.
 
-    Raises: ValueError as it does.
+    Raises: ValueError as `token_groups.difference` does.
     """
     names = {0: QUESTION, 1: PASSAGE, -1: SPECIAL}
     return token_groups.difference(
@@ -104,9 +105,9 @@ def question_minus_passage(keep: Sequence[Keep], parts: Sequence[Parts]) -> Diff
 
 
 def separators_keep(keep: Sequence[Keep], parts: Sequence[Parts]) -> Float[np.ndarray, " L"]:
-    """Mean keep probability of the special tokens behind a text, BERT's [SEP], at each layer.
+    """Mean keep probability of the special tokens that follow a text, BERT's [SEP], at each layer.
 
-    Each such token of each of N ≥ 1 questions counts alike; those before the question do not.
+    Every such token of N ≥ 1 questions has the same weight; those before the question do not count.
     """
     behind = [
         values[:, (texts < 0) & (np.maximum.accumulate(texts) >= 0)]

@@ -1,18 +1,17 @@
-"""Faithfulness of an order of tokens: what is left of a decision as they are removed one by one.
+"""Faithfulness of a ranking of tokens: what remains of a decision as they are removed one by one.
 
-v(S) ∈ [0, 1] is how strongly the network still decides as it did where only the tokens S of a text
-x are left: the probability of what it decided. An attribution is judged by its order r alone, the
-most important token first; x∖A is x without the tokens A.
+v(S) ∈ [0, 1] is the probability that the network, given only the tokens S of a text x, gives to the
+class it decided on for x. An attribution is judged only by the order r it puts the tokens in, the
+most important one first; x∖A is x without the tokens A.
 
 - comprehensiveness of the k first: v(x) − v(x∖r_{1:k}), high where they were needed;
 - sufficiency of the k first: v(x) − v(r_{1:k}), low where they are enough
   (DeYoung et al. 2020, equations 1 and 2);
 - area over the curve: (1/N)·Σ_{i=1}^{N} v(x) − v(x∖r_{1:i}); of sufficiency, the same for the
   reversed order, the least important token being removed first;
-- normalised: (area − min) / (max − min) with the smallest and largest area that any order of that
-  text's tokens reaches (Edin et al. 2024). Networks differ in how far their probabilities fall
-  whatever is removed, so that areas compare methods on one network, and only normalised ones
-  compare networks.
+- normalised: (area − min) / (max − min) with the smallest and largest area of any order of that
+  text's tokens (Edin et al. 2024). Networks differ in how far their probabilities fall whatever is
+  removed: areas compare methods on one network, and only normalised areas compare networks.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,14 +21,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Value = Callable[[Bool[np.ndarray, "R T"]], Float[np.ndarray, " R"]]
-"""Which tokens of one text are left, in R ways -> v of each, in [0, 1]."""
+"""R sets of tokens of one text -> v of each, in [0, 1]."""
 
 Order = Int[np.ndarray, " N"]
-"""The removable tokens of a text, by their places, the most important first."""
+"""The positions of a text's removable tokens, the most important first."""
 
 
 class Curves(NamedTuple):
-    """v after 0, 1, …, N removals: the most important token first, and the least important one."""
+    """v after 0, 1, …, N removals, from the most important token on, and from the least."""
 
     important_first: Float[np.ndarray, " N+1"]
     important_last: Float[np.ndarray, " N+1"]
@@ -43,11 +42,12 @@ class Bounds(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """What an order is worth on one text; higher comprehensiveness, lower sufficiency is better.
+    """The measures of an order on one text. Higher comprehensiveness is better, lower sufficiency.
 
     sufficiency, comprehensiveness: of as many tokens as are kept
-    …_area: over the curve; …_normalised: by the best and worst orders, NaN where all orders reach
-      the same or none were searched
+    …_area: the area over the curve
+    …_normalised: the area normalised by the best and worst orders; NaN where all orders have the
+        same area, or where none were searched
     """
 
     sufficiency: float
@@ -59,13 +59,13 @@ class Measures(NamedTuple):
 
 
 def order_of(attribution: Float[np.ndarray, " T"], removable: Bool[np.ndarray, " T"]) -> Order:
-    """The removable tokens by falling attribution; of equals, the first in the text first."""
+    """The removable tokens by falling attribution; ties in the order of the text."""
     places = np.flatnonzero(removable)
     return places[np.argsort(-attribution[places], kind="stable")]
 
 
 def without_first(order: Order, tokens: int) -> Bool[np.ndarray, "N+1 T"]:
-    """Which of a text's tokens are left when none, the first, the first two, … are removed."""
+    """The tokens of a text that are left when none, the first, the first two, … are removed."""
     left = np.ones((len(order) + 1, tokens), bool)
     for number, place in enumerate(order, start=1):
         left[number:, place] = False
@@ -73,7 +73,7 @@ def without_first(order: Order, tokens: int) -> Bool[np.ndarray, "N+1 T"]:
 
 
 def curves_of(value: Value, order: Order, tokens: int) -> Curves:
-    """v along an order and along its reverse."""
+    """v along an order and along its reverse (`Curves`)."""
     ways = [without_first(order, tokens), without_first(order[::-1], tokens)]
     return Curves(*np.split(value(np.concatenate(ways)), 2))
 
@@ -84,9 +84,9 @@ def area(curve: Float[np.ndarray, " _"]) -> float:
 
 
 def measures_of(curves: Curves, kept: int, bounds: Bounds | None) -> Measures:
-    """The measures of an order, of which the `kept` first tokens are the explanation.
+    """The measures of an order whose first `kept` tokens are the explanation.
 
-    Raises: ValueError if there are not so many tokens.
+    Raises: ValueError if there are fewer tokens.
     """
     down, up = curves
     if not 0 <= kept < len(down):
@@ -99,7 +99,7 @@ def measures_of(curves: Curves, kept: int, bounds: Bounds | None) -> Measures:
 
 
 def normalise(one: float, bounds: Bounds) -> float:
-    """(area − least) / (most − least); NaN where all orders reach the same."""
+    """(area − least) / (most − least); NaN where all orders have the same area."""
     width = bounds.most - bounds.least
     return (one - bounds.least) / width if width > 0 else float("nan")
 
@@ -109,10 +109,10 @@ def bounds_of(
 ) -> Bounds:
     """The least and the largest area over all orders, by two beam searches over sets.
 
-    An area is a sum over the sets that an order passes through, so that of all orders that remove
-    the same tokens first only the best need be followed. `width` such sets are: a width of
-    C(N, ⌊N/2⌋) follows all, which is exact; less is a bound from inside, and so curves seen
-    elsewhere count as well. About N²·width sets are judged.
+    An area is a sum over the sets that an order passes through, so that of all orders which begin
+    with the same tokens only the best need be followed. The beam keeps `width` sets: C(N, ⌊N/2⌋)
+    keep all, and the search is exact; with fewer the true bounds may lie further out, so the areas
+    of given curves are taken into account, too. About N²·width sets are judged.
     """
     full = value(np.ones((1, len(removable)), bool))[0]
     ends = [area(curve) for curves in seen for curve in curves]
@@ -128,7 +128,7 @@ def _largest(
 ) -> float:
     """The largest mean over i = 1 … N of drop(x∖r_{1:i}) that the beam finds."""
     places = np.flatnonzero(removable)
-    beam = {np.ones(len(removable), bool).tobytes(): 0.0}  # what is left -> the sum so far
+    beam = {np.ones(len(removable), bool).tobytes(): 0.0}  # the tokens left -> the sum so far
     for _ in places:
         reached: dict[bytes, float] = {}
         for key, total in beam.items():

@@ -1,4 +1,4 @@
-"""What the model answers from what a probe keeps of one batch: run, layer by layer, not assumed."""
+"""The model's answers from only what a probe keeps of a batch, actually run at each layer."""
 
 from typing import Any, NamedTuple
 
@@ -12,12 +12,12 @@ from diffmask_jax.game.objective import Clean, Game
 
 
 class Replay(NamedTuple):
-    """The model's answers when, at each layer in turn, only what is kept there is left.
+    """The model's answers from only what is kept at each layer in turn.
 
-    outcome: how much is dropped and what is decided without it
+    outcome: how much is dropped, and the decisions without it
     outputs: what people are shown, `Family.outputs`
-    probability: exp(−surprisal) of the decision on the whole text, by what is kept of it
-    whole: the same by the whole text
+    probability: exp(−surprisal) of the whole text's decision, given only what is kept
+    whole: exp(−surprisal) of that decision, given the whole text
     """
 
     outcome: Outcome
@@ -29,7 +29,7 @@ class Replay(NamedTuple):
 def replay(
     game: Game, model_params: Any, probe_params: Any, clean: Clean, keep: Float[Array, "L B T"]
 ) -> Replay:
-    """One masked pass a layer: z is 1 where P(z ≠ 0) > ½, else 0, and the baseline stands there."""
+    """One masked pass per layer: z is 1 where P(z ≠ 0) > ½; elsewhere the baseline takes over."""
     family = game.model.family
     decision = family.prediction(clean.logits)
     mask = masking(game, model_params, probe_params, clean)

@@ -17,8 +17,8 @@ from diffmask_jax.game.model import Model, equally_wide
 def state_statistics(model: Model, params: Any, batches: Iterable[Batch]) -> Statistics:
     """Statistics over all valid positions, of every state: arrays (L, D).
 
-    D is the width of the widest state; what is beyond a narrower one's own is zero. Only
-    one batch's states are ever in memory. Rows beyond a batch's indices are not counted.
+    D is the width of the widest state; the surplus of narrower ones is zero. Only one batch's
+    states are in memory at a time. Rows beyond a batch's indices are not counted.
 
     Raises: ValueError if there is no batch.
     """

@@ -10,7 +10,7 @@ class Overlap(NamedTuple):
     """A set against an optimum, each in [0, 1].
 
     precision: |set ∩ optimum| / |set|;  recall: |set ∩ optimum| / |optimum|;  f1: their harmonic
-    mean. Where both sets are empty all are 1; where one is, all are 0.
+    mean. All are 1 if both sets are empty, and 0 if only one is.
     """
 
     precision: float
@@ -19,27 +19,27 @@ class Overlap(NamedTuple):
 
 
 def overlap_with_first(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K T"]) -> Overlap:
-    """Against the first of the optima, the one of the smallest divergence."""
+    """Overlap with the first of the optima, the one of the smallest divergence."""
     return Overlap(*_overlaps(kept, optima[:1])[0].tolist())
 
 
 def overlap_with_nearest(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K T"]) -> Overlap:
-    """Against the nearest of the optima."""
+    """Overlap with the nearest of the optima."""
     return overlap_with_first(kept, nearest(kept, optima)[None])
 
 
 def both_classes(kept: Bool[np.ndarray, " T"], optimum: Bool[np.ndarray, " T"]) -> Overlap:
-    """The mean of two overlaps: of what is kept, and of what is dropped, with the optimum's.
+    """The mean of two overlaps with the optimum: that of the kept and that of the dropped tokens.
 
-    As a scorer has it that averages over classes, which the paper's F1, below its precision and
-    its recall, looks like.
+    This is what a scorer that averages over classes computes. The paper's F1 looks like such an
+    average, since it is below both its precision and its recall.
     """
     pairs = _overlaps(kept, optimum[None]), _overlaps(~kept, ~optimum[None])
     return Overlap(*np.mean(pairs, axis=0)[0].tolist())
 
 
 def nearest(kept: Bool[np.ndarray, " T"], optima: Bool[np.ndarray, "K T"]) -> np.ndarray:
-    """The optimum of the largest F1; of equals, the first."""
+    """The optimum of the largest F1; of several, the first."""
     return optima[_overlaps(kept, optima)[:, 2].argmax()]
 
 
@@ -49,7 +49,7 @@ def is_feasible(
     divergence: Float[np.ndarray, "*B"],
     margin: float,
 ) -> Bool[np.ndarray, "*B"]:
-    """Divergence ≤ margin, or all tokens of a text kept, which is feasible by definition."""
+    """Whether divergence ≤ margin or all tokens are kept, which is feasible by definition."""
     return (divergence <= margin) | (size == length)
 
 
@@ -58,9 +58,9 @@ def smallest_feasible(
     feasible: Bool[np.ndarray, "K B"],
     divergence: Float[np.ndarray, "K B"],
 ) -> Int[np.ndarray, " B"]:
-    """Which of K sets an example is the smallest feasible one, and of those the closest.
+    """Which of K sets per example is the smallest feasible one, and the closest of these.
 
-    The closest of all where none is feasible.
+    If none is feasible, the closest of all.
     """
     sizes = np.where(feasible, candidates.sum(-1), candidates.shape[-1] + 1)
     return np.lexsort((divergence, sizes), axis=0)[0]

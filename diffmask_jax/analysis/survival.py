@@ -1,4 +1,4 @@
-"""How long words are kept: until which layer, and which words and groups of them the longest."""
+"""Up to which layer words are kept, and which words and groups of words are kept the longest."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from diffmask_jax.analysis.bootstrap import mean_interval
 
 
 def let_go(keep: Float[np.ndarray, "L T"]) -> Int[np.ndarray, " T"]:
-    """The layer from which on no layer keeps a token (P(z ≠ 0) > ½), counted from 0.
+    """The first layer from which on no layer keeps a token (P(z ≠ 0) > ½), counted from 0.
 
-    0 for a token that no layer keeps, L for one that the last layer keeps. Where later layers keep
-    no token that an earlier one has dropped, as for masked inputs, it is the layer that drops it.
+    0 for a token that no layer keeps, L for one that the last layer keeps. If no layer keeps a
+    token that an earlier one has dropped, as for masked inputs, it is the layer that drops it.
     """
     kept = keep > 0.5
     behind = np.argmax(kept[::-1], axis=0)  # layers after the last one that keeps it
@@ -24,8 +24,9 @@ def let_go(keep: Float[np.ndarray, "L T"]) -> Int[np.ndarray, " T"]:
 class Kept(NamedTuple):
     """How long the tokens of one name are kept.
 
-    tokens, texts: how many there are, and in how many texts
-    mean: of their numbers of layers; low, high: its interval at 95%, texts resampled
+    tokens, texts: the number of such tokens, and of texts with one
+    mean: the mean number of layers that keep them
+    low, high: its 95% interval, over resampled texts
     """
 
     name: str
@@ -39,11 +40,11 @@ class Kept(NamedTuple):
 def by_name(
     names: Sequence[str], texts: Sequence[int], layers: Sequence[float], least: int = 1
 ) -> list[Kept]:
-    """The tokens of each name, those that are kept longest first; of equals, by the alphabet.
+    """How long the tokens of each name are kept, the longest first; ties in alphabetical order.
 
-    names, texts, layers: of every token its name, the number of its text, and by how many layers
-      it is kept.
-    least: in how many texts a name must occur to be there.
+    names, texts, layers: for every token its name, the number of its text, and the number of layers
+        that keep it
+    least: the number of texts in which a name must occur to be listed
 
     Raises: ValueError if the three are not of one length.
     """
@@ -51,7 +52,7 @@ def by_name(
     for name, text, value in zip(names, texts, layers, strict=True):
         found[name][text].append(value)
     enough = [(name, list(own.values())) for name, own in found.items() if len(own) >= least]
-    # Those in as many texts one after the other, for they share their resamples.
+    # Names that occur in equally many texts follow one another, since they share resamples.
     kept = [_kept(*one) for one in sorted(enough, key=lambda one: len(one[1]))]
     return sorted(kept, key=lambda group: (-group.mean, group.name))
 

@@ -16,10 +16,10 @@ Groups = Sequence[Sequence[str]]  # a group for each piece of each sentence
 
 
 class Group(NamedTuple):
-    """The tokens of one group: how many, their mean and how far they and it are spread.
+    """The tokens of one group: their number, mean and spread.
 
-    deviation: standard deviation of the tokens; standard_error: of the mean, NaN where all of
-    the group's tokens are in one sentence
+    deviation: the standard deviation of the tokens
+    standard_error: that of the mean, NaN if all tokens of the group are in one sentence
     """
 
     name: str
@@ -30,9 +30,10 @@ class Group(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Mean over sentences of one kind of token minus another, and whether it is above zero.
+    """The mean difference, over sentences, of two kinds of tokens, and whether it is above zero.
 
-    standard_error: of the mean, NaN for one sentence; p_value: one-sided
+    standard_error: that of the mean, NaN for one sentence
+    p_value: one-sided
     """
 
     mean: float
@@ -84,9 +85,9 @@ def by_group(values: Values, groups: Groups) -> dict[str, Group]:
 def difference(values: Values, groups: Groups, *, high: Set[str], low: Set[str]) -> Difference:
     """Are the tokens of the groups `high` kept longer than those of `low`?
 
-    Each sentence with tokens of both gives one difference, mean over `high` − mean over `low`: so
-    sentences count alike, however long, and nothing is gained by their tokens being alike. The
-    p-value is that of Wilcoxon's signed-rank test of these differences.
+    Each sentence with tokens of both gives one difference, mean over `high` − mean over `low`, so
+    that every sentence counts once, whatever its length, and the dependence of its tokens does not
+    matter. The p-value is that of Wilcoxon's signed-rank test of these differences.
 
     Raises: ValueError if no sentence has tokens of both, or there are not as many groups as values.
     """
@@ -102,7 +103,7 @@ def difference(values: Values, groups: Groups, *, high: Set[str], low: Set[str])
     if not count:
         raise ValueError(f"no sentence has tokens of both {sorted(high)} and {sorted(low)}")
     error = np.std(differences, ddof=1) / math.sqrt(count) if count > 1 else math.nan
-    # The test leaves out differences of zero, so that nothing may be left to test.
+    # The test leaves out differences of zero, and so may have none to test.
     p_value = wilcoxon(differences, alternative="greater").pvalue if any(differences) else 1.0
     return Difference(float(np.mean(differences)), float(error), float(p_value), count)
 

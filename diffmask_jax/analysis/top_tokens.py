@@ -1,4 +1,4 @@
-"""Where a method points: in the question, in the answer, or elsewhere in the passage (Figure 2)."""
+"""Where a method points: at the question, the answer or the rest of the passage (Figure 2)."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 
 class TopShares(NamedTuple):
-    """Of the most attributed tokens, the shares in each place; they add up to 1."""
+    """The shares of the most attributed tokens that lie in each place; they add up to 1."""
 
     question: float
     answer: float
@@ -17,10 +17,10 @@ class TopShares(NamedTuple):
 def places(
     parts: Int[np.ndarray, " T"], answer: tuple[int, int]
 ) -> tuple[Bool[np.ndarray, " T"], Bool[np.ndarray, " T"], Bool[np.ndarray, " T"]]:
-    """Which tokens are of the question, of the answer, and of the rest of the passage.
+    """Which tokens belong to the question, to the answer, and to the rest of the passage.
 
-    parts: 0 the question, 1 the passage, -1 a special token, which is in no place.
-    answer: its first and its last token, of the passage.
+    parts: 0 the question, 1 the passage, -1 a special token, which is in no place
+    answer: its first and its last token
     """
     at = np.arange(len(parts))
     within = (parts == 1) & (at >= answer[0]) & (at <= answer[1])
@@ -33,12 +33,12 @@ def top_shares(
     answer: tuple[int, int],
     count: int,
 ) -> TopShares:
-    """The shares of each place among the `count` tokens of the largest attributions.
+    """The share of each place among the `count` tokens of the largest attributions.
 
-    Special tokens do not count. Tokens that are equally much attributed share what seats are left:
-    the result is the mean over all orders of them. Of fewer tokens all are taken.
+    Special tokens do not count. Ties are resolved by the mean over all orders of the tied tokens.
+    If there are fewer than `count` tokens, all are taken.
 
-    Raises: ValueError if there are no tokens but special ones.
+    Raises: ValueError if there are only special tokens.
     """
     known = parts >= 0
     total = int(known.sum())
@@ -52,5 +52,5 @@ def top_shares(
 
 
 def shares_by_chance(parts: Int[np.ndarray, " T"], answer: tuple[int, int]) -> TopShares:
-    """What a method has that points to all tokens alike: the shares of all tokens."""
+    """The shares that a random ranking has on average: those of all tokens."""
     return top_shares(np.zeros(len(parts)), parts, answer, count=len(parts))

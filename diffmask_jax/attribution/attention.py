@@ -1,4 +1,4 @@
-"""Attention as attribution: how much of it a position receives."""
+"""Attention as attribution: how much attention a position receives."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def received_attention(
 ) -> Float[Array, "B T"]:
     """mean_q max_h A[h, q, t]: the largest weight of any head, averaged over valid queries q.
 
-    weights: rows are queries and sum to one. Values lie in [0, 1], 0 where not valid.
+    weights: each row is a query and sums to one. Values lie in [0, 1]; 0 at padding.
     """
     strongest = jnp.max(weights, axis=1)
     queries = valid[:, :, None]
@@ -23,12 +23,12 @@ def received_attention(
 def received_by_block(
     weights: Sequence[Float[Array, "B H T T"]], valid: Bool[Array | np.ndarray, "B T"]
 ) -> Float[Array, "N B T"]:
-    """The same of every one of N blocks, as `Model.attention` gives their weights."""
+    """`received_attention` in each of N blocks, from the weights that `Model.attention` returns."""
     return jnp.stack([received_attention(block, valid) for block in weights])
 
 
 def received_of_all(
     weights: Sequence[Float[Array, "B H T T"]], valid: Bool[Array | np.ndarray, "B T"]
 ) -> Float[Array, "B T"]:
-    """Its mean over all blocks."""
+    """The mean of `received_by_block` over all blocks."""
     return jnp.mean(received_by_block(weights, valid), axis=0)

@@ -1,4 +1,4 @@
-"""Sets of tokens of one size, each made from its number alone: nothing is ever listed."""
+"""Sets of tokens of one size, each computed from its number, so that none need be stored."""
 
 import functools
 
@@ -12,7 +12,7 @@ MOST = 2**31 - 1
 
 @functools.lru_cache(maxsize=8)
 def binomials(most: int) -> Int[np.ndarray, "N N"]:
-    """C(n, k) at [n, k] for n, k ≤ most; MOST where there are more."""
+    """C(n, k) at [n, k] for n, k ≤ most, at most MOST."""
     table = np.zeros((most + 1, most + 1), np.int64)
     table[:, 0] = 1
     for n in range(1, most + 1):
@@ -22,7 +22,7 @@ def binomials(most: int) -> Int[np.ndarray, "N N"]:
 
 @functools.lru_cache(maxsize=8)
 def binomial_sums(most: int) -> Int[np.ndarray, "N N"]:
-    """Σ_{j≤k} C(n, j) at [n, k] for n, k ≤ most; MOST where there are more."""
+    """Σ_{j≤k} C(n, j) at [n, k] for n, k ≤ most, at most MOST."""
     sums = np.cumsum(binomials(most).astype(np.int64), axis=1)
     return np.minimum(sums, MOST).astype(np.int32)
 
@@ -30,10 +30,10 @@ def binomial_sums(most: int) -> Int[np.ndarray, "N N"]:
 def combinations(
     numbers: Int[Array, " N"], size: Int[Array, ""], free: Bool[Array, " T"]
 ) -> Bool[Array, "N T"]:
-    """The sets of `size` free positions with these numbers, counted from 0.
+    """The sets of `size` free positions with the given numbers, counted from 0.
 
-    In the order of `itertools.combinations`: those that hold the first free position come first.
-    A number beyond the last set gives one of fewer positions, or of none.
+    They are ordered as in `itertools.combinations`: those with the first free position come first.
+    A number beyond the last set gives a set of fewer positions, or an empty one.
     """
     table = jnp.asarray(binomials(len(free)))
     behind = jnp.cumsum(free[::-1])[::-1] - free
@@ -41,7 +41,7 @@ def combinations(
     def place(
         carry: tuple[Array, Array], position: tuple[Array, Array]
     ) -> tuple[tuple[Array, Array], Array]:
-        """Whether the sets hold the next position: the first C(behind, missing − 1) of them do."""
+        """Which sets hold the next position: the first C(after, missing − 1) of them."""
         number, missing = carry
         is_free, after = position
         holding = table[after, jnp.maximum(missing - 1, 0)]

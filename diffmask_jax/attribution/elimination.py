@@ -1,4 +1,4 @@
-"""Backward elimination: what is missed least goes, as much at once as can, until nothing can."""
+"""Backward elimination: drop the least missed tokens, as many at once as possible."""
 
 from typing import NamedTuple
 
@@ -23,13 +23,15 @@ def eliminate(
     passes: Int[Array, ""] | int,
     batch: int,
 ) -> tuple[Best, Int[Array, ""]]:
-    """A feasible set that no token can be dropped from, if the budget allows; and the passes spent.
+    """A feasible set from which no token can be dropped, if the budget allows; the passes spent.
 
-    free: the tokens that can go. passes: sets judged at most. batch: sets judged at once.
+    free: the tokens that may be dropped
+    passes: how many sets may be judged
+    batch: how many sets are judged at once
 
-    A round judges the m sets without one of the m tokens that can go, and the m − 1 without the 2,
-    3, … least missed of them, by what the round before said of each. The smallest feasible one is
-    where the next round starts. In the first round the last tokens go first.
+    A round judges the m sets that lack one of the m droppable tokens, and the m − 1 sets that lack
+    the 2, 3, … least missed of them, according to the round before. The smallest feasible set is
+    where the next round starts. In the first round the last tokens count as the least missed.
     """
     length = len(valid)
 
@@ -44,7 +46,7 @@ def eliminate(
         best, missed, spent, _ = carry
         here = best.kept & free
         count = jnp.sum(here)
-        order = jnp.lexsort((missed, ~here))  # those that can go come first
+        order = jnp.lexsort((missed, ~here))  # droppable tokens come first
         place = jnp.argsort(order)
 
         def sets(numbers: Int[Array, " N"]) -> Bool[Array, "N T"]:

@@ -1,7 +1,8 @@
-"""Erasure: which tokens can go? By exact search over subsets, and by leaving one out.
+"""Erasure: which tokens can be dropped? By exact search over subsets, and by leaving one out.
 
-Both see the network as `divergence(state) -> (B,)`, the distance in nats from the original output
-when `state` takes the place of the original state (Li et al. 2016; Feng et al. 2018; paper, eq. 2).
+Both see the network as a function `divergence(state) -> (B,)`: the distance from the original
+output, in nats, with `state` in place of the original state (Li et al. 2016; Feng et al. 2018;
+paper, eq. 2).
 """
 
 import itertools
@@ -21,10 +22,10 @@ Divergence = Callable[[Float[Array, "B T D"]], Float[Array, " B"]]
 class Erasure(NamedTuple):
     """The optimum of each example.
 
-    kept: the feasible set of the smallest size, of those the one with the smallest divergence
+    kept: the smallest feasible set; of several, the one of the smallest divergence
     size: its number of tokens
     divergence: its divergence in nats
-    optima: how many sets of that size are feasible
+    optima: the number of feasible sets of that size
     """
 
     kept: Bool[Array, "B T"]
@@ -42,12 +43,12 @@ def exact_erasure(
     smallest: int = 0,
     longest: int = 16,
 ) -> Erasure:
-    """Fewest kept tokens (the rest replaced by the baseline) with divergence ≤ margin.
+    """The fewest tokens to keep, the rest replaced by the baseline, for a divergence ≤ margin.
 
-    Subsets are compared in the order of their size until every example of the batch has its
-    optimum: 2^T of them in the worst case, so this is not for long texts. Keeping every token is
-    feasible by definition. smallest: the least number of tokens to keep; 1 where an attribution
-    must point somewhere although the baseline alone would do.
+    Subsets are compared by rising size until every example of the batch has its optimum: 2^T of
+    them in the worst case, so this is not for long texts. Keeping every token is feasible by
+    definition. smallest: the least number of tokens to keep; 1 where an attribution must point
+    somewhere although the baseline alone would suffice.
 
     Raises: UserError if T is over `longest`.
     """
@@ -85,9 +86,9 @@ def _better(
     valid: Bool[Array, "B T"],
     smallest: int,
 ) -> Erasure:
-    """The best so far, or the set `kept` with divergence `distance` where that is better."""
+    """The better of the best set so far and the set `kept`, which has divergence `distance`."""
     size = jnp.sum(kept, axis=-1)
-    # A set that keeps padding repeats the smaller set without it.
+    # A set that keeps padding duplicates the smaller set without it.
     proper = ~jnp.any(kept & ~valid, axis=-1) & (size >= smallest)
     feasible = proper & ((distance <= margin) | jnp.all(kept == valid, axis=-1))
     equal = size == best.size

@@ -1,4 +1,4 @@
-"""Gradient times input: the first-order effect of taking a position away (Denil et al. 2014)."""
+"""Gradient times input: the first-order effect of removing a position (Denil et al. 2014)."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ def gradient_times_input(
 ) -> Float[Array, "B T"]:
     """Σ_d h_d · ∂score(h)/∂h_d, signed: exact for a score that is linear in the state.
 
-    One backward pass; the attribution of a position is the absolute value.
+    It takes one backward pass; the attribution of a position is the absolute value.
     """
     gradient = jax.grad(lambda h: jnp.sum(score(h)))(state)
     return jnp.where(valid, jnp.sum(state * gradient, axis=-1), 0.0)

@@ -1,4 +1,4 @@
-"""Noise that a state tolerates, position by position (Guan et al. 2019)."""
+"""The noise that a state tolerates at each position (Guan et al. 2019)."""
 
 from collections.abc import Callable
 
@@ -22,9 +22,9 @@ def tolerated_noise(
 ) -> Float[Array, "B T"]:
     """1/σ of each position after minimising ‖f(h + σ·ε) − f(h)‖² − weight·mean entropy.
 
-    σ = softplus(ς) > 0, ε ~ N(0, 1) drawn anew at each of the steps, ς starts at −5 (no noise);
-    the entropy of a position's noise is log σ + ½·log 2πe nats. A position that the output hangs
-    on tolerates little noise, so its attribution 1/σ is large.
+    σ = softplus(ς) > 0, ε ~ N(0, 1) drawn anew at every step, ς starts at −5 (almost no noise); the
+    entropy of a position's noise is log σ + ½·log 2πe nats. A position that the output depends on
+    tolerates little noise, so its attribution 1/σ is large.
     """
     original = output(state)
 

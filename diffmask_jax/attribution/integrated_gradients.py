@@ -11,7 +11,7 @@ Score = Callable[[Float[Array, "B T D"]], Float[Array, " B"]]
 
 
 class IntegratedGradients(NamedTuple):
-    """Signed contributions per position, and how far their sum is from the change they explain."""
+    """Signed contributions, and by how much their sum misses the change of the score."""
 
     contribution: Float[Array, "B T"]
     gap: Float[Array, " B"]
@@ -22,8 +22,8 @@ def integrated_gradients(
 ) -> IntegratedGradients:
     """Σ_d h_d · ∫₀¹ ∂score(α·h)/∂h_d dα from the zero baseline, by the midpoint rule.
 
-    The attribution of a position is the contribution's absolute value. gap is
-    |Σ_t contribution_t − (score(h) − score(0))|; completeness says that it vanishes with `steps`.
+    The attribution of a position is the absolute value of its contribution. The gap is
+    |Σ_t contribution_t − (score(h) − score(0))|: by completeness it vanishes as `steps` grow.
     """
     return _along_the_path(score, state, valid, steps, power=1)
 
@@ -36,11 +36,11 @@ def completed(
     first: int = 50,
     most: int = 1600,
 ) -> IntegratedGradients:
-    """The same integral with as many steps as completeness asks for: `first`, then twice as many,
-    until gap ≤ tolerance · Σ_t |contribution_t| for every text of the batch, or `most`.
+    """The same integral with as many steps as completeness requires: `first`, doubled until
+    gap ≤ tolerance · Σ_t |contribution_t| for every text of the batch, or until `most`.
 
-    By the midpoint rule in u, α = u²: the gradients of a network with layer norms are large near
-    the start of the path, where these steps are small.
+    By the midpoint rule in u with α = u²: the gradients of a network with layer norms are large
+    near the start of the path, where these steps are small.
     """
 
     def misses(found: IntegratedGradients) -> Bool[Array, ""]:
@@ -66,7 +66,7 @@ def _along_the_path(
     steps: int | Int[Array, ""],
     power: int,
 ) -> IntegratedGradients:
-    """By the midpoint rule in u, α = u^power."""
+    """The integral by the midpoint rule in u, with α = u^power."""
     state = jnp.where(valid[..., None], state, 0.0)
     gradient = jax.grad(lambda h: jnp.sum(score(h)))
 

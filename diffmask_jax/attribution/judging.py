@@ -1,4 +1,4 @@
-"""Sets of tokens judged in batches of one shape, whatever judges them: nothing is ever listed."""
+"""Sets of tokens judged in batches of one shape, computed from their numbers as they are needed."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -11,7 +11,7 @@ Carry = TypeVar("Carry")
 
 
 class Judged(NamedTuple):
-    """What is thought of N sets: the divergence of each in nats, and whether it is feasible."""
+    """The judgement of N sets: the divergence of each in nats, and whether it is feasible."""
 
     divergence: Float[Array, " N"]
     feasible: Bool[Array, " N"]
@@ -28,10 +28,10 @@ def in_batches(
     join: Callable[[Carry, Array, Array, Judged], Carry],
     start: Carry,
 ) -> Carry:
-    """Judge the sets with the numbers below `count`, and join what is said of each batch.
+    """Judge the sets with the numbers below `count`, and fold the judgements of the batches.
 
-    join: (what was joined so far, numbers, sets, what was said) -> the same with these; sets from
-    `count` on are infeasible and infinitely far.
+    join: (result so far, numbers, sets, their judgement) -> the result with these; sets from
+    `count` on are judged infeasible and infinitely far.
     """
 
     def step(carry: tuple[Array, Carry]) -> tuple[Array, Carry]:

@@ -1,6 +1,6 @@
-"""The compared methods on any state of a frozen model, batched over texts (paper, section 3.2).
+"""The methods of comparison, on any state of a frozen model, for batches (paper, section 3.2).
 
-Each is a function (key, what it sees of one state) -> attributions (B, T); padding is inert.
+Each is a function (key, `Explained`) -> attributions (B, T); padding has no influence.
 """
 
 import functools
@@ -34,9 +34,9 @@ class Explained(NamedTuple):
     """What a method sees: a batch, the state to attribute to, and the network above that state.
 
     Attributes:
-        logits: the state, or another in its place -> the model's output; with the numbers of texts
-            of the batch, for states in the place of theirs
-        family: what that output means
+        logits: the state, or another in its place -> the model's output. Given also the numbers of
+            some texts of the batch, it takes states in place of only theirs.
+        family: the family of that output
         noise: mean and deviation of the state over a data set
     """
 
@@ -51,9 +51,9 @@ Method = Callable[[Key[Array, ""], Explained], Array]
 
 
 def explained(model: Model, params: Any, clean: Clean, noise: Statistics, layer: int) -> Explained:
-    """One state of a model.
+    """One state of a model, as methods see it.
 
-    In float32, whatever the model computes in: it is steps along the state that methods add up.
+    In float32, whatever the model computes in: methods add up many small steps along the state.
     """
     return _explained(model, params, clean, clean.states[layer], noise, layer)
 
@@ -72,19 +72,19 @@ def _explained(
 
 
 def integrated(key: Key[Array, ""], subject: Explained, *, steps: int) -> Float[Array, "B T"]:
-    """Integrated gradients of the prediction's score, a class' logit, from zero; without signs."""
+    """Integrated gradients of the prediction's score, a class's logit, from zero, without signs."""
     return integrated_by(subject, functools.partial(integrated_gradients, steps=steps))
 
 
 def integrated_completely(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
-    """The same with as many steps as completeness asks for."""
+    """Integrated gradients with as many steps as completeness requires."""
     return integrated_by(subject, completed)
 
 
 def integrated_by(
     subject: Explained, integrate: Callable[..., IntegratedGradients]
 ) -> Float[Array, "B T"]:
-    """The same by any such integral: (score, state, valid) -> its gradients."""
+    """Integrated gradients by a given integral, (score, state, valid) -> contributions."""
     prediction = subject.family.prediction(subject.clean.logits)
     gradients = integrate(
         lambda state: subject.family.score(subject.logits(state), prediction),
@@ -95,7 +95,7 @@ def integrated_by(
 
 
 def gradient(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
-    """Gradient times input of the prediction's score, a class' logit; without signs."""
+    """Gradient times input of the prediction's score, a class's logit, without signs."""
     prediction = subject.family.prediction(subject.clean.logits)
     values = gradient_times_input(
         lambda state: subject.family.score(subject.logits(state), prediction),
@@ -114,7 +114,7 @@ def schulz(key: Key[Array, ""], subject: Explained, *, steps: int) -> Float[Arra
 def schulz_of(
     key: Key[Array, ""], subject: Explained, decision: Prediction, *, steps: int
 ) -> Float[Array, "B T"]:
-    """The same with the surprisal of any decision, such as the gold labels."""
+    """Restricting the flow with the surprisal of a given decision, such as the gold labels."""
     return restrict_flow(
         key,
         lambda state: subject.family.surprisal(subject.logits(state), decision),
@@ -128,7 +128,7 @@ def schulz_of(
 def guan(
     key: Key[Array, ""], subject: Explained, *, steps: int, weight: float
 ) -> Float[Array, "B T"]:
-    """The inverse of the noise that the logits tolerate."""
+    """The inverse of the noise that the logits tolerate (`tolerated_noise`)."""
 
     def output(state: Array) -> Float[Array, "B _"]:
         leaves = jax.tree.leaves(subject.logits(state))
@@ -142,13 +142,14 @@ def guan(
 def smallest_sets(
     key: Key[Array, ""], subject: Explained, *, passes: int, width: int = 5, batch: int = 32
 ) -> Float[Array, "B T"]:
-    """Share of the smallest sets that suffice, for the prediction to stay, that hold each token.
+    """For each token, the share of the smallest sufficient sets that contain it.
 
-    All else is replaced by zeros, as in the authors' search; one token is kept at least. Where the
-    budget does not reach to all sets of that size: 1 for the tokens of the best set found, which is
-    a beam search's if it came to that.
+    A set is sufficient if the prediction stays when all other tokens are replaced by zeros, as in
+    the authors' search; at least one token is kept. If the budget does not cover all sets of that
+    size: 1 for the tokens of the best set found, be it by the beam search, and 0 for the others.
 
-    passes: the budget, for each token of a text. width, batch: as in `subset_search.Effort`.
+    passes: the budget for each token of a text
+    width, batch: as in `subset_search.Effort`
     """
 
     def of_text(text: Int[Array, ""]) -> Float[Array, " T"]:
@@ -170,7 +171,7 @@ def smallest_sets(
 
 
 def leave_one_out(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
-    """The divergence in nats when a position's state alone gives way to the data's mean state."""
+    """The divergence in nats when only a position's state is replaced by the data's mean state."""
     return erasure.leave_one_out(
         _divergence(subject), subject.state, subject.clean.inputs.valid, subject.noise.mean
     )
@@ -179,7 +180,7 @@ def leave_one_out(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"
 def per_example(
     key: Key[Array, ""], subject: Explained, *, settings: Settings
 ) -> Float[Array, "B T"]:
-    """P(z ≠ 0) of DiffMask's gates for each text by itself, over the data's mean state."""
+    """P(z ≠ 0) of DiffMask's gates learned for each text alone; the baseline is the mean state."""
     valid = subject.clean.inputs.valid
     gates = diffmask(key, _divergence(subject), subject.state, valid, subject.noise.mean, settings)
     return jnp.where(valid, hard_concrete.keep_probability(gates.logits), 0.0)
@@ -191,7 +192,7 @@ def _divergence(subject: Explained) -> erasure.Divergence:
 
 
 class Named(NamedTuple):
-    """A method with its settings: what it is called, what its values are, and itself."""
+    """A method with its settings: its name, the meaning of its values, and the function."""
 
     title: str
     values: str
@@ -199,9 +200,9 @@ class Named(NamedTuple):
 
 
 STEPS = 50  # the authors', on SST
-PASSES = 12  # of a search for erasure, for each token of a text
+PASSES = 12  # the budget of a search for erasure, for each token of a text
 
-# Their settings on SST, but for the steps of integrated gradients: 50 are too few.
+# The authors' settings on SST, except for the steps of integrated gradients: 50 are too few.
 ON_TEXT: dict[str, Named] = {
     "gradient": Named(
         "Gradient × input", "|first-order effect| on the score of the prediction", gradient
@@ -235,7 +236,7 @@ PER_EXAMPLE_STEPS = 300
 
 
 def with_margin(margin: float) -> dict[str, Named]:
-    """ON_TEXT, and DiffMask for each text alone, which allows so many nats of divergence."""
+    """ON_TEXT, and DiffMask for each text alone with this margin, in nats."""
     return ON_TEXT | {"per_example": _alone(margin)}
 
 
@@ -262,8 +263,8 @@ def at_every_layer(
 ) -> Float[Array, "L B T"]:
     """One method's attributions to every state.
 
-    noise: of all states, (L, D), as `state_statistics` makes them. One program serves all states of
-    a width: `layer` is traced.
+    noise: the statistics of all states, (L, D), from `state_statistics`. One program serves all
+    states of a width, since `layer` is traced.
     """
 
     def of_width(first: int, states: Sequence[Array]) -> Float[Array, "N B T"]:

@@ -1,7 +1,7 @@
-"""Erasure by search on any network: the fewest tokens that leave what it says as it is (Figure 2d).
+"""Erasure by search on any network: the fewest tokens that preserve its output (Figure 2d).
 
-What that means is a criterion, a function of the original and the masked logits; dropped tokens
-are replaced by a baseline in one state (Li et al. 2016; Feng et al. 2018; paper, eq. 2).
+What counts as preserved is a criterion, a function of the original and the masked logits. Dropped
+tokens are replaced by a baseline in one state (Li et al. 2016; Feng et al. 2018; paper, eq. 2).
 """
 
 import dataclasses
@@ -21,30 +21,31 @@ from diffmask_jax.game.model import Model, Params
 from diffmask_jax.game.objective import Clean
 
 Criterion = Callable[[Logits, Logits], Bool[Array, " N"]]
-"""(original logits, masked logits) -> which of N are as good as the original; hashed by value."""
+"""(original logits, masked logits) -> which of N masked outputs are as good as the original. A
+criterion is hashed by value, since programs are compiled for it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SamePrediction:
-    """The prediction is unchanged in every part: the class, all labels, both argmaxes of a span."""
+    """The whole prediction is unchanged: the class, all labels, or both argmaxes of a span."""
 
     family: Family
 
     def __call__(self, original: Logits, masked: Logits) -> Bool[Array, " N"]:
-        """Which of N are."""
+        """Which of N masked outputs satisfy the criterion."""
         predicted = self.family.prediction(original), self.family.prediction(masked)
         return self.family.agreement(*predicted) == 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Within:
-    """The divergence is at most a margin of so many nats (paper, eq. 2)."""
+    """The divergence is at most a margin, in nats (paper, eq. 2)."""
 
     family: Family
     margin: float
 
     def __call__(self, original: Logits, masked: Logits) -> Bool[Array, " N"]:
-        """Which of N are."""
+        """Which of N masked outputs satisfy the criterion."""
         return self.family.divergence(original, masked) <= self.margin
 
 
@@ -59,12 +60,14 @@ def search_text(
     layer: int = 0,
     effort: Effort,
 ) -> Found:
-    """The fewest tokens of one text that, kept in a state, satisfy the criterion.
+    """The fewest tokens of one text that satisfy the criterion when only they are kept.
 
-    clean: of that text alone, a batch of one. always: tokens that are kept anyway, such as the
-    answer's own pieces or the special ones; none by default. layer: where the baseline replaces
-    what is dropped, by default the word embeddings. Compiled once for a padded length, whatever
-    the budget.
+    clean: the clean pass of that text alone, a batch of one
+    always: tokens that are always kept, such as the answer's own or the special ones; none by
+        default
+    layer: the state in which the baseline replaces dropped tokens, by default the word embeddings
+
+    One program is compiled for each padded length, whatever the budget.
 
     Raises: UserError if there is not exactly one text, or as `subset_search.check_effort` does.
     """
@@ -113,12 +116,12 @@ def judge_of(
     baseline: Float[Array, " D"],
     smallest: int = 0,
 ) -> Judge:
-    """What becomes of a text when sets of its tokens are kept in a state, the others replaced.
+    """Judges sets of a text's tokens: each is kept in a state whose other positions are replaced.
 
-    logits: N states in place of the text's -> what the network says
-    original: of the whole text, a batch of one
-    smallest: fewer tokens are never enough; 1 where an attribution must point somewhere although
-        the baseline alone would do
+    logits: N states in place of the text's -> the network's logits
+    original: the logits of the whole text, a batch of one
+    smallest: sets of fewer tokens are infeasible; 1 where an attribution must point somewhere
+        although the baseline alone would suffice
     """
 
     def judge(sets: Bool[Array, "N T"]) -> Judged:
@@ -132,9 +135,9 @@ def judge_of(
 
 
 def stretch(span: Int[Array, "B 2"], length: int) -> Bool[Array, "B T"]:
-    """The positions from the first to the last of a span: the answer's own pieces.
+    """The positions of a span, from its start to its end: the answer's own tokens.
 
-    Both ends alone where a prediction's end lies before its start.
+    Only the two ends where a predicted end lies before its start.
     """
     position, (start, end) = jnp.arange(length), (span[:, :1], span[:, 1:])
     between = (start <= position) & (position <= end)

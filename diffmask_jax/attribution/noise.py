@@ -1,4 +1,4 @@
-"""The optimisation that the two noise-based methods share: one small problem an example."""
+"""The optimisation that the two noise-based methods share: one small problem per example."""
 
 from collections.abc import Callable
 
@@ -18,9 +18,9 @@ def minimise(
     start: Float[Array, "B T"],
     steps: int,
 ) -> Float[Array, "B T"]:
-    """Centered RMSprop (rate 0.1, decay 0.99) on loss(variables, key) of every example at once.
+    """Centered RMSprop (rate 0.1, decay 0.99) on loss(variables, key) of all examples at once.
 
-    The losses are summed and the optimiser is elementwise, so examples never touch one another.
+    The losses are summed and the optimiser is elementwise, so examples do not interact.
     """
     optimizer = optax.chain(scale_by_standard_deviation(), optax.scale_by_learning_rate(RATE))
     gradient = jax.grad(lambda x, k: jnp.sum(loss(x, k)))

@@ -1,12 +1,12 @@
-"""DiffMask and REINFORCE without a probe: one small game an example (paper, section 3.2, Table 2).
+"""DiffMask and REINFORCE without a probe: one small game per example (paper, section 3.2, Table 2).
 
-Both minimise L₀ + λ·(D − m) over one logit a position, with a multiplier of its own for every
+Both minimise L₀ + λ·(D − m) over one logit per position, with a separate multiplier for each
 example; they differ in the gates and in how the gradient of D passes through them. L₀ is the mean
-over positions of P(z ≠ 0), the paper's count divided by the length, so that λ means the same for
-every length. Optimisers are elementwise and losses summed, so examples never touch one another.
+over positions of P(z ≠ 0), the paper's count divided by the length, so that λ means the same at
+every length. Optimisers are elementwise and losses summed, so examples do not interact.
 
-The optimiser is Adam: the probe's centered RMSprop divides a steady gradient by almost nothing, and
-L₀'s is steady here, so it shuts all gates, which never open again, before λ has risen.
+The optimiser is Adam. The probe's centered RMSprop divides a steady gradient by almost nothing;
+that of L₀ is steady here, so all gates would close for good before λ has risen.
 """
 
 from collections.abc import Callable
@@ -30,9 +30,9 @@ MEMORY = 0.99  # of REINFORCE's moving average
 
 
 class Settings(NamedTuple):
-    """Margin in nats, number of steps, and the rates of the logits and of λ.
+    """Margin in nats, number of steps, and the learning rates of the logits and of λ.
 
-    Under `jax.jit` all may be traced, so that one program serves every setting.
+    Under `jax.jit` all of them may be traced, so that one program serves every setting.
     """
 
     margin: float = 0.05
@@ -42,14 +42,14 @@ class Settings(NamedTuple):
 
 
 class Gates(NamedTuple):
-    """What was learned: logits of the gates, and each example's λ."""
+    """What is learned: the logits of the gates, and λ of each example."""
 
     logits: Float[Array, "B T"]
     multipliers: Float[Array, " B"]
 
 
 Play = Callable[[Gates, Any, Key[Array, ""]], tuple[Float[Array, " B"], Any]]
-"""(gates, what the method remembers, key) -> a loss an example, and what to remember."""
+"""(gates, the method's own state, key) -> a loss per example, and that state's next value."""
 
 
 def diffmask(
@@ -84,7 +84,7 @@ def reinforce(
 ) -> Gates:
     """Bernoulli gates, P(z = 1) = σ(a), and the score-function gradient (Williams 1992).
 
-    ∇E[R] = E[(R − c)·∇ log P(z)] with R = λ·(D − m) and c the moving average of an example's own R;
+    ∇E[R] = E[(R − c)·∇ log P(z)] with R = λ·(D − m) and c the moving average of the example's R;
     the gradient of L₀, the mean of σ(a), is exact. Attribution: σ of the logits.
     """
 
@@ -108,8 +108,8 @@ def score_function_loss(
 ) -> Float[Array, " B"]:
     """REINFORCE's loss of an example, given its sampled gates z and the constant D − m.
 
-    Over z, its gradient in the logits averages to that of L₀ + λ·E[D − m] whatever `average` is
-    subtracted from the reward; its gradient in λ is −(D − m).
+    The expectation over z of its gradient in the logits is that of L₀ + λ·E[D − m], whatever
+    `average` is subtracted from the reward; its gradient in λ is −(D − m).
     """
     chosen = log_sigmoid(jnp.where(z == 1, gates.logits, -gates.logits))
     log_probability = jnp.sum(jnp.where(valid, chosen, 0.0), axis=-1)
@@ -121,7 +121,7 @@ def score_function_loss(
 def _minimise(
     key: Key[Array, ""], play: Play, memory: Any, valid: Bool[Array, "B T"], settings: Settings
 ) -> Gates:
-    """Many steps in one program: descend the logits, ascend λ, keep both within their bounds."""
+    """All steps in one program: descend in the logits, ascend in λ, keep both within bounds."""
     descent = optax.adam(settings.rate, b1=0.9, b2=0.99)
     ascent = optax.rmsprop(settings.multiplier_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
 

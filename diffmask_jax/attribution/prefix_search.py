@@ -1,11 +1,11 @@
 """Exact erasure on a recurrent network: every subset up to the optimum's size, prefixes shared.
 
-A network that reads left to right is in the same state after a prefix whatever comes later, so the
-2ⁿ subsets of n tokens are the leaves of a binary tree of 2ⁿ⁺¹ − 1 states; each state costs one
-step, not n, and its two children share the product with the recurrent weights. The tree is walked
-with a bound on the number of kept tokens that rises until every text has its optimum; whatever
-exceeds the bound, or a feasible set already known, is never visited. Depth-first over blocks of
-many states of several texts, so the memory is bounded whatever n is.
+The state of a network that reads left to right depends on the prefix alone, so the 2ⁿ subsets of n
+tokens are the leaves of a binary tree of 2ⁿ⁺¹ − 1 states; each state costs one step, not n, and its
+two children share the product with the recurrent weights. The tree is walked with a bound on the
+number of kept tokens that rises until every text has its optimum; sets larger than the bound, or
+than a feasible set already known, are never visited. The walk is depth-first over blocks of many
+states of several texts, so that memory is bounded whatever n is.
 """
 
 import functools
@@ -21,17 +21,17 @@ from diffmask_jax.errors import UserError
 
 LONGEST = 25
 PACE = 170_000  # subsets per second at n = 20 and H = 384, by `experiments.throughput erasure`
-WIDTHS = (128, 1024, 4096)  # nodes a block; a smaller one is padded to the next of these
+WIDTHS = (128, 1024, 4096)  # nodes per block; a smaller block is padded to the next of these
 RISE = 2  # by how much the bound rises from one walk of the tree to the next
-GROUP = 16  # texts are padded to a multiple, for every number of texts compiles programs of its own
+GROUP = 16  # the number of texts is padded to a multiple, since programs are compiled for each
 
 
 class Optima(NamedTuple):
-    """All optima of one text: its feasible subsets of the smallest size, K of them.
+    """All optima of one text: its K feasible subsets of the smallest size.
 
-    kept: the subsets, by rising divergence; the first is the one that stays closest
-    divergence: nats of each
-    covered: how many subsets of at most that size were looked at: all Σ_{k≤size} C(T, k) of them,
+    kept: the subsets, by rising divergence
+    divergence: the divergence of each, in nats
+    covered: how many subsets of at most that size were examined: all Σ_{k≤size} C(T, k) of them,
         the certificate that no smaller one is feasible and that none of the optima is missing
     """
 
@@ -41,16 +41,16 @@ class Optima(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many tokens an optimum keeps."""
+        """The number of tokens that an optimum keeps."""
         return int(self.kept[0].sum())
 
 
 class _Best(NamedTuple):
-    """What is known so far of each text.
+    """What is known of each text so far.
 
-    size: the smallest that is known to be feasible; `found` are subsets of that size, as arrays
-        of bits and of divergences
-    looked_at: counts subsets by text and size
+    size: the smallest size known to be feasible
+    found: the feasible subsets of that size, as arrays of bits and of divergences
+    looked_at: the number of subsets examined, by text and size
     """
 
     size: Int[np.ndarray, " S"]
@@ -59,7 +59,7 @@ class _Best(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Nodes of one depth: their states are the `rows` of an array that several blocks share."""
+    """Nodes of one depth; their states are the given `rows` of an array that blocks share."""
 
     depth: int
     states: Float[Array, "M H"]
@@ -82,11 +82,11 @@ def search(
     margin: float,
     longest: int = LONGEST,
 ) -> list[Optima]:
-    """Fewest kept tokens with divergence ≤ margin, for each text (paper, eq. 2).
+    """The fewest kept tokens with divergence ≤ margin, for each text (paper, eq. 2).
 
-    Keeping every token is feasible by definition. start: the network's state before it reads.
-    Memory, for up to WIDTHS[-1] texts: at most T·2·WIDTHS[-1] states at once (315 MB for T = 25 and
-    H = 384), beside the optima themselves.
+    Keeping every token is feasible by definition. start: the network's state before the first
+    token. Memory, for up to WIDTHS[-1] texts: at most T·2·WIDTHS[-1] states at once (315 MB for
+    T = 25 and H = 384), besides the optima themselves.
 
     Raises: UserError if the margin is not positive or the texts are longer than `longest` tokens.
     """
@@ -103,8 +103,8 @@ def search(
     )
     _settle(network, params, texts, start, margin, best, np.arange(number))
     if (missed := np.flatnonzero([not found for found in best.found])).size:
-        # What the elimination found feasible lies so near the margin that the tree's sums, in
-        # another order, round to the other side.
+        # The set that elimination found is so near the margin that the tree's sums, taken in
+        # another order, round to the other side of it.
         best.size[missed], best.looked_at[missed] = length, 0
         _settle(network, params, texts, start, margin, best, missed)
     return [
@@ -122,11 +122,11 @@ def _settle(
     best: _Best,
     wanted: Int[np.ndarray, " N"],
 ) -> None:
-    """Walk the tree with a rising bound until some of the texts have all their optima."""
+    """Walk the tree with a rising bound until at least one text has all its optima."""
     length = texts.read.shape[1]
-    done = -1  # every subset of at most so many tokens has been looked at
+    done = -1  # every subset of at most this many tokens has been examined
     while done < length and (unsettled := wanted[best.size[wanted] > done]).size:
-        # Low walks cost little beside the next; from a third of the length on one walk is cheaper.
+        # A low walk costs little beside the next; from a third of the length on, one is cheaper.
         bound = length if done + RISE > length // 3 else done + RISE
         nothing = np.zeros(len(unsettled), np.int64)
         root = _Block(0, start[None], nothing, unsettled, nothing, nothing)
@@ -141,7 +141,7 @@ def check_margin(margin: float) -> None:
 
 
 def check_length(length: int, longest: int = LONGEST) -> None:
-    """Raises: UserError, with the cost, if a search would be over more than `longest` tokens."""
+    """Raises: UserError, which states the cost, if a text has more than `longest` tokens."""
     if length > longest:
         raise UserError(
             f"an exact search over {length} tokens may have to compare 2^{length} subsets, "
@@ -170,7 +170,7 @@ def _children(
     rows: Int[Array, " N"],
     text: Int[Array, " N"],
 ) -> Float[Array, "2*N H"]:
-    """The states of both children of each node; read: the next token of each text."""
+    """The states of both children of each node. read: the next token of each text."""
     h, either = states[rows], read[text]
     return jnp.concatenate([network.step(params, h, either[:, bit]) for bit in (0, 1)])
 
@@ -199,9 +199,9 @@ def _walk(
     margin: float,
     best: _Best,
 ) -> None:
-    """Look at every subset of more than done and at most bound tokens, (done, bound) = sizes.
+    """Examine every subset of more than `done` and at most `bound` tokens, (done, bound) = sizes.
 
-    A feasible subset that is found lowers its text's bound at once.
+    Every feasible subset found lowers the bound of its text at once.
     """
     done, bound = sizes
     last, stack = texts.read.shape[1] - 1, [root]
@@ -238,7 +238,7 @@ def _walk(
 
 
 def _compare(leaves: _Block, divergence: np.ndarray, margin: float, best: _Best) -> None:
-    """Enter the subsets looked at, and those that are feasible."""
+    """Record the subsets examined, and the feasible ones."""
     np.add.at(best.looked_at, (leaves.text, leaves.size), 1)
     length = best.looked_at.shape[1] - 1
     feasible = np.flatnonzero((divergence <= margin) | (leaves.size == length))

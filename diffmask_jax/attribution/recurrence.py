@@ -1,4 +1,4 @@
-"""A network that reads left to right, and how many tokens it surely can do without."""
+"""A network that reads left to right, and a bound on how many tokens it needs."""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 class Recurrence(NamedTuple):
     """A network that reads left to right, as two pure functions.
 
-    step: (params, h (N, H), what a token is read as (N, F)) -> the next h
+    step: (params, h (N, H), the features of a token (N, F)) -> the next h
     divergence: (params, h (N, H) after the last token, original outputs (N, C)) -> (N,) nats
     """
 
@@ -23,7 +23,7 @@ class Recurrence(NamedTuple):
 class Texts(NamedTuple):
     """S texts of T tokens as a recurrent network sees them.
 
-    read: what each token is read as when it is dropped (0) and when it is kept (1)
+    read: the features of each token when it is dropped (0) and when it is kept (1)
     original: the network's output for the whole text
     """
 
@@ -35,15 +35,15 @@ class Texts(NamedTuple):
 def enough_tokens(
     network: Recurrence, params: Any, start: Array, texts: Texts, margin: Array | float
 ) -> Int[Array, " S"]:
-    """A number of tokens that is surely enough for divergence ≤ margin, for each text.
+    """An upper bound on the fewest tokens with divergence ≤ margin, for each text.
 
-    Tokens are dropped one by one, always the one that is missed least; of the sets on the way that
-    are feasible this is the smallest one's size, an upper bound of the optimum's.
+    Tokens are dropped greedily, always the least missed one; the bound is the size of the smallest
+    feasible set on the way.
     """
     number, length = texts.read.shape[:2]
 
     def divergences(sets: Bool[Array, "S T T"]) -> Float[Array, "S T"]:
-        """Of T sets a text."""
+        """The divergences of T sets per text."""
 
         def read(h: Array, t: Array) -> tuple[Array, None]:
             dropped, kept = texts.read[:, None, t, 0], texts.read[:, None, t, 1]

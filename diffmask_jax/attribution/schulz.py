@@ -21,7 +21,7 @@ class Statistics(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What a pass over a data set carries along: n, mean, and Σ (h − mean)² per dimension."""
+    """Running moments of a data set: n, mean, and Σ (h − mean)² per dimension."""
 
     n: Float[Array, ""]
     mean: Float[Array, " D"]
@@ -38,7 +38,7 @@ def moments(state: Float[Array, "N T D"], valid: Bool[Array | np.ndarray, "N T"]
 
 
 def merge(a: Moments, b: Moments) -> Moments:
-    """The moments of two batches together, without cancellation (Chan et al. 1983)."""
+    """The moments of the union of two samples, without cancellation (Chan et al. 1983)."""
     n = a.n + b.n
     share, apart = b.n / jnp.maximum(n, 1), b.mean - a.mean
     squares = a.squares + b.squares + a.n * share * apart**2
@@ -46,7 +46,7 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def finish(total: Moments) -> Statistics:
-    """The statistics that give the bottleneck its noise."""
+    """Mean and standard deviation, the parameters of the bottleneck's noise."""
     return Statistics(total.mean, jnp.sqrt(total.squares / total.n))
 
 
@@ -60,7 +60,7 @@ def information(
 ) -> Float[Array, "B T"]:
     """KL(N(a·r, (1−a)²) ‖ N(0, 1)) averaged over dimensions, nats; a = σ(logit), r = (h−μ)/s.
 
-    = ½·[(1−a)² + a²·r² − 1] − log(1−a): what passing a share a of the state tells about it.
+    = ½·[(1−a)² + a²·r² − 1] − log(1−a): the information that passing a share a of the state gives.
     """
     a = sigmoid(logits)[..., None]
     r = (state - noise.mean) / noise.deviation
@@ -79,7 +79,7 @@ def restrict_flow(
 ) -> Float[Array, "B T"]:
     """The gate a = σ(logit) of each position after minimising loss(h̃) + weight·mean information.
 
-    h̃ = a·h + (1−a)·ε, ε ~ N(μ, s²) drawn anew at each of the steps; logits start at 5 (open).
+    h̃ = a·h + (1−a)·ε, ε ~ N(μ, s²) drawn anew at every step; logits start at 5 (open).
     loss: state -> (B,) nats, such as the cross-entropy of the predicted class.
     """
 

@@ -1,21 +1,21 @@
-"""The smallest feasible set of tokens of one text, for whatever judges sets: with a certificate.
+"""The smallest feasible set of one text's tokens, for any judge of sets, with a certificate.
 
-Nothing is known of feasibility but what is judged. A superset of a feasible set need not be
-feasible, nor does divergence fall as tokens are added, so that no set can be ruled out by another
-and no pruning is sound: a size is excluded when every set of that size was judged, and only then.
+Feasibility is known only by judging: a superset of a feasible set need not be feasible, nor does
+divergence fall as tokens are added. No set can be ruled out by another, so no pruning is sound; a
+size is excluded only once every set of that size has been judged.
 
 Three parts share one budget of passes, in this order.
 
-1. Elimination, for a bound from above: from the whole text the least missed tokens are dropped, as
-   many at once as can go, until no single token can.
+1. Elimination, for an upper bound: from the whole text the least missed tokens are dropped, as many
+   at once as possible, until no single token can be.
 2. Enumeration, upwards in size and never beyond that bound. A size is begun only if all of its sets
-   will be judged: if all that is missing of a proof fits what is left of the budget, or if this
-   size leaves the beam half of that, or as much as the beam can need.
-3. A beam search from the closest sets of the last size that was enumerated, upwards to below the
-   bound. It proves nothing.
+   will be judged: if the rest of the proof fits the rest of the budget, or if this size leaves the
+   beam half of that rest, or as much as the beam can need.
+3. A beam search from the closest sets of the last enumerated size, upwards to below the bound. It
+   proves nothing.
 
-All sets are judged in batches of one shape, each made from its number when its turn comes, so that
-a search is one compiled program whose memory does not depend on the budget.
+All sets are judged in batches of one shape, each computed from its number when its turn comes, so
+that a search is one compiled program whose memory does not depend on the budget.
 """
 
 from typing import NamedTuple
@@ -36,9 +36,9 @@ LARGEST_BUDGET = 2**30
 class Effort(NamedTuple):
     """How much a search may do.
 
-    passes: sets judged at most, each of them one pass of the network: the budget
+    passes: the budget, in sets judged, each of which is one pass of the network
     width: how many sets of a size the beam keeps
-    batch: how many sets are judged at once; a batch that is not filled costs as much as a full one
+    batch: how many sets are judged at once; a partial batch costs as much as a full one
     """
 
     passes: int | Int[Array, ""] = 20_000
@@ -49,15 +49,14 @@ class Effort(NamedTuple):
 class Found(NamedTuple):
     """The smallest feasible set that a search knows, and its certificate.
 
-    kept: the set; of those of its size that were judged, the feasible one of smallest divergence
-    size: its number of tokens, of which some are always kept: a bound of the optimum's from above
+    kept: the set; of the sets of its size that were judged, the feasible one of smallest divergence
+    size: its number of tokens, those that are always kept included: an upper bound of the optimum's
     divergence: its divergence in nats
-    optima: how many sets of this size are feasible, where all were judged; elsewhere 0
-    share: of these sets the share that holds each token; where `optima` is 0, 1 for the kept
-    lower: a bound of the optimum's size from below: all sets of fewer tokens were judged, and none
-        is feasible
+    optima: how many sets of this size are feasible, if all were judged; otherwise 0
+    share: the share of these sets that contain each token; where `optima` is 0, 1 for the kept
+    lower: a lower bound of the optimum's size: all sets of fewer tokens were judged infeasible
     enumerated: how many sets those are, and those of size `lower` if all of them were judged
-    passes: how many sets were judged in all, by all three parts
+    passes: how many sets were judged by all three parts together
     complete: whether the size is proven, lower = size: no smaller set is feasible
     """
 
@@ -75,9 +74,10 @@ class Found(NamedTuple):
 class _Level(NamedTuple):
     """Sets of one size that were judged.
 
-    optima: how many are feasible; held: how many of these hold each token
+    optima: how many are feasible
+    held: how many of the feasible ones contain each token
     best: the feasible one of the smallest divergence
-    beam: those of the smallest divergence, W of them, and theirs; infinite where there is none
+    beam: the W sets of the smallest divergences, and these; infinite where there is no set
     """
 
     optima: Int[Array, ""]
@@ -88,12 +88,13 @@ class _Level(NamedTuple):
 
 
 class _Walk(NamedTuple):
-    """Where the way upwards is.
+    """The state of the climb.
 
-    size: free tokens of the level that comes next; left: passes; whole: whether all sets of every
-        size below were judged
+    size: free tokens of the next level
+    left: passes left
+    whole: whether all sets of every size below were judged
     lower, enumerated: the certificate, in free tokens
-    level: what was judged last
+    level: the sets judged last
     """
 
     size: Int[Array, ""]
@@ -110,10 +111,10 @@ def search(
     always: Bool[Array, " T"],
     effort: Effort,
 ) -> Found:
-    """The fewest tokens of one text whose set is feasible, among sets that hold all of `always`.
+    """The smallest feasible set of one text's tokens that contains all of `always`.
 
     Keeping every token is feasible by definition. Under `jax.jit` the passes may be traced, so that
-    one program serves every budget; `check_effort` says whether there is such an effort.
+    one program serves every budget; `check_effort` checks an effort beforehand.
     """
     always = always & valid
     free = valid & ~always
@@ -130,7 +131,7 @@ def search(
     optima = jnp.where(better & walk.whole, level.optima, 0)
     kept = jnp.where(better, level.best.kept, best.kept)
     size = jnp.sum(kept)
-    # Rounding may let another batch judge the bound's own set otherwise than elimination did.
+    # By rounding, the bound's own set may be judged differently in another batch.
     lower = jnp.minimum(walk.lower + jnp.sum(always), size)
     return Found(
         kept=kept,
@@ -162,16 +163,16 @@ def _climb(
     effort: Effort,
     spent: Int[Array, ""],
 ) -> _Walk:
-    """Size after size, all sets as long as they can be paid, then the beam, to the first feasible.
+    """Climb in size to the first feasible set: all sets while the budget allows, then the beam.
 
     bound: free tokens of a set that is known to be feasible. All sets of that size are judged if
-    they can be; the beam stops below it.
+    the budget allows; the beam stops below it.
     """
     length, number = len(free), jnp.sum(free)
     table, sums = jnp.asarray(binomials(length)), jnp.asarray(binomial_sums(length))
 
     def plan(walk: _Walk) -> tuple[Bool[Array, ""], Int[Array, ""]]:
-        """Whether all sets of the next size are judged, and how many sets are."""
+        """Whether all sets of the next size are to be judged, and how many sets are."""
         every = table[number, jnp.minimum(walk.size, length)]
         below = jnp.where(walk.size > 0, sums[number, jnp.maximum(walk.size - 1, 0)], 0)
         proof = sums[number, jnp.maximum(bound - 1, walk.size)] - below
@@ -214,7 +215,7 @@ def _climb(
 
 
 def _nothing(effort: Effort, length: int) -> _Level:
-    """A level before anything was judged."""
+    """A level of which nothing has been judged."""
     return _Level(
         optima=jnp.zeros((), jnp.int32),
         held=jnp.zeros(length, jnp.int32),
@@ -225,7 +226,7 @@ def _nothing(effort: Effort, length: int) -> _Level:
 
 
 def _joined(level: _Level, _: Array, sets: Bool[Array, "N T"], judged: Judged) -> _Level:
-    """A level and another batch of its sets."""
+    """A level extended by another batch of its sets."""
     divergences = jnp.where(judged.feasible, judged.divergence, jnp.inf)
     nearest = jnp.argmin(divergences)
     first = (level.optima == 0) & jnp.any(judged.feasible)
@@ -246,13 +247,13 @@ def _joined(level: _Level, _: Array, sets: Bool[Array, "N T"], judged: Judged) -
 
 
 def _extensions(level: _Level, free: Bool[Array, " T"]) -> Bool[Array, "W T"]:
-    """Which tokens each set of the beam is extended by, so that no set is made twice.
+    """The tokens that each set of the beam is extended by, such that no set occurs twice.
 
-    {a, b} is made of {a} and of {b}: it is the earlier one's. An earlier set q makes p ∪ {t} too if
-    t is all that q has and p has not.
+    {a, b} extends both {a} and {b}; it is left to the earlier one. An earlier set q yields p ∪ {t},
+    too, if t is the only token of q that is not in p.
     """
     width = len(level.beam)
-    more = level.beam[None] & ~level.beam[:, None]  # [p, q]: what q has and p has not
+    more = level.beam[None] & ~level.beam[:, None]  # [p, q]: the tokens of q not in p
     earlier = jnp.arange(width)[None] < jnp.arange(width)[:, None]
     twin = earlier & (jnp.sum(more, axis=-1) == 1) & jnp.isfinite(level.divergence)[None]
     made = jnp.any(more & twin[..., None], axis=1)

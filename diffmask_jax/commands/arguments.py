@@ -13,42 +13,42 @@ from diffmask_jax.runtime.settings import naming, option
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, but an option must be written in full, and a mistake is told in a line."""
+    """argparse's parser, but options must be written in full, and errors take one line."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False} | options)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Of help and versions, where argparse's own passes over what cannot be written."""
+        """Write help and versions, for which argparse ignores errors of writing."""
         print(message, end="", file=file or sys.stdout, flush=True)
 
     def error(self, message: str) -> NoReturn:
-        """End with status 2: a page of all options would bury the message."""
+        """Exit with status 2, without the page of all options that would bury the message."""
         say(f"diffmask: {message} (see {self.prog} --help)")
         self.exit(2)
 
 
 def listed(names: Iterable[str]) -> str:
-    """{a,b}: what a command's place stands for, in help and messages."""
+    """{a,b}: the choices of a command in help and messages."""
     return f"{{{','.join(names)}}}"
 
 
 def name_of(text: str) -> str:
-    """What an option that names something takes (`settings.naming`)."""
+    """The type of an option that names something (`settings.naming`)."""
     if nothing := naming(text):
         raise argparse.ArgumentTypeError(nothing)
     return text
 
 
 def path_of(text: str) -> Path:
-    """What an option that names a file or folder takes."""
+    """The type of an option that names a file or folder."""
     return Path(name_of(text))
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
-    """An option a field of a dataclass whose fields are `settings.setting`s.
+    """Add an option for each field of a dataclass of `settings.setting`s.
 
-    An option that is left out is absent from what is parsed, so that the default stands.
+    Omitted options are absent from the namespace, so that the defaults of the fields apply.
     """
     for field in _settings_of(settings):
         told = field.metadata["told"] or field.default
@@ -82,7 +82,7 @@ def _number(kind: type, check: Callable[[Any], str | None] | None) -> Callable[[
 
 
 def those_of(settings: type, options: argparse.Namespace) -> dict[str, Any]:
-    """Those of the parsed options that `add_settings` made of a dataclass."""
+    """The parsed options that `add_settings` added for a dataclass."""
     names = {field.name for field in _settings_of(settings)}
     return {name: value for name, value in vars(options).items() if name in names}
 
@@ -92,6 +92,6 @@ def _settings_of(settings: type) -> list[dataclasses.Field[Any]]:
 
 
 def check_ending(path: Any, *endings: str) -> None:
-    """Raises: UserError if a file to be written is not named as what it will hold."""
+    """Raises: UserError if a file to be written does not have one of these endings."""
     if path is not None and path.suffix not in endings:
         raise UserError(f"cannot write {path}: name it {' or '.join(endings)}")

@@ -1,4 +1,4 @@
-"""`diffmask compare`: what several methods say of a text, or how faithful they are on many."""
+"""`diffmask compare`: several methods on one text, or their faithfulness on many."""
 
 import argparse
 import textwrap
@@ -23,13 +23,13 @@ from diffmask_jax.runtime.files import check_all_writable, write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.runtime.messages import say
 
-WIDTH = 80  # columns of what is told in sentences
+WIDTH = 80  # columns of running text
 
 HELP = "draw what several methods say of a text, or tell how faithful they are on many"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its options."""
+    """Add the command's options."""
     option = parser.add_argument
     option(
         "runs",
@@ -63,7 +63,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Compare, and write or print what was asked for."""
+    """Compare, and write or print the requested results."""
     if options.texts:
         return _tell(options)
     check_no_columns(options, "--texts")
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _tell(options: argparse.Namespace) -> None:
-    """How faithful the methods are on many texts."""
+    """Compare the methods' faithfulness on many texts."""
     of_one = ("text", "pair", "question", "passage", "methods", "html", "picture")
     if others := [name for name in of_one if getattr(options, name) is not None]:
         raise UserError(f"--{others[0]} is about one text: leave it out, or --texts")
@@ -107,7 +107,7 @@ def _tell(options: argparse.Namespace) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    """What the methods say of one text."""
+    """Compare the methods' attributions for one text."""
     if not (options.html or options.picture):
         raise UserError("nowhere to draw: give --html FILE or --picture FILE")
     check_files(options.picture, options.html)
@@ -124,7 +124,7 @@ def _draw(options: argparse.Namespace) -> None:
     ]
     for run, explainer in zip(options.runs, explainers, strict=True):
         check_spared(explainer, run, (options.html, options.picture))
-    comparing.check_comparable(explainers)  # before the work of `noise_of`
+    comparing.check_comparable(explainers)  # before `noise_of`, which takes time
     if options.question is not None:
         explainers[0].model.check_answers()
     explainers[0].model.encode([text], options.truncate)

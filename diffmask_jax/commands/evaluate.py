@@ -17,7 +17,7 @@ HELP = "masked share, divergence and scores by layer"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its options."""
+    """Add the command's options."""
     add_data(parser, "evaluate on a file instead, labelled or not (questions: .jsonl)")
     parser.add_argument(
         "--out", type=path_of, help="JSON file (default: RUN/evaluation-SPLIT.json)"

@@ -1,4 +1,4 @@
-"""`diffmask explain`: what a trained probe says of texts."""
+"""`diffmask explain`: texts explained by a trained probe."""
 
 import argparse
 import functools
@@ -29,11 +29,11 @@ from diffmask_jax.tasks.task import Examples, source_of
 HELP = "explain texts with a trained probe"
 
 _LAYERS = re.compile(r"[\s,.:;+-]*\d[\d\s,.:;+-]*|w|e|all|top|last", re.IGNORECASE)
-"""How people write which layers they mean."""
+"""How people write a choice of layers."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its options."""
+    """Add the command's options."""
     option = parser.add_argument
     option("run", type=path_of, help="run folder made by `diffmask train`")
     option("text", nargs="*", help="texts to explain")
@@ -77,7 +77,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Look at all texts, explain them, write the files that were asked for, or draw."""
+    """Check all texts, explain them, and write the requested files or draw."""
     files = options.picture, options.html, options.jsonl
     check_files(*files, read=options.file)
     given = _given(options)
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
     texts = streaming.encoded_source(explainer.model, source, options.truncate)
     identity = streaming.checked(explainer, texts, replay)
     explain = functools.partial(streaming.explained, explainer, texts, replay)
-    one = list(explain(0)) if source.size == 1 else None  # which is drawn, too
+    one = list(explain(0)) if source.size == 1 else None  # it is drawn, too
     if any(files):
         presenting.write_files(explain if one is None else lambda done: one, identity, *files)
     if one is not None or not any(files):
@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _given(options: argparse.Namespace) -> Examples | None:
-    """The texts, or the question, given as arguments; None if they are in a file."""
+    """The texts or the question given as arguments; None if they are in a file."""
     question = question_of(options)
     _check_texts(options)
     ways = {"texts": options.text, "--file": options.file, "--question": question}
@@ -136,7 +136,7 @@ def _given(options: argparse.Namespace) -> Examples | None:
 
 
 def _check_texts(options: argparse.Namespace) -> None:
-    """Raises: UserError if a text is a file's name, or a layer meant for --layers."""
+    """Raises: UserError if a text is a file's name, or a value meant for --layers."""
     for text in options.text:
         if Path(text).suffix.lower() in READERS.keys() - {""} and os.path.isfile(text):
             raise UserError(f"{text} is a file, not a text: give it by --file {text}")

@@ -1,4 +1,4 @@
-"""`diffmask finetune`: a classifier of labelled texts, from a pretrained encoder."""
+"""`diffmask finetune`: a classifier trained on labelled texts, from a pretrained encoder."""
 
 import argparse
 import dataclasses
@@ -21,7 +21,7 @@ HELP = "train a classifier: an encoder with a new head, or a GRU"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its options, for each task its own."""
+    """Add the command's options, a subcommand per task."""
     for task, own in add_tasks(parser, "Fine-tune an encoder on"):
         option = own.add_argument
         option(
@@ -48,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Fine-tune, and say what was kept."""
+    """Fine-tune, and print the scores of the model that was kept."""
     with ending_at_once():
         _run(options)
 
@@ -74,7 +74,9 @@ def _run(options: argparse.Namespace) -> None:
     from diffmask_jax.training.classifier import Labelled, finetune
     from diffmask_jax.training.setup import encode_split
 
-    source = find_folder(options.embeddings if is_gru else options.model)  # before data downloads
+    source = find_folder(
+        options.embeddings if is_gru else options.model
+    )  # before data is downloaded
     examples = {split: task.read(places, split) for split in ("train", "dev")}
     check_alike(**examples)
     kind = options.problem_type
@@ -102,7 +104,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _needed(gold: np.ndarray | None, kind: str) -> np.ndarray:
-    """Raises: UserError if there are no gold labels."""
+    """The gold labels. Raises: UserError if there are none."""
     if gold is not None:
         return gold
     if kind == QUESTIONS.problem_type:

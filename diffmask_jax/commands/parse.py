@@ -1,4 +1,4 @@
-"""The command line's words -> a command and its options."""
+"""Parsing the command line: its words -> a command and its options."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "report": report,
 }
-"""Each a module with HELP, add(parser) and run(options); first where a newcomer begins."""
+"""Each is a module with HELP, add(parser) and run(options); newcomers' commands come first."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options; texts may stand behind options too, which argparse itself does not see."""
+    """The options; unlike argparse, texts may also follow options."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    end = rest.index("--") if "--" in rest else len(rest)  # behind it all are texts
+    end = rest.index("--") if "--" in rest else len(rest)  # everything after it is a text
     unknown = any(word.startswith("-") for word in rest[:end])
     if rest and (options.command != "explain" or unknown):
         of = filter(None, (parser.prog, options.command, getattr(options, "task", None)))
-        parser.prog = " ".join(of)  # whose help is the one to see
+        parser.prog = " ".join(of)  # the command whose help to refer to
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.text += rest[:end] + rest[end + 1 :]

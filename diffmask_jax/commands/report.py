@@ -1,4 +1,4 @@
-"""`diffmask report`: what a probe says of a data set, as a page and as numbers."""
+"""`diffmask report`: a probe on a data set, as a page and as numbers."""
 
 import argparse
 
@@ -18,7 +18,7 @@ HELP = "a page on a data set: is the probe good, and which words are kept"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its options."""
+    """Add the command's options."""
     option = parser.add_argument
     add_data(parser, "report on a file instead, with or without labels")
     option(

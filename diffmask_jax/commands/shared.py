@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options that several commands share."""
 
 import argparse
 import dataclasses
@@ -15,26 +15,26 @@ from diffmask_jax.tasks.columns import Columns
 from diffmask_jax.tasks.task import Task
 from diffmask_jax.tasks.tasks import TASKS
 
-if TYPE_CHECKING:  # importing JAX takes longer than telling a mistake
+if TYPE_CHECKING:  # importing JAX takes longer than reporting a mistake
     from diffmask_jax.explaining.explainer import Explainer
     from diffmask_jax.tasks.encoded_examples import EncodedExamples
 
 
 def add_truncate(parser: argparse.ArgumentParser) -> None:
-    """Of every command that reads texts."""
+    """Add the option of every command that reads texts."""
     parser.add_argument(
         "--truncate", action="store_true", help="cut texts longer than the model takes"
     )
 
 
 def add_moved(parser: argparse.ArgumentParser) -> None:
-    """Of every command that reads a run."""
+    """Add the option of every command that reads a run."""
     parser.add_argument("--model", type=name_of, help="where the model lies now, if it was moved")
     add_anyway(parser)
 
 
 def add_anyway(parser: argparse.ArgumentParser) -> None:
-    """Of every command that goes on with a run."""
+    """Add the option of every command that continues a run."""
     parser.add_argument(
         "--anyway",
         action="store_true",
@@ -43,7 +43,7 @@ def add_anyway(parser: argparse.ArgumentParser) -> None:
 
 
 def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
-    """Of every command that draws."""
+    """Add the option of every command that draws."""
     parser.add_argument(
         "--picture",
         "--png",
@@ -56,7 +56,7 @@ def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
 def check_files(picture: Path | None, *others: Path | None, read: Path | None = None) -> None:
     """Raises: UserError if a file cannot be written, two are one, or the picture can't be drawn.
 
-    read: a file that is to be read, and so not to be written.
+    read: a file that is read, and so must not be overwritten
     """
     check_all_writable((picture, *others), read)
     if picture:
@@ -66,13 +66,13 @@ def check_files(picture: Path | None, *others: Path | None, read: Path | None = 
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
-    """Of every command that explains what stands on its line."""
+    """Add the options of every command that explains texts given as arguments."""
     parser.add_argument("--question", help="a question, of a model that answers questions")
     parser.add_argument("--passage", help="the passage that it is answered from")
 
 
 def question_of(options: argparse.Namespace) -> tuple[str, str] | None:
-    """What `add_question` asked for. Raises: UserError if there is one without the other."""
+    """The options of `add_question`. Raises: UserError if there is one without the other."""
     question, passage = options.question, options.passage
     if (question is None) != (passage is None):
         has, lacks = ("passage", "question") if question is None else ("question", "passage")
@@ -84,7 +84,7 @@ COLUMNS = {"text": "texts", "pair": "second texts of pairs", "label": "gold labe
 
 
 def add_columns(parser: argparse.ArgumentParser, *columns: str) -> None:
-    """Which columns of a file hold what."""
+    """Add the options that name the columns of a file."""
     for column in columns:
         parser.add_argument(
             f"--{column}-column",
@@ -94,19 +94,19 @@ def add_columns(parser: argparse.ArgumentParser, *columns: str) -> None:
 
 
 def columns_of(options: argparse.Namespace) -> Columns:
-    """What `add_columns` asked for."""
+    """The options of `add_columns`."""
     return Columns(**{name: getattr(options, f"{name}_column", None) for name in COLUMNS})
 
 
 def check_no_columns(options: argparse.Namespace, file: str) -> None:
-    """Where no file is read. Raises: UserError if a column is named, naming the file's option."""
+    """Raises: UserError if a column is named although no file is read. file: the file's option."""
     for name, column in columns_of(options)._asdict().items():
         if column is not None:
             raise UserError(f"--{name}-column names a column of a file: give {file} FILE, too")
 
 
 def add_data(parser: argparse.ArgumentParser, texts: str) -> None:
-    """Of every command about a run and a data set. texts: help of `--texts`."""
+    """Add the options of every command on a run and a data set. texts: the help of `--texts`."""
     option = parser.add_argument
     option("run", type=path_of, help="run folder made by `diffmask train`")
     option(
@@ -121,15 +121,16 @@ def add_data(parser: argparse.ArgumentParser, texts: str) -> None:
 
 
 def check_data(options: argparse.Namespace) -> None:
-    """Raises: UserError if a column is named and no file is."""
+    """Raises: UserError if a column is named, but no file."""
     if not options.texts:
         check_no_columns(options, "--texts")
 
 
 def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, EncodedExamples]":
-    """What `add_data` asked for: its name, and its texts as the run's model reads them.
+    """The options of `add_data`: the data's name, and its texts as the run's model reads them.
 
-    Raises: UserError if it cannot be read, or its gold labels, named by a column, do not fit.
+    Raises: UserError if it cannot be read, or if gold labels in a named column do not match the
+        model.
     """
     from diffmask_jax.tasks.encoded_examples import gold_labels, read_file_for
     from diffmask_jax.training import fingerprint, setup
@@ -142,12 +143,13 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
         name = options.split
         examples = setup.read_split(explainer.config, options.split)
         fingerprint.check(options.run, fingerprint.of_texts(**{name: examples}), options.anyway)
-    # A text is cut; a question that is too long with its passage is left out, as in the paper.
+    # Long texts are truncated; questions that are too long with their passage are left out, as in
+    # the paper.
     data = setup.encode_split(model, name, examples, truncate=not model.head.spans)
     if options.label_column is None:
         try:
             gold_labels(model, data)
-        except UserError as error:  # a column that nobody named may be about something else
+        except UserError as error:  # a column that was not named may be about something else
             say(f"no scores against gold labels: {error}")
             data = data._replace(gold=None)
     return name, data
@@ -164,11 +166,11 @@ def check_spared(explainer: "Explainer", run: Path, outputs: Iterable[Path | Non
 def result_files(
     options: argparse.Namespace, explainer: "Explainer", default: str, *endings: str
 ) -> list[Path]:
-    """Where a command's results go: `--out`, or into the run's folder, one file an ending.
+    """The files of a command's results: `--out`, or in the run's folder; one file per ending.
 
-    default: the first file's name there, which is that of `--out` where it is given.
+    default: the name of the first file in the run's folder, if `--out` is not given
 
-    Raises: UserError if one could not be written after all the work, or would replace what is read.
+    Raises: UserError if one could not be written later, or would replace a file that is read.
     """
     out = options.out or options.run / default
     places = [out.with_suffix(ending) for ending in endings]
@@ -178,7 +180,7 @@ def result_files(
 
 
 def give_results(options: argparse.Namespace, told: str, texts: Mapping[Path, str]) -> None:
-    """`give` what a command found, and write it to its `result_files`.
+    """Print a command's results (`give`), and write them to its `result_files`.
 
     Raises: UserError if one cannot be written.
     """
@@ -196,9 +198,9 @@ def give_results(options: argparse.Namespace, told: str, texts: Mapping[Path, st
 
 
 def give(told: str, write: Callable[[], None]) -> None:
-    """Show what a command found, and write it.
+    """Print a command's results, and write them.
 
-    Neither a reader that has left (`| head`) nor a full disk takes the other half away.
+    They are written even if the reader has left (`| head`), and printed even if the disk is full.
     """
     try:
         show(told)
@@ -207,7 +209,7 @@ def give(told: str, write: Callable[[], None]) -> None:
 
 
 def places_of(task: Task, options: argparse.Namespace) -> Any:
-    """Where a task's data lies."""
+    """The places of a task's data."""
     places = task.places(**those_of(task.places, options))
     settle(places)
     return places
@@ -216,7 +218,7 @@ def places_of(task: Task, options: argparse.Namespace) -> Any:
 def add_tasks(
     parser: argparse.ArgumentParser, what: str
 ) -> list[tuple[Task, argparse.ArgumentParser]]:
-    """A command of its own for every task, each with only what that task takes."""
+    """Add a subcommand for every task, each with only that task's options."""
     kinds = parser.add_subparsers(title="data", dest="task", required=True, metavar=listed(TASKS))
     made = []
     for task in TASKS.values():

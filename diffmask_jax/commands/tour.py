@@ -16,12 +16,12 @@ from diffmask_jax.tasks.files import read_file
 from diffmask_jax.tasks.task import Examples
 
 HELP = "begin here: train a short probe, write a report and a page, and show each command"
-SHOWN = 10  # texts of the page
+SHOWN = 10  # texts on the page
 BATCH = 32
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its options."""
+    """Add the command's options."""
     option = parser.add_argument
     option("model", type=name_of, help="folder or hub id of a classifier")
     option(
@@ -47,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, report and explain, each as the command that it is."""
+    """Train, report and explain, each by its own command."""
     out, texts = options.out, str(options.texts)
     examples = read_file(options.texts)
     folder, few, page = str(out / "run"), out / "some_texts.jsonl", str(out / "some_texts.html")
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 class Stop(NamedTuple):
-    """A command of the tour, as it is typed and as it is run."""
+    """A command of the tour, as a person types it and as it is run."""
 
     typed: str
     command: ModuleType
@@ -103,7 +103,7 @@ def _typed(*words: str) -> str:
 
 
 def _write(file: Path, examples: Examples) -> None:
-    """The first few of them. Raises: UserError if they cannot be written."""
+    """Write the first few examples. Raises: UserError if that fails."""
     columns = {"text": examples.first[:SHOWN]}
     if examples.second is not None:
         columns["pair"] = examples.second[:SHOWN]

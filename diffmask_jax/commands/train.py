@@ -13,7 +13,7 @@ HELP = "train a probe on a frozen classifier"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its options, for each task its own."""
+    """Add the command's options, a subcommand per task."""
     for _, own in add_tasks(parser, "Train a probe on"):
         option = own.add_argument
         option("--model", required=True, type=name_of, help="folder or hub id of the classifier")
@@ -46,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, among the processes that were started together."""
+    """Train, as one of the processes that were started together."""
     places = those_of(TASKS[options.task].places, options)
     config = run_config(options.model, options.task, **places, **those_of(RunConfig, options))
 

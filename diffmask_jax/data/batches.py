@@ -1,4 +1,4 @@
-"""Tokenised texts as batches of few shapes: little padding, and nothing compiles twice."""
+"""Tokenised texts as batches of few shapes, for little padding and few compilations."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,20 +18,20 @@ LENGTHS = (
 
 T = TypeVar("T")
 
-MOST = 2**20  # texts of a chunk, which is in memory
+MOST = 2**20  # texts in a chunk, all of which are in memory
 
 
 class Batch(NamedTuple):
-    """Some examples of one padded length: their numbers in the data set, and the model's inputs."""
+    """Examples of one padded length: their numbers in the data set, and the model's inputs."""
 
     indices: Int[np.ndarray, "*B"]
     inputs: TextInputs
 
 
 def padded_length(length: int, limit: int = LENGTHS[-1]) -> int:
-    """The shortest of LENGTHS that holds a text; beyond them, the text's own length.
+    """The shortest of LENGTHS that is enough for a text; beyond them, the text's own length.
 
-    limit: how much the model takes, which no padding exceeds.
+    limit: the model's largest number of positions, which padding never exceeds
     """
     shortest = next((n for n in LENGTHS if n >= length), length)
     return min(shortest, max(length, limit))
@@ -51,8 +51,8 @@ def pad(texts: Sequence[Encoded], length: int) -> TextInputs:
 def in_order(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> Iterator[Batch]:
     """Every text once, shortest shapes first, in batches of exactly `batch` rows.
 
-    The last batch of a length is filled up by repeating its first text, so take the first
-    `len(indices)` rows of what is computed from it. limit: as in `padded_length`.
+    The last batch of a length is filled up by repeating its first text: only the first
+    `len(indices)` rows of its results count. limit: as in `padded_length`.
     """
     by_length: dict[int, list[int]] = {}
     for index, text in enumerate(texts):
@@ -65,9 +65,9 @@ def in_order(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> 
 def ascending(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) -> Iterator[Batch]:
     """Every text once, by rising length, in batches of exactly `batch` rows.
 
-    A batch is padded as its longest text needs. The first is filled up as those of `in_order` are,
-    and no other has rows to spare: shorter texts stand among longer ones instead.
-    limit: as in `padded_length`.
+    A batch is padded for its longest text. Only the first batch may have to be filled up, as in
+    `in_order`; elsewhere shorter texts share batches with longer ones. limit: as in
+    `padded_length`.
     """
     order = sorted(range(len(texts)), key=lambda index: len(texts[index].ids))
     for end in range(len(order) % batch or batch, len(order) + 1, batch):
@@ -77,7 +77,7 @@ def ascending(texts: Sequence[Encoded], batch: int, limit: int = LENGTHS[-1]) ->
 
 
 def _filled(texts: Sequence[Encoded], indices: list[int], batch: int, length: int) -> Batch:
-    """Some texts, the first of them repeated until there are `batch` rows."""
+    """A batch of some texts, the first of them repeated until there are `batch` rows."""
     rows = indices + [indices[0]] * (batch - len(indices))
     return Batch(np.array(indices), pad([texts[index] for index in rows], length))
 
@@ -110,13 +110,14 @@ def shuffled(
 ) -> Iterator[Batch]:
     """Endless training chunks of `steps` batches of one shape, arrays (steps, batch, length).
 
-    Each epoch draws a new order and sorts it into queues by padded length; a queue that holds a
-    whole chunk emits it, and what is left over opens the next epoch. The order depends on the seed
-    alone, so a resumed run passes `start`, the number of chunks already seen, and goes on exactly.
-    limit: as in `padded_length`. rows: which rows of every batch to make, where the others are made
-    by other hosts.
+    Each epoch draws a new order and sorts it into queues by padded length; a queue emits every
+    whole chunk, and what is left over opens the next epoch. The order depends on the seed alone, so
+    that a resumed run continues exactly by passing `start`, the number of chunks already seen.
 
-    Raises: UserError as `check_fills`.
+    limit: as in `padded_length`
+    rows: the rows of every batch to make, if others are made by other hosts
+
+    Raises: UserError as `check_fills` does.
     """
     check_fills(texts, batch, steps)
     lengths = np.array([padded_length(len(text.ids), limit) for text in texts])
@@ -144,9 +145,9 @@ def check_fills(texts: Sequence[Encoded], batch: int, steps: int) -> None:
 def _chunks(
     lengths: Int[np.ndarray, " N"], size: int, seed: int
 ) -> Iterator[tuple[int, Int[np.ndarray, " C"]]]:
-    """(length, `size` texts of it), in the order in which the queues of an epoch fill up.
+    """(length, `size` texts of that length), in the order in which an epoch's queues fill up.
 
-    An epoch is a few operations on arrays, so that a million steps are passed over in seconds.
+    An epoch takes a few operations on arrays, so that a million steps are skipped in seconds.
     """
     queues = {int(length): np.zeros(0, np.int64) for length in np.unique(lengths)}
     rng = np.random.default_rng(seed)

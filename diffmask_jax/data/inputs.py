@@ -1,4 +1,4 @@
-"""What a text classifier reads: a padded batch of word pieces."""
+"""The inputs of a text classifier: a padded batch of word pieces."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Int
 
 
 class TextInputs(NamedTuple):
-    """A padded batch of texts, or of pairs of texts told apart by their segment."""
+    """A padded batch of texts, or of pairs of texts, distinguished by their segment."""
 
     tokens: Int[Array | np.ndarray, "B T"]
     segments: Int[Array | np.ndarray, "B T"]
@@ -15,9 +15,9 @@ class TextInputs(NamedTuple):
 
 
 class PackedInputs(NamedTuple):
-    """The same where texts, or pairs of texts, stand one behind another in a row.
+    """A padded batch in which several texts, or pairs, follow one another in a row.
 
-    places: of each position in its own text, 0 where one begins; 0 in padding, too
+    places: each position counted from the start of its own text; 0 at padding, too
     """
 
     tokens: Int[Array | np.ndarray, "B T"]

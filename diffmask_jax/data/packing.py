@@ -1,7 +1,7 @@
-"""Short texts in rows that several of them share: next to no padding, and one shape for all.
+"""Short texts that share rows: almost no padding, and one shape for all.
 
-A model that reads such rows (`Model.packs`) lets no text see another. SST's sentences fill 99% of
-them, where batches of few lengths leave a fifth to padding, and one program reads all.
+A model that reads such rows (`Model.packs`) keeps their texts apart. SST's sentences fill 99% of
+them, whereas batches of few lengths have a fifth of padding; and one program serves all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ from diffmask_jax.data.batches import Batch, ascending
 from diffmask_jax.data.inputs import PackedInputs
 from diffmask_jax.data.wordpieces import Encoded
 
-ROW = 64  # positions: in longer rows attention costs more than is spared
+ROW = 64  # positions: in longer rows attention costs more than packing saves
 
 
 class PackedBatch(NamedTuple):
-    """N texts of one batch: their numbers in the data set, and where in which row each begins."""
+    """N texts of one batch: their numbers in the data set, and the row and place of each."""
 
     indices: Int[np.ndarray, " N"]
     row: Int[np.ndarray, " N"]
@@ -29,9 +29,10 @@ class PackedBatch(NamedTuple):
 def packed(
     texts: Sequence[Encoded], rows: int, batch: int, limit: int
 ) -> Iterator[PackedBatch | Batch]:
-    """Every text once: those of ROW pieces or fewer in batches of `rows` rows, which they share.
+    """Every text once: those of at most ROW pieces packed in batches of `rows` rows.
 
-    Longer ones have batches of `batch` rows, as of `ascending`. limit: how much the model takes.
+    Longer ones come in batches of `batch` rows, as in `ascending`. limit: the model's largest
+    number of positions.
     """
     length = min(ROW, limit)
     lengths = [len(text.ids) for text in texts]
@@ -44,9 +45,9 @@ def packed(
 
 
 def best_fit(lengths: Sequence[int], length: int) -> list[list[int]]:
-    """Which texts share a row: the longest first, each where it leaves the least room.
+    """The texts of each row, by best fit: the longest first, each where it leaves the least room.
 
-    Those that are longer than a row are in none.
+    Texts that are longer than a row are in none.
     """
     rows: list[list[int]] = []
     with_room: list[list[list[int]]] = [[] for _ in range(length + 1)]

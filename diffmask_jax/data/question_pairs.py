@@ -1,4 +1,4 @@
-"""Questions and their passages as word pieces: a passage may be cut, a question never is."""
+"""Questions and their passages as word pieces; only the passage may be truncated."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from diffmask_jax.data.wordpieces import Encoded, Tokenizer, batch_encode, place
 from diffmask_jax.errors import UserError
 
 PASSAGE = 1
-"""Which text of the pair the passage is."""
+"""The number of the passage in the pair."""
 
 
 def encode_question_pairs(
@@ -18,12 +18,12 @@ def encode_question_pairs(
 ) -> list[Encoded]:
     """The word pieces of each question and its passage, at most `limit`.
 
-    cut: cut the passage of what is longer instead of refusing it.
-    rows: what each is called in its file, for messages; its number in `pairs` unless said.
+    cut: truncate the passage of a pair that is too long instead of refusing it.
+    rows: how messages refer to each pair, such as its line in a file; by default its number.
 
     Raises:
       UserError: a question or a passage is empty; a pair is too long and may not be cut, or its
-        question alone is; or as of `batch_encode`.
+        question alone is too long; or as in `batch_encode`.
     """
     place = places(len(pairs), rows, "question")
     for number, pair in enumerate(pairs, start=1):
@@ -39,16 +39,16 @@ def encode_question_pairs(
 
 
 def with_passage_cut(tokenizer: Tokenizer, pair: tuple[str, str], limit: int) -> Encoded:
-    """A question and as much of its passage as `limit` pieces hold.
+    """A question and as much of its passage as fits in `limit` pieces.
 
-    Raises: UserError as of `batch_encode`.
+    Raises: UserError as `batch_encode` does.
     """
     (pieces,) = batch_encode(tokenizer, [pair], limit, only_second=True)
     return pieces
 
 
 def beside_passage(pieces: Encoded) -> int:
-    """How many pieces are not the passage's: the question's and the special ones."""
+    """The number of pieces that are not the passage's: the question's and the special ones."""
     return int((pieces.parts != PASSAGE).sum())
 
 

@@ -1,4 +1,4 @@
-"""Texts and pairs of texts, and how people hand over many of them."""
+"""Texts and pairs of texts, and the forms in which people pass many of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, TypeGuard
@@ -6,39 +6,39 @@ from typing import Any, TypeGuard
 from diffmask_jax.errors import UserError
 
 Text = str | tuple[str, str]
-"""One text, or a pair that a model reads together: a question and a passage, say."""
+"""One text, or a pair that a model reads together, such as a question and a passage."""
 
 
 def is_one(given: object) -> TypeGuard[Text]:
-    """Whether it is a single text or a single pair: a str, or a tuple of exactly two."""
+    """Whether this is a single text or a single pair: a str, or a tuple of exactly two."""
     if isinstance(given, tuple):
         return len(given) == 2 and all(isinstance(half, str) for half in given)
     return isinstance(given, str)
 
 
 def halves_of(text: Text) -> tuple[str, ...]:
-    """A text alone, or both of a pair."""
+    """A text alone, or both texts of a pair."""
     return (text,) if isinstance(text, str) else text
 
 
 def texts_of(given: object) -> list[Text]:
     """The texts or pairs in any ordered iterable: list, tuple, generator, NumPy array, Series.
 
-    An item is a text if it is a str, and a pair if it is a tuple or list of exactly two str. What
-    `given` itself is does not matter: ("a", "b") and ["a", "b"] are two texts, [("a", "b")] is a
-    pair. A pandas Series gives its values in their order, whatever its index.
+    An item is a text if it is a str, and a pair if it is a tuple or list of exactly two str. The
+    type of `given` does not matter: ("a", "b") and ["a", "b"] are two texts, [("a", "b")] is a
+    pair. A pandas Series gives its values in order, whatever its index.
 
     Raises:
-      UserError: it is a single str, bytes, a dict, a set, a table, or no iterable; or an item is
-        neither text nor pair (told with its place, counted from 1).
+      UserError: it is a single str, bytes, a dict, a set, a table, or not an iterable; or an item
+        is neither text nor pair (the message has its number, from 1).
     """
     return list(texts_in(given))
 
 
 def texts_in(given: object) -> Iterator[Text]:
-    """The same, each as it is taken; what `given` is must be right at once.
+    """`texts_of`, lazily; only the type of `given` is checked at once.
 
-    Raises: UserError as `texts_of`, of an item when its turn comes.
+    Raises: UserError as `texts_of` does, for a bad item when its turn comes.
     """
     unordered = isinstance(given, str | bytes | bytearray | Mapping | Set)
     if unordered or not isinstance(given, Iterable) or getattr(given, "ndim", 1) != 1:
@@ -48,7 +48,7 @@ def texts_in(given: object) -> Iterator[Text]:
 
 def _text_of(item: Any, number: int) -> Text:
     if isinstance(item, str):
-        return str(item)  # of NumPy's own kind of str, too
+        return str(item)  # NumPy has its own kind of str
     if isinstance(item, tuple | list):
         if len(item) == 2 and all(isinstance(half, str) for half in item):
             return str(item[0]), str(item[1])
@@ -58,7 +58,7 @@ def _text_of(item: Any, number: int) -> Text:
 
 
 def _kind(value: object) -> str:
-    """The type of a value, with the value where that is short: None, float nan, dict."""
+    """The type of a value, with the value if that is short: None, float nan, dict."""
     if value is None:
         return "None"
     shown = repr(value) if isinstance(value, bool | int | float) else ""

@@ -1,4 +1,4 @@
-"""Word pieces of a text or a pair, each with its place in its text and the word it belongs to."""
+"""The word pieces of a text or a pair, with their places in the text and their words."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from diffmask_jax.data.words import Span, Splitting, read_pieces, splitting_of
 from diffmask_jax.errors import UserError
 
 LONGEST = 1_000_000
-"""Characters of a text that is looked at: far more than the longest model reads."""
+"""The most characters of a text: far more than the longest model reads."""
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What is asked of a fast tokenizer: transformers' own, or what is known of one.
+    """The interface of a fast tokenizer, be it transformers' own or a cached one.
 
     Attributes:
-      backend_tokenizer: it itself, of the tokenizers library.
-      model_input_names: "token_type_ids" is among them if the model is fed segments.
+      backend_tokenizer: the tokenizers library's object.
+      model_input_names: contains "token_type_ids" if the model reads segments.
       truncation_side: where a text that is too long is cut, "right" or "left".
     """
 
@@ -34,20 +34,20 @@ class Tokenizer(Protocol):
 
 
 class Encoded(NamedTuple):
-    """A text, or a pair of texts, as T word pieces, special tokens such as [CLS] included.
+    """A text, or a pair of texts, as T word pieces, including special tokens such as [CLS].
 
     Attributes:
       tokens: the pieces as the vocabulary spells them.
       ids: their numbers in the vocabulary.
-      offsets: the piece is text[start:end] of its own text, without blanks around it; empty for a
-        piece of blanks alone; None for a special token.
-      words: the word of each piece, counted from 0 and on through the second text; a word ends at
-        blanks and at punctuation marks, each of which is a word; -1 for a special token.
-      segments: the token type ids that the model is to be fed.
-      parts: the text each piece is of, 0 or 1; -1 for a special token.
-      shown: the piece as people write it: text[start:end], after "##" where it goes on with the
-        word of the piece before; "##·" for a further piece of the same character, "␣" for a piece
-        of blanks alone; a special token as it is.
+      offsets: the (start, end) of each piece in its own text, without blanks around it; empty for
+        a piece of blanks alone; None for a special token.
+      words: the word of each piece, numbered through both texts; a word ends at blanks and at
+        punctuation marks, each of which is a word; -1 for a special token.
+      segments: the token type ids that the model reads.
+      parts: the text of each piece, 0 or 1; -1 for a special token.
+      shown: the piece as people write it: text[start:end], after "##" if it continues the word of
+        the piece before; "##·" for a further piece of the same character, "␣" for a piece of
+        blanks alone; a special token as it is.
     """
 
     tokens: tuple[str, ...]
@@ -60,7 +60,7 @@ class Encoded(NamedTuple):
 
 
 def encode(tokenizer: Tokenizer, text: Text) -> Encoded:
-    """The word pieces of one text or pair, however many: check_length holds the limit.
+    """The word pieces of one text or pair, however many (see `check_length`).
 
     Raises:
       UserError: a text is empty, blank or not valid Unicode.
@@ -78,15 +78,15 @@ def batch_encode(
 ) -> list[Encoded]:
     """The word pieces of each text or pair, unpadded, by one call of the tokenizer.
 
-    limit: cut to so many pieces by the tokenizer's own rule, which keeps all special tokens and
-      takes the pieces of a pair from the longer of its texts.
-    rows: what each is called in its file, for messages; its number in `texts` unless said.
-    only_second: take them from the second text of a pair alone, as from a question's passage.
+    limit: truncate to this many pieces by the tokenizer's own rule, which keeps all special tokens
+      and removes pieces from the longer text of a pair.
+    rows: how messages refer to each text, such as its line in a file; by default its number.
+    only_second: truncate only the second text of a pair, such as a question's passage.
 
     Raises:
-      UserError: a text is empty, blank, not valid Unicode, of more than `LONGEST` characters or
-        nothing that the tokenizer takes; some are texts and some are pairs; the limit leaves no
-        room beside the special tokens, or beside a first text that is whole.
+      UserError: a text is empty, blank, not valid Unicode, longer than `LONGEST` characters, or
+        refused by the tokenizer; there are both texts and pairs; the limit leaves no room beside
+        the special tokens, or beside a first text that must stay whole.
     """
     if not texts:
         return []
@@ -113,12 +113,12 @@ def batch_encode(
 def _tokenized(
     tokenizer: Tokenizer, texts: Sequence[Text], limit: int | None, rule: str, special: bool = True
 ) -> list[Any]:
-    """The tokenizers library's Encoding of each text. rule: what is cut where there is a limit.
+    """The tokenizers library's Encoding of each text. rule: which text to truncate to the limit.
 
-    Raises: UserError if it takes one for none.
+    Raises: UserError if the tokenizer refuses a text.
     """
     backend = tokenizer.backend_tokenizer
-    backend.no_padding()  # which a published tokenizer.json may ask for, as for the other
+    backend.no_padding()  # a published tokenizer.json may prescribe padding and truncation
     backend.no_truncation()
     try:
         if limit is not None:
@@ -140,12 +140,12 @@ def encode_within(
     cut: bool,
     rows: Sequence[str] | None = None,
 ) -> list[Encoded]:
-    """The word pieces of each text or pair, at most `limit`; longer ones are cut, or refused.
+    """The word pieces of each text or pair, at most `limit`; longer ones are truncated or refused.
 
-    rows: as of `batch_encode`.
+    rows: as in `batch_encode`.
 
     Raises:
-      UserError: as of `batch_encode`; or, unless `cut`, one is too long.
+      UserError: as in `batch_encode`; or, unless `cut`, a text is too long.
     """
     if cut:
         return batch_encode(tokenizer, texts, limit, rows)
@@ -159,7 +159,7 @@ def encode_within(
 
 
 def check_length(encoded: Encoded, limit: int) -> None:
-    """Refuses a text or pair of more than `limit` word pieces, special tokens included.
+    """Check that a text or pair has at most `limit` word pieces, special tokens included.
 
     Raises:
       UserError: it is longer.
@@ -175,11 +175,10 @@ def check_length(encoded: Encoded, limit: int) -> None:
 def locate(encoded: Encoded, words: Sequence[str]) -> Int[np.ndarray, " T"]:
     """The index in `words` of each piece's word; -1 for special tokens and for a second text.
 
-    The first text that was encoded must be `words` joined by single blanks, so word i ends where
-    the lengths of words 0 to i and the blanks between them add up to.
+    The first text that was encoded must be `words` joined by single blanks.
 
     Raises:
-      ValueError: a piece does not lie inside one word: the text was another one.
+      ValueError: a piece is not part of a single word: the text was a different one.
     """
     ends = np.cumsum([len(word) + 1 for word in words]) - 1
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -197,7 +196,7 @@ def locate(encoded: Encoded, words: Sequence[str]) -> Int[np.ndarray, " T"]:
 def _encoded(
     text: Text, pieces: Any, segments: Int[np.ndarray, " T"], splitting: Splitting
 ) -> Encoded:
-    """What the tokenizer says of one text or pair, an Encoding of the tokenizers library."""
+    """One text or pair, from its Encoding of the tokenizers library."""
     tokens, spans, words = pieces.tokens, pieces.offsets, pieces.word_ids
     special = np.array(pieces.special_tokens_mask, bool)
     parts = np.where(special, -1, [part or 0 for part in pieces.sequence_ids]).astype(np.int32)
@@ -211,7 +210,7 @@ def _encoded(
             places, *read_pieces(half, own, splitting), strict=True
         ):
             offsets[place], begins[place], shown[place] = span, begin, written
-    # What many texts share is kept once: 147 bytes a piece instead of 220.
+    # Values that many texts share are interned: 147 bytes per piece instead of 220.
     return Encoded(
         tokens=tuple(map(sys.intern, tokens)),
         ids=np.array(pieces.ids, np.int32),
@@ -274,10 +273,10 @@ def _check_room_for_second(
 
 
 def places(count: int, rows: Sequence[str] | None, what: str = "text") -> Callable[[int], str]:
-    """The number of one of so many texts -> how a message about it begins.
+    """(number of a text) -> how a message about it begins.
 
-    By its row in the file, unless that is its number, too. what: what messages call a text. Where
-    there are rows, the texts may be a portion of their file, whose size is not known here.
+    It names the row in the file, unless that is the number, too. With rows, the texts may be a
+    portion of their file, so their count is left out. what: the word for a text.
     """
 
     def place(number: int) -> str:

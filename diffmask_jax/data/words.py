@@ -1,10 +1,10 @@
 """The pieces of one text: their places without blanks, where words begin, how people write them.
 
 Tokenizers differ: BERT's splits words at blanks and at each punctuation mark; SentencePiece splits
-at blanks only and has pieces for blanks; byte-level ones split a character into several pieces, and
-words at the vowel signs of Indic scripts; some drop accents. Here a word is the same for all, as
-far as pieces allow, and is made of whole characters as people see them, a letter with all its
-marks (UAX #29).
+only at blanks, for which it has pieces; byte-level ones split a character into several pieces, and
+words at the vowel signs of Indic scripts; some drop accents. Here, as far as the pieces allow, a
+word is the same for all tokenizers, and consists of whole characters as people see them, letters
+with all their marks (UAX #29).
 """
 
 import re
@@ -16,7 +16,7 @@ import regex
 
 Span = tuple[int, int]
 
-# What Unicode calls White_Space, as the tokenizers do; str.isspace knows four characters more.
+# Unicode's White_Space, as in the tokenizers library; str.isspace has four characters more.
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
@@ -26,11 +26,11 @@ _BLANK_TOKENS = "▁Ġ"  # how vocabularies spell a blank
 _JOINERS = "\u200c\u200d"
 
 BLANK_PIECE = "␣"
-"""How a piece is shown that stands for blanks alone."""
+"""How a piece of blanks alone is shown."""
 CONTINUED = "##"
-"""What a shown piece begins with that goes on with the word of the piece before."""
+"""The prefix of a shown piece that continues the word of the piece before."""
 SAME_CHARACTER = "##·"
-"""How a further piece of the same character is shown."""
+"""How a further piece of one character is shown."""
 
 
 class Splitting(NamedTuple):
@@ -44,9 +44,9 @@ class Pieces(NamedTuple):
     """The pieces of one text.
 
     Attributes:
-      spans: text[start:end] is the piece without blanks around it, with the marks of its last
-        letter that no piece stands for; empty, and beside the word it belongs to, for a piece of
-        blanks alone.
+      spans: the (start, end) of each piece in the text, without blanks around it, and including
+        marks of its last letter that have no piece; empty, and beside the word it belongs to, for a
+        piece of blanks alone.
       begins: whether a word begins with the piece.
       shown: the piece as people write it.
     """
@@ -57,7 +57,7 @@ class Pieces(NamedTuple):
 
 
 def splitting_of(tokenizer: Any) -> Splitting:
-    """Found out by a try: what a published tokenizer.json does is told nowhere else."""
+    """Found by trying, since nothing else says what a published tokenizer.json does."""
     splitter = tokenizer.backend_tokenizer.pre_tokenizer
     if splitter is None:
         return Splitting(at_punctuation=False, at_vowel_signs=False)
@@ -70,9 +70,9 @@ def splitting_of(tokenizer: Any) -> Splitting:
 def read_pieces(
     text: str, tokenized: Sequence[tuple[str, Span, int | None]], splitting: Splitting
 ) -> Pieces:
-    """The pieces of a text, from what the tokenizer says: (token, span, word) of each."""
+    """The pieces of a text, from the tokenizer's (token, span, word) of each."""
     pieces = Pieces([], [], [])
-    last: Span | None = None  # of the last piece that is not of blanks alone
+    last: Span | None = None  # of the last piece that is more than blanks
     last_word: int | None = None
     blanks = 0  # pieces of blanks alone since then
     raw_spans = [_without_blanks(text, token, span) for token, span, _ in tokenized]
@@ -93,17 +93,17 @@ def read_pieces(
 
 
 def _add_blanks(pieces: Pieces, count: int, place: int, begin: bool) -> None:
-    """Pieces of blanks alone, which belong to the next word or, at the end, to the last."""
+    """Add pieces of blanks alone, which belong to the next word or, at the end, to the last."""
     pieces.spans.extend([(place, place)] * count)
     pieces.begins.extend([begin, *[False] * (count - 1)][:count])
     pieces.shown.extend([BLANK_PIECE] * count)
 
 
 def _without_blanks(text: str, token: str, span: Span) -> Span | None:
-    """The span without the blanks around it; None if there is nothing else."""
+    """The span without blanks around it; None if it is all blanks."""
     start, end = span
     piece = text[start:end]
-    # SentencePiece lays the blank that it puts before a text over the first character.
+    # SentencePiece puts a blank before a text, and maps it to the first character.
     if token and not token.strip(_BLANK_TOKENS) and piece[:1] != token[0]:
         return None
     stripped = piece.strip(BLANKS)
@@ -114,7 +114,7 @@ def _without_blanks(text: str, token: str, span: Span) -> Span | None:
 
 
 def _with_marks(text: str, spans: Sequence[Span | None]) -> list[Span | None]:
-    """Each span to the end of the character in which it ends, or to where the next one begins."""
+    """Each span, extended to the end of its last character or to the start of the next span."""
     extended = list(spans)
     limit, after = len(text), None
     for place in reversed(range(len(spans))):
@@ -127,7 +127,7 @@ def _with_marks(text: str, spans: Sequence[Span | None]) -> list[Span | None]:
 
 
 def _end_of_character(text: str, span: Span, limit: int) -> int:
-    """Where the character ends in which a span ends, or the limit before that."""
+    """The end of the character in which a span ends, but at most the limit."""
     start, end = span
     if end >= limit or text[end].isascii() or text[end] in BLANKS:
         return end
@@ -163,6 +163,6 @@ def _is_joined(before: str, after: str) -> bool:
 
 
 def is_punctuation(character: str) -> bool:
-    """As BERT sees it: Unicode's punctuation and all of ASCII's signs, + and $ among them."""
+    """Punctuation as BERT defines it: Unicode's, and all ASCII signs such as + and $."""
     is_ascii_sign = "!" <= character <= "~" and not character.isalnum()
     return is_ascii_sign or unicodedata.category(character)[0] == "P"

@@ -1,4 +1,4 @@
-"""What a model and its probe say of texts: asked in batches of few shapes, told text by text."""
+"""The answers of a model and its probe for texts, computed in batches of few shapes."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +26,9 @@ from diffmask_jax.runtime.prefetch import prefetched
 
 
 class Replies(NamedTuple):
-    """One batch's answers: what the model says, and keep probabilities at every layer.
+    """The answers for one batch: the model's outputs, and keep probabilities at every layer.
 
-    replay: what it says from what is kept, where that was asked
+    replay: the model's outputs from only what is kept, if requested
     """
 
     outputs: Float[Array | np.ndarray, "B ..."]
@@ -37,7 +37,7 @@ class Replies(NamedTuple):
 
 
 def reply(game: Game, model_params: Any, probe_params: Any, inputs: EncoderInputs) -> Replies:
-    """The answers to one batch, of whose rows each may hold several texts (`Model.packs`)."""
+    """The answers for one batch, whose rows may contain several texts each (`Model.packs`)."""
     logits, keep = keep_probabilities(game, model_params, probe_params, inputs)
     return Replies(game.model.family.outputs(logits), keep)
 
@@ -45,7 +45,7 @@ def reply(game: Game, model_params: Any, probe_params: Any, inputs: EncoderInput
 def reply_and_replay(
     game: Game, model_params: Any, probe_params: Any, inputs: TextInputs
 ) -> Replies:
-    """The same and what the model says from what is kept, as one program."""
+    """`reply`, and the model's outputs from only what is kept, as one program."""
     clean = clean_pass(game, model_params, inputs)
     keep = jnp.exp(log_keep_everywhere(game, probe_params, clean))
     told = replay(game, model_params, probe_params, clean, keep)
@@ -55,14 +55,15 @@ def reply_and_replay(
 def in_few_shapes(
     encoded: Sequence[Encoded], batch: int, limit: int, mesh: Mesh, packs: bool
 ) -> Iterator[Batch | PackedBatch]:
-    """Every text once, in batches that the devices can share and that few programs read.
+    """Every text once, in batches of few shapes that divide evenly among the devices.
 
-    batch: about how many texts to a batch. limit: how much the model takes. packs: whether it reads
-    rows of several texts, which short ones then share.
+    batch: roughly the number of texts per batch
+    limit: the model's largest number of positions
+    packs: whether the model reads rows of several texts, which short ones then share
     """
     size = devices.round_up(batch, mesh)
     if packs and len(encoded) > 1:
-        half = devices.round_up(-(-batch // 2), mesh)  # a row holds two texts or more
+        half = devices.round_up(-(-batch // 2), mesh)  # a row contains at least two texts
         return packed(encoded, half, size, limit)
     return batches.ascending(encoded, size, limit)
 
@@ -70,10 +71,9 @@ def in_few_shapes(
 def text_by_text(
     stream: Iterator[Batch | PackedBatch], ask: Callable[[EncoderInputs], Replies]
 ) -> Iterator[tuple[Int[np.ndarray, " N"], Replies]]:
-    """Which texts are in a batch, and its answers, in whose first rows they are, a text a row.
+    """For each batch the indices of its texts, and its answers, whose first rows are theirs.
 
-    ask: a batch's inputs -> its answers, on the host. The next batch is computed while the last one
-    is looked at.
+    ask: a batch's inputs -> its answers. The next batch is computed while the caller uses this one.
     """
     made = ((batch.indices, _a_text_a_row(batch, ask(batch.inputs))) for batch in stream)
     with contextlib.closing(prefetched(made, 1)) as ahead:
@@ -81,7 +81,7 @@ def text_by_text(
 
 
 def _a_text_a_row(batch: Batch | PackedBatch, replies: Replies) -> Replies:
-    """A batch's answers, a text a row, whose positions begin with its own."""
+    """A batch's answers with one text per row, beginning at position 0."""
     if not isinstance(batch, PackedBatch):
         return replies
     length = replies.keep.shape[-1]

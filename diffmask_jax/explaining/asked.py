@@ -1,4 +1,4 @@
-"""What an explainer may be asked for, beside texts: a question about a passage, but no target."""
+"""Checks of what an explainer is asked for: a question with its passage, and no target."""
 
 from diffmask_jax.errors import UserError
 
@@ -16,7 +16,7 @@ def question_pair(texts: object, question: object, passage: object) -> tuple[str
 
 
 def check_no_target(target: object) -> None:
-    """Raises: UserError if there is one, which other attribution methods ask for."""
+    """Raises: UserError for a target, an argument of other attribution methods."""
     if target is not None:
         raise UserError(
             f"there is no target={target!r} to ask for: a probe has learnt to keep what the whole "

@@ -1,4 +1,4 @@
-"""One text seen by every method at every layer: the paper's Figure 6 for any sentence."""
+"""One text attributed by every method at every layer: the paper's Figure 6 for any sentence."""
 
 import functools
 from collections.abc import Sequence
@@ -42,10 +42,11 @@ def compare(
 ) -> Comparison:
     """Attention, other methods, and the probes of one or more runs, for one text or pair.
 
-    explainers: of one model. noise: `noise_of` that model's states. names: of
-    `methods.with_margin`; the margin is that of the first run.
+    explainers: all of the same model
+    noise: `noise_of` that model's states
+    names: of methods in `methods.with_margin`, whose margin is that of the first run
 
-    Raises: UserError if the text is empty or too long, there is no method of a name, or as
+    Raises: UserError if the text is empty or too long, a method is unknown, or as
         `check_comparable` does.
     """
     check_comparable(explainers)
@@ -70,7 +71,7 @@ def compare(
 
 
 def chosen(explainer: Explainer, names: Sequence[str]) -> list[methods.Named]:
-    """The methods of these names. Raises: UserError if there is none of a name."""
+    """The methods of these names. Raises: UserError if one is unknown."""
     known = methods.with_margin(explainer.config.margin)
     for name in names:
         if name not in known:
@@ -79,7 +80,7 @@ def chosen(explainer: Explainer, names: Sequence[str]) -> list[methods.Named]:
 
 
 def check_comparable(explainers: Sequence[Explainer]) -> None:
-    """Raises: UserError if the runs are about different models, or one that has no attention."""
+    """Raises: UserError if the runs have different models, or one without attention."""
     if len({explainer.model.path for explainer in explainers}) > 1:
         raise UserError("the runs explain different models: compare runs of one model")
     model = explainers[0].model
@@ -96,7 +97,7 @@ def _of_methods(
     encoded: Sequence[Encoded],
     named: Sequence[methods.Named],
 ) -> list[Panel]:
-    """Of attention and of each method, for one text. Raises: UserError if one is not finite."""
+    """Attention and each method, for one text. Raises: UserError if a value is not finite."""
     model, params = explainer.model, explainer.params[0]
     (batch,), network = batches.in_order(encoded, 1, model.config.positions), model.network
     clean = jax.jit(clean_pass, static_argnums=0)(explainer.game, params, batch.inputs)
@@ -114,8 +115,8 @@ def _of_methods(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _attention(network: Model, params: Params, clean: Clean) -> Float[Array, "N T"]:
-    """What each block attends to, for a batch of one text."""
-    assert network.attention is not None  # else `check_comparable` has refused it
+    """The attention that each position receives in each block, for a batch of one text."""
+    assert network.attention is not None  # ensured by `check_comparable`
     weights = network.attention(params, clean.inputs, clean.states)
     return received_by_block(weights, clean.inputs.valid)[:, 0]
 
@@ -123,13 +124,13 @@ def _attention(network: Model, params: Params, clean: Clean) -> Float[Array, "N 
 def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statistics:
     """Mean and deviation of every state over a run's training texts, (L, D) each.
 
-    Taken in one pass the first time, then kept in the run's folder, for this model alone; where
-    nobody may write there, it is taken each time.
+    They are computed once, then kept in the run's folder, for this model alone; if that is not
+    writable, they are computed each time.
 
-    anyway: of the texts as they are now, though the run was trained on others; not kept.
+    anyway: use the texts as they are now, even if the run was trained on others; nothing is kept
 
-    Raises: UserError if the training texts cannot be read or are others, or what is kept is
-        damaged.
+    Raises: UserError if the training texts cannot be read or are not those of the run, or if the
+        kept file is damaged.
     """
     file, model = folder / "statistics.safetensors", explainer.fingerprint
     if file.exists():
@@ -150,7 +151,7 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
         disable=None,
     )
     noise = state_statistics(explainer.game.model, explainer.params[0], iter(stream))
-    if not anyway:  # else it may be of what the run was not made with
+    if not anyway:  # otherwise they may belong to other texts than the run's
         arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
         made_with = {"fingerprint": json_files.dumps({**model, **texts})}
         try:
@@ -161,7 +162,7 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
 
 
 def _read_noise(file: Path) -> tuple[Statistics, Fingerprint]:
-    """What `noise_of` kept, and of what. Raises: UserError if it is damaged."""
+    """What `noise_of` kept, and the fingerprint of its origin. Raises: UserError if damaged."""
     try:
         kept, about = tensors.read(file)
         made_with = json_files.parse(about.get("fingerprint", "{}"), "its fingerprint")

@@ -1,4 +1,4 @@
-"""Measuring a run's probe: what it drops at every layer, and whether the model decides alike."""
+"""Evaluating a run's probe: what it drops at every layer, and whether the decisions stay."""
 
 import functools
 from collections.abc import Callable
@@ -28,14 +28,16 @@ DRAWS = {"sampled": faithfulness.sampled, "thresholded": faithfulness.thresholde
 
 
 def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -> dict[str, Any]:
-    """The table of `faithfulness.table` for sampled gates and for gates of keep probability > ½.
+    """`faithfulness.table` with sampled gates, and with gates thresholded at ½.
 
-    Scores against gold labels are there where the examples have them, None where they are not
-    defined. Of questions, agreement is the share of start and of end positions that stay, and
-    `spans_kept` that of questions of which both do. `verdict` is that of `assess` on thresholded
-    gates. run: the run's folder; name: what the data is called in the report.
+    Scores against gold labels are included if the examples have them; undefined ones are None. For
+    questions, agreement is the share of start and end positions that stay, and `spans_kept` the
+    share of questions of which both stay. `verdict` is that of `assess`, with thresholded gates.
 
-    Raises: UserError if a label is none of the model's.
+    name: the name of the data in the report
+    run: the run's folder
+
+    Raises: UserError if a label is not one of the model's.
     """
     model, encoded = explainer.model, data.encoded
     scoring = scoring_of(model, data)
@@ -55,7 +57,7 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
         stream = tqdm(in_order, f"{kind} gates", unit="batch", disable=None)
         outcome = faithfulness.measure(
             functools.partial(outcome_of, *explainer.params),
-            iter(stream),  # a bar claims to be a collection, and has no length
+            iter(stream),  # a tqdm bar has `__len__`, which fails here
             jax.random.key(0),
             scoring.decide,
         )
@@ -67,7 +69,7 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
             for row, share in zip(table, [*kept, np.mean(kept)], strict=True):
                 row["spans_kept"] = float(share)
         report[kind] = [{name: finite(value) for name, value in row.items()} for row in table]
-    means = layer_means(model.network.layers, table[:-1])  # of thresholded gates, measured last
+    means = layer_means(model.network.layers, table[:-1])  # with thresholded gates, measured last
     verdict = assess(explainer.config, means, run_folder.load_layers(Path(run)))
     report["verdict"] = assessment.as_json(verdict)
     return report
@@ -79,9 +81,8 @@ def _outcome_of(
     return faithfulness.outcome_of(game, gates, *arguments, read=read)
 
 
-
 def as_markdown(report: dict[str, Any]) -> str:
-    """The report as one table a kind of gates, a row a layer and their mean last; the verdict."""
+    """The report as a table per kind of gates, one row per layer and their mean; the verdict."""
     lines = [
         f"{report['run']}: {report['gate']} probe on {report['texts']} texts ({report['split']})"
     ]

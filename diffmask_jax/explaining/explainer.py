@@ -33,7 +33,7 @@ from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.fingerprint import Fingerprint
 
 BATCH = 32
-READ_AHEAD = 64  # batches, whose texts are sorted by their lengths together
+READ_AHEAD = 64  # batches whose texts are sorted by length together
 
 
 class Explainer:
@@ -155,8 +155,8 @@ class Explainer:
                 pairs.
             question: a question, with `passage`, instead of `texts`.
             passage: the passage that answers it.
-            truncate: cut a text that is longer than the model takes instead of refusing it; of a
-                question and its passage, only the passage is cut.
+            truncate: truncate a text that is too long for the model instead of refusing it; of a
+                question and its passage, only the passage is truncated.
             replay: also run the model on only what is kept at each layer, which costs one more pass
                 per layer.
             target: refused, with an explanation: other methods have targets, this one has none.
@@ -196,7 +196,7 @@ class Explainer:
         """
         if type(batch_size) is not int or batch_size < 1:
             raise UserError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
-        read = texts_in(texts)  # which refuses what has no length, either
+        read = texts_in(texts)  # refuses anything but an iterable of texts at once
         total = len(texts) if isinstance(texts, Sized) else None
         numbers = map(str, itertools.count(1))
 
@@ -217,7 +217,7 @@ class Explainer:
         advance: Callable[[], object] = lambda: None,
         batch_size: int = BATCH,
     ) -> list[Explanation]:
-        """The explanations of all texts, in their order. advance: called after each."""
+        """The explanations of all texts, in order. advance: called after each."""
         found: dict[int, Explanation] = {}
         for index, explanation in self.stream(texts, encoded, replay, batch_size):
             found[index] = explanation
@@ -239,7 +239,7 @@ class Explainer:
     def answered(
         self, encoded: Sequence[Encoded], replay: bool = False, batch_size: int = BATCH
     ) -> Iterator[tuple[Int[np.ndarray, " B"], Replies]]:
-        """Batch by batch, the indices of its texts and the replies, whose first rows are theirs.
+        """For each batch the indices of its texts, and the replies, whose first rows are theirs.
 
         Raises: UserError if a reply is not finite.
         """
@@ -265,7 +265,7 @@ class Explainer:
 
         outputs = np.array(replies.outputs[row])
         if head.spans:
-            outputs = outputs[: len(encoded.tokens)]  # padding answers nothing
+            outputs = outputs[: len(encoded.tokens)]  # without padding
         replayed = None
         if replies.replay is not None:
             numbers = head.problem_type == REGRESSION.problem_type
@@ -278,7 +278,9 @@ class Explainer:
             parts=tuple(encoded.parts.tolist()),
             words=words_of(text, encoded),
             layers=model.network.layers,
-            keep=np.array(replies.keep[:, row, : len(encoded.tokens)]),  # a view holds its batch
+            keep=np.array(
+                replies.keep[:, row, : len(encoded.tokens)]
+            ),  # copied, since a view would keep its batch in memory
             labels=model.labels,
             outputs=outputs,
             answer=answer(outputs),

@@ -1,4 +1,4 @@
-"""What a probe says about one text: an object that shows itself, and saves itself."""
+"""The explanation of one text by a probe: an object that can show and save itself."""
 
 import dataclasses
 import os
@@ -32,7 +32,7 @@ from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.tasks import questions
 from diffmask_jax.training.assessment import Assessment, sentences
 
-if TYPE_CHECKING:  # whoever wants neither pays for neither
+if TYPE_CHECKING:  # both are slow to import, and optional
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
@@ -42,23 +42,26 @@ class Explanation:
     """Keep probabilities of every token at every layer, and the prediction they belong to.
 
     texts: the text, or both texts of a pair
-    keep: P(z ≠ 0), (layers, tokens); the last row has seen the whole network
-    layers: the name of each row, W (word embeddings), E (embedding layer), 1, 2, … (blocks)
-    tokens: word pieces as the vocabulary spells them, special ones such as [CLS] included
-    shown: the same as people write them, ## before what continues a word
-    offsets: the (start, end) of each in its text, or None; parts: which text that is, or -1
-    words: the words with their place in the text
-    labels, outputs: the classes and the probability of each; or a regression's values; of a
-        question, (tokens, 2) probabilities that the answer starts, and that it ends, there
-    answer: what the model says; problem_type: what its outputs mean, as transformers calls it
-    gate: "input" (what of the input can go, given the layers so far) or "hidden" (which states)
-    cut_to: how many tokens a question's passage was cut to fit in; None if it was not cut
-    gold: the answers to a question that people gave, where they are known
-    replayed: what the model says from what is kept at each layer; None if it was not asked
-    assessment: what to think of the probe that made it; None where that is not known
-    doubt: why not to trust it, of a probe that no run would keep; None else
+    keep: P(z ≠ 0), (layers, tokens); the gates of the last row have seen the whole network
+    layers: the name of each row: W (word embeddings), E (embedding layer), 1, 2, … (blocks)
+    tokens: word pieces as the vocabulary spells them, including special ones such as [CLS]
+    shown: the tokens as people write them, with ## before a piece that continues a word
+    offsets: the (start, end) of each token in its text, or None
+    parts: the text that each token belongs to, 0 or 1; -1 for special tokens
+    words: the words with their places in the text
+    labels, outputs: the classes and their probabilities; or a regression's values; for a question,
+        (tokens, 2) probabilities that the answer starts, and that it ends, at each token
+    answer: the model's answer
+    problem_type: the meaning of its outputs, as transformers calls it
+    gate: "input" (which inputs can be dropped, judging by the states up to each layer) or "hidden"
+        (which states can)
+    cut_to: the number of tokens to which a question and its passage were cut; None if not cut
+    gold: the answers to a question that people gave, if known
+    replayed: the model's answers from only what is kept at each layer; None if not requested
+    assessment: the verdict on the probe; None if unknown
+    doubt: a reason not to trust a probe that its run did not keep; otherwise None
 
-    Two are equal if all of this is.
+    Explanations are equal if all of these are.
     """
 
     texts: tuple[str, ...]
@@ -87,40 +90,40 @@ class Explanation:
 
     @property
     def headline(self) -> str:
-        """What is explained, in a line: the text, both texts of a pair, or the question."""
+        """What is explained, in one line: the text, both texts of a pair, or the question."""
         return " / ".join(self.texts) if self.answer.span is None else self.text
 
     @property
     def prediction(self) -> str | tuple[str, ...] | float | tuple[float, ...]:
-        """The most probable class, all labels that are set, a regression's value or an answer."""
+        """The most probable class, all labels that are set, a regression's value, or an answer."""
         return self.answer.decision
 
     @property
     def probabilities(self) -> Float[np.ndarray, "..."] | None:
-        """The probability of every class or label, or of starts and ends; None for a regression."""
+        """The probabilities of classes or labels, or of starts and ends; None for a regression."""
         return None if self.problem_type == REGRESSION.problem_type else self.outputs
 
     @property
     def word_keep(self) -> Float[np.ndarray, "L W"]:
-        """Keep probability of each word: the largest among its pieces, for one leaks the word."""
+        """Keep probability of each word: the largest of its pieces, any of which reveals it."""
         pieces = [self.keep[:, word.first : word.last + 1].max(axis=1) for word in self.words]
         return np.stack(pieces, axis=1)
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The words kept most at the last layer, the most kept first, with their probability.
+        """The words of the highest keep probabilities at the last layer, with these probabilities.
 
-        Of words that are kept alike, the first in the text comes first.
+        They come in falling order; ties in the order of the text.
         """
         order = np.argsort(-self.word_keep[-1], kind="stable")[:count]
         return [(self.words[at].text, float(self.word_keep[-1, at])) for at in order]
 
     def with_gold(self, answers: Sequence[questions.Answer]) -> "Explanation":
-        """The same, with the answers that people gave to its question."""
+        """The same explanation, with the answers that people gave to its question."""
         return dataclasses.replace(self, gold=tuple(dict.fromkeys(answers)))
 
     @property
     def marks(self) -> Marks:
-        """Which tokens are of the predicted answer to a question, and which of a gold one."""
+        """The tokens of the predicted answer to a question, and those of the gold answers."""
         tokens, span = range(len(self.tokens)), self.answer.span
         return Marks(
             predicted=tuple(span is not None and span.first <= at <= span.last for at in tokens),
@@ -135,7 +138,7 @@ class Explanation:
         return any(answer.start < end and start < answer.stop for answer in self.gold)
 
     def heatmap(self) -> Heatmap:
-        """Itself as what the renderings draw."""
+        """The explanation as the renderings draw it."""
         gold = " or ".join(f"“{text}”" for text in dict.fromkeys(a.text for a in self.gold))
         cut = f"; the passage was cut, to {self.cut_to} word pieces with its question"
         return make_heatmap(
@@ -152,7 +155,7 @@ class Explanation:
         )
 
     def entry(self) -> Entry:
-        """Itself as what a page shows of one text."""
+        """The explanation as a page shows it."""
         spellings = []
         for _, run in texts(self.parts):
             tokens = slice(run.start, run.stop)
@@ -162,7 +165,7 @@ class Explanation:
         return Entry(self.heatmap(), tuple(spellings), self.replay())
 
     def replay(self) -> Replay | None:
-        """What the model still says at every layer, in words; None if it was not asked."""
+        """The model's answers at every layer, in words; None if not requested."""
         if self.replayed is None:
             return None
         shares = self.replayed.probability
@@ -178,10 +181,10 @@ class Explanation:
         )
 
     def to_frame(self) -> "DataFrame":
-        """Itself as a pandas table: a row a token, a column of keep probabilities a layer.
+        """A pandas table with one row per token, and a column of keep probabilities per layer.
 
-        Before these stand the token, what people write for it, its text (0 or 1, -1: special), and
-        its place there (text[start:end]; missing where it has none).
+        The first columns are the token, how people write it, its text (0 or 1; -1: special), and
+        its place there (text[start:end]; missing if it has none).
 
         Raises: UserError if pandas is not installed.
         """
@@ -200,9 +203,9 @@ class Explanation:
         return pandas.DataFrame(columns | dict(zip(self.layers, self.keep, strict=True)))
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draw the heat map with matplotlib, the input at the bottom.
+        """Draw the heat map with matplotlib, the input at the bottom, and return the axes.
 
-        ax: where; a new figure, large enough, unless said. Gives the axes.
+        ax: where to draw; by default in a new figure of a suitable size.
         """
         return draw_on(self.heatmap(), ax)
 
@@ -211,7 +214,7 @@ class Explanation:
         return json_form.json_of(vars(self))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a file whose ending says of what kind: .json, .html, .png, .svg, .pdf or .tex.
+        """Write a file of the kind that its ending names: .json, .html, .png, .svg, .pdf or .tex.
 
         Raises: UserError for another ending, or if the file cannot be written.
         """
@@ -227,9 +230,9 @@ class Explanation:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Explanation":
-        """Read what `save` wrote as .json; numbers come back rounded to four decimals.
+        """Read a .json file written by `save`; its numbers are rounded to four decimals.
 
-        Raises: UserError if there is no such file, or it holds something else.
+        Raises: UserError if there is no such file, or it contains anything else.
         """
         return cls(**json_form.fields_of(json_files.read(Path(path)), str(path)))
 
@@ -256,13 +259,13 @@ class Explanation:
 
 
 def page_of(entries: Sequence[Entry], title: str, assessment: Assessment | None) -> str:
-    """A page of explanations by one probe, and what to think of it."""
+    """A page of explanations by one probe, and the verdict on it."""
     verdict = None if assessment is None else (assessment.answer, sentences(assessment))
     return page(entries, title, verdict)
 
 
 def _hashable(value: Any) -> Any:
-    """What has equal parts, arrays among them, as what is equal and has a hash."""
+    """A hashable value that is equal for equal values, which may contain arrays."""
     if isinstance(value, np.ndarray):
         return value.shape, value.tobytes()
     if isinstance(value, dict):

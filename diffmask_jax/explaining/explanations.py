@@ -3,11 +3,11 @@
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.render import html
 
-DRAWN = 20  # a notebook holds what it has drawn
+DRAWN = 20  # a notebook keeps everything it draws in its file
 
 
 class Explanations(list[Explanation]):
-    """A list as any other, of which a notebook shows the first twenty, each as its heat map."""
+    """A list; a notebook shows the heat maps of its first twenty explanations."""
 
     def _repr_html_(self) -> str:
         drawn = html.fragment(*(each.heatmap() for each in self[:DRAWN])) if self else "<p>none</p>"

@@ -19,7 +19,7 @@ PROBLEM_TYPES = (*HEADS, SPANS.problem_type)
 
 
 def json_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an `Explanation` as JSON types; what an explanation lacks is left out."""
+    """The fields of an `Explanation` as JSON types, without those that it lacks."""
     answer, doubt = fields["answer"], fields["doubt"]
     replayed, verdict = fields["replayed"], fields["assessment"]
     said = _json_of_texts(fields) if answer.span is None else _json_of_a_question(fields)
@@ -164,7 +164,7 @@ def _one_of(known: Collection[str], told: dict[str, Any], name: str) -> str:
 
 
 def _decision(told: Any) -> Any:
-    """JSON has lists where a decision is a tuple."""
+    """A decision, with a tuple for JSON's list."""
     if not isinstance(told, str | int | float | list | tuple):
         raise ValueError(f"its prediction is {shown(told)}")
     return tuple(told) if isinstance(told, list | tuple) else told

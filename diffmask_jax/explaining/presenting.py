@@ -1,4 +1,4 @@
-"""Explanations on their way out: to the terminal, a picture, a page or lines of JSON."""
+"""The output of explanations: to the terminal, as a picture, a page or lines of JSON."""
 
 import contextlib
 import sys
@@ -17,7 +17,7 @@ from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.runtime.messages import visible
 
 Explained = Iterable[tuple[str, Explanation]]
-"""What each text is called in its file, and its explanation."""
+"""The name of each text, such as its line in a file, and its explanation."""
 
 
 def write_files(
@@ -27,13 +27,14 @@ def write_files(
     html_page: Path | None,
     jsonl: Path | None,
 ) -> None:
-    """Write whichever files were asked for. Raises: UserError if one cannot be written.
+    """Write the requested files. Raises: UserError if one cannot be written.
 
-    Of every explanation is held what a page needs, and nothing where there is no page. Lines of
-    JSON are safe by portions; unless a page needs all texts, those that an earlier process has made
-    safe are not made again.
+    Only what a page needs of each explanation is kept in memory. Lines of JSON are written by
+    portions; those that an earlier process has written are not computed again, unless a page needs
+    all texts.
 
-    explain: how many texts are left out -> the others; identity: of these, as of `GrowingFile`.
+    explain: (how many texts to skip) -> the explanations of the others
+    identity: identifies them, as in `GrowingFile`
     """
     entries, assessment = [], None
     with contextlib.ExitStack() as files:
@@ -54,9 +55,9 @@ def write_files(
 
 
 def print_all(explained: Explained, color: bool, width: int, all_rows: bool) -> None:
-    """Draw each explanation in the terminal as it comes, a blank line between two.
+    """Draw each explanation in the terminal as it comes, with blank lines in between.
 
-    Where it was replayed, a line says what the model answers from what is kept at the top layer.
+    If it was replayed, a line says what the model answers from what is kept at the top layer.
     """
     for number, (_, each) in enumerate(explained):
         drawn = terminal.draw(each.heatmap(), color=color, width=width, all_rows=all_rows)

@@ -1,4 +1,4 @@
-"""What the model answered from what a probe keeps of one text, at every layer in turn."""
+"""The model's answers from only what a probe keeps of one text, at each layer in turn."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,11 +11,15 @@ from diffmask_jax.models.heads import Answer
 
 
 class Replayed(NamedTuple):
-    """One masked pass a layer: what is kept there (P(z ≠ 0) > ½) stays, the rest is the baseline.
+    """The results of one masked pass per layer.
 
-    answers: what the model says; divergence: D_KL[whole ‖ kept], nats
-    agreement: with its decision on the whole text, in [0, 1]; of a span, the share of its two ends
-    probability: of that decision, and by the whole text; None for a regression
+    Positions with P(z ≠ 0) > ½ are kept; the baseline replaces the others.
+
+    answers: the model's answers
+    divergence: D_KL[whole ‖ kept], nats
+    agreement: with the decision on the whole text, in [0, 1]; for a span, the share of its two ends
+    probability: the probability of that decision from what is kept; None for a regression
+    whole: its probability from the whole text; None for a regression
     """
 
     answers: tuple[Answer, ...]
@@ -25,7 +29,7 @@ class Replayed(NamedTuple):
     whole: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Itself as JSON types, a list over the layers each, but for `whole`."""
+        """The fields as JSON types: lists over the layers, except for `whole`."""
         shares: dict[str, Any] = {}
         if self.probability is not None and self.whole is not None:
             shares = {"probability": rounded(self.probability), "whole": round(self.whole, 4)}
@@ -41,7 +45,11 @@ class Replayed(NamedTuple):
 def replayed_of(
     replay: Replay, row: int, answer: Callable[[np.ndarray], Answer], numbers: bool
 ) -> Replayed:
-    """One text of a batch. answer: outputs -> what is said; numbers: they have no probability."""
+    """The results for one text of a batch.
+
+    answer: outputs -> the answer
+    numbers: whether outputs are numbers, which have no probability
+    """
     outcome, outputs = replay.outcome, np.asarray(replay.outputs)
     return Replayed(
         answers=tuple(answer(one[row]) for one in outputs),
@@ -53,6 +61,6 @@ def replayed_of(
 
 
 def rounded(values: np.ndarray) -> list[float]:
-    """Four decimals, for files."""
+    """Values rounded to four decimals, for files."""
     whole: list[float] = np.round(np.asarray(values, np.float64), 4).tolist()
     return whole

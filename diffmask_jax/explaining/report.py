@@ -1,4 +1,4 @@
-"""What a probe says of a data set, in numbers: layers, words and groups, turned predictions."""
+"""A probe on a data set, in numbers: layers, words, groups of words, changed predictions."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,13 +19,13 @@ from diffmask_jax.runtime.json_files import jsonable
 from diffmask_jax.runtime.markdown import table
 from diffmask_jax.training.assessment import Assessment, told
 
-WORDS = 20  # kept longest, and as many dropped first
-LEAST = 5  # texts that a word must be in to be among them
-TURNS = 50  # texts that are listed
+WORDS = 20  # the words listed that are kept longest, and as many that are dropped first
+LEAST = 5  # the texts in which such a word must occur
+TURNS = 50  # the changed predictions listed
 
 
 class Subject(NamedTuple):
-    """What a report is about: a run, its data, and the margin (nats) and layers of its probe."""
+    """The subject of a report: a run, its data, and the margin (nats) and layers of its probe."""
 
     run: str
     data: str
@@ -35,7 +35,7 @@ class Subject(NamedTuple):
 
 
 class ScoreCurve(NamedTuple):
-    """One of the head's scores against gold labels: of whole texts, and masked at every layer."""
+    """A score against gold labels: on whole texts, and masked at every layer."""
 
     score: Score
     original: float
@@ -43,10 +43,11 @@ class ScoreCurve(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A text whose prediction turns at some layers, and what is said of it at the worst of them.
+    """A text whose prediction changes at some layers, and the answer at the worst of them.
 
-    row: what the text is called in its file; text: itself
-    divergence: nats, the largest of these layers'
+    row: the name of the text, such as its line in a file
+    text: the text itself
+    divergence: the largest at these layers, nats
     """
 
     row: str
@@ -59,14 +60,15 @@ class Turn(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All numbers of a report on N texts at L layers, whose gates are thresholded at ½.
+    """All numbers of a report on N texts at L layers, with gates thresholded at ½.
 
     masked, divergence (nats), agreement: means over texts with their intervals, (L,) each
-    longest, first: the words that are kept longest and those that are dropped first
-    groups: how long the words of a group are kept, for every way to group them
-    gone: how many words each layer lets go of for good, and last how many stay to the end, (L+1,)
-    turned: how many texts there are whose prediction turns; turns: the worst of them
-    rivalry: the probe against other methods, where they were compared
+    longest, first: the words that are kept longest, and those that are dropped first
+    groups: how long the words of each group are kept, for every way of grouping
+    gone: how many words each layer drops for good, and last how many stay to the end, (L+1,)
+    turned: the number of texts whose prediction changes
+    turns: the worst of them
+    rivalry: the probe against other methods, if they were compared
     """
 
     subject: Subject
@@ -99,8 +101,9 @@ def report_of(
 ) -> Report:
     """The numbers of a surveyed data set.
 
-    rows: what each text is called in its file. scores, measure: of the model's head, where there
-      are gold labels. labelled, tags: as of `word_groups.families`.
+    rows: the name of each text, such as its line in a file
+    scores, measure: those of the model's head, if there are gold labels
+    labelled, tags: as in `word_groups.families`
     """
     words = kept_by(words_seen(survey.explanations), lambda word: [word.spelt], LEAST)
     each = min(WORDS, -(-len(words) // 2))
@@ -129,7 +132,7 @@ def report_of(
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report as JSON types; None for what is not defined."""
+    """The report as JSON types; undefined values are None."""
     numbers: dict[str, Any] = jsonable(report._replace(rivalry=None))
     if report.rivalry is not None:
         numbers["rivalry"] = rivalry_table.as_json(report.rivalry)

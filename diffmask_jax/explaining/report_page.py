@@ -1,4 +1,4 @@
-"""A report as a page: which of its numbers stand where, and in which words."""
+"""A report as a page: its numbers, in words, tables and curves."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,8 @@ from diffmask_jax.render.layer_names import explained, some_of
 from diffmask_jax.render.report_html import Opened, Section
 from diffmask_jax.render.text import shorten
 
-OPENED = 20  # texts, and of long ones
-CELLS = 60_000  # as many as have so many cells together, for a page must not be too large to open
+OPENED = 20  # the texts that can be opened, or fewer:
+CELLS = 60_000  # the most cells that they may have together, lest the page be too large
 SUMMARY = 90  # terminal cells of a text's line
 SHARES, NATS = Axis(1.0, percent=True), Axis(0.0, percent=False)
 VERDICTS = {"good": "Yes", "not settled": "Not yet: it has not settled", "not good": "No"}
@@ -30,7 +30,7 @@ HEADS = tuple(
 
 
 def page(report: Report, survey: Survey, rows: Sequence[str]) -> str:
-    """The report with some of its texts, evenly spread over the data, to open."""
+    """The report, and some texts, evenly spread over the data, that can be opened."""
     subject, masks = report.subject, GATES[report.subject.gate].masks
     sections = [_verdict(report), _curves(report), _last_layers(report), _words(report)]
     sections += [_groups(report)] * bool(report.groups) + [_turned(report)]

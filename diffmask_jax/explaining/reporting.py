@@ -32,12 +32,14 @@ def report_on(
     tags: Path | None = None,
     against: int = 0,
 ) -> tuple[Report, Survey]:
-    """The report of a run's probe on a data set, and the survey that it is made of.
+    """The report on a run's probe for a data set, and the survey that it is based on.
 
-    folder, name: the run's, and what its data is called. tags: a file of parts of speech, as
-    `read_tags` has it. against: on how many of the texts other methods are compared.
+    folder: the run's folder
+    name: the name of the data
+    tags: a file of parts of speech, as `read_tags` expects it
+    against: the number of texts on which other methods are compared
 
-    Raises: UserError if a label is none of the model's, or the tags do not fit.
+    Raises: UserError if a label is not one of the model's, or the tags do not match the texts.
     """
     model, examples, encoded = explainer.model, data.examples, data.encoded
     gold = gold_labels(model, data)
@@ -70,7 +72,7 @@ def report_on(
 
 
 def _labelled(explainer: Explainer, seen: Survey, gold: Any) -> dict[str, Names]:
-    """Texts by what is predicted, and by their gold labels, where such labels make groups."""
+    """The groups of texts by prediction and by gold label, where these make groups."""
     kind, labels = explainer.model.head.problem_type, explainer.model.labels
     predicted = label_names(kind, labels, seen.replay.original)
     golden = None if gold is None else label_names(kind, labels, gold)

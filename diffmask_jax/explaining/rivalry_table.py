@@ -15,11 +15,11 @@ PARTS = {
     "area over the curve": "_area",
     "area, normalised by the best and the worst order": "_normalised",
 }
-"""What is measured twice each, and how its fields of `Measures` end."""
+"""Each pair of measures, and the suffix of its fields in `Measures`."""
 
 
 def explained(rivalry: Rivalry) -> str:
-    """What the numbers are."""
+    """An explanation of the numbers."""
     return (
         f"On {rivalry.measures.shape[1]} texts, tokens removed in each method's order, all methods "
         f"keeping as many as the probe does (it drops {rivalry.masked:.1%}). Sufficiency: how much "
@@ -33,7 +33,7 @@ def explained(rivalry: Rivalry) -> str:
 
 
 def rows(rivalry: Rivalry, measures: tuple[str, ...] = Measures._fields) -> list[list[str]]:
-    """Of each method its name, and the mean of each measure with its interval and mark."""
+    """For each method its name, and the mean of each measure with its interval and mark."""
     means, differences = rivalry.means(), rivalry.differences()
     return [
         [name, *(_cell(name, measure, means, differences) for measure in measures)]

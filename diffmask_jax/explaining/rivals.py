@@ -1,8 +1,8 @@
-"""Is a probe more faithful to the network than other methods? Their orders of tokens, on texts.
+"""Is a probe more faithful to the network than other methods? Their rankings of tokens, compared.
 
-All are judged alike: the tokens that a method ranks last give way to the embedding of no word in
-the network's first state (`no_word_states`), special tokens stay, and the network goes on from
-there (`analysis.removal`).
+All are judged in the same way (`analysis.removal`): removed tokens are replaced by the embedding of
+"no word" in the network's first state (`no_word_states`), from which the forward pass resumes;
+special tokens always stay.
 """
 
 import functools
@@ -32,21 +32,21 @@ from diffmask_jax.game.objective import Clean, Game, clean_pass, log_keep_everyw
 from diffmask_jax.game.probes import Probe
 from diffmask_jax.training import setup
 
-SETS = 32  # of tokens, judged in one pass
-GAP, STEPS = 0.05, 100  # of integrated gradients: how complete they are, or how many steps
-WIDTH = 2  # of the beams that look for the best and the worst order
-LONGEST = 40  # tokens of a text whose orders are searched
+SETS = 32  # sets of tokens judged in one pass
+GAP, STEPS = 0.05, 100  # integrated gradients: the tolerated gap, or else the most steps
+WIDTH = 2  # of the beams that search for the best and the worst order
+LONGEST = 40  # tokens: longer texts' orders are not searched
 PROBE, RANDOM = "DiffMask", "Random"
 
 
 Means = dict[str, Interval]
-"""For each of `Measures` its mean and interval."""
+"""The mean and interval of each of `Measures`."""
 
 
 class Rivalry(NamedTuple):
-    """What the orders of K methods, the probe's first, are worth on N texts: `Measures` of each.
+    """The `Measures` of the rankings of K methods, the probe's first, on N texts.
 
-    searched: how many of the texts were short enough to look for their best and worst orders
+    searched: how many texts were short enough to search for their best and worst orders
     masked: the mean share of a text's tokens that the probe, and so every method, drops
     """
 
@@ -56,13 +56,13 @@ class Rivalry(NamedTuple):
     masked: float
 
     def means(self) -> dict[str, Means]:
-        """For each method the mean of each measure, over the texts that have it."""
+        """The mean of each measure for each method, over the texts for which it is defined."""
         return {
             name: _intervals(own) for name, own in zip(self.methods, self.measures, strict=True)
         }
 
     def differences(self) -> dict[str, Means]:
-        """For each other method the probe's mean minus its (paired bootstrap)."""
+        """The probe's mean minus each other method's, by the paired bootstrap."""
         probe, *others = self.measures
         return {
             name: _intervals(probe - other)
@@ -73,8 +73,8 @@ class Rivalry(NamedTuple):
 def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
     """The probe against integrated gradients, leave-one-out, attention and random orders.
 
-    The probe's order is that of its deepest gate on the input: the last layer's, or of a probe of
-    hidden states the first's. Every method keeps as many tokens of a text as that gate does.
+    The probe ranks by its deepest gate on the input: that of the last layer, or, for a probe of
+    hidden states, of the first. Every method keeps as many tokens of a text as that gate does.
 
     Raises: ValueError if there is no text.
     """
@@ -109,7 +109,7 @@ def gate_on_input(probe: Probe, layers: int) -> int:
 def _attributions(
     game: Game, params: Any, probe_params: Any, nothing: Float[Array, " D"], inputs: TextInputs
 ) -> tuple[Clean, Float[Array, "K B T"]]:
-    """Of all methods but the random one, to the first state; and the clean pass."""
+    """The attributions of all methods but the random one to the first state; the clean pass."""
     clean = clean_pass(game, params, inputs)
     keep = log_keep_everywhere(game, probe_params, clean)
     state, family = clean.states[0], game.model.family
@@ -132,7 +132,7 @@ def _attributions(
 def _probabilities(
     game: Game, params: Any, nothing: Float[Array, " D"], clean: Clean, left: Bool[Array, "R T"]
 ) -> Float[Array, " R"]:
-    """exp(−surprisal) of one text's decision where only some of its tokens are left."""
+    """exp(−surprisal) of one text's decision, given only some of its tokens."""
     family = game.model.family
     repeated = jax.tree.map(lambda a: jnp.repeat(jnp.asarray(a), len(left), axis=0), clean)
     state = mask_state(repeated.states[0], left.astype(jnp.float32), nothing)
@@ -143,7 +143,7 @@ def _probabilities(
 def _value(
     judge: Any, params: Any, nothing: Any, clean: Clean, left: Bool[np.ndarray, "R T"]
 ) -> Float[np.ndarray, " R"]:
-    """The same for any number of sets, some at a time, so that one program serves all."""
+    """`_probabilities` for any number of sets, SETS at a time, so that one program serves all."""
     values = []
     for start in range(0, len(left), SETS):
         some = left[start : start + SETS]
@@ -153,7 +153,7 @@ def _value(
 
 
 def _removable(text: Encoded, length: int | None = None) -> Bool[np.ndarray, " T"]:
-    """All but the special tokens; padded to a length."""
+    """All tokens but the special ones; padded to a length."""
     own = text.parts >= 0
     return np.pad(own, (0, (length or len(own)) - len(own)))
 
@@ -164,7 +164,7 @@ def _measure(
     removable: Bool[np.ndarray, " T"],
     kept: int,
 ) -> list[Measures]:
-    """Of every method on one text. kept: how many of its removable tokens each keeps."""
+    """The measures of every method on one text. kept: how many removable tokens each keeps."""
     orders = [removal.order_of(each, removable) for each in attributions]
     curves = [removal.curves_of(value, order, len(removable)) for order in orders]
     bounds = None
@@ -174,7 +174,7 @@ def _measure(
 
 
 def _intervals(values: Float[np.ndarray, "N 6"]) -> Means:
-    """Over the texts that have a number; NaN where none has."""
+    """Means over the texts that have a number; NaN if none has."""
     finite = [column[np.isfinite(column)] for column in values.T]
     unknown = Interval(*np.full(3, np.nan))
     return {

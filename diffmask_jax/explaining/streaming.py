@@ -1,6 +1,6 @@
-"""Many texts explained in their order, a portion at a time: memory does not grow with their number.
+"""Many texts, explained in order and in portions, so that memory does not grow with their number.
 
-A portion is padded and batched by itself: its explanations do not depend on where one began.
+Each portion is padded and batched by itself: explanations do not depend on where one started.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ EVERY = 30.0  # seconds between two plain lines
 
 
 class EncodedSource(NamedTuple):
-    """N examples with the word pieces that a model makes of them, a portion at a time.
+    """N examples with their word pieces, in portions.
 
     Attributes:
-      size: how many there are, N.
-      portions: (done) -> those behind the first `done`, a multiple of PORTION, in their order.
+      size: the number of examples, N.
+      portions: (done) -> the examples after the first `done`, a multiple of PORTION, in order.
     """
 
     size: int
@@ -36,9 +36,9 @@ class EncodedSource(NamedTuple):
 
 
 def encoded_source(model: Classifier, source: Source, truncate: bool) -> EncodedSource:
-    """Examples as a model reads them: at once and once, if one portion is all, else each time anew.
+    """Examples as a model reads them: encoded once if they are one portion, else at every reading.
 
-    Raises: UserError as of `Classifier.encode`, then or later.
+    Raises: UserError as `Classifier.encode` does, now or while they are read.
     """
 
     def portions(done: int) -> Iterator[tuple[Examples, list[Encoded]]]:
@@ -53,12 +53,12 @@ def encoded_source(model: Classifier, source: Source, truncate: bool) -> Encoded
 
 
 def checked(explainer: Explainer, texts: EncodedSource, replay: bool) -> str:
-    """Look at every text before the first is explained; 16 digits that stand for what will be said.
+    """Check every text before the first is explained; returns 16 digits that identify the output.
 
-    They are others for other texts, rows or gold answers, another tokenizer, model or probe. Of
-    less than one portion, which is never gone on with, model and probe do not count.
+    They depend on the texts, their rows and gold answers, the tokenizer, the model and the probe.
+    For a single portion, which is never resumed, model and probe are left out.
 
-    Raises: UserError as of `encoded_source`.
+    Raises: UserError as `encoded_source` does.
     """
     said = explainer.config.gate, explainer.model.labels, explainer.assessment, explainer.doubt
     digest = hashlib.sha256(repr((*said, replay)).encode())
@@ -78,18 +78,18 @@ def checked(explainer: Explainer, texts: EncodedSource, replay: bool) -> str:
 def explained(
     explainer: Explainer, texts: EncodedSource, replay: bool = False, done: int = 0
 ) -> Iterator[tuple[str, Explanation]]:
-    """The row and the explanation of every text in its order, with word of how far it has come.
+    """The row and the explanation of every text in order, with a progress bar.
 
-    Those of questions have the gold answers of the examples.
+    The explanations of questions include the examples' gold answers.
 
-    replay: with what the model says at every layer from what is kept there.
-    done: so many are left out, a multiple of PORTION.
+    replay: include the model's answers from only what is kept at each layer
+    done: how many texts to skip, a multiple of PORTION
     """
-    many = texts.size > 1  # the bar of one text is in nobody's way once it is explained
+    many = texts.size > 1  # the bar of a single text need not stay on the screen
     with tqdm(
         total=texts.size, initial=done, desc="explain", unit="text", disable=None, leave=many
     ) as bar:
-        advance = _Told(bar, texts.size, done).advance
+        advance = _Progress(bar, texts.size, done).advance
         for portion, encoded in texts.portions(done):
             found = explainer.explanations(portion.texts, encoded, replay, advance)
             if portion.gold is not None and explainer.model.head.spans:
@@ -98,8 +98,8 @@ def explained(
             yield from zip(portion.rows, found, strict=True)
 
 
-class _Told:
-    """How far many texts have come: a bar in a terminal, elsewhere a line now and then."""
+class _Progress:
+    """Shows how many texts are explained: a bar in a terminal, elsewhere a line now and then."""
 
     def __init__(
         self, bar: Any, count: int, done: int, clock: Callable[[], float] = time.monotonic
@@ -108,7 +108,7 @@ class _Told:
         self._spoke = clock()
 
     def advance(self) -> None:
-        """One more is explained."""
+        """Count one more text."""
         self._bar.update()
         self._done += 1
         many = self._bar.disable and self._done % PORTION == 0 and self._done < self._count

@@ -1,4 +1,4 @@
-"""A data set seen by a probe: each text explained, and answered from what every layer keeps."""
+"""A data set surveyed by a probe: every text explained, and answered from only what is kept."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,8 +18,8 @@ from diffmask_jax.models.heads import Answer
 class Survey(NamedTuple):
     """N texts at L layers, in the order in which they were given.
 
-    answers: for each text, what it is answered from what each layer keeps of it
-    replay: what is left of their answers, gates thresholded at ½
+    answers: for each text, the model's answers from only what is kept at each layer
+    replay: the outputs behind these answers, with gates thresholded at ½
     """
 
     explanations: list[Explanation]

@@ -1,4 +1,4 @@
-"""The words of a text, each with its place and its word pieces."""
+"""The words of a text, with their places and their word pieces."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Word(NamedTuple):
 
 
 def words_of(text: Text, encoded: Encoded) -> tuple[Word, ...]:
-    """The tokenizer's words, each from its first piece to its last."""
+    """The words of an encoded text, each from its first piece to its last."""
     texts = halves_of(text)
     places: dict[int, list[int]] = {}
     for token, word in enumerate(encoded.words):

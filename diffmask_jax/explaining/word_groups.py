@@ -1,4 +1,4 @@
-"""The words of many explanations, and what they have in common: labels, places, parts of speech."""
+"""The words of many explanations, grouped by label, place or part of speech."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,16 +18,18 @@ PARTS = ("first text", "second text")
 NO_LABEL = "no label"
 
 Names = Sequence[Sequence[str]]
-"""For every text, the names of the groups that it is in."""
+"""For every text, the names of the groups that it belongs to."""
 
 
 class Seen(NamedTuple):
-    """A word or a special token of a text, and by how many layers it is kept.
+    """A word or a special token of a text, and the number of layers that keep it.
 
-    spelt: a word without regard to case; text: the number of its text
-    number: of the word in its text, -1 for a special token; part: 0 or 1, or -1 likewise
-    place: how far into its part of the text, in [0, 1)
-    layers: Σ_ℓ P(z_ℓ ≠ 0); of a word, of its piece that is kept most at each layer
+    spelt: the word without regard to case
+    text: the number of its text
+    number: the number of the word in its text, -1 for a special token
+    part: its text of a pair, 0 or 1; -1 for a special token
+    place: how far into its part it is, in [0, 1)
+    layers: Σ_ℓ P(z_ℓ ≠ 0); for a word, of the piece that is kept most at each layer
     """
 
     spelt: str
@@ -67,7 +69,7 @@ def _words(text: int, explanation: Explanation) -> Iterator[Seen]:
 def kept_by(
     seen: Iterable[Seen], names: Callable[[Seen], Iterable[str]], least: int = 1
 ) -> list[Kept]:
-    """`by_name` of words that may each have several names, or none."""
+    """`by_name` for words that may have several names each, or none."""
     named = [(name, word) for word in seen for name in names(word)]
     return by_name(
         [name for name, _ in named],
@@ -82,12 +84,12 @@ def families(
     labelled: dict[str, Names],
     tags: Sequence[Sequence[str | None]] | None = None,
 ) -> dict[str, list[Kept]]:
-    """How long the words of each group are kept, for every way to group them.
+    """How long the words of each group are kept, for every way of grouping.
 
-    Places are in their order; of other groups those that are kept longest come first.
+    Places are in order; other groups are sorted, those kept longest first.
 
-    labelled: for every way to group texts, such as by their gold labels, the groups of each text.
-    tags: for every text the part of speech of each word of its explanation, None where it has none.
+    labelled: for every way of grouping texts, such as by gold label, the groups of each text
+    tags: for every text the part of speech of each word of its explanation, or None
     """
     words, specials = words_seen(explanations), specials_seen(explanations)
     found = {
@@ -119,9 +121,9 @@ def _names_of_text(names: Names, word: Seen) -> Sequence[str]:
 
 
 def label_names(problem_type: str, labels: Sequence[str], values: Any) -> Names | None:
-    """The groups of texts that a prediction or gold labels make; None where they make none.
+    """The groups of texts by their predictions or gold labels; None if these form no groups.
 
-    values: class numbers (N,), zeros and ones (N, C), or real numbers (N, 1), whose thirds count.
+    values: class numbers (N,), zeros and ones (N, C), or real numbers (N, 1), grouped by thirds
     """
     if problem_type == SINGLE_LABEL.problem_type:
         return [[labels[number]] for number in values]
@@ -135,11 +137,11 @@ def label_names(problem_type: str, labels: Sequence[str], values: Any) -> Names 
 
 
 def tags_of(explanation: Explanation, encoded: Encoded, tags: Sequence[str]) -> list[str | None]:
-    """The part of speech of each word of an explanation, from those of the words between blanks.
+    """The part of speech of each word of an explanation, given those of the blank-separated words.
 
     Words of a second text have none.
 
-    Raises: ValueError if there are not as many tags as words between single blanks.
+    Raises: ValueError if there are not as many tags as words separated by single blanks.
     """
     between = explanation.text.split(" ")
     if len(between) != len(tags):

@@ -1,7 +1,7 @@
-"""How far a masked prediction is from the original one, per family of output distributions.
+"""How far a masked prediction is from the original one, for each family of output distributions.
 
-Divergences are D_KL[original ‖ masked] in nats, one number an example (paper, eq. 2). A `Family`
-says what else is needed of a network's logits, which may be any pytree of arrays (B, …).
+Divergences are D_KL[original ‖ masked] in nats, one number per example (paper, eq. 2). A `Family`
+also holds whatever else is computed from logits, which may be any pytree of arrays (B, …).
 """
 
 import functools
@@ -14,25 +14,26 @@ from jax.nn import log_softmax, sigmoid, softmax, softplus
 from jaxtyping import Array, Bool, Float, Int
 
 Logits = Any
-"""What a network says of a batch: a pytree of arrays, each with the batch as its first axis."""
+"""A network's outputs for a batch: a pytree of arrays, each with the batch as its first axis."""
 
 Prediction = Any
-"""What is decided from logits: a pytree of arrays, each with the batch as its first axis."""
+"""The decisions made from logits: a pytree of arrays, each with the batch as its first axis."""
 
 CLOSED = -1e9
-"""The logit of a position that is padding: so low that its probability is exactly 0."""
+"""The logit given to padding: so low that its probability is exactly 0."""
 
 
 class Family(NamedTuple):
     """A family of output distributions, parameterised by a network's logits.
 
     divergence: (original logits, masked logits) -> (B,) nats
-    prediction: logits -> what is decided, (B, …)
-    agreement: (prediction, prediction) -> (B,) in [0, 1]: 1 where two decisions are the same; the
-        share of its parts that are, where a family says so
-    score: (logits, prediction) -> (B,), what attributions explain: how strongly it is decided so
-    surprisal: (logits, prediction) -> (B,) −log probability of what is decided, in nats
-    outputs: logits -> (B, C), what people are shown: probabilities, or a regression's values; of
+    prediction: logits -> the decision, (B, …)
+    agreement: (prediction, prediction) -> (B,) in [0, 1]: 1 where two decisions are the same; for
+        spans, the share of the two positions that are
+    score: (logits, prediction) -> (B,), the quantity that attributions explain: how strongly the
+        logits speak for that decision
+    surprisal: (logits, prediction) -> (B,) −log probability of that decision, in nats
+    outputs: logits -> (B, C), what people are shown: probabilities, or a regression's values; for
         spans the probabilities of every position, (B, T, 2)
     """
 
@@ -61,16 +62,16 @@ def categorical_divergence(
 def multi_label_divergence(
     original: Float[Array, "B C"], masked: Float[Array, "B C"]
 ) -> Float[Array, " B"]:
-    """Σ_c KL(Bern(σ(a_c)) ‖ Bern(σ(b_c))), labels being independent, in nats."""
+    """Σ_c KL(Bern(σ(a_c)) ‖ Bern(σ(b_c))), in nats: the labels are independent."""
     return jnp.sum(bernoulli_divergence(original, masked), axis=-1)
 
 
 def close_padding(
     logits: Float[Array, "B T 2"], valid: Bool[Array | np.ndarray, "B T"]
 ) -> Float[Array, "B T 2"]:
-    """Start and end logits that are CLOSED at padding, whatever stood there: what SPAN reads.
+    """Start and end logits that are CLOSED at padding, as `SPAN` expects them.
 
-    Finite, so that a row of nothing but padding gives numbers and not nan.
+    CLOSED is finite, so that a row of nothing but padding yields numbers, not nan.
     """
     return jnp.where(valid[..., None], logits, CLOSED)
 
@@ -80,7 +81,7 @@ def span_divergence(
 ) -> Float[Array, " B"]:
     """KL of the start positions plus KL of the end positions, in nats (paper, section 3.3).
 
-    Σ_s Σ_t p_ts·(log p_ts − log q_ts), where s is start or end, p and q are softmax over the
+    Σ_s Σ_t p_ts·(log p_ts − log q_ts), where s is start or end, p and q are softmaxes over the
     positions t, and padding is closed (`close_padding`).
     """
     log_p, log_q = log_softmax(original, axis=1), log_softmax(masked, axis=1)
@@ -88,7 +89,7 @@ def span_divergence(
 
 
 def same(a: Int[Array, "B ..."], b: Int[Array, "B ..."]) -> Float[Array, " B"]:
-    """1 for an example that is decided alike in every part, else 0."""
+    """1 for an example all of whose decisions are the same, else 0."""
     return jnp.all((a == b).reshape(a.shape[0], -1), axis=-1).astype(jnp.float32)
 
 
@@ -146,7 +147,7 @@ BERNOULLI = Family(
     surprisal=_bernoulli_surprisal,
     outputs=lambda logits: sigmoid(logits)[:, None],
 )
-"""One yes or no: logits (B,), the log-odds of yes."""
+"""One binary decision: logits (B,), the log-odds of yes."""
 
 CATEGORICAL = Family(
     divergence=categorical_divergence,
@@ -166,7 +167,7 @@ MULTI_LABEL = Family(
     surprisal=lambda logits, prediction: jnp.sum(_bernoulli_surprisal(logits, prediction), axis=-1),
     outputs=sigmoid,
 )
-"""Any of C labels, each a yes or no of its own: logits (B, C); the prediction is their set."""
+"""Any number of C labels, each decided on its own: logits (B, C); the prediction is their set."""
 
 SPAN = Family(
     divergence=span_divergence,
@@ -176,20 +177,20 @@ SPAN = Family(
     surprisal=_span_surprisal,
     outputs=lambda logits: softmax(logits, axis=1),
 )
-"""A span of T positions by its start and its end: logits (B, T, 2), closed at padding.
+"""The start and the end of a span among T positions: logits (B, T, 2), closed at padding.
 
-The prediction is both argmaxes as they come, (B, 2), so that an end may lie before its start.
-Agreement is the share of the two positions that stay, the paper's "predictions kept"; whether
-whole spans stay is told by `same`. Score: start logit plus end logit.
+The prediction is the two argmaxes, each for itself, (B, 2), so that an end may lie before its
+start. Agreement is the share of the two positions that stay the same, the paper's "predictions
+kept"; `same` compares whole spans. The score is the start logit plus the end logit.
 """
 
 
 @functools.cache
 def gaussian(variance: float) -> Family:
-    """C real numbers, each the mean of a Gaussian of one variance s²: outputs (B, C) as they are.
+    """C real numbers, the means of Gaussians of one variance s²: the outputs (B, C) themselves.
 
-    D = Σ_c (y_c − ŷ_c)²/2s² nats; two predictions agree where all lie within s/2 of one another.
-    With s² the variance of a network's outputs over a data set, margins mean the same for any
+    D = Σ_c (y_c − ŷ_c)²/2s² nats; two predictions agree if each of their values differs by at most
+    s/2. With s² the variance of a network's outputs over a data set, a margin means the same at any
     scale. The score is Σ_c y_c; the surprisal is D, −log density up to a constant.
     """
 

@@ -1,4 +1,4 @@
-"""A probe as a few vectors: to move it takes a few operations, not a few for each of its arrays."""
+"""A probe as a few vectors, updated by a few operations instead of a few for each of its arrays."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 FlatParts = dict[str, Float[Array, " _"]]
-"""A probe of which each part, "gates" and "baselines", is one vector."""
+"""A probe whose parts, "gates" and "baselines", are each one vector."""
 
 Unflatten = Callable[[FlatParts], Any]
-"""Flat parts -> the probe that they are."""
+"""Flat parts -> the probe."""
 
 
 def flat_parts(params: Any) -> FlatParts:
@@ -26,5 +26,5 @@ def unflatten_like(params: Any) -> Unflatten:
 
 
 def flat_pair(pair: optax.LookaheadParams) -> optax.LookaheadParams:
-    """The same pair of probes, both flat."""
+    """The same pair of probes, both of them flat."""
     return optax.LookaheadParams(*map(flat_parts, pair))

@@ -1,4 +1,4 @@
-"""The gate network: what a probe makes at one layer of the states it reads, a logit a position."""
+"""The gate network: what a probe computes at one layer, one logit per position."""
 
 import functools
 import operator
@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float, Key
 
 
 class GateNetwork(nn.Module):
-    """g: (B, T, F) -> (B, T) logits; 10·tanh(w·tanh(W·x + b) + b') + c, weights normalised.
+    """g: (B, T, F) -> (B, T) logits; 10·tanh(w·tanh(W·x + b) + b') + c, W and w weight-normalised.
 
-    x is what stands in all of `features` together, (B, T, F₁), (B, T, F₂), …, of which no
-    concatenation is made. c is learned and starts at 5, so that gates start open (P(z ≠ 0) ≈ 0.99).
+    x is given in parts, `features` (B, T, F₁), (B, T, F₂), …, which are never concatenated. c is
+    learned and starts at 5, so that gates start open (P(z ≠ 0) ≈ 0.99).
     """
 
     hidden: int
@@ -30,14 +30,15 @@ class GateNetwork(nn.Module):
             "second_norm": _Norms("second", name="second_norm")(1),
             "shift": self.param("shift", nn.initializers.constant(5.0), ()),
         }
-        return voted(gate, read(gate, *features))
+        return logits_of(gate, first_product(gate, *features))
 
 
 NORM = 3**-0.5
-"""Of a fresh kernel row: that of one drawn as PyTorch draws it, uniform in ±1/√in."""
+"""The norm of every column of a fresh kernel. PyTorch's default draws entries uniformly from
+±1/√in, whose variance is 1/(3·in): a column of `in` of them has a norm of about 1/√3."""
 
 
-def _rows_of_equal_norm(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "F H"]:
+def _columns_of_equal_norm(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "F H"]:
     kernel = nn.linear.default_kernel_init(key, shape)
     return NORM * kernel / jnp.linalg.norm(kernel, axis=0)
 
@@ -47,7 +48,7 @@ class _Affine(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: int) -> dict[str, Array]:
-        kernel = self.param("kernel", _rows_of_equal_norm, (inputs, self.width))
+        kernel = self.param("kernel", _columns_of_equal_norm, (inputs, self.width))
         return {"kernel": kernel, "bias": self.param("bias", nn.initializers.zeros, (self.width,))}
 
 
@@ -66,39 +67,39 @@ def _normalised(gate: Any, name: str) -> Float[Array, "F H"]:
     return kernel * (scale * jax.lax.rsqrt(jnp.sum(kernel**2, axis=0) + 1e-12))
 
 
-def read(gate: Any, *features: Float[Array, "B T _"]) -> Float[Array, "B T H"]:
-    """W·x: of every part of x with its own rows of the kernel."""
+def first_product(gate: Any, *features: Float[Array, "B T _"]) -> Float[Array, "B T H"]:
+    """W·x, as the sum of each part of x times its own rows of the kernel."""
     ends = np.cumsum([feature.shape[-1] for feature in features])
     rows = jnp.split(_normalised(gate, "first"), ends[:-1])
     return functools.reduce(operator.add, map(operator.matmul, features, rows))
 
 
-def voted(gate: Any, products: Float[Array, "*B T H"]) -> Float[Array, "*B T"]:
-    """10·tanh(w·tanh(W·x + b) + b') + c from W·x, with the parameters of one gate network."""
+def logits_of(gate: Any, products: Float[Array, "*B T H"]) -> Float[Array, "*B T"]:
+    """10·tanh(w·tanh(W·x + b) + b') + c, given W·x."""
     x = jnp.tanh(products + gate["first"]["bias"]) @ _normalised(gate, "second")
     return 10 * jnp.tanh(x + gate["second"]["bias"])[..., 0] + gate["shift"]
 
 
-def behind_first(gate: Any) -> Any:
-    """The parameters of a gate network but those that `read` has used."""
+def without_first_kernel(gate: Any) -> Any:
+    """The parameters that `logits_of` needs: all but the kernel used by `first_product`."""
     return {**gate, "first": {"bias": gate["first"]["bias"]}, "first_norm": {}}
 
 
 SPREAD = 1.0, 0.05
-"""Standard deviations, over positions, of what the two tanhs of a calibrated network are given."""
+"""Standard deviations, over positions, of the arguments of a calibrated network's two tanhs."""
 
-TINY = 1e-3  # below this deviation a state says the same everywhere, and is not blown up
+TINY = 1e-3  # a state that deviates less is the same everywhere: noise that is not scaled up
 
 
 def calibrated(
     gate: Any, x: Float[Array, "B T F"], valid: Bool[Array | np.ndarray, "B T"]
 ) -> dict[str, Any]:
-    """The same gate network, set to the scale of what it will read, x.
+    """The same gate network, adjusted to the scale of its inputs x.
 
-    Data-dependent initialisation (Salimans & Kingma 2016, section 3): t = W·x/‖W‖ has mean μ and
-    deviation σ over the valid positions; then scale = s/σ and bias = −s·μ/σ, `SPREAD` being s. So
-    no network, however small or large its states, is one that hardly tells tokens apart or one
-    whose tanhs are shut, and all votes start near c, whatever the seed.
+    Data-dependent initialisation (Salimans & Kingma 2016, section 3): where t = W·x/‖W‖ has mean μ
+    and deviation σ over the valid positions, scale = s/σ and bias = −s·μ/σ, with s from `SPREAD`.
+    However small or large the states are, tokens are told apart, no tanh saturates, and all votes
+    start near c, whatever the seed.
     """
     new, x = dict(gate), x.astype(jnp.float32)
     for name, spread in zip(("first", "second"), SPREAD, strict=True):

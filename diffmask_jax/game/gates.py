@@ -1,6 +1,6 @@
-"""What may be gated, in words: for settings, help and pictures, without JAX.
+"""The kinds of gate, in words, for settings, help and pictures. Free of JAX.
 
-`probes` has the same two as functions.
+`probes` holds the functions of the same two.
 """
 
 from typing import NamedTuple
@@ -9,10 +9,10 @@ from typing import NamedTuple
 class Gate(NamedTuple):
     """One kind of gate.
 
-    name: what the command line and a run's configuration call it
+    name: its name on the command line and in a run's configuration
     masks: what its gates drop
-    title: of its column beside other methods
-    caption: what its keep probabilities are
+    title: the title of its column beside other methods
+    caption: what its keep probabilities mean
     """
 
     name: str

@@ -5,9 +5,9 @@ A binary concrete variable of logit a and temperature β, stretched to (l, r) an
     s = σ((log u − log(1−u) + a) / β),  u ~ U(0, 1),      z = clip(s·(r−l) + l, 0, 1).
 
 With l < 0 the gate z is exactly zero with positive probability, so a dropped input is truly gone,
-while gradients flow through s wherever z is not clipped. The paper's setting, r = 1, leaves exact
-ones without mass. All functions are elementwise in the logits and work in float32 inside, whatever
-the logits' dtype, because log-odds near a saturated gate do not survive bfloat16.
+while gradients flow through s wherever z is not clipped. In the paper's setting, r = 1, exact ones
+have no mass. All functions are elementwise in the logits and compute in float32, whatever the
+logits' dtype, because log-odds near a saturated gate do not survive bfloat16.
 """
 
 from typing import NamedTuple

@@ -13,7 +13,7 @@ def lagrangian(
     *minimised* scalar in which λ *ascends* the constraint, from one backward pass. The value is
     always L₀, since the two products cancel; watch the divergence and λ instead.
 
-    sparsity: what the probe minimises; excess: D − m in nats; multiplier: λ ≥ 0, one an example or
-    one for all.
+    sparsity: L₀, which the probe minimises; excess: D − m in nats; multiplier: λ ≥ 0, one per
+    example or one for all.
     """
     return sparsity + stop_gradient(multiplier) * excess - multiplier * stop_gradient(excess)

@@ -1,4 +1,4 @@
-"""Replacing what a gate drops, and means that ignore padding."""
+"""Replacing what gates drop, and means that ignore padding."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float

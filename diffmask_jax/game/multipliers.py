@@ -1,7 +1,7 @@
-"""The dual player: how λ follows the divergence, one λ a layer, always in [0, 200].
+"""The dual player: how λ follows the divergence, one λ per layer, always in [0, 200].
 
-Both ways are optax transformations of a pair of λs whose gradient is −(D − m), nats, and exactly 0
-where a batch did not play a layer: there λ and all that is remembered of it stand still.
+Both of its forms are optax transformations of a pair of λs. The gradient is −(D − m), in nats, and
+exactly 0 for a layer that the batch did not play: its λ and optimiser state then stay as they are.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from diffmask_jax.game.optimizers import lookahead, standing_still
 
 LARGEST = 200.0
-SMALLEST = 0.002  # of a controlled λ·m: λ's logarithm must be able to come back
+SMALLEST = 0.002  # the least λ·m under control, from which log λ can still recover
 
 
 def project(multipliers: optax.LookaheadParams) -> optax.LookaheadParams:
@@ -24,14 +24,14 @@ def project(multipliers: optax.LookaheadParams) -> optax.LookaheadParams:
 
 
 def ascend(rate: float) -> optax.GradientTransformation:
-    """The authors' way: Lookahead(k = 6, α = ½) over RMSprop, λ += rate·(D − m)/√(running mean of
+    """The authors' form: Lookahead(k = 6, α = ½) over RMSprop, λ += rate·(D − m)/√(running mean of
     its square)."""
     scale = standing_still(optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False))
     return lookahead(optax.chain(scale, optax.scale_by_learning_rate(rate), optax.identity()))
 
 
 class Control(NamedTuple):
-    """log λ̄, the running mean of the excess, and the weight that it has gathered."""
+    """log λ̄, the running mean of the excess, and the sum of that mean's weights."""
 
     log: Float[Array, " L"]
     excess: Float[Array, " L"]
@@ -41,20 +41,21 @@ class Control(NamedTuple):
 def control(
     margin: float, integral: float = 0.001, proportional: float = 1.0, memory: float = 0.9
 ) -> optax.GradientTransformation:
-    """A PI controller in log λ (Stooke et al. 2020; Sohrabi et al. 2024), one a layer.
+    """A PI controller in log λ (Stooke et al. 2020; Sohrabi et al. 2024), one per layer.
 
     e = (D − m)/m, ê its running mean clipped to [−1, 1];
     log λ̄ += integral·ê  and  λ = λ̄·exp(proportional·ê).
 
     Without the proportional part it is gradient ascent in log λ. That part damps: λ answers an
-    excess before its integral has grown, and falls back as soon as the excess is gone. λ's scale
-    does not matter to it, nor does the scale of single divergences, by which RMSprop divides, nor
-    D's unit: c·D against c·m moves λ/c as D against m moves λ (up to λ = 200).
+    excess before its integral has grown, and falls back as soon as the excess is gone. The
+    controller does not depend on the scale of λ, nor on that of single divergences, by which
+    RMSprop divides, nor on the unit of D: c·D against c·m moves λ/c as D against m moves λ (up to
+    λ = 200).
     """
     smallest = np.log(min(SMALLEST / margin, LARGEST))
 
     def init(multipliers: optax.LookaheadParams) -> Control:
-        none = jnp.zeros_like(multipliers.fast)  # and a copy, for a state that can be donated
+        none = jnp.zeros_like(multipliers.fast)  # copied below, since donated buffers must differ
         return Control(jnp.log(multipliers.fast), none, jnp.copy(none))
 
     def update(

@@ -1,4 +1,4 @@
-"""The amortised loss: what one batch says to both players (paper, section 2)."""
+"""The amortised loss that both players learn from (paper, section 2)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from diffmask_jax.game.probes import Probe
 
 
 class Clean(NamedTuple):
-    """A batch and what the frozen model makes of it unmasked."""
+    """A batch, and the frozen model's logits and states for it, unmasked."""
 
     inputs: Any
     logits: Logits
@@ -26,11 +26,11 @@ class Clean(NamedTuple):
 
 
 class Game(NamedTuple):
-    """What is being played: on which model, by which probe, for which stakes.
+    """The game itself: the model, the probe and the terms of the objective.
 
     margin: m, the divergence allowed, in nats
-    sparsity: (log keep probabilities (B, T), valid) -> (B,), what the probe minimises
-    pull: ε, how strongly votes are held where they can still move, see `objective`
+    sparsity: (log keep probabilities (B, T), valid) -> (B,), L₀, which the probe minimises
+    pull: ε, the weight of the term that keeps votes from saturating, see `objective`
     """
 
     model: Model
@@ -41,10 +41,13 @@ class Game(NamedTuple):
 
 
 class Diagnostics(NamedTuple):
-    """What a step tells of every layer, for people and for λ: nothing is optimised through it.
+    """A step's measurements of every layer; no gradient flows through them.
 
-    played: the share of the batch that played each layer; divergence (nats), masked and agreement
-    (shares): what those examples add to the means of the whole batch; multiplier: λ.
+    loss: the value of the objective
+    played: the share of the batch that played each layer
+    divergence (nats), masked and agreement (shares): the contributions of those examples to the
+        means over the whole batch
+    multiplier: λ
     """
 
     loss: Float[Array, ""]
@@ -58,13 +61,13 @@ class Diagnostics(NamedTuple):
 def mean_log_keep(log_keep: Float[Array, "B T"], valid: Bool[Array, "B T"]) -> Float[Array, " B"]:
     """Mean log P(z ≠ 0) over valid positions, in nats: the authors' L₀.
 
-    Its gradient does not fade as a gate shuts, which drives keep probabilities to sharp zeros.
+    Its gradient does not vanish as a gate closes, which drives keep probabilities to exact zeros.
     """
     return mean_over_valid(log_keep, valid)
 
 
 def mean_keep(log_keep: Float[Array, "B T"], valid: Bool[Array, "B T"]) -> Float[Array, " B"]:
-    """Expected share of positions kept: the paper's L₀ (eq. 1) over the number of positions."""
+    """Expected share of positions kept: the paper's L₀ (eq. 1) by the number of positions."""
     return mean_over_valid(jnp.exp(log_keep), valid)
 
 
@@ -83,7 +86,7 @@ def log_keep_everywhere(game: Game, probe_params: Any, clean: Clean) -> Float[Ar
 def keep_probabilities(
     game: Game, model_params: Any, probe_params: Any, inputs: Any
 ) -> tuple[Logits, Float[Array, "L B T"]]:
-    """The model's logits, and P(z ≠ 0) of every layer's gate: a probe's answer for a batch."""
+    """The model's logits for a batch, and P(z ≠ 0) of every layer's gates."""
     clean = clean_pass(game, model_params, inputs)
     return clean.logits, jnp.exp(log_keep_everywhere(game, probe_params, clean))
 
@@ -114,7 +117,7 @@ def _masked_by_row(
     gate: Float[Array, "B T"],
     target: Depths,
 ) -> Logits:
-    """The same where every row is masked at a state of its own, in one pass that they join."""
+    """`masked_logits` where each row is masked at its own depth: one pass that the rows join."""
     rows = [np.flatnonzero(target == layer) for layer in range(len(clean.states))]
     masked = tuple(
         mask_state(rows_of(state, here), rows_of(gate, here), baseline)
@@ -138,12 +141,12 @@ def objective(
 ) -> tuple[Float[Array, ""], Diagnostics]:
     """mean of L₀ + sg(λ)·(D − m) − λ·sg(D − m) + ε/2·Σ a², with one draw of the gates.
 
-    The mean is over the examples of a layer first, then over the layers in play. The last term, its
-    sum over the votes a of a gate and its mean over positions, is no part of the paper's game: a
-    vote far from 0 is drawn alike whatever it is, so that no gradient would bring it back.
+    The mean is over the examples of a layer first, then over the layers in play. The last term, a
+    sum over the votes a of a gate and a mean over positions, is not part of the paper's game: the
+    draw of a vote far from 0 hardly depends on it, so that no gradient would bring it back.
 
-    keys: one an example, so that its gates do not depend on who else is in the batch.
-    layer: the depth ℓ whose gate is played, by all examples or by each its own.
+    keys: one per example, so that its gates do not depend on the rest of the batch
+    layer: the depth ℓ whose gates are played, by all examples or by each its own
     """
     valid, family = clean.inputs.valid, game.model.family
     drawn = draw(game.probe, probe_params, keys, clean.states, layer)

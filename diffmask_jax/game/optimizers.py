@@ -1,6 +1,6 @@
-"""Parts of the players' optimisers that optax lacks.
+"""The parts of the players' optimisers that optax lacks.
 
-They move pairs of parameters, `optax.LookaheadParams`: gradients are taken at the fast ones, and
+They update pairs of parameters, `optax.LookaheadParams`: gradients are taken at the fast ones;
 the slow ones are evaluated and saved. `players` puts the parts together.
 """
 
@@ -24,8 +24,8 @@ def scale_by_standard_deviation(
 ) -> optax.GradientTransformation:
     """Centered RMSprop: g / (√max(v − m², floor·v) + ε), m and v running means of g and g².
 
-    `optax.scale_by_stddev` without the floor: once all gates are shut the gradient of c is the same
-    at every step, v − m² rounds to a negative number, and the root to a NaN.
+    `optax.scale_by_stddev` has no floor: once all gates are closed the gradient of c is the same at
+    every step, v − m² rounds to a negative number, and its root is nan.
     """
 
     def init(params: Any) -> Moments:
@@ -44,12 +44,12 @@ def scale_by_standard_deviation(
 
 
 def standing_still(scale: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same scaling, but what has a gradient of exactly 0 stands still, and so do its moments.
+    """The same scaling, but entries whose gradient is exactly 0 do not move, nor do their moments.
 
-    That is what a batch did not play, of which it brings no news; a zero in the moments would make
-    the next steps too long. The authors' code skips what has no gradient.
+    A batch says nothing about the layers that it did not play, and zeros in their moments would
+    make the next steps too long. The authors' code skips parameters without a gradient, too.
 
-    scale: its state holds nothing but moments, each like the parameters.
+    scale: its state must hold nothing but moments, each shaped like the parameters
     """
 
     def update(gradients: Any, moments: Any, params: Any = None) -> tuple[Any, Any]:
@@ -65,12 +65,12 @@ def standing_still(scale: optax.GradientTransformation) -> optax.GradientTransfo
 
 def lookahead(fast: optax.GradientTransformation) -> optax.GradientTransformation:
     """Lookahead(k = 6, α = ½) (Zhang et al. 2019): every 6 steps the slow parameters move half way
-    to the fast ones, which begin anew there."""
+    to the fast ones, which continue from there."""
     return optax.lookahead(fast, sync_period=6, slow_step_size=0.5)
 
 
 class Averaging(NamedTuple):
-    """Steps averaged so far, and the fast optimiser's state."""
+    """The number of steps averaged so far, and the fast optimiser's state."""
 
     steps: Int[Array, ""]
     fast: Any
@@ -79,11 +79,11 @@ class Averaging(NamedTuple):
 def averaged(
     fast: optax.GradientTransformation, sharpness: float = 8.0
 ) -> optax.GradientTransformation:
-    """The slow parameters are a running average of the fast ones, which never hear of it.
+    """The slow parameters are a running average of the fast ones, which are not affected by it.
 
     θ̄ ← θ̄ + (η + 1)/(t + η + 1)·(θ − θ̄), t = 0, 1, …: polynomial-decay averaging (Shamir & Zhang
-    2013), η the sharpness. Its memory grows with the steps, about the last 1/(η + 1) of them count,
-    so that it needs to know no horizon.
+    2013), where η is the sharpness. About the last 1/(η + 1) of all steps count, however many there
+    are, so that the number of steps need not be known in advance.
     """
 
     def init(params: optax.LookaheadParams) -> Averaging:

@@ -1,4 +1,4 @@
-"""The two players' optimisers, put together: the authors' and ours."""
+"""The two players' optimisers: the authors' and ours."""
 
 import functools
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from diffmask_jax.game.optimizers import (
 class Rates(NamedTuple):
     """Learning rates of φ, of b and of the multipliers, and the steps of linear warm-up of φ and b.
 
-    The multipliers' is that of λ for the authors' players, of log λ for ours.
+    The rate of the multipliers is that of λ for the authors' players, and of log λ for ours.
     """
 
     probe: float = 3e-4
@@ -32,8 +32,9 @@ class Rates(NamedTuple):
 class Players(NamedTuple):
     """Who moves the probe, who moves λ, and where λ starts.
 
-    primal: of a pair of probes, {"gates", "baselines"} each; dual: of a pair of λs, one a layer,
-    whose gradient is −(D − m)
+    primal: transforms a pair of probes, {"gates", "baselines"} each
+    dual: transforms a pair of λs, one per layer, whose gradient is −(D − m)
+    multiplier: where every λ starts
     """
 
     primal: optax.GradientTransformation
@@ -43,8 +44,8 @@ class Players(NamedTuple):
 
 @functools.cache
 def authors(rates: Rates) -> Players:
-    """Centered RMSprop in Lookahead against RMSprop in Lookahead, λ from 1; the moments of what a
-    batch does not play stand still."""
+    """Centered RMSprop in Lookahead against RMSprop in Lookahead, with λ starting at 1. The moments
+    of layers that a batch does not play are left as they are."""
     scale = standing_still(scale_by_standard_deviation())
     probe = lookahead(descent(scale, *_warmed_up(rates)))
     return Players(probe, ascend(rates.multiplier), multiplier=1.0)
@@ -52,9 +53,9 @@ def authors(rates: Rates) -> Players:
 
 @functools.cache
 def settling(margin: float, rates: Rates) -> Players:
-    """Centered RMSprop at falling rates, its running average judged, against a controller of λ.
+    """Centered RMSprop at falling rates, whose running average is used, against a controller of λ.
 
-    λ starts at 0.5/m: L₀ is a share, so that λ·m is one, too, whatever the unit of D and m.
+    λ starts at 0.5/m: λ·D is then comparable to L₀, a share, whatever the unit of D and m.
     """
     peaks = rates.probe, rates.baseline
     schedules = (functools.partial(falling, peak, rates.warmup) for peak in peaks)
@@ -62,11 +63,11 @@ def settling(margin: float, rates: Rates) -> Players:
     return Players(probe, control(margin, rates.multiplier), multiplier=min(0.5 / margin, LARGEST))
 
 
-FALL = 1000  # steps after which a falling rate is down by √2
+FALL = 1000  # the steps after which a falling rate is divided by √2
 
 
 def falling(peak: float, warmup: int, step: Int[Array, ""]) -> Float[Array, ""]:
-    """η·min(1, t/warm-up)/√(1 + t/1000): what noise leaves vanishes, at no horizon."""
+    """η·min(1, t/warm-up)/√(1 + t/1000): noise averages out, and no horizon need be known."""
     return peak * jnp.minimum(1.0, step / max(warmup, 1)) / jnp.sqrt(1 + step / FALL)
 
 
@@ -75,7 +76,7 @@ def descent(
     probe: optax.ScalarOrSchedule,
     baseline: optax.ScalarOrSchedule,
 ) -> optax.GradientTransformation:
-    """Steps against scaled gradients, at one rate for φ and one for b."""
+    """Steps against scaled gradients, with one rate for φ and one for b."""
 
     def at(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
         return optax.chain(scale, optax.scale_by_learning_rate(rate))

@@ -1,6 +1,6 @@
 """What a probe reads, and how its votes become gates.
 
-A vote is one Hard Concrete draw a layer and position. Two probes exist (paper, section 2):
+A vote is one Hard Concrete draw per layer and position. There are two probes (paper, section 2):
 
 - the input probe votes from [h⁽⁰⁾; h⁽ᵏ⁾] and, at depth ℓ, gates the *input* h⁽⁰⁾ with the product
   z = Π_{k≤ℓ} v⁽ᵏ⁾, hence log P(z ≠ 0) = Σ_{k≤ℓ} log P(v⁽ᵏ⁾ ≠ 0);
@@ -19,22 +19,27 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from diffmask_jax.game import gate_network, gates, hard_concrete
-from diffmask_jax.game.gate_network import GateNetwork, behind_first, read, voted
+from diffmask_jax.game.gate_network import (
+    GateNetwork,
+    first_product,
+    logits_of,
+    without_first_kernel,
+)
 from diffmask_jax.game.gates import Gate
 from diffmask_jax.game.model import PerLayer, States
 
 Votes = tuple[Float[Array, "*B T"], ...]
-"""A number of every layer's votes: their logits, or what is made of them."""
+"""One number per layer and position: the votes' logits, or what is computed from them."""
 
 
 class Probe(NamedTuple):
-    """What sets the two probes apart; everything else treats them alike.
+    """Everything in which the two probes differ.
 
     gate: what it gates, in words
-    features: (states, k) -> arrays (B, T, _), what the k-th gate network reads
-    votes: depth -> the layers whose votes make its gate, by an associative operation
-    combine: the votes of all layers, and that operation -> the gates of all depths
-    target: depth -> the state that its gate multiplies
+    features: (states, k) -> arrays (B, T, _), the inputs of the k-th gate network
+    votes: depth -> the layers whose votes are combined into the gate of that depth
+    combine: the votes of all layers, and an associative operation -> the gates of all depths
+    target: depth -> the state that the gate of that depth masks
     baselines: number of states -> number of baselines
     hidden: width of the gate networks' hidden layer
     """
@@ -50,7 +55,7 @@ class Probe(NamedTuple):
 
 @functools.cache
 def input_probe(hidden: int) -> Probe:
-    """The probe that gates the input, conditioned on the states up to a layer."""
+    """The probe that gates the input, conditioned on the input and the states up to a layer."""
     return Probe(
         gate=gates.INPUT,
         features=lambda states, k: (states[0], states[k]),
@@ -77,15 +82,15 @@ def hidden_probe(hidden: int) -> Probe:
 
 
 PROBES = {gates.INPUT.name: input_probe, gates.HIDDEN.name: hidden_probe}
-"""The probe of each kind of gate: width of the gate networks' hidden layer -> probe."""
+"""By the name of a gate: width of the gate networks' hidden layer -> probe."""
 
 
 def init(
     key: Key[Array, ""], probe: Probe, states: States, baselines: Sequence[Float[Array, " _"]]
 ) -> dict[str, Any]:
-    """Fresh parameters: one gate network a state of `states`, and the given baselines.
+    """Fresh parameters: a gate network per state of `states`, and the given baselines.
 
-    Raises: ValueError if the number or width of the baselines does not suit the states.
+    Raises: ValueError if the number or width of the baselines does not match the states.
     """
     widths = [states[k].shape[-1] for k in range(probe.baselines(len(states)))]
     if [b.shape[-1] for b in baselines] != widths:
@@ -101,7 +106,7 @@ def init(
 def calibrated(
     probe: Probe, params: dict[str, Any], states: States, valid: Bool[Array | np.ndarray, "B T"]
 ) -> dict[str, Any]:
-    """The same probe, each gate network set to the states that it reads (`gate_network`)."""
+    """The same probe, each gate network adjusted to its inputs (`gate_network.calibrated`)."""
     gates = [
         gate_network.calibrated(gate, jnp.concatenate(probe.features(states, k), axis=-1), valid)
         for k, gate in enumerate(params["gates"])
@@ -112,9 +117,11 @@ def calibrated(
 def vote_logits(probe: Probe, params: Any, states: States) -> Votes:
     """The Hard Concrete logits of every layer's vote, (B, T) each."""
     gates = params["gates"]
-    reads = [read(gate, *probe.features(states, layer)) for layer, gate in enumerate(gates)]
-    own = jax.tree.map(lambda *parts: jnp.stack(parts), *map(behind_first, gates))
-    return tuple(jax.vmap(voted)(own, jnp.stack(reads)))
+    products = [
+        first_product(gate, *probe.features(states, layer)) for layer, gate in enumerate(gates)
+    ]
+    own = jax.tree.map(lambda *parts: jnp.stack(parts), *map(without_first_kernel, gates))
+    return tuple(jax.vmap(logits_of)(own, jnp.stack(products)))
 
 
 def log_keep_probabilities(probe: Probe, votes: Votes) -> Votes:

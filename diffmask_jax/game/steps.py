@@ -1,4 +1,4 @@
-"""The loop: both players step from one backward pass, many steps in one call on the device."""
+"""The training loop: both players step from one backward pass, many steps per compiled call."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,10 +21,12 @@ Axes = tuple[str, ...]
 
 
 class TrainState(NamedTuple):
-    """Everything a step changes; with the run's key and data order it determines the rest.
+    """Everything that a step changes; with the run's key and data order it determines the rest.
 
-    probe: a pair of {"gates", "baselines"}; primal: its optimiser's state, for which each of these
-    parts is one vector
+    probe: a pair of {"gates", "baselines"}
+    multipliers: a pair of λs, (L,)
+    primal: the state of the probe's optimiser, in which each part of the probe is one vector
+    dual: the state of λ's optimiser
     """
 
     step: Int[Array, ""]
@@ -35,22 +37,22 @@ class TrainState(NamedTuple):
 
 
 DrawLayer = Callable[[Key[Array, ""], int], Layer | Depths]
-"""Which depths to play: (key, examples in the batch) -> one for all, or one an example."""
+"""Which depths to play: (key, examples in the batch) -> one for all, or one per example."""
 
 
 def one_layer_a_batch(layers: int) -> DrawLayer:
-    """The authors' way: the whole batch is masked at one depth, drawn uniformly."""
+    """As the authors do: the whole batch is masked at one depth, drawn uniformly."""
     return lambda key, examples: jax.random.randint(key, (), 0, layers)
 
 
 def one_layer_an_example(layers: int) -> DrawLayer:
     """Every depth in every batch: row r plays depth r mod L, whichever text the data's order puts
-    there, so that the program knows who plays what."""
+    there, so that depths are known when the program is compiled."""
     return lambda key, examples: np.arange(examples) % layers
 
 
 LAYERS = {"example": one_layer_an_example, "batch": one_layer_a_batch}
-"""How depths are drawn, by what a depth is drawn for."""
+"""How depths are drawn, by what each is drawn for."""
 
 
 def init(probe_params: Any, layers: int, players: Players) -> TrainState:
@@ -67,22 +69,22 @@ def init(probe_params: Any, layers: int, players: Players) -> TrainState:
 
 
 def _pair(params: Any) -> optax.LookaheadParams:
-    # A copy, since a buffer that stands twice in a state cannot be donated.
+    # A copy, since a buffer that occurs twice in a state cannot be donated.
     return optax.LookaheadParams(fast=params, slow=jax.tree.map(jnp.copy, params))
 
 
 class Play(NamedTuple):
-    """How a game is played: what every step is given beside its batch, and none changes.
+    """Everything that steps use beside their batches, and that no step changes.
 
-    players: who moves the probe, and who λ
+    players: who moves the probe, and who moves λ
     fetch: a batch, or a part of it -> its `Clean` pass, computed now or looked up
     draw_layer: which depths are played
     axes: the mesh axes that a batch is sharded along, inside `jax.shard_map`. An example's layer
-    and gates depend on its row in the whole batch alone, so that any number of devices plays the
-    same game.
-    parts: in how many, one after the other, to work through this device's rows, which it must
-    divide: the same step from less memory. Where depths are known to the program, a part of a
-    device's rows must be a multiple of the layers.
+        and gates depend only on its row in the whole batch, so that the game is the same on any
+        number of devices.
+    parts: how many equal parts this device's rows are worked through in, one after another: the
+        same step in less memory. Where depths are static, the rows of a part must be a multiple of
+        the number of layers.
     """
 
     game: Game
@@ -105,9 +107,9 @@ def step(
 def steps(
     state: TrainState, key: Key[Array, ""], batches: Any, play: Play
 ) -> tuple[TrainState, Diagnostics]:
-    """As many steps as `batches` has entries, in one program; diagnostics stacked along axis 0."""
+    """One step per entry of `batches`, in one program; diagnostics stacked along axis 0."""
     number, rows = jax.tree.leaves(batches)[0].shape[:2]
-    # Keys are made for all steps together, that each starts a few operations less.
+    # Keys are made for all steps at once, so that each step starts a few operations less.
     numbers = state.step + jnp.arange(number)
     keys = jax.vmap(lambda step: _keys(key, step, rows, play.axes))(numbers)
 
@@ -124,14 +126,14 @@ def _while_flat(
     state: TrainState,
     move: Callable[[TrainState, Unflatten], tuple[TrainState, Diagnostics]],
 ) -> tuple[TrainState, Diagnostics]:
-    """What a move makes of a state, which it is given with flat probes."""
+    """Apply a move to a state whose probes are made flat for it, and restored afterwards."""
     like = unflatten_like(state.probe.fast)
     moved, diagnostics = move(state._replace(probe=flat_pair(state.probe)), like)
     return moved._replace(probe=optax.LookaheadParams(*map(like, moved.probe))), diagnostics
 
 
 class _Keys(NamedTuple):
-    """A step's: to draw a layer with, and the gates of each of this device's examples."""
+    """A step's keys: one to draw the layer, one per example of this device to draw its gates."""
 
     layer: Key[Array, ""]
     gates: Key[Array, " B"]
@@ -159,8 +161,8 @@ def _step(
         batch, gate_keys = part
         played = layer
         if isinstance(layer, np.ndarray):
-            # Depths that are dealt out begin anew with every part. The rows of a depth are made to
-            # stand together, before anything is computed, for slices cost nothing.
+            # Static depths begin anew with every part. Rows of one depth are brought together
+            # before anything is computed: a slice costs less than a gather.
             order = np.argsort(layer[: len(gate_keys)], kind="stable")
             (batch, gate_keys), played = rows_of((batch, gate_keys), order), layer[order]
         (for_probe, for_multipliers), diagnostics = gradient(
@@ -189,7 +191,7 @@ def _step(
 
 
 def _mean_over_parts(function: Callable[[Any], Any], whole: Any, parts: int) -> Any:
-    """The mean of what a function makes of equal parts of some arrays, one part at a time."""
+    """The mean of a function's values on equal parts of some arrays, computed one by one."""
     if parts == 1:
         return function(whole)
     split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), whole)

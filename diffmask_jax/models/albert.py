@@ -24,7 +24,7 @@ SIZES = bert.SIZES | {
     "groups": "num_hidden_groups",
     "inner": "inner_group_num",
 }
-# What transformers takes for sizes that config.json leaves out.
+# transformers' defaults of the sizes that config.json leaves out.
 USUAL_SIZES = {"embedding_size": 128, "num_hidden_groups": 1, "inner_group_num": 1}
 
 # Parameter of ours -> module of PyTorch.
@@ -49,8 +49,8 @@ SHARED_BLOCK = {
 class AlbertConfig(EncoderConfig):
     """An ALBERT's sizes.
 
-    A layer of PyTorch's is a run of `inner` blocks, each with parameters of its own; the layers
-    share those of `groups` such runs, each of which serves a stretch of layers.
+    A layer of PyTorch's is a run of `inner` blocks, each with its own parameters. Consecutive
+    layers share the parameters of one run; there are `groups` runs in all.
 
     Attributes:
         blocks: blocks in all, `inner` times the layers.
@@ -61,13 +61,13 @@ class AlbertConfig(EncoderConfig):
 
     @property
     def drawn(self) -> int:
-        """How many blocks have parameters of their own."""
+        """The number of blocks with parameters of their own."""
         return self.groups * self.inner
 
     def home(self, block: int) -> int:
-        """Whose parameters a block has."""
+        """The block whose parameters a block uses."""
         layer, place = divmod(block, self.inner)
-        # The rounding is transformers' own.
+        # Rounded as transformers does.
         group = int(layer / (self.blocks // self.inner / self.groups))
         return group * self.inner + place
 

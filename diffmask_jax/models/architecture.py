@@ -1,4 +1,4 @@
-"""What must be known of a kind of network, and a network of any kind with its head."""
+"""All that is specific to a kind of network, and a pretrained network of any kind with its head."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -30,26 +30,26 @@ USUAL_RECIPE = Recipe()
 
 
 class Architecture(NamedTuple):
-    """A kind of network: one a file.
+    """A kind of network; each has a file of its own.
 
     Attributes:
-        model_type: what config.json calls it.
-        class_name: PyTorch's class of it with this head.
+        model_type: its name in config.json.
+        class_name: PyTorch's class for it with this head.
         read_config: (folder, its config.json, number of outputs) -> its sizes. Raises: UserError.
-        describe: its sizes -> what config.json says of them; what else it says is taken over.
+        describe: its sizes -> their entries in config.json; all other entries are copied.
         model: (sizes, family, dtype, remat) -> the network in evaluation mode.
-        training_logits: sizes -> its pass with dropout.
+        training_logits: sizes -> its forward pass with dropout.
         init: (key, sizes) -> random parameters.
         init_head: (key, sizes) -> random parameters of its head alone, by their top-level names.
         name: sizes -> the place of a parameter of ours -> PyTorch's name of its tensor.
-        base: what PyTorch's names of the encoder's tensors begin with, "bert.".
-        outside: further beginnings of names that a pretrained encoder brings along.
-        tokenizer: transformers' class of its tokenizer, where no file of a folder names one;
-            TokenizersBackend goes by tokenizer.json alone, whatever they name.
+        base: the prefix of PyTorch's names of the encoder's tensors, "bert.".
+        outside: prefixes of further tensors that belong to a pretrained encoder.
+        tokenizer: transformers' class of its tokenizer, if no file of a folder names one;
+            TokenizersBackend reads tokenizer.json alone, whatever class the files name.
         recipe: how to fine-tune it.
-        frozen: top-level parts of its parameters that fine-tuning leaves as they are.
-        head_name: what its head is called: classification, or question answering.
-        spans: the same network under a span head; None where there is none.
+        frozen: top-level parts of its parameters that fine-tuning does not change.
+        head_name: the name of its head: classification, or question answering.
+        spans: the same network with a span head; None if there is none.
     """
 
     model_type: str
@@ -87,9 +87,9 @@ def of_parts(
 ) -> Architecture:
     """An encoder's architecture, with a classification head and, as its `spans`, with a span head.
 
-    parts: (sizes, dtype, dropout) -> its linen modules, with the classification head.
-    span_head: (sizes, dtype, dropout) -> the span head, which ends in `span_logits`.
-    span_tensors: PyTorch's module of the layer that `span_logits` is; it calls the rest alike.
+    parts: (sizes, dtype, dropout) -> its linen modules, with the classification head
+    span_head: (sizes, dtype, dropout) -> the span head, whose last layer is `span_logits`
+    span_tensors: PyTorch's module of that layer; all other names are those of the classifier
     """
 
     def span_parts(config: Any, dtype: DTypeLike, dropout: Dropout) -> Parts:
@@ -127,9 +127,9 @@ def of_parts(
 
 
 def _functions(parts: Callable[[Any, DTypeLike, Dropout], Parts]) -> dict[str, Any]:
-    """What an `Architecture` is asked for, of an encoder's parts."""
+    """The functions of an `Architecture` that follow from an encoder's parts."""
 
-    # Once for equal sizes: programs know each other by their functions.
+    # Cached by sizes, since JAX finds compiled programs by the identity of their functions.
     @functools.cache
     def model(config: EncoderConfig, family: Family, dtype: DTypeLike, remat: bool) -> Model:
         made = parts(config, dtype, NO_DROPOUT)
@@ -152,16 +152,16 @@ def _functions(parts: Callable[[Any, DTypeLike, Dropout], Parts]) -> dict[str, A
 
 
 class Classifier(NamedTuple):
-    """A pretrained network with a head, and all that is needed to read texts with it.
+    """A pretrained network with a head, and all that is needed to apply it to texts.
 
     Attributes:
         network: the network.
         params: its float32 parameters.
-        tokenizer: its folder's (`tokenizers.FolderTokenizer`).
-        config: its sizes; `positions` is the number of word pieces of the longest text it reads.
-        labels: the names of its outputs, in their order.
-        head: what its outputs mean.
-        architecture: the kind of network it is.
+        tokenizer: its folder's tokenizer (`tokenizers.FolderTokenizer`).
+        config: its sizes; `positions` is the largest number of word pieces of a text.
+        labels: the names of its outputs, in order.
+        head: the meaning of its outputs.
+        architecture: the kind of network.
         path: the folder it was read from.
     """
 
@@ -177,15 +177,15 @@ class Classifier(NamedTuple):
     def encode(
         self, texts: Sequence[Text], truncate: bool = False, rows: Sequence[str] | None = None
     ) -> list[Encoded]:
-        """Word pieces of each text or pair, none longer than the network reads.
+        """The word pieces of each text or pair, at most as many as the network reads.
 
-        Where the head answers questions, the texts are pairs of a question and its passage, and
-        only the passage is cut.
-        rows: what each is called in its file, for messages; its number in `texts` unless said.
+        If the head answers questions, the texts are pairs of a question and its passage, and only
+        the passage is truncated.
+        rows: how messages refer to each text, such as its line in a file; by default its number.
 
-        Raises: UserError for an empty text, one too long where `truncate` is false, or a pair that
-            the model cannot tell apart as its tokenizer does; or, where the head answers questions,
-            for what is no pair of a question and a passage.
+        Raises: UserError for an empty text, for one that is too long if `truncate` is false, for a
+            pair of which the tokenizer distinguishes segments that the model does not know; and, if
+            the head answers questions, for anything but a pair of a question and a passage.
         """
         if self.head.spans:
             pairs = [text for text in texts if not isinstance(text, str)]
@@ -203,12 +203,12 @@ class Classifier(NamedTuple):
         return encoded
 
     def check_answers(self) -> None:
-        """Raises: UserError if it is none that answers questions."""
+        """Raises: UserError if the head does not answer questions."""
         if not self.head.spans:
             raise UserError(f"{self.path} answers no questions, it is a classifier: give it texts")
 
     def check_segments(self, encoded: Sequence[Encoded]) -> None:
-        """Raises: UserError if the network tells fewer segments apart than its tokenizer."""
+        """Raises: UserError if the network knows fewer kinds of segments than its tokenizer."""
         known = self.config.segments
         told_apart = max((int(text.segments.max()) for text in encoded), default=0) + 1
         if known and told_apart > known:
@@ -218,7 +218,7 @@ class Classifier(NamedTuple):
             )
 
     def scaled(self, scale: float) -> "Classifier":
-        """The same, its divergence in units of what its head calls scale (`Head.scale`)."""
+        """The same classifier, its divergence measured at a scale (`Head.scale`)."""
         return self._replace(network=self.network._replace(family=self.head.family(scale)))
 
 

@@ -1,4 +1,4 @@
-"""Attention over valid positions, of all heads at once or, over long texts, of a few at a time."""
+"""Attention over valid positions, in all heads at once or, over long texts, in a few at a time."""
 
 import functools
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Float, Key
 from diffmask_jax.data.inputs import EncoderInputs, PackedInputs
 
 WEIGHTS = "attention"
-"""The collection into which `attend` puts its weights, for those who ask for it."""
+"""The linen collection into which `attend` sows its weights, if it is mutable."""
 
 LONG = 2**18
-"""From so many scores a text on, over all its heads, a CPU attends a few heads at a time."""
+"""From this number of scores per text, over all heads, a CPU attends in a few heads at a time."""
 
 NEAR = 2**19
-"""So many scores, 2 MiB, are worked on at a time: a processor's core has that much memory near."""
+"""The number of scores worked on at a time then: 2 MiB, which fit a core's second-level cache."""
 
 
 def split_heads(x: Float[Array, "B T D"], heads: int) -> Float[Array, "B H T K"]:
@@ -42,8 +42,8 @@ def attend(
 ) -> Float[Array, "B H R K"]:
     """drop(softmax(q·kᵀ·scale + bias))·v for every head; the softmax is taken in float32.
 
-    module: the block that attends; it keeps the weights, before `drop`, in the collection WEIGHTS
-    where that is mutable. scale: 1/√K if None.
+    module: the block that attends; it sows the weights, before `drop`, into the collection WEIGHTS
+    if that is mutable. scale: 1/√K if None.
     """
     query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
     asked = module.is_mutable_collection(WEIGHTS)
@@ -82,8 +82,8 @@ def _few_heads_at_a_time(
 ) -> Float[Array, "B H R K"]:
     """drop(softmax(q·kᵀ + bias))·v, whose weights are never all in memory, nor kept for gradients.
 
-    What is written to memory and read again costs more than making it anew. rate: what share of the
-    weights is dropped, by rng; None: none.
+    To compute them again costs less than to write them to memory and read them back. rate: the
+    share of weights to drop, drawn with rng; without rng nothing is dropped.
     """
     heads = query.shape[1]
     at_once = max(NEAR * heads // _scores_of_a_text(query, key), 1)
@@ -108,31 +108,31 @@ def _few_heads_at_a_time(
 
 
 Rows = tuple[Array, Array, Array, Array | None]
-"""Queries, keys, values and what dropout is drawn by, with one first axis."""
+"""Queries, keys, values and the keys of dropout, all with the same first axis."""
 
 
 def _each(function: Callable[[Rows, Array], Array], rows: Rows, biases: Array) -> Array:
-    """function(row, its bias) of all rows, one after another; a single bias is everyone's."""
+    """function(row, its bias) for all rows, one after another; a single bias serves all."""
     if len(biases) == 1:
         return jax.lax.map(lambda row: function(row, biases[0]), rows)
     return jax.lax.map(lambda both: function(*both), (rows, biases))
 
 
 def closed(open_: Bool[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
-    """0 where attention is open, elsewhere so low that no score lifts it and it is exactly 0.
+    """A bias of 0 where attention is open, elsewhere so low that its weight is exactly 0.
 
-    Finite, so that a row with nothing open gives numbers and not nan.
+    It is finite, so that a row with nothing open yields numbers, not nan.
     """
     return jnp.where(open_, 0.0, jnp.finfo(jnp.float32).min / 2)
 
 
 def padding_bias(valid: Bool[Array | np.ndarray, "B T"]) -> Float[Array, "B 1 1 T"]:
-    """What keeps every query from attending to padding."""
+    """The bias that keeps queries from attending to padding."""
     return closed(valid)[:, None, None, :]
 
 
 def text_bias(inputs: EncoderInputs) -> Float[Array, "B 1 _ T"]:
-    """What keeps every query to its own text: from padding, and from others of its row."""
+    """The bias that keeps queries from attending to padding and to other texts of their row."""
     if not isinstance(inputs, PackedInputs):
         return padding_bias(inputs.valid)
     text = jnp.cumsum((inputs.places == 0) & inputs.valid, axis=1)

@@ -50,9 +50,9 @@ IN_BLOCK = {
 
 
 class Embeddings(nn.Module):
-    """State 0 -> state 1: the position and segment embeddings are added and the sum normalised.
+    """State 0 -> state 1: position and segment embeddings are added and the sum is normalised.
 
-    Without segments if `config.segments` is 0; of the width of the words, whatever the blocks'.
+    There are no segments if `config.segments` is 0. The width is that of the word embeddings.
     """
 
     config: EncoderConfig
@@ -72,11 +72,11 @@ class Embeddings(nn.Module):
 
 
 class Pooled(nn.Module):
-    """The last state of the first token, [CLS] -> logits, always float32; it reads no other.
+    """The last state of the first token, [CLS] -> logits, always float32; no other is read.
 
-    classifier(activation(pooler(h))): BERT's head, and that of those who took it over.
+    classifier(activation(pooler(h))): the head of BERT and of the encoders derived from it.
 
-    twice: whether training drops values of h too, and not only of what the classifier reads.
+    twice: whether training also drops values of h, not only of the classifier's input.
     """
 
     config: EncoderConfig
@@ -120,7 +120,7 @@ def read_config(folder: Path, description: Description, classes: int) -> Encoder
 
 
 def check_kind(description: Description) -> None:
-    """Raises: UserError if it is a decoder, pruned, or its positions are relative to each other."""
+    """Raises: UserError if it is a decoder, is pruned, or has relative positions."""
     position = description.get("position_embedding_type", "absolute")
     if position != "absolute":
         raise UserError(f"position_embedding_type {position!r} is not supported, only 'absolute'")

@@ -1,4 +1,4 @@
-"""BERT's block, which many encoders share: attention and feed-forward, added and then normed."""
+"""BERT's block, which many encoders share: post-normed attention and feed-forward layers."""
 
 import flax.linen as nn
 from jax.typing import DTypeLike
@@ -12,7 +12,7 @@ from diffmask_jax.models.layers import drop, linear, norm
 class Block(nn.Module):
     """One state -> the next: self-attention, then a feed-forward layer, each added and normed.
 
-    dropped: the layers from whose outputs training drops hidden values.
+    dropped: the layers whose outputs training applies dropout to.
     """
 
     config: EncoderConfig
@@ -27,9 +27,9 @@ class Block(nn.Module):
         context: Float[Array, "#B #H #T T"],
         positions: int | None = None,
     ) -> Float[Array, "B R D"]:
-        """context: added to every head's scores, such as `padding_bias`.
+        """context: a bias of every head's scores, such as `padding_bias`.
 
-        positions: how many of the next state are wanted, the first ones; None: all.
+        positions: compute only this many, the first ones; None: all.
         """
         config, dtype = self.config, self.dtype
 

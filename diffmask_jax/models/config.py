@@ -14,7 +14,7 @@ from diffmask_jax.errors import UserError
 
 
 def _gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x·Φ(x), exact. `jax.nn.gelu` takes erfc, which costs 5% of a whole pass on a CPU."""
+    """x·Φ(x), exact. `jax.nn.gelu` uses erfc, which costs 5% of a whole pass on a CPU."""
     y = x.astype(jnp.float32)
     return (0.5 * y * (1 + jax.lax.erf(y * np.float32(0.5**0.5)))).astype(x.dtype)
 
@@ -34,10 +34,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class Dropout(NamedTuple):
-    """The shares that training drops at random: of hidden values, of attention, of the pooled.
+    """The dropout rates of training: of hidden values, attention weights, and the head's input.
 
-    embedding, pooler, spans: of state 1, of what a pooler reads and of what a span head reads, in
-    encoders that have rates for them.
+    embedding, pooler, spans: of state 1, and of the inputs of a pooler and of a span head, in
+    encoders that have separate rates for them.
     """
 
     hidden: float
@@ -57,10 +57,10 @@ class EncoderConfig:
     """The sizes of an encoder with a head, and the dropout to train it with.
 
     Attributes:
-        positions: word pieces of the longest text that it reads.
-        segments: kinds of segments that it tells apart, 0 if none.
-        classes: outputs of its head; of a span head two, at every position.
-        embedding: width of the word embeddings, that of the other states if None.
+        positions: the largest number of word pieces of a text.
+        segments: kinds of segments, 0 if it has no segment embeddings.
+        classes: outputs of its head; two, at every position, for a span head.
+        embedding: width of the word embeddings; None: that of the other states.
 
     Raises: UserError if `width` is not a multiple of `heads`, the activation is unknown, or a
         dropout rate lies outside [0, 1).
@@ -92,7 +92,7 @@ class EncoderConfig:
 
 
 def check_activation(name: str) -> None:
-    """Raises: UserError if an activation is none of ours."""
+    """Raises: UserError if we do not know the activation."""
     if not isinstance(name, str) or name not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise UserError(f"activation {name!r} is not supported, only {known}")

@@ -36,7 +36,7 @@ SIZES = {
     "blocks": "num_hidden_layers",
     "intermediate": "intermediate_size",
 }
-# The same of what may be missing, null or negative, which all mean 0.
+# The same for sizes that may be missing, null or negative, which all mean 0.
 COUNTS = {
     "segments": "type_vocab_size",
     "buckets": "position_buckets",
@@ -93,7 +93,7 @@ class Embeddings(nn.Module):
 
 
 class Pooled(nn.Module):
-    """The last state of the first token, [CLS] -> logits, always float32; it reads no other.
+    """The last state of the first token, [CLS] -> logits, always float32; no other is read.
 
     classifier(activation(pooler(h)))
     """
@@ -151,9 +151,7 @@ def read_config(folder: Path, description: Description, classes: int) -> Deberta
         embedding=fields.size("embedding_size", width),
         position_biased=fields.flag("position_biased_input", True),
         relative=fields.flag("relative_attention", False),
-        scores=tuple(
-            kind for kind in ("c2p", "p2c") if kind in _words(fields, "pos_att_type")
-        ),
+        scores=tuple(kind for kind in ("c2p", "p2c") if kind in _words(fields, "pos_att_type")),
         farthest=_count(fields, "max_relative_positions") or own["positions"],
         shared=fields.flag("share_att_key", False),
         normed="layer_norm" in _words(fields, "norm_rel_ebd"),
@@ -164,7 +162,7 @@ def read_config(folder: Path, description: Description, classes: int) -> Deberta
 
 
 def _words(fields: Fields, key: str) -> list[str]:
-    """A list, or how DeBERTa writes one: "p2c|c2p". Raises: UserError if it is neither."""
+    """A list, which DeBERTa may write as "p2c|c2p". Raises: UserError if it is neither."""
     value = fields.description.get(key) or []
     words = value.split("|") if isinstance(value, str) else value
     if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
@@ -173,7 +171,7 @@ def _words(fields: Fields, key: str) -> list[str]:
 
 
 def _count(fields: Fields, key: str) -> int:
-    """A whole number, 0 where it is missing, null or negative. Raises: UserError if it is none."""
+    """A whole number, 0 if missing, null or negative. Raises: UserError if it is not a number."""
     value = fields.description.get(key)
     if value is None or (type(value) is int and value < 0):
         return 0
@@ -218,7 +216,7 @@ def describe(config: DebertaV2Config) -> Description:
 def name(config: DebertaV2Config) -> Name:
     """blocks/0/query/kernel -> deberta.encoder.layer.0.attention.self.query_proj.weight"""
     usual = namer(OUTSIDE_BLOCKS, "deberta.encoder.layer.{}.", IN_BLOCK)
-    # Theirs keeps the convolution beside the blocks, though it belongs to the first.
+    # PyTorch keeps the convolution beside the blocks, though it belongs to the first.
     return lambda place: usual(place.replace("blocks/0/conv", "conv"))
 
 

@@ -1,4 +1,4 @@
-"""DeBERTa's block: attention that scores contents and distances apart, which it disentangles."""
+"""DeBERTa's block: disentangled attention, which scores contents and distances separately."""
 
 import dataclasses
 from typing import NamedTuple
@@ -26,15 +26,16 @@ class DebertaV2Config(EncoderConfig):
     """The sizes of a DeBERTa of the second or third version.
 
     Attributes:
-        position_biased: whether state 1 holds position embeddings.
-        relative: whether attention sees distances.
-        scores: which scores it adds then: "c2p", of contents for distances, "p2c", the reverse.
-        farthest: the distance at which it stops telling them apart.
-        buckets: how many kinds of distances there are on each side, 0 if one for each; those
-            beyond half as many grow exponentially.
-        shared: whether distances are projected as contents are.
+        position_biased: whether state 1 includes position embeddings.
+        relative: whether attention depends on distances.
+        scores: the scores added then: "c2p", content to position, and "p2c", position to content.
+        farthest: the distance from which on all distances are one.
+        buckets: the number of classes of distances on each side, of which the outer half grow
+            exponentially; 0 if every distance is its own class.
+        shared: whether distances share the projections of contents.
         normed: whether the embeddings of distances are normalised.
-        convolution: over how many positions block 0 convolves its input, 0 if it does not.
+        convolution: the number of positions over which block 0 convolves its input, 0 if it does
+            not.
     """
 
     position_biased: bool = True
@@ -65,19 +66,19 @@ class DebertaV2Config(EncoderConfig):
 
     @property
     def disentangled(self) -> bool:
-        """Whether distances matter to attention."""
+        """Whether attention depends on distances."""
         return self.relative and bool(self.scores)
 
     @property
     def span(self) -> int:
-        """How many kinds of distances there are on each side."""
+        """The number of classes of distances on each side."""
         return self.buckets or self.farthest
 
 
 def table_rows(config: DebertaV2Config, length: int) -> Int[np.ndarray, " W"]:
-    """The rows of the table of distances that stand for T−1, T−2, …, 1−T, and again for 1−T.
+    """The rows of the table of distances for T−1, T−2, …, 1−T, and once more for 1−T.
 
-    A distance is the query's position less the key's; distance 0 has row `span`.
+    A distance is the query's position minus the key's; distance 0 has row `span`.
     """
     distance = np.maximum(np.arange(length - 1, -length - 1, -1), 1 - length)
     if config.buckets:
@@ -103,10 +104,11 @@ class Distances(nn.Module):
 
 
 class Context(NamedTuple):
-    """What all blocks share.
+    """The values that all blocks share.
 
-    distances: embeddings of those that occur in texts of this length, (0, D) where none matter
-    places: where each of T−1, T−2, …, 1−T, 1−T stands there
+    distances: the embeddings of the classes of distances in texts of this length, (0, D) if
+        attention does not depend on distances
+    places: the row therein of each of T−1, T−2, …, 1−T, 1−T
     """
 
     valid: Bool[Array | np.ndarray, "B T"]
@@ -115,10 +117,10 @@ class Context(NamedTuple):
 
 
 def diagonals(x: Float[Array, "B H N W"], first: int, count: int) -> Float[Array, "B H N M"]:
-    """y[n, m] = x[n, first − n + m] for m < M = count: what stands a row higher moves right.
+    """y[n, m] = x[n, first − n + m] for m < M = count: each row is shifted by one more place.
 
-    No gather, whose gradient would be a scatter: row n of a matrix one column narrower begins n
-    places earlier in the same memory.
+    A reshape instead of a gather, whose gradient would be a scatter: in the same memory, row n of a
+    matrix that is one column narrower begins n places earlier.
     """
     rows, columns = x.shape[-2:]
     flat = x.reshape(*x.shape[:-2], rows * columns)[..., first : first + rows * (columns - 1)]
@@ -128,8 +130,8 @@ def diagonals(x: Float[Array, "B H N W"], first: int, count: int) -> Float[Array
 class Block(nn.Module):
     """One state -> the next: attention, then a feed-forward layer, each added and normed.
 
-    score(q, k) = (query_q·key_k + query_q·far_key(q−k) + far_query(q−k)·key_k) / √(terms·K), the
-    far ones projected from the embeddings of distances. Block 0 may add a convolution of its input.
+    score(q, k) = (query_q·key_k + query_q·far_key(q−k) + far_query(q−k)·key_k) / √(terms·K), where
+    far_… are projections of the distances' embeddings. Block 0 may add a convolution of its input.
     """
 
     config: DebertaV2Config
@@ -141,7 +143,7 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"], context: Context, positions: int | None = None
     ) -> Float[Array, "B R D"]:
-        """positions: how many of the next state are wanted, the first ones; None: all."""
+        """positions: compute only this many, the first ones; None: all."""
         config, dtype, below = self.config, self.dtype, x
         to_query = linear(config.width, dtype, "query")
         to_key = linear(config.width, dtype, "key")
@@ -153,7 +155,7 @@ class Block(nn.Module):
         scale = (query.shape[-1] * (1 + len(config.scores))) ** -0.5
         if config.disentangled:
             distances = drop(self.dropout.hidden)(context.distances)[None]
-            far = context.places[key.shape[2] - query.shape[2] :]  # none beyond the last query's
+            far = context.places[key.shape[2] - query.shape[2] :]  # only those of the queries
             if "c2p" in config.scores:
                 to_far = to_key if config.shared else linear(config.width, dtype, "far_key")
                 keys = split_heads(to_far(distances), config.heads)[:, :, far]
@@ -181,7 +183,7 @@ class Block(nn.Module):
         below: Float[Array, "B T D"],
         valid: Bool[Array | np.ndarray, "B T"],
     ) -> Float[Array, "B R D"]:
-        """norm(x + activation(convolution(below))), padding being 0 before and after."""
+        """norm(x + activation(convolution(below))), with padding set to 0 before and after."""
         config = self.config
         convolution = nn.Conv(
             config.width,

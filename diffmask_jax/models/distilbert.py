@@ -24,7 +24,7 @@ SIZES = {
     "blocks": "n_layers",
     "intermediate": "hidden_dim",
 }
-# BERT's names of some keys, which transformers takes too -> their own.
+# BERT's names of some keys, which transformers accepts too -> DistilBERT's own.
 ALIASES = {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"}
 
 # Parameter of ours -> module of PyTorch.
@@ -57,8 +57,8 @@ def parts(config: EncoderConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
 def read_config(folder: Path, description: Description, classes: int) -> EncoderConfig:
     """The sizes in a DistilBERT's config.json. Raises: UserError if one is missing.
 
-    `sinusoidal_pos_embds` says no more than what the table of positions was filled with before
-    training: it is among the weights of every checkpoint, and read from there.
+    `sinusoidal_pos_embds` is ignored: it says only how the table of positions was initialised
+    before training, and every checkpoint contains that table.
     """
     named = {ALIASES.get(key, key): value for key, value in description.items()}
     fields = Fields(folder, named)
@@ -67,7 +67,7 @@ def read_config(folder: Path, description: Description, classes: int) -> Encoder
         segments=0,
         classes=classes,
         activation=fields.text("activation", "gelu"),
-        epsilon=1e-12,  # not in config.json: transformers has it in its code
+        epsilon=1e-12,  # not in config.json, but hard-coded in transformers
         dropout=Dropout(
             fields.number("dropout", 0.1),
             fields.number("attention_dropout", 0.1),

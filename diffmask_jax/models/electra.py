@@ -22,7 +22,7 @@ from diffmask_jax.models.transformer import Parts
 
 
 class Projected(nn.Module):
-    """State 0 -> state 1: BERT's embeddings, mapped to the width that the blocks have."""
+    """State 0 -> state 1: BERT's embeddings, projected to the width of the blocks."""
 
     config: EncoderConfig
     dtype: DTypeLike
@@ -70,7 +70,7 @@ def name(config: EncoderConfig) -> Name:
 
 
 def narrow(modules: dict[str, str]) -> dict[str, str]:
-    """A table of modules for `Projected`, from that for `Embeddings`."""
+    """The table of modules of `Projected`, made from that of `Embeddings`."""
     return {ours.replace("embeddings/", "embeddings/narrow/"): to for ours, to in modules.items()}
 
 

@@ -28,7 +28,7 @@ SIZES = {
     "blocks": "n_layer",
     "intermediate": "n_inner",
 }
-# Names of some keys that transformers takes too -> their own.
+# Names of some keys that transformers accepts too -> GPT-2's own.
 ALIASES = {
     "hidden_size": "n_embd",
     "max_position_embeddings": "n_positions",
@@ -59,7 +59,7 @@ class GPT2Config(EncoderConfig):
 
     Attributes:
         scaled: whether scores are divided by √K, for heads of width K.
-        scaled_by_block: whether those of block n are divided by n + 1 besides.
+        scaled_by_block: whether the scores of block n are also divided by n + 1.
     """
 
     scaled: bool = True
@@ -81,7 +81,7 @@ class Embeddings(nn.Module):
 
 
 class Affine(nn.Module):
-    """x·W + b. PyTorch's GPT-2 keeps W as (in, out), as we do: it is a `weight` and no `kernel`."""
+    """x·W + b. PyTorch's GPT-2, too, keeps W as (in, out): hence `weight`, not `kernel`."""
 
     width: int
     dtype: DTypeLike
@@ -109,9 +109,9 @@ class Block(nn.Module):
         context: Float[Array, "B 1 T T"],
         positions: int | None = None,
     ) -> Float[Array, "B R D"]:
-        """context: closes padding and what comes later.
+        """context: the bias that closes padding and later positions.
 
-        positions: how many of the next state are wanted, the first ones; None: all.
+        positions: compute only this many, the first ones; None: all.
         """
         config, dtype = self.config, self.dtype
         scale = (config.width // config.heads) ** -0.5 if config.scaled else 1.0
@@ -134,8 +134,8 @@ class Block(nn.Module):
 class Head(nn.Module):
     """The last state of the last token -> logits, always float32: score(norm(h)).
 
-    transformers takes the last token other than its pad token, we the last valid one: the same,
-    unless a text itself ends with pad tokens.
+    transformers takes the last token that is not its pad token, we take the last valid one: they
+    differ only if a text itself ends with pad tokens.
     """
 
     config: GPT2Config
@@ -164,7 +164,7 @@ class SpanHead(nn.Module):
 
 
 def context(inputs: TextInputs) -> Float[Array, "B 1 T T"]:
-    """What keeps every query from attending to padding and to what comes after it."""
+    """The bias that keeps queries from attending to padding and to later positions."""
     places = jnp.arange(inputs.valid.shape[1])
     return padding_bias(inputs.valid) + closed(places <= places[:, None])
 

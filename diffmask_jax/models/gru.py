@@ -15,10 +15,10 @@ from diffmask_jax.models.lanes import make_lanes
 
 
 class GRU(nn.Module):
-    """Holds the parameters of one layer and reads a sequence with them.
+    """One recurrent layer.
 
     Gates are stacked in the order reset, update, candidate along the last axis of every array, as
-    in `torch.nn.GRU`, so weights carry over by transposing.
+    in `torch.nn.GRU`, so that its weights need only be transposed.
     """
 
     width: int
@@ -30,11 +30,11 @@ class GRU(nn.Module):
         valid: Bool[Array, "B T"],
         reading: Sequence[int] | None = None,
     ) -> Float[Array, "B H"]:
-        """The recurrent state after the last valid position; padding leaves it untouched.
+        """The recurrent state after the last valid position; padding does not change it.
 
-        reading: how many rows, from the first, have anything valid at each position or after it:
-            falling numbers, for rows that stand longest first. They are read two in a lane
-            (`models.lanes`), and hardly any padding is.
+        reading: for each position, how many rows, from the first on, are not yet over: falling
+            numbers, for rows sorted by falling length. Rows are then read two to a lane
+            (`models.lanes`), which skips nearly all padding.
         """
         init = uniform_within(self.width**-0.5)
         input_kernel = self.param("input_kernel", init, (x.shape[-1], 3 * self.width))
@@ -61,12 +61,12 @@ def _read(
     valid: Bool[Array, "P W"],
     begins: Bool[Array | np.ndarray, "P W"],
 ) -> tuple[Float[Array, "W H"], Float[Array, "W H"]]:
-    """The states in which the lanes' first sequences end, where second ones begin, and their last.
+    """The final states of each lane's first and second sequence.
 
-    Its gradient is written out: a loop of a few products and fused operations, with one product for
-    each kernel after it. What JAX derives is as fast only if it is unrolled, and then takes three
-    times as long to compile. Inputs are projected inside the loop, for a projection is three times
-    as wide as a state, and may be much wider than what is projected.
+    The gradient is written by hand: a loop of a few products and fused operations, followed by one
+    product per kernel. JAX's own is as fast only if it is unrolled, and then takes three times as
+    long to compile. Inputs are projected inside the loop, since a projection is three times as wide
+    as a state, and may be much wider than the input.
     """
 
     def step(carry, position):
@@ -85,13 +85,13 @@ def _start(x, hidden_kernel):
 
 
 def _begun(carry, begins):
-    """The states before a position, and those of sequences that had ended there."""
+    """The states before a position, reset where a sequence begins, and the final states so far."""
     h, ended = carry
     return jnp.where(begins[:, None], 0, h), jnp.where(begins[:, None], h, ended)
 
 
 def _read_forward(hidden_kernel, hidden_bias, input_kernel, input_bias, x, valid, begins):
-    """`_read`, and what its gradient needs of every position."""
+    """`_read`, and the residuals for its gradient."""
 
     def step(carry, position):
         x_t, valid_t, begins_t = position
@@ -103,30 +103,33 @@ def _read_forward(hidden_kernel, hidden_bias, input_kernel, input_bias, x, valid
     return (ended, last), (hidden_kernel, input_kernel, x, valid, begins, *kept)
 
 
-def _read_backward(kept, slopes):
-    """Slopes of the weights and of the inputs, from those of both states."""
-    hidden_kernel, input_kernel, x, valid, begins, before, gates = kept
-    of_ended, of_last = slopes
+def _read_backward(residuals, cotangents):
+    """The gradients of the weights and of the inputs, from those of both final states.
 
-    def step(slope, position):
+    of_y is the cotangent of y.
+    """
+    hidden_kernel, input_kernel, x, valid, begins, before, gates = residuals
+    of_ended, of_last = cotangents
+
+    def step(of_h, position):
         h, (reset, update, candidate, h_n), valid_t, begins_t = position
-        here = jnp.where(valid_t[:, None], slope, 0)
+        here = jnp.where(valid_t[:, None], of_h, 0)
         of_n = here * (1 - update) * (1 - candidate**2)
         of_u = here * (h - candidate) * update * (1 - update)
         of_r = of_n * h_n * reset * (1 - reset)
         of_gates = jnp.concatenate([of_r, of_u, of_n], axis=-1)
         of_product = jnp.concatenate([of_r, of_u, of_n * reset], axis=-1)
-        through = jnp.where(valid_t[:, None], slope * update, slope)
-        slope = jnp.where(begins_t[:, None], of_ended, through + of_product @ hidden_kernel.T)
-        return slope, (of_gates @ input_kernel.T, of_gates, of_product)
+        through = jnp.where(valid_t[:, None], of_h * update, of_h)
+        of_h = jnp.where(begins_t[:, None], of_ended, through + of_product @ hidden_kernel.T)
+        return of_h, (of_gates @ input_kernel.T, of_gates, of_product)
 
     _, (of_x, of_gates, of_product) = jax.lax.scan(
         step, of_last, (before, gates, valid, begins), reverse=True
     )
     of_weights = [
         of_weight
-        for read, slopes in ((before, of_product), (x, of_gates))
-        for of_weight in (jnp.einsum("twd,twg->dg", read, slopes), jnp.sum(slopes, axis=(0, 1)))
+        for factor, of_sum in ((before, of_product), (x, of_gates))
+        for of_weight in (jnp.einsum("twd,twg->dg", factor, of_sum), jnp.sum(of_sum, axis=(0, 1)))
     ]
     return *of_weights, of_x, None, None
 
@@ -135,7 +138,7 @@ _read.defvjp(_read_forward, _read_backward)
 
 
 class _Gates(NamedTuple):
-    """r, u and n, and the h·W_n + b_n that r multiplies."""
+    """r, u and n, and h·W_n + b_n, which r multiplies."""
 
     reset: Float[Array, "*B H"]
     update: Float[Array, "*B H"]
@@ -167,6 +170,6 @@ def gru_step(
 ) -> Float[Array, "*B H"]:
     """h' = (1−u)·n + u·h with r = σ(·), u = σ(·), n = tanh(x_n + r·(h·W_n + b_n)).
 
-    projected: x·W + b of the input for the three gates, computed beforehand.
+    projected: x·W + b for the three gates.
     """
     return _mixed(h, _gates(h, projected, hidden_kernel, hidden_bias))

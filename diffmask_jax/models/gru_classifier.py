@@ -1,7 +1,7 @@
 """The paper's recurrent classifier of SST: frozen BERT word embeddings, a GRU, a linear layer.
 
-It has one state, the embedded word pieces. The GRU is as wide as they are, and its own last state
-is what the linear layer reads. `model_type: diffmask_gru`; its tensors are named and laid out as
+It has one state, the embedded word pieces. The GRU is as wide as they are, and the linear layer
+reads its last recurrent state. `model_type: diffmask_gru`; its tensors are named and laid out like
 those of torch's Embedding, GRU and Linear.
 """
 
@@ -36,7 +36,7 @@ from diffmask_jax.models.layers import drop
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.models.transformer import TrainingLogits
 
-# Our name of a size -> its key in config.json, here and in an encoder's.
+# Our name of a size -> its key in config.json, both in a GRU's and in an encoder's.
 SIZES = {
     "vocabulary": "vocab_size",
     "positions": "max_position_embeddings",
@@ -55,7 +55,7 @@ NAMES = {
 
 
 class GruDropout(NamedTuple):
-    """The shares that training drops at random: of the GRU's inputs, and of its last state."""
+    """The dropout rates of training: of the GRU's inputs, and of its last state."""
 
     input: float
     output: float
@@ -69,8 +69,8 @@ class GruConfig:
     """The sizes of a GRU classifier, and the dropout to train it with.
 
     Attributes:
-        positions: word pieces of the longest text that it is run on, the limit of the BERT that
-            its embeddings are from.
+        positions: the largest number of word pieces of a text, that of the BERT from which the
+            embeddings come.
 
     Raises: UserError if a dropout rate lies outside [0, 1).
     """
@@ -80,7 +80,7 @@ class GruConfig:
     width: int
     classes: int
     dropout: GruDropout = USUAL_DROPOUT
-    segments: int = 0  # it does not look at them
+    segments: int = 0  # they have no influence
 
     def __post_init__(self) -> None:
         check_rates(self.dropout)
@@ -100,12 +100,11 @@ def init(key: Key[Array, ""], config: GruConfig) -> Params:
 def gru_classifier(
     config: GruConfig, family: Family, dtype: DTypeLike = jnp.float32, remat: bool = False
 ) -> Model:
-    """The pair of functions `Model` asks for, over `TextInputs` and parameters of `init`.
+    """The classifier as a `Model`, for `TextInputs` and the parameters of `init`.
 
-    A word piece's segment is not looked at.
+    Segments are ignored.
 
-    Raises: UserError if it is asked to compute as only a transformer can, in another type than
-        float32 or with `remat`.
+    Raises: UserError if `dtype` is not float32, or with `remat`: only transformers support these.
     """
     if jnp.dtype(dtype) != jnp.float32 or remat:
         raise UserError(
@@ -132,7 +131,7 @@ def _network(config: GruConfig, family: Family) -> Model:
 def training_logits(config: GruConfig) -> TrainingLogits:
     """(params, inputs, key) -> logits, with the dropout of `config` drawn from the key.
 
-    At rates of 0 these are the classifier's own logits.
+    With rates of 0 these are the classifier's own logits.
     """
 
     def logits(params: Params, inputs: TextInputs, key: Key[Array, ""]) -> Float[Array, "B C"]:
@@ -220,9 +219,9 @@ GRU_CLASSIFIER = Architecture(
 def fresh_gru(encoder: Classifier, labels: Sequence[str], seed: int = 0) -> Classifier:
     """A GRU drawn from the seed, over the word embeddings and the tokenizer of an encoder.
 
-    Its head means what the encoder's does.
+    Its head is of the same kind as the encoder's.
 
-    Raises: UserError if the labels are not enough different names.
+    Raises: UserError if the labels are not distinct, or are too few.
     """
     check_class_names(labels, encoder.head.fewest)
     word = encoder.params["word"]["embedding"]

@@ -1,7 +1,7 @@
 """What a network's outputs mean: one class, any of several labels, real numbers, or a span.
 
-As transformers reads a checkpoint: of a sequence classifier `problem_type`, and without it the
-number of outputs; `SPANS` is for its classes that answer questions.
+As in transformers, a sequence classifier's head follows from `problem_type` or else from the number
+of outputs; `SPANS` is for the classes that answer questions.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ from diffmask_jax.models import scores
 from diffmask_jax.models.spans import best_span
 
 Gold = np.ndarray
-"""Gold labels: (N,) class numbers, (N, C) zeros and ones, or (N, C) real numbers; of spans (N, 2),
-the first and the last position of each, or (N, A, 2) of A annotators, -1 where there are fewer."""
+"""Gold labels: (N,) class numbers, (N, C) zeros and ones, or (N, C) real numbers; for spans (N, 2),
+the first and the last position, or (N, A, 2) by A annotators, filled up with -1."""
 
 
 class AnswerSpan(NamedTuple):
-    """Where an answer stands: passage[start:end] is its text, of the word pieces first … last.
+    """The place of an answer: passage[start:end] is its text, first … last its word pieces.
 
-    probability: of its start times that of its end.
+    probability: that of its start times that of its end
     """
 
     start: int
@@ -39,11 +39,11 @@ class AnswerSpan(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a network says of one text, for people and files.
+    """A network's answer for one text, for people and files.
 
     decision: a class name, the names of all labels that are set, numbers, or the answer's text
-    line: the same in words, with its probability
-    span: where the answer to a question stands; None where nothing was asked
+    line: the decision in words, with its probability
+    span: the place of the answer to a question; None if no question was asked
     """
 
     decision: str | tuple[str, ...] | float | tuple[float, ...]
@@ -52,14 +52,14 @@ class Answer(NamedTuple):
 
 
 class Score(NamedTuple):
-    """One of the numbers that a head measures; is_share: it lies in [0, 1]."""
+    """One of the scores of a head; is_share: whether it lies in [0, 1]."""
 
     name: str
     title: str
     is_share: bool
 
     def shown(self, value: float) -> str:
-        """For people: shares in percent."""
+        """The value as people read it: shares in percent."""
         return f"{value:.1%}" if self.is_share else f"{value:.3f}"
 
 
@@ -76,18 +76,18 @@ class Head(NamedTuple):
     """What a network's outputs mean.
 
     Attributes:
-        problem_type: what transformers calls it; a name of ours for spans, where it has none.
-        fewest: outputs that it needs at least.
-        family: scale -> its family of distributions; a regression's scale is the variance s² of
-            its outputs over a data set, the others have none.
-        scale: outputs (N, C) over a data set -> that number; None where there is none.
-        answer: (labels, one row of `Family.outputs`, the text or pair, its word pieces) -> what it
-            says. Padding behind the pieces is not looked at.
-        loss: (logits, gold) -> (B,) nats, what fine-tuning minimises.
-        scores: what is measured against gold labels.
-        measure: (prediction, gold) -> name -> each of these, in [0, 1] or in the outputs' units.
-        best: which of the scores fine-tuning keeps its best epoch by.
-        check_gold: (gold, number of outputs) -> None. Raises: UserError if they do not fit.
+        problem_type: its name in transformers; ours for spans, for which there is none.
+        fewest: the least number of outputs.
+        family: scale -> its family of distributions. The scale of a regression is the variance s²
+            of its outputs over a data set; the others have none.
+        scale: outputs (N, C) over a data set -> their scale; None if the head has none.
+        answer: (labels, one row of `Family.outputs`, the text or pair, its word pieces) -> the
+            answer. Padding after the pieces is ignored.
+        loss: (logits, gold) -> (B,) nats, the loss of fine-tuning.
+        scores: the scores that are measured against gold labels.
+        measure: (prediction, gold) -> each of them by name, in [0, 1] or in the outputs' units.
+        best: the score by which fine-tuning selects its best epoch.
+        check_gold: (gold, number of outputs) -> None. Raises: UserError if they do not match.
         spans: whether it reads a question and a passage, and has logits at every position.
     """
 
@@ -105,11 +105,11 @@ class Head(NamedTuple):
 
 
 def head_of(problem_type: Any, outputs: int) -> Head:
-    """The head of a sequence classifier with so many outputs, as transformers reads it.
+    """The head of a sequence classifier with this number of outputs, chosen as in transformers.
 
     Without a `problem_type`, one output is a regression and more are classes.
 
-    Raises: UserError if it is none of HEADS, or has too few outputs.
+    Raises: UserError if it is not one of HEADS, or has too few outputs.
     """
     kind = problem_type or ("regression" if outputs == 1 else "single_label_classification")
     if not isinstance(kind, str) or kind not in HEADS:
@@ -150,14 +150,14 @@ def _numbers(
 def _span(
     labels: Sequence[str], probabilities: Float[np.ndarray, "T 2"], text: Text, encoded: Encoded
 ) -> Answer:
-    """The best legal span; its probability is the product of its start's and its end's."""
+    """The best legal span. Its probability is that of its start times that of its end."""
     if isinstance(text, str):
         raise UserError("a question is answered from a passage: give both, as a pair")
     with np.errstate(divide="ignore"):
         scores = np.log(probabilities[: len(encoded.tokens)])
     places = best_span(scores, encoded.parts == PASSAGE)
     first, last = (encoded.offsets[place] for place in places)
-    assert first is not None and last is not None  # as they are pieces of the passage
+    assert first is not None and last is not None  # they are pieces of the passage
     answer = text[PASSAGE][first[0] : last[1]]
     probability = float(np.prod(probabilities[places, [0, 1]]))
     begins, ends = places.tolist()
@@ -168,7 +168,7 @@ def _span(
 def _span_loss(
     logits: Float[Array, "B T 2"], gold: Int[Array | np.ndarray, "B *A 2"]
 ) -> Float[Array, " B"]:
-    """Half of −log p(start) − log p(end) of the first gold span, nats; 0 where there is none."""
+    """Half of −log p(start) − log p(end) of the first gold span, nats; 0 if there is none."""
     first = gold.reshape(len(gold), -1, 2)[:, 0]
     surprisal = SPAN.surprisal(logits, jnp.maximum(first, 0))
     return jnp.where(first[:, 0] < 0, 0.0, surprisal / 2)
@@ -275,4 +275,4 @@ SPANS = Head(
 )
 
 HEADS = {head.problem_type: head for head in (SINGLE_LABEL, MULTI_LABEL_HEAD, REGRESSION)}
-"""Those of sequence classifiers, by what config.json calls them."""
+"""The heads of sequence classifiers, by their names in config.json."""

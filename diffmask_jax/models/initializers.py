@@ -1,4 +1,4 @@
-"""PyTorch's default initialisation, from which the paper's own models were trained."""
+"""PyTorch's default initialisation, with which the paper's own models were trained."""
 
 import jax
 import jax.numpy as jnp

@@ -1,8 +1,8 @@
-"""Sequences of unequal lengths, two in a lane: what a long one leaves of it a short one fills.
+"""Sequences of unequal lengths, two to a lane: a short one fills what a long one leaves free.
 
-Rows that stand longest first are folded in the middle: row r shares a lane with row B − 1 − r.
-Where lengths are spread evenly all lanes are full, so that a loop over their positions, each round
-like the last, reads hardly any padding.
+Rows sorted by falling length are folded in the middle: row r shares a lane with row B − 1 − r. If
+lengths are spread evenly all lanes are full, so that a loop over their positions reads hardly any
+padding.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Int
 
 
 class Lanes(NamedTuple):
-    """W lanes of P positions, known to the program; time comes first in everything that is folded.
+    """W lanes of P positions, known when the program is compiled. Folded arrays have time first.
 
     starts: where the second sequence of each lane begins; it ends where the lane does
     """
@@ -29,7 +29,7 @@ class Lanes(NamedTuple):
         return np.arange(self.positions)[:, None] == self.starts
 
     def fold(self, rows: Array) -> Array:
-        """(B, T, …) -> (P, W, …), of slices, so that its gradient is slices as well."""
+        """(B, T, …) -> (P, W, …), by slices, so that the gradient consists of slices as well."""
         width, rest = len(self.starts), [(0, 0)] * (rows.ndim - 2)
         rows = jnp.moveaxis(rows, 1, 0)[: self.positions]
         rows = jnp.pad(
@@ -47,14 +47,15 @@ class Lanes(NamedTuple):
         return jnp.where(later, jnp.concatenate(pieces, axis=1), rows[:, :width])
 
     def unfold(self, first: Array, second: Array, rows: int) -> Array:
-        """What was found of the first and of the second sequences, (W, …) each -> (B, …)."""
+        """The results of the lanes' first and second sequences, (W, …) each -> (B, …)."""
         return jnp.concatenate([first, second[::-1]])[:rows]
 
 
 def make_lanes(reading: Sequence[int], rows: int) -> Lanes:
-    """For rows that stand longest first, of which so many are still read at each position.
+    """The lanes of rows sorted by falling length.
 
-    Of an odd number of rows the first has a lane for itself: the second sequence there is padding.
+    reading: how many of them are still read at each position. If the number of rows is odd, the
+    first has a lane to itself, whose second sequence is padding.
     """
     width = -(-rows // 2)
     lengths = np.sum(np.asarray(reading)[:, None] > np.arange(2 * width), axis=0)

@@ -1,4 +1,4 @@
-"""The network that somebody names, and an encoder under a fresh head, of any architecture."""
+"""Loading a network by its name, and an encoder with a fresh head, of any architecture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ from diffmask_jax.models.modernbert import MODERNBERT
 from diffmask_jax.models.mpnet import MPNET
 from diffmask_jax.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
-AT_ONCE = 16  # blocks whose shapes are made in a moment
+AT_ONCE = 16  # blocks whose shapes are computed in no time
 
 ARCHITECTURES = {
     architecture.model_type: architecture
@@ -64,13 +64,14 @@ def load_classifier(
 ) -> Classifier:
     """The sequence classifier in a Hugging Face folder or under a hub id.
 
-    A folder of that name goes before the hub. Weights may be safetensors (sharded or not), Flax
-    msgpack, or, where PyTorch is installed, a .bin file; float32 parameters come out.
+    A folder of that name takes precedence over the hub. Weights may be safetensors (sharded or
+    not), Flax msgpack or, if PyTorch is installed, a .bin file; parameters become float32.
 
-    dtype: what it computes in; its logits stay float32. remat: spare memory in backward passes.
+    dtype: the type of its computations; its logits stay float32. remat: save memory in backward
+    passes.
 
-    Raises: UserError if the folder or the hub's copy cannot be had, lacks a file or holds a damaged
-        one, or if the model is of no architecture of ARCHITECTURES or has another head.
+    Raises: UserError if the folder or the hub's copy cannot be read, lacks a file or has a damaged
+        one, or if the model's architecture is not one of ARCHITECTURES or its head another one.
     """
     folder = find_folder(name_or_path)
     description = read_description(folder, list(ARCHITECTURES))
@@ -84,11 +85,11 @@ def load_classifier(
 def load_answerer(
     name_or_path: str | Path, dtype: DTypeLike = jnp.float32, remat: bool = False
 ) -> Classifier:
-    """The network that answers questions in a Hugging Face folder or under a hub id: `SPANS`.
+    """The network for question answering in a Hugging Face folder or under a hub id (`SPANS`).
 
     One of transformers' …ForQuestionAnswering classes, found and read as by `load_classifier`.
 
-    Raises: UserError as `load_classifier` does, and if the model is none that answers questions.
+    Raises: UserError as `load_classifier` does, and if the model does not answer questions.
     """
     folder = find_folder(name_or_path)
     description = read_description(folder, list(ARCHITECTURES))
@@ -104,7 +105,7 @@ def load_answerer(
 
 
 def architecture_under(head: Head, description: Description) -> Architecture:
-    """The architecture of a config.json, under a head. Raises: UserError if it has no such one."""
+    """The architecture of a config.json, with a head. Raises: UserError if there is none."""
     architecture = ARCHITECTURES[description["model_type"]]
     if not head.spans:
         return architecture
@@ -116,15 +117,15 @@ def architecture_under(head: Head, description: Description) -> Architecture:
 def load_encoder(
     name_or_path: str | Path, labels: Sequence[str], seed: int = 0, head: Head = SINGLE_LABEL
 ) -> Classifier:
-    """A pretrained encoder under a fresh head for outputs of these names, to be fine-tuned.
+    """A pretrained encoder with a fresh head for these labels, to be fine-tuned.
 
-    Found and read as by `load_classifier`, but from any model with such an encoder in it: a bare
-    one, one for pretraining, another classifier, whose own head is thrown away. What belongs to
-    the encoder, such as BERT's pooler, is kept; what is new is drawn from the seed. To learn to
-    answer questions: `load_encoder(name, ("start", "end"), seed, SPANS)`.
+    Found and read as by `load_classifier`, but from any model that contains such an encoder: a bare
+    encoder, a model for pretraining, or another classifier, whose own head is discarded. Parts that
+    belong to the encoder, such as BERT's pooler, are kept; new ones are drawn from the seed. For
+    question answering: `load_encoder(name, ("start", "end"), seed, SPANS)`.
 
-    Raises: UserError as `load_classifier` does, except over the checkpoint's own head; or if the
-        labels are not enough different names for the head.
+    Raises: UserError as `load_classifier` does, except about the checkpoint's own head; or if the
+        labels are not distinct, or are too few for the head.
     """
     check_class_names(labels, head.fewest)
     folder = find_folder(name_or_path)
@@ -167,10 +168,10 @@ def _classifier(
 
 
 def classifier_params(weights: Weights, architecture: Architecture, config: object) -> Params:
-    """Float32 parameters of a network; tensors that it has no use for are ignored.
+    """Float32 parameters of a network; superfluous tensors are ignored.
 
     Raises: UserError naming the tensor that is missing, of the wrong shape, not of floats or not
-        finite, or if there is no head of the architecture's, or config.json asks for more blocks.
+        finite; or if there is no head of this kind, or fewer blocks than config.json states.
     """
     name = architecture.name(config)
     _check_depth(weights, config)
@@ -185,8 +186,10 @@ def classifier_params(weights: Weights, architecture: Architecture, config: obje
 
 
 def _check_depth(weights: Weights, config: object) -> None:
-    """Before shapes are made of every block. Raises: UserError if there are too few tensors."""
-    blocks = getattr(config, "drawn", getattr(config, "blocks", 0))  # ALBERT's share parameters
+    """Raises: UserError for too few tensors, before the shapes of all blocks are computed."""
+    blocks = getattr(
+        config, "drawn", getattr(config, "blocks", 0)
+    )  # ALBERT's blocks share parameters
     if blocks > max(len(weights), AT_ONCE):
         raise UserError(
             f"config.json asks for {blocks} blocks, and the weights have {len(weights)} tensors: "
@@ -197,9 +200,9 @@ def _check_depth(weights: Weights, config: object) -> None:
 def with_fresh_head(
     weights: Weights, architecture: Architecture, config: object, seed: int
 ) -> Weights:
-    """The encoder in a checkpoint of any kind, under a new head: normal(0, 0.02), biases 0.
+    """The encoder in a checkpoint of any kind, with a new head: weights N(0, 0.02²), biases 0.
 
-    Raises: UserError as `classifier_params` does, before a head of whatever width is drawn.
+    Raises: UserError as `classifier_params` does, before a head is drawn, which may be large.
     """
     name, kept = architecture.name(config), encoder(weights, architecture)
     _check_depth(kept, config)
@@ -210,7 +213,7 @@ def with_fresh_head(
 
 
 def encoder(weights: Weights, architecture: Architecture) -> Weights:
-    """The encoder in a checkpoint of any kind; a bare encoder's names become a classifier's."""
+    """The encoder's tensors in a checkpoint of any kind, under the names that classifiers use."""
     if not any(name.startswith(architecture.base) for name in weights):
         return {
             name if belongs(architecture, name) else architecture.base + name: tensor
@@ -220,5 +223,5 @@ def encoder(weights: Weights, architecture: Architecture) -> Weights:
 
 
 def belongs(architecture: Architecture, tensor: str) -> bool:
-    """Whether a pretrained encoder brings along the tensor of a name."""
+    """Whether the tensor of this name belongs to a pretrained encoder."""
     return tensor.startswith((architecture.base, *architecture.outside))

@@ -66,7 +66,7 @@ class Head(nn.Module):
     """The last state -> logits, always float32.
 
     classifier(norm(activation(dense(h)))), where h is the normed state of the first token, or the
-    mean of those of all tokens.
+    mean of the normed states of all tokens.
     """
 
     config: ModernBertConfig
@@ -78,7 +78,7 @@ class Head(nn.Module):
         config, dtype = self.config, self.dtype
         x = norm(config.epsilon, dtype, "final_norm", config.norm_bias)(x)
         pooled = x[:, 0] if config.pooling == "cls" else x.mean(axis=1, where=valid[..., None])
-        pooled = drop(self.dropout.classifier)(_read(config, dtype, pooled))
+        pooled = drop(self.dropout.classifier)(_transformed(config, dtype, pooled))
         return linear(config.classes, jnp.float32, "classifier")(pooled)
 
 
@@ -98,10 +98,10 @@ class SpanHead(nn.Module):
     ) -> Float[Array, "B T 2"]:
         config, dtype = self.config, self.dtype
         x = norm(config.epsilon, dtype, "final_norm", config.norm_bias)(x)
-        return span_logits(drop(self.dropout.classifier)(_read(config, dtype, x)), valid)
+        return span_logits(drop(self.dropout.classifier)(_transformed(config, dtype, x)), valid)
 
 
-def _read(
+def _transformed(
     config: ModernBertConfig, dtype: DTypeLike, x: Float[Array, "*B D"]
 ) -> Float[Array, "*B D"]:
     """norm(activation(dense(h))); called within a compact linen module, whose layers these are."""
@@ -152,7 +152,7 @@ def read_config(folder: Path, description: Description, classes: int) -> ModernB
 
 
 def _read_local(fields: Fields, blocks: int) -> tuple[bool, ...]:
-    """Of every block, whether it is local, as new checkpoints say it, or as old ones do."""
+    """Whether each block is local, as new checkpoints write it, or as old ones do."""
     kinds = fields.description.get("layer_types")
     if kinds is None:
         every = fields.size("global_attn_every_n_layers", 3)
@@ -170,7 +170,7 @@ def _read_local(fields: Fields, blocks: int) -> tuple[bool, ...]:
 
 
 def _read_theta(fields: Fields, kind: str, old: str, default: float) -> float:
-    """The base of the rotary wavelengths of a kind of attention; old: where it used to stand."""
+    """The base of the rotary wavelengths of one kind of attention; old: its former key."""
     rope = fields.inside("rope_parameters").inside(kind).description
     rope = rope | fields.inside("rope_scaling").description
     scaling = rope.get("rope_type", rope.get("type", "default"))

@@ -27,10 +27,10 @@ class ModernBertConfig(EncoderConfig):
     """The sizes of a ModernBERT; `dropout.hidden` is that of the feed-forward layers.
 
     Attributes:
-        local: of every block, whether its attention is local.
-        window: how many neighbours local attention reaches, half of them on each side.
+        local: for each block, whether its attention is local.
+        window: the number of neighbours that local attention reaches, half of them on each side.
         local_theta, global_theta: the base of the rotary wavelengths in either kind of block.
-        pooling: what the head reads: "cls", the first token, or "mean", the mean of all.
+        pooling: the input of the head: "cls", the first token, or "mean", the mean of all.
     """
 
     local: tuple[bool, ...] = ()
@@ -54,7 +54,7 @@ class ModernBertConfig(EncoderConfig):
 
 
 class Rotary(NamedTuple):
-    """cos and sin of the angles t·θ^(−2i/K) by which position t turns the pair i of a head."""
+    """cos and sin of the angles t·θ^(−2i/K) by which position t rotates pair i of a head."""
 
     cos: Float[Array, "T half"]
     sin: Float[Array, "T half"]
@@ -67,7 +67,7 @@ class Rotary(NamedTuple):
         return cls(jnp.cos(angles), jnp.sin(angles))
 
     def turn(self, x: Float[Array, "B H R K"]) -> Float[Array, "B H R K"]:
-        """The first R positions turned in float32; i and i + K/2 are a pair."""
+        """The first R positions, rotated in float32; i and i + K/2 are a pair."""
         cos, sin = self.cos[: x.shape[2]], self.sin[: x.shape[2]]
         a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
         turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
@@ -75,7 +75,7 @@ class Rotary(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What all blocks share; the window is the only square, one for all texts."""
+    """The values that all blocks share. Only the window is (T, T), and it is one for all texts."""
 
     padding: Float[Array, "B 1 1 T"]
     window: Float[Array, "1 1 T T"]
@@ -111,7 +111,7 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"], context: Context, positions: int | None = None
     ) -> Float[Array, "B R D"]:
-        """positions: how many of the next state are wanted, the first ones; None: all."""
+        """positions: compute only this many, the first ones; None: all."""
         config, dtype = self.config, self.dtype
         bias, rotary = context.padding, context.global_rotary
         if config.local[self.number]:
@@ -130,7 +130,7 @@ class Block(nn.Module):
         query, key = rotary.turn(query[:, :, :positions]), rotary.turn(key)
         mixed = attend(self, query, key, value, bias, drop(self.dropout.attention))
         mixed = dense(config.width, "mix", config.attention_bias)(merge_heads(mixed))
-        # Theirs drops of the attention's output as many as of its weights.
+        # PyTorch drops the attention's output at the rate of its weights.
         x = x[:, :positions] + drop(self.dropout.attention)(mixed)
 
         up = dense(2 * config.intermediate, "up", config.mlp_bias)(normed("up_norm", x))

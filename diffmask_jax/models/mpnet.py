@@ -1,4 +1,4 @@
-"""MPNet (Song et al. 2020): RoBERTa whose scores know distances, `model_type: mpnet`."""
+"""MPNet (Song et al. 2020): RoBERTa with relative position biases, `model_type: mpnet`."""
 
 import dataclasses
 from pathlib import Path
@@ -22,7 +22,7 @@ from diffmask_jax.models.layers import embedding
 from diffmask_jax.models.roberta import IN_HEAD, RobertaConfig, after_pad
 from diffmask_jax.models.transformer import Parts
 
-# What config.json says of these is not what transformers does: they are in its code.
+# Hard-coded in transformers, whatever config.json says.
 PAD, BUCKETS, FAR = 1, 32, 128
 
 # Parameter of ours -> module of PyTorch.
@@ -37,11 +37,11 @@ BIASED_BLOCK = IN_BLOCK | {
 
 
 def parts(config: RobertaConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
-    """MPNet as linen modules: RoBERTa's, and a table of what each head adds to its scores."""
+    """MPNet as linen modules: RoBERTa's, and a table of the biases that each head adds."""
 
     def context(params: Params, inputs: EncoderInputs) -> Float[Array, "B H T T"]:
         length = inputs.valid.shape[1]
-        offsets = np.arange(1 - length, length)  # of a key from its query
+        offsets = np.arange(1 - length, length)  # key minus query
         biases = params["relative"]["embedding"][buckets(offsets)]
         places = jnp.arange(length) - jnp.arange(length)[:, None] + length - 1
         return text_bias(inputs) + biases[places].transpose(2, 0, 1)
@@ -53,10 +53,10 @@ def parts(config: RobertaConfig, dtype: DTypeLike, dropout: Dropout) -> Parts:
 
 
 def buckets(offsets: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
-    """T5's classes of distances: a half for each direction, exact up to 8, then by logarithm.
+    """T5's classes of distances: half of them per direction, exact up to 8, then logarithmic.
 
-    In NumPy's float32 while the program is made: an accelerator's logarithm may round a distance
-    into the neighbouring class.
+    Computed in NumPy's float32 while the program is traced: an accelerator's logarithm may round a
+    distance into the neighbouring class.
     """
     half, exact = BUCKETS // 2, BUCKETS // 4
     distance = np.abs(offsets)

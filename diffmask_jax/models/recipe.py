@@ -1,4 +1,4 @@
-"""How to fine-tune a network: settings, whose defaults an architecture may change."""
+"""The settings of fine-tuning, whose defaults an architecture may change."""
 
 import dataclasses
 
@@ -8,14 +8,14 @@ from diffmask_jax.runtime.settings import fraction, positive, positive_int, seed
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to fine-tune.
+    """How to fine-tune a network.
 
     Attributes:
-        steps_per_call: steps in one call of the device, on batches of one length. More spare the
-            host of a fast accelerator; but a length with too few texts left to fill a call has to
-            wait for the next epoch.
-        encoder_rate, head_rate: peak learning rates; the head is the linear layer that gives the
-            logits, with what pools or norms states for it, the encoder all else that is trained.
+        steps_per_call: steps per compiled call, all on batches of one length. More of them save
+            host time beside a fast accelerator; but texts of a length that do not fill a call have
+            to wait for the next epoch.
+        encoder_rate, head_rate: peak learning rates. The head is the linear layer that yields the
+            logits, with the pooling or norm before it; the encoder is everything else.
         warmup: the share of all steps over which the rates rise from 0; then they fall to 0.
         clip: the largest global norm of a gradient.
 

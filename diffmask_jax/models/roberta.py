@@ -1,4 +1,4 @@
-"""RoBERTa (Liu et al. 2019) and two of its layout: XLM-RoBERTa and CamemBERT."""
+"""RoBERTa (Liu et al. 2019), and XLM-RoBERTa and CamemBERT, which share its layout."""
 
 import dataclasses
 from pathlib import Path
@@ -27,16 +27,16 @@ IN_HEAD = {"head/pooler": "classifier.dense", "head/classifier": "classifier.out
 
 @dataclasses.dataclass(frozen=True)
 class RobertaConfig(EncoderConfig):
-    """A RoBERTa's sizes; pad: the token of padding, after whose number the positions begin."""
+    """A RoBERTa's sizes; pad: the padding token, after whose number the positions begin."""
 
     pad: int = 1
 
 
 class Embeddings(nn.Module):
-    """State 0 -> state 1: the position and segment embeddings are added and the sum normalised.
+    """State 0 -> state 1: position and segment embeddings are added and the sum is normalised.
 
-    The n-th token that is not `pad` stands at position pad + n, and every `pad` at position pad,
-    even in the middle of a text.
+    The n-th token that is not `pad` has position pad + n, and every `pad` has position pad, even in
+    the middle of a text.
     """
 
     config: RobertaConfig
@@ -52,7 +52,7 @@ class Embeddings(nn.Module):
             x = x + embedding(config.segments, config.width, "segment")(inputs.segments)
         counts = inputs.tokens != config.pad
         seen = jnp.cumsum(counts, axis=1)
-        if isinstance(inputs, PackedInputs):  # but for what stood before its own text
+        if isinstance(inputs, PackedInputs):  # counted from the start of its own text
             begins = jnp.arange(seen.shape[1]) - inputs.places
             seen -= jnp.take_along_axis(seen - counts, begins, axis=1)
         places = seen * counts + config.pad
@@ -61,7 +61,7 @@ class Embeddings(nn.Module):
 
 
 def table_size(config: RobertaConfig) -> int:
-    """Rows of the table of positions, the first pad + 1 of which no token of a text looks up."""
+    """Rows of the table of positions, of which texts never use the first pad + 1."""
     return config.positions + config.pad + 1
 
 
@@ -85,9 +85,9 @@ def read_config(folder: Path, description: Description, classes: int) -> Roberta
 
 
 def after_pad(config: EncoderConfig, pad: int) -> RobertaConfig:
-    """An encoder whose table of positions begins with `pad` + 1 rows that are none.
+    """An encoder's sizes without the first `pad` + 1 rows of its table, which are no positions.
 
-    Raises: UserError if it has no others.
+    Raises: UserError if there are no others.
     """
     positions = config.positions - pad - 1
     if positions < 1:

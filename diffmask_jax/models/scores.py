@@ -1,11 +1,11 @@
-"""Predictions against gold labels: accuracy, F1, and what regressions are judged by."""
+"""Scores of predictions against gold labels: accuracy, F1, and those of regressions."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 
 def accuracy(prediction: Int[np.ndarray, "N ..."], gold: Int[np.ndarray, "N ..."]) -> float:
-    """Share of examples that are right, in [0, 1]: of several labels, all of them."""
+    """Share of examples that are right, in [0, 1]; with several labels, all must be."""
     return float(np.mean((prediction == gold).reshape(len(gold), -1).all(axis=-1)))
 
 
@@ -16,7 +16,7 @@ def macro_f1(prediction: Int[np.ndarray, " N"], gold: Int[np.ndarray, " N"]) -> 
 
 
 def macro_f1_of_labels(prediction: Int[np.ndarray, "N C"], gold: Int[np.ndarray, "N C"]) -> float:
-    """Unweighted mean over labels of the F1 of each, over the labels that occur; else 1."""
+    """Unweighted mean of F1 over the labels that occur; 1 if none does."""
     found = [
         _f1(p, g) for p, g in zip(prediction.T == 1, gold.T == 1, strict=True) if (p | g).any()
     ]
@@ -24,13 +24,13 @@ def macro_f1_of_labels(prediction: Int[np.ndarray, "N C"], gold: Int[np.ndarray,
 
 
 def micro_f1_of_labels(prediction: Int[np.ndarray, "N C"], gold: Int[np.ndarray, "N C"]) -> float:
-    """F1 of all decisions on all labels taken together; 1 where no label occurs."""
+    """F1 of the decisions on all labels taken together; 1 if no label occurs."""
     p, g = (prediction == 1).ravel(), (gold == 1).ravel()
     return _f1(p, g) if (p | g).any() else 1.0
 
 
 def pearson(prediction: Float[np.ndarray, "N C"], gold: Float[np.ndarray, "N C"]) -> float:
-    """Pearson's correlation, averaged over outputs; NaN where either never varies."""
+    """Pearson's correlation, averaged over outputs; NaN if an output or its gold is constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         p, g = (a - a.mean(axis=0) for a in (prediction, gold))
         r = (p * g).sum(axis=0) / np.sqrt((p**2).sum(axis=0) * (g**2).sum(axis=0))
@@ -43,7 +43,7 @@ def root_mean_square(prediction: Float[np.ndarray, "N C"], gold: Float[np.ndarra
 
 
 def exact_match(prediction: Int[np.ndarray, "N 2"], gold: Int[np.ndarray, "N *A 2"]) -> float:
-    """Share of spans that are the gold one, or one of the gold ones, in [0, 1]."""
+    """Share of spans that equal the gold span, or one of them, in [0, 1]."""
     ours, theirs = _against(prediction, gold)
     return float(np.mean(np.all(ours == theirs, axis=-1).any(axis=-1)))
 
@@ -51,7 +51,7 @@ def exact_match(prediction: Int[np.ndarray, "N 2"], gold: Int[np.ndarray, "N *A 
 def overlap_f1(prediction: Int[np.ndarray, "N 2"], gold: Int[np.ndarray, "N *A 2"]) -> float:
     """Mean of 2·|P ∩ G| / (|P| + |G|) over the positions P and G of both spans, in [0, 1].
 
-    Against several gold spans the largest; a span whose end lies before its start has no positions.
+    With several gold spans, the largest counts. A span that ends before it starts has no positions.
     """
     ours, theirs = _against(prediction, gold)
     starts, ends = np.maximum(ours, theirs)[..., 0], np.minimum(ours, theirs)[..., 1]
@@ -62,7 +62,7 @@ def overlap_f1(prediction: Int[np.ndarray, "N 2"], gold: Int[np.ndarray, "N *A 2
 def _against(
     prediction: Int[np.ndarray, "N 2"], gold: Int[np.ndarray, "N *A 2"]
 ) -> tuple[Int[np.ndarray, "N 1 2"], Int[np.ndarray, "N A 2"]]:
-    """Spans beside their gold ones, any number of them; (-1, -1) stands for none."""
+    """Spans beside any number of gold spans each; (-1, -1) stands for no span."""
     return prediction[:, None], gold.reshape(len(gold), -1, 2)
 
 

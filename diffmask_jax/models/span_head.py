@@ -1,4 +1,4 @@
-"""The head that answers questions: where the answer starts and where it ends."""
+"""The head for question answering: logits of where the answer starts and ends."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from diffmask_jax.models.layers import drop, linear
 class SpanHead(nn.Module):
     """The last state -> start and end logits of every position, always float32: spans(h).
 
-    Those of padding are closed, as `SPAN` wants them.
+    Padding is closed, as `SPAN` expects.
     """
 
     config: EncoderConfig
@@ -28,5 +28,5 @@ class SpanHead(nn.Module):
 
 
 def span_logits(x: Float[Array, "B T D"], valid: Bool[Array, "B T"]) -> Float[Array, "B T 2"]:
-    """The layer that every such head ends in; called within a compact linen module."""
+    """The last layer of every such head; called within a compact linen module."""
     return close_padding(linear(2, jnp.float32, "spans")(x), valid)

@@ -1,4 +1,4 @@
-"""The answer that people are shown: the best span that is one."""
+"""The answer that people are shown: the best legal span."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 from diffmask_jax.errors import UserError
 
 LONGEST = 30
-"""Word pieces of the longest answer, as is usual on SQuAD."""
+"""The largest number of word pieces of an answer, as is usual on SQuAD."""
 
 
 def best_span(
@@ -14,8 +14,8 @@ def best_span(
 ) -> Int[np.ndarray, "*B 2"]:
     """The first and the last position of the best legal span, argmax of start_i + end_j.
 
-    Legal: i ≤ j < i + longest, and all of i … j are pieces of the passage. Of equals the one that
-    starts first, then the shortest.
+    Legal: i ≤ j < i + longest, and all of i … j are pieces of the passage. Ties go to the span that
+    starts first, then to the shortest.
 
     scores: start and end logits, or log-probabilities. passage: which positions are its pieces.
 
@@ -24,7 +24,7 @@ def best_span(
     if not np.all(np.any(passage, axis=-1)):
         raise UserError("the passage has no word pieces: there is nothing to answer from")
     positions = passage.shape[-1]
-    # ends[i, k] = i + k; what lies behind the last position is not looked at.
+    # ends[i, k] = i + k; those beyond the last position are ruled out.
     ends = np.arange(positions)[:, None] + np.arange(min(longest, positions))
     inside = np.minimum(ends, positions - 1)
     # A span lies in the passage if it begins there and no piece up to its end is outside.

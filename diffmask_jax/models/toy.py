@@ -77,8 +77,8 @@ def _apply(module: nn.Module, params: Any, *inputs: Any) -> Any:
 def _feed_forward(params: Any, inputs: ToyInputs, embedded: Array | None = None) -> Array:
     """`_FeedForward` of [query; embedded], by default the embedded digits of the inputs.
 
-    What is embedded goes through the first layer once a digit, not once a position, and is picked
-    by a product with 0s and 1s: so is its gradient, which would else add up rows one by one.
+    The first layer is applied once per digit, not once per position, and its outputs are selected
+    by a product with one-hot vectors, since the gradient of indexing adds up rows one by one.
     """
     first, second = params["feed_forward"]["Dense_1"], params["feed_forward"]["Dense_0"]
     kernels = jnp.split(first["kernel"], 3)
@@ -118,8 +118,8 @@ def _logits_from(
 
 
 def make_model(reading: Sequence[int] | None = None) -> Model:
-    """The counting model; with `reading`, for batches that stand longest first, which must have no
-    more rows than that at each position (`models.gru.GRU`)."""
+    """The counting model; with `reading`, for batches sorted by falling length that have at most so
+    many rows at each position (`models.gru.GRU`)."""
     return Model(
         states=functools.partial(_states, reading=reading),
         logits_from=functools.partial(_logits_from, reading=reading),
@@ -134,7 +134,7 @@ TOY = make_model()
 def project(
     params: Any, inputs: ToyInputs, state: Float[Array, "B T D"], layer: int
 ) -> Float[Array, "B T _"]:
-    """What the recurrence reads of every position where a state is put in place of a layer's."""
+    """The recurrence's projected inputs at every position, with a state in place of a layer's."""
     gru = params["counter"]["GRU_0"]
     if layer == 0:
         state = _feed_forward(params, inputs, state)
@@ -151,6 +151,6 @@ def step(
 
 
 def finish(params: Any, h: Float[Array, "*B H"]) -> Float[Array, "*B"]:
-    """The log-odds in the last recurrent state."""
+    """The log-odds, from the last recurrent state."""
     last = params["counter"]["Dense_0"]
     return (h @ last["kernel"] + last["bias"])[..., 0]

@@ -1,8 +1,8 @@
-"""Every encoder as a `Model`: the steps from state to state, chained once for all of them.
+"""Every encoder as a `Model`: the steps from state to state are chained once for all of them.
 
-State 0 is the word-embedding look-up, state 1 what enters the first block, the others the outputs
+State 0 is the word-embedding look-up, state 1 the input of the first block, the others the outputs
 of the blocks. Plain functions chain linen modules, because `jax.lax.cond`, which skips blocks at
-run time, cannot hold bound modules.
+run time, cannot contain bound modules.
 """
 
 import functools
@@ -24,21 +24,21 @@ from diffmask_jax.models.attention import WEIGHTS
 from diffmask_jax.models.config import EncoderConfig
 
 TrainingLogits = Callable[[Params, TextInputs, Key[Array, ""]], Logits]
-"""A network's pass with values dropped at random, as the key has it."""
+"""A network's forward pass with dropout, drawn from the key."""
 
 
 class Parts(NamedTuple):
-    """An encoder and its head as linen modules; parameters are a dict with a name for each.
+    """An encoder and its head as linen modules; parameters are a dict with an entry for each.
 
     word: tokens -> state 0
     embeddings: (state 0, inputs) -> state 1
-    blocks: one a block: (state, context, positions=None) -> the next state, its first positions
+    blocks: each (state, context, positions=None) -> the next state, or its first positions
     head: (last state, valid) -> logits in float32
     reads: how many positions of the last state the head reads, the first ones; None: all
-    context: (params, inputs) -> what all blocks are given beside the state, such as biases
+    context: (params, inputs) -> the blocks' common arguments beside the state, such as biases
     own: (params, n) -> the parameters of block n
-    drawn: how many blocks have parameters, the first ones, which the others share; None: all
-    shared: further modules with parameters of their own: name -> (module, arguments to start it)
+    drawn: how many blocks, the first ones, have parameters, which the others share; None: all
+    shared: further modules with parameters: name -> (module, arguments of its initialisation)
     packs: whether embeddings and context take rows of several texts (`PackedInputs`)
     """
 
@@ -85,13 +85,13 @@ def _one_token() -> TextInputs:
 def make_model(
     parts: Parts, config: EncoderConfig, family: Family, dtype: DTypeLike, remat: bool
 ) -> Model:
-    """The pure functions that `Model` asks for, over `TextInputs` and parameters of `init`.
+    """The encoder as a `Model`, for `TextInputs` and the parameters of `init`.
 
     States are kept in `dtype`; parameters and logits stay float32. Positions count from the left,
-    so padding belongs on the right.
+    so padding must be on the right.
 
-    remat: a backward pass finds the blocks' inputs alone in memory and computes the rest again, a
-    third more time; otherwise it finds their matrix products and computes what is cheap.
+    remat: keep only the blocks' inputs for the backward pass, which computes the rest again in a
+    third more time; otherwise their matrix products are kept, and only cheap parts recomputed.
 
     Raises: UserError, when called, if a text is longer than the model has positions.
     """
@@ -104,7 +104,7 @@ def make_model(
 
 
 class _Chain(NamedTuple):
-    """The parts of an encoder, each taking the state below to the one above; see `make_model`."""
+    """The methods of `make_model`'s `Model`: the parts of an encoder, chained."""
 
     parts: Parts
     config: EncoderConfig
@@ -126,13 +126,13 @@ class _Chain(NamedTuple):
         state = self._stepped(_reading(self.config.word_width, embed), state, layer, 0, None)
         for below, step in enumerate(most, start=1):
             state = self._stepped(step, state, layer, below, None)
-        # Nobody but the head reads the last state, and it may read no other positions.
+        # Only the head reads the last state, and perhaps only its first positions.
         reads, top = self.parts.reads, len(most) + 1
         last = functools.partial(last, positions=reads)
         return self._classify(params, inputs, self._stepped(last, state, layer, top, reads))
 
     def staircase(self, params: Params, inputs: TextInputs, states: Joining) -> Logits:
-        """States of width 0 rows join nothing; of the last one the head's positions are enough."""
+        """States without rows join nothing; of the last state only the head's positions count."""
         state, top = states[0].astype(self.dtype), len(states) - 1
         for layer, joining in enumerate(states[1:], start=1):
             positions = self.parts.reads if layer == top else None
@@ -157,7 +157,7 @@ class _Chain(NamedTuple):
         return tuple(weights(n, block) for n, block in enumerate(self.parts.blocks))
 
     def _upwards(self, params: Params, inputs: EncoderInputs) -> list[Callable[..., Array]]:
-        """The functions that take each state to the one above it, state 0 first."""
+        """The functions from each state to the one above it, state 0 first."""
         check_length(inputs.valid.shape[1], self.config)
         embed = _function(self.parts.embeddings, params["embeddings"])
         context = self.parts.context(params, inputs)
@@ -175,7 +175,7 @@ class _Chain(NamedTuple):
         head = _function(self.parts.head, params["head"])
         if not isinstance(inputs, PackedInputs):
             return head(last, inputs.valid)
-        rows, length, width = last.shape  # of which every position may be a text's first
+        rows, length, width = last.shape  # a text may begin at any position
         logits = head(last.reshape(-1, 1, width), inputs.valid.reshape(-1, 1))
         return jax.tree.map(lambda a: a.reshape(rows, length, *a.shape[1:]), logits)
 
@@ -187,27 +187,27 @@ class _Chain(NamedTuple):
         below: int,
         positions: int | None,
     ) -> Array:
-        """One step up from state `below` if `layer` lies no higher, else its first positions."""
+        """One step up from state `below` if `layer` is not above it, else the state as it is."""
         if isinstance(layer, jax.Array):
             same = _reading(self.config.width, lambda same: same[:, :positions])
             return jax.lax.cond(layer <= below, self._sparing(step), same, state)
         return self._sparing(step)(state) if layer <= below else state[:, :positions]
 
     def _sparing(self, step: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        """The step as a backward pass is to remember it."""
+        """The step, rematerialised in the backward pass (`make_model`)."""
         products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
         return jax.checkpoint(step, policy=None if self.remat else products)
 
 
 def _reading(width: int, step: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """A step that ignores what a state has beyond its own width."""
+    """A step that reads only the first `width` features of a state."""
     return lambda state: step(state[..., :width])
 
 
 def make_training_logits(parts: Parts, config: EncoderConfig) -> TrainingLogits:
     """(params, inputs, key) -> logits, with the dropout that the parts were made with.
 
-    At rates of 0 these are the network's own logits.
+    With rates of 0 these are the network's own logits.
 
     Raises: UserError, when called, if a text is longer than the model has positions.
     """
@@ -237,7 +237,7 @@ def _function(module: nn.Module, params: Params) -> Callable[..., Any]:
 def _fresh(
     block: nn.Module, key: Key[Array, ""], state: Float[Array, "B T D"], context: Any
 ) -> Params:
-    """Random parameters of a block; traced once for all that are alike, as `_climb` is."""
+    """Random parameters of a block; like `_climb`, traced once for all blocks that are equal."""
     return block.init(key, state, context)["params"]
 
 
@@ -249,13 +249,13 @@ def _climb(
     context: Any,
     positions: int | None = None,
 ) -> Float[Array, "B R D"]:
-    """The state above a block; traced once for all that are alike."""
+    """The state above a block; traced once for all blocks that are equal."""
     above: Any = block.apply({"params": params}, state, context, positions)
     return above
 
 
 def check_length(length: int, config: EncoderConfig) -> None:
-    """Raises: UserError if a text of so many word pieces is more than the model can read."""
+    """Raises: UserError if the model cannot read a text of so many word pieces."""
     if length > config.positions:
         raise UserError(
             f"a text of {length} word pieces is too long: the model has {config.positions} "

@@ -7,14 +7,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from diffmask_jax.render.colors import color
-from diffmask_jax.render.picture import file_of, headline, plain_text
+from diffmask_jax.render.picture import CURVES, GRID, file_of, headline, plain_text
 from diffmask_jax.runtime.extras import needs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_APART = ("#353aa6", "#c2410c", "#0f766e", "#a21caf", "#a16207", "#475569")
-_GRID = "#e2e4ea"
 
 
 class Line(NamedTuple):
@@ -36,8 +33,7 @@ class Quantity(NamedTuple):
 def picture(title: str, quantities: Sequence[Quantity]) -> bytes:
     """A PNG file of a panel a quantity, side by side, each with the same lines.
 
-    Up to six lines have colours that tell them apart; more are in an order, and go from light to
-    dark.
+    Up to six lines have distinct colours. More, such as layers, go from light to dark in order.
     """
     with needs("curves.png", extra="viz"):
         from matplotlib.figure import Figure
@@ -52,7 +48,7 @@ def picture(title: str, quantities: Sequence[Quantity]) -> bytes:
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(),
         loc="outside lower center",
-        ncols=min(14 if len(quantities[0].lines) > len(_APART) else 6, len(quantities[0].lines)),
+        ncols=min(14 if len(quantities[0].lines) > len(CURVES) else 6, len(quantities[0].lines)),
         frameon=False,
         fontsize=9,
         handlelength=1.2,
@@ -79,13 +75,13 @@ def _draw(axes: "Axes", quantity: Quantity) -> None:
     # Last, for it ends the axis where it is: a level above all lines is to be seen, too.
     axes.set_ylim(bottom=0, top=1.02 if quantity.percent else None)
     axes.set_title(title, fontsize=10, loc="left")
-    axes.grid(color=_GRID, linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, which="both")
     axes.spines[:].set_visible(False)
 
 
 def _colors(count: int) -> Sequence[str | tuple[float, ...]]:
-    if count <= len(_APART):
-        return _APART[:count]
+    if count <= len(CURVES):
+        return CURVES[:count]
     return [tuple(part / 255 for part in color(share)) for share in np.linspace(0.25, 1, count)]

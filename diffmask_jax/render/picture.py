@@ -25,7 +25,10 @@ if TYPE_CHECKING:  # importing matplotlib takes longer than drawing: only who dr
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-QUIET = "#5d6371"  # of text beside the point
+QUIET = "#5d6371"  # secondary text
+GRID = "#e2e4ea"  # the lines behind curves
+CURVES = ("#353aa6", "#c2410c", "#0f766e", "#a21caf", "#a16207", "#475569")
+"""Six colours that tell curves apart: blue, orange, green, purple, ochre, slate."""
 ENDINGS = (".png", ".svg", ".pdf", ".tex")
 """What a picture can be: dots, two kinds of lines, coloured words for LaTeX (`latex.py`)."""
 

@@ -1,4 +1,4 @@
-"""Is a probe good? What it did to some texts, and what its training says, as a verdict in words."""
+"""Is a probe good? A verdict in words, from its effect on some texts and from its training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,21 +11,24 @@ from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.settled import MOVED_MASKED, MOVED_MULTIPLIER, OFF_MARGIN
 
 NEXT_TO_NOTHING = 0.05  # share of positions: a probe that masks less says little
-NEXT_TO_ALL = 0.98  # the model answers alike whatever it reads
+NEXT_TO_ALL = 0.98  # share of positions: the model gives the same answer whatever it reads
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at: whether it is as it should be (None: not known), and words."""
+    """The result of one check: whether it passed (None: unknown), and words for people."""
 
     holds: bool | None
     says: str
 
 
 class LayerMeans(NamedTuple):
-    """What a probe's gates did to some texts at each layer, means over the texts.
+    """The effect of a probe's gates at each layer, averaged over some texts.
 
-    masked: share of positions dropped; divergence: D, nats; agreement: share of predictions that
-    stay. Gates are sampled in a run's validation, and thresholded at ½ elsewhere.
+    masked: share of positions dropped
+    divergence: D, nats
+    agreement: share of predictions that stay the same
+
+    Gates are sampled in a run's validation, and thresholded at ½ elsewhere.
     """
 
     layers: tuple[str, ...]
@@ -35,7 +38,7 @@ class LayerMeans(NamedTuple):
 
 
 def layer_means(layers: Sequence[str], rows: Sequence[Mapping[str, float]]) -> LayerMeans:
-    """The means in a table of one row per layer, such as `faithfulness.table` without its last."""
+    """The means in a table of one row per layer: `faithfulness.table` without its last row."""
     columns = (np.array([row[name] for row in rows]) for name in LayerMeans._fields[1:])
     return LayerMeans(tuple(layers), *columns)
 
@@ -43,9 +46,10 @@ def layer_means(layers: Sequence[str], rows: Sequence[Mapping[str, float]]) -> L
 class Assessment(NamedTuple):
     """A verdict on a probe.
 
-    answer: "good"; "not settled", if it keeps what it promises and its training had not settled,
-      or did not say; "not good", if it breaks its promise somewhere
-    findings: what it rests on; advice: what to try next, a sentence each
+    answer: "good"; "not settled" if every layer keeps its promise (`assess`), but training has not
+        settled or that is unknown; "not good" if a layer breaks its promise
+    findings: the checks it is based on
+    advice: what to try next, in sentences
     """
 
     answer: str
@@ -62,7 +66,7 @@ def told(assessment: Assessment) -> list[str]:
 
 
 def sentences(assessment: Assessment) -> str:
-    """What the verdict rests on and what it advises as running text, what is wrong first."""
+    """The findings and the advice as running text, failed checks first."""
     parts = []
     kinds = {False: "Not as it should be", None: "Not known", True: "As it should be"}
     for holds, name in kinds.items():
@@ -82,18 +86,18 @@ def as_json(assessment: Assessment) -> dict[str, Any]:
 
 
 def from_json(told: dict[str, Any]) -> Assessment:
-    """The inverse of `as_json`. Raises: KeyError or TypeError if it is something else."""
+    """The inverse of `as_json`. Raises: KeyError or TypeError if it is anything else."""
     findings = tuple(Finding(**finding) for finding in told["findings"])
     return Assessment(told["answer"], findings, tuple(told["advice"]))
 
 
 def assess(config: RunConfig, means: LayerMeans, trained: Sequence[dict[str, Any]]) -> Assessment:
-    """Judge a run's probe by what its gates did to some texts, and by how its training ended.
+    """Judge a run's probe by the effect of its gates on some texts, and by how its training ended.
 
     A layer keeps its promise if D ≤ 1.2·m (`tolerance`, the criterion by which the authors keep a
     probe) and at least 75% (`min_agreement`) of the predictions stay.
 
-    trained: what the last validation said of each layer (`run_folder.load_layers`); may be empty.
+    trained: the last validation of each layer (`run_folder.load_layers`); may be empty.
     """
     layers, masked, divergence, agreement = means
     on_margin = divergence <= config.tolerance * config.margin
@@ -181,7 +185,7 @@ def _masked(masked: Float[np.ndarray, " L"], idle: bool, starved: bool) -> Findi
 
 
 def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
-    """As `settled.verdict_on` decided in training; the words say how."""
+    """The verdict of `settled.verdict_on` in training, in words."""
     if not trained:
         return Finding(None, "its training did not say whether it had settled")
     off = [row for row in trained if row["still"] and not row["on_margin"]]

@@ -1,4 +1,4 @@
-"""The calls of the device that make up a run, one after another, and when to pause between two."""
+"""The compiled calls that make up a run, one after another, and when to pause between two."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -21,9 +21,9 @@ from diffmask_jax.training.run_log import RunLog
 
 
 class Chunk(NamedTuple):
-    """What a call is given: what all its steps share, and an entry a step, on the device.
+    """The arguments of a call, on the device: those that all steps share, and an entry per step.
 
-    valid: of this host's rows of the batches
+    valid: the valid positions in this host's rows of the batches
     """
 
     given: Any
@@ -32,9 +32,10 @@ class Chunk(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The diagnostics of one device call, on their way to the host.
+    """The diagnostics of one call, on their way to the host.
 
-    step: the step that it ends with; valid: of this host's rows of its batches
+    step: the call's last step
+    valid: the valid positions in this host's rows of its batches
     """
 
     step: int
@@ -44,10 +45,10 @@ class Report(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Everything that a call needs beside the state.
+    """Everything that a call needs besides the state.
 
-    advance: the program, (state, given, (entries, notices a device)) -> (state, diagnostics a step,
-    the largest notice); it may overwrite the state that it is given
+    advance: the program, (state, shared arguments, (entries, a notice per device)) ->
+        (state, diagnostics per step, the largest notice); it may overwrite its argument `state`
     """
 
     advance: Callable[..., tuple[TrainState, Diagnostics, Array]]
@@ -59,10 +60,10 @@ class Caller(NamedTuple):
     trace: Trace
 
     def __call__(self, state: TrainState, step: int) -> tuple[TrainState, Report]:
-        """Dispatch the call that leads to `step`, without waiting for it."""
+        """Dispatch the call that ends with `step`, without waiting for it."""
         given, entries, valid = next(self.chunks)
-        # The processes must pause at the same step, whichever of them is asked to: what each is
-        # asked travels with the batches, and what all of them were comes back.
+        # All processes must pause at the same step, whichever of them receives a notice: each
+        # notice travels with the batches, and the largest of all comes back.
         notices = np.full((1, len(self.mesh.local_devices)), self.watch.notice(), np.int32)
         entries = entries, devices.place(notices, self.mesh, devices.STEPS)
         kind = valid.shape
@@ -78,8 +79,8 @@ class Caller(NamedTuple):
 def agreed(notices: Int[Array, "1 n"], diagnostics: Diagnostics) -> Int[Array, ""]:
     """The largest notice of all devices, inside the program, after its last step.
 
-    It travels together with what that step told, for all processes must exchange what they exchange
-    in one order, and one that depended on nothing could come at any time.
+    It is reduced together with that step's diagnostics: all processes must communicate in the same
+    order, and a reduction that depended on nothing could happen at any time.
     """
     last = jnp.stack([notices.max().astype(diagnostics.loss.dtype), diagnostics.loss[-1]])
     return jax.lax.pmax(last, devices.AXIS)[0].astype(notices.dtype)
@@ -88,10 +89,10 @@ def agreed(notices: Int[Array, "1 n"], diagnostics: Diagnostics) -> Int[Array, "
 def play(
     config: RunConfig, state: TrainState, call: Caller, log: RunLog
 ) -> Iterator[tuple[TrainState, Notice]]:
-    """Train on, yielding the state whenever it is to be saved, with the notice that asks for it.
+    """Train on, yielding the state whenever it must be saved, and the notice that is the reason.
 
-    Ends after the last step, or after a notice to stop. What a call tells is read after the next
-    one is dispatched, so the device never waits for the host.
+    Ends after the last step, or after a notice to stop. The diagnostics of a call are read after
+    the next one is dispatched, so that the device never waits for the host.
     """
 
     def read(report: Report) -> Notice:
@@ -115,7 +116,7 @@ def play(
 
 
 def is_due(config: RunConfig, step: int) -> bool:
-    """Whether the state after `step`, the last one of a call, is to be validated."""
+    """Whether the state after `step`, the last of a call, is to be validated."""
     return step > 0 and (
         step % config.validate_every < config.steps_per_call or step >= config.steps
     )

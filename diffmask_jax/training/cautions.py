@@ -1,4 +1,4 @@
-"""What cannot work in a training run, told before it is paid for."""
+"""Warnings about a training run that cannot work, before it wastes its time."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from jaxtyping import Float
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.settled import FEWEST, IDLE, OFF_MARGIN, Curves
 
-WINDOWS = 16  # of a run, in whose means the margin is looked for
+WINDOWS = 16  # parts of a run, whose mean divergences are compared with the margin
 FAIR = 0.5  # of an even share of the examples: a layer that plays less is starved
 
 
 def before(config: RunConfig, layers: int) -> list[str]:
-    """What a run's settings alone say. layers: the model's."""
+    """Warnings from a run's settings alone. layers: the number of the model's layers."""
     told = []
     if config.warmup >= config.steps:
         told.append(
@@ -34,11 +34,11 @@ def before(config: RunConfig, layers: int) -> list[str]:
 
 
 def during(config: RunConfig, layers: Sequence[str], curves: Curves) -> list[str]:
-    """What the curves say once half of a run's steps are done; nothing before.
+    """Warnings from the curves, once half of a run's steps are done; none before.
 
-    A layer has never come to its margin if in every sixteenth of the run its mean D was more than
-    10% below m, its λ still counting for something, or in every one more than 10% above. It starves
-    if it plays less than half as often as an even deal would have it.
+    A layer never reaches its margin if in every sixteenth of the run its mean D was more than 10%
+    below m while λ·m still mattered, or in every one more than 10% above. It starves if it plays
+    less than half as often as in an even deal.
     """
     calls = len(curves.played)
     if 2 * calls * config.steps_per_call < config.steps or calls < WINDOWS:

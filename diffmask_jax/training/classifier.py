@@ -1,4 +1,4 @@
-"""Fine-tuning on labelled texts: from a checkpoint to a folder with the best epoch in it."""
+"""Fine-tuning on labelled texts: from a checkpoint to a folder with the best epoch's model."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ Scores = dict[str, int | float]
 
 
 class Labelled(NamedTuple):
-    """Texts and their gold labels, as the classifier's head has them."""
+    """Texts and their gold labels, in the form that the classifier's head expects."""
 
     texts: list[Encoded]
     gold: np.ndarray
@@ -50,18 +50,19 @@ def finetune(
 ) -> Scores:
     """Train all that is not frozen; the epoch with the best dev score is the model in `folder`.
 
-    A killed fine-tuning goes on from what it saved last, after every epoch and by the clock, and
-    ends bit for bit as if nothing had happened where the device computes alike twice (a GPU may
-    not). A signal lets the device finish its call, saves and raises `Stopped`. A finished one is
-    left as it is. folder/finetuning keeps the settings and `history.jsonl`, the scores of every
-    epoch. While it goes on, no other process writes in the folder (`locks.held`).
+    The state is saved after every epoch and by the clock. A killed fine-tuning resumes from there,
+    and ends bit for bit as if uninterrupted if the device is deterministic (a GPU may not be).
+    After a signal, the device finishes its call, the state is saved, and `Stopped` is raised. A
+    finished fine-tuning is left as it is. folder/finetuning keeps the settings and
+    `history.jsonl`, the scores of every epoch. Meanwhile no other process may write in the folder
+    (`locks.held`).
 
-    Of several gold spans of a question the first is trained on. scoring: how the dev texts are
-    scored, under the names of the head's scores; by its head unless said.
-    Gives the kept epoch's scores: its number, the mean training loss in nats, and those on dev.
+    If a question has several gold spans, the first is trained on. scoring: how the dev texts are
+    scored, under the names of the head's scores; by default the head's own measure.
+    Returns the kept epoch's scores: its number, the mean training loss in nats, and those on dev.
 
-    Raises: UserError if texts and labels do not fit the model or each other, the numbers stop
-        being finite, or the folder holds something else or cannot be written.
+    Raises: UserError if texts and labels do not match the model or each other, if the numbers stop
+        being finite, or if the folder contains anything else or cannot be written.
     """
     for data in (train, dev):
         _check_data(data, model)
@@ -89,12 +90,12 @@ def _finetune(
     place: Path,
     history: list[Scores],
 ) -> Scores:
-    """Go on behind the epochs in `history`, in the model's folder around `place`."""
+    """Continue after the epochs in `history`. place: the subfolder of the training's own files."""
     folder, best = place.parent, model.head.best
 
     def judge(epoch: int, params: Params, loss: float) -> None:
         scores = {"epoch": epoch, "loss": loss, **evaluate(params)}
-        del history[epoch - 1 :]  # of an epoch that was killed before its state was saved
+        del history[epoch - 1 :]  # this epoch was killed before its state was saved
         history.append(scores)
         if scores is _best(history, best):
             save(folder, model._replace(params=params))
@@ -104,14 +105,16 @@ def _finetune(
 
     if len(history) < recipe.epochs:
         play(model, *train, recipe, place / "checkpoints", len(history), judge)
-    shutil.rmtree(place / "checkpoints", ignore_errors=True)  # thrice the model's size
+    shutil.rmtree(
+        place / "checkpoints", ignore_errors=True
+    )  # they take three times the model's size
     return _best(history, best)
 
 
 def evaluator(
     model: Classifier, dev: Labelled, scoring: Scoring | None = None
 ) -> Callable[[Params], Scores]:
-    """params -> what is measured on labelled texts, by the model's head unless said."""
+    """params -> the scores on labelled texts, by default those of the model's head."""
     scoring = scoring or by_labels(model, dev.gold)
     read = functools.partial(_read, scoring.read, model.network)
 
@@ -132,18 +135,18 @@ def _read(read: Callable[[Any], Any], network: Model, params: Params, inputs: Te
 
 
 def _best(history: list[Scores], score: str) -> Scores:
-    """The first of the best; a score that is not a number is none."""
+    """The first epoch of the best score; NaN counts as the worst."""
     return max(history, key=lambda scores: np.nan_to_num(scores.get(score, np.nan), nan=-np.inf))
 
 
 def _open(folder: Path, asked: dict[str, Any]) -> Path:
-    """folder/finetuning, new or of this same fine-tuning. Raises: UserError if it is neither."""
+    """folder/finetuning, new or of the same fine-tuning. Raises: UserError if it is neither."""
     place = folder / TRAINING
     check_own(place)
     file = place / "settings.json"
     try:
         there = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        # What it may be killed with right here is no other.
+        # A process killed at this point leaves nothing else.
         is_other = not file.exists() and bool(there - {TRAINING, locks.FILE})
         if not is_other:
             place.mkdir(parents=True, exist_ok=True)
@@ -166,7 +169,7 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
 
 
 def _read_history(place: Path, names: Iterable[str]) -> list[Scores]:
-    """The scores of epochs 1, 2, …; those of these names among them.
+    """The scores of epochs 1, 2, …, which must include these names.
 
     Raises: UserError if the file is damaged.
     """
@@ -182,12 +185,12 @@ def _read_history(place: Path, names: Iterable[str]) -> list[Scores]:
 
 
 def _score(name: str, value: Any) -> float:
-    """JSON has no number for the correlation of what never varies."""
+    """A score in the file, where null stands for NaN, the correlation of a constant."""
     return np.nan if value is None else float(check(value, float, repr(name)))
 
 
 def _check_kept(folder: Path, model: Classifier) -> None:
-    """Raises: UserError if the model of the best epoch so far cannot be read, or is another one."""
+    """Raises: UserError if the best epoch's model cannot be read, or is a different one."""
     try:
         kept = (load_answerer if model.head.spans else load_classifier)(folder)
         if kept.labels != model.labels:
@@ -200,7 +203,7 @@ def _check_kept(folder: Path, model: Classifier) -> None:
 
 
 def _digest(texts: list[Encoded], gold: list[np.ndarray]) -> str:
-    """Tells data sets apart."""
+    """Identifies a data set."""
     whole = all(np.issubdtype(part.dtype, np.integer) for part in gold)
     labels = b"".join(part.astype(np.int64 if whole else np.float64).tobytes() for part in gold)
     ids = (text.ids.astype(np.int64).tobytes() + b"|" for text in texts)

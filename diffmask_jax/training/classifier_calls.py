@@ -1,4 +1,4 @@
-"""The calls of the device that make up a fine-tuning, each saved before it could be lost."""
+"""The compiled calls that make up a fine-tuning, and when their state is saved."""
 
 import contextlib
 import functools
@@ -26,13 +26,13 @@ from diffmask_jax.training import classifier_steps
 from diffmask_jax.training.classifier_steps import TrainState
 
 Told = Float[Array, " S"]
-"""What a call tells: the loss of each of its steps, in nats."""
+"""The loss of each step of a call, in nats."""
 
 
 class Saved(NamedTuple):
-    """What is saved: the state, and the losses of every call of this epoch so far, in nats.
+    """A checkpoint: the state, and the losses of every call of this epoch so far, in nats.
 
-    Those of calls that are still to come are of the epoch before.
+    The entries of calls that are still to come are those of the epoch before.
     """
 
     state: TrainState
@@ -50,13 +50,14 @@ def play(
 ) -> None:
     """Train to the end from the newest checkpoint in `place`; they are numbered by calls.
 
-    An epoch has as many texts as the data, rounded to whole calls. It is saved before it is judged,
-    so that nothing is lost if that ends in its midst; and whenever `preemption` asks for it.
+    An epoch has as many texts as the data, rounded to whole calls. The state is saved before an
+    epoch is judged, in case that is interrupted, and whenever `preemption` demands it.
 
-    judge: is given an epoch's number, its parameters and mean loss in nats. judged: how many were.
+    judge: called with an epoch's number, its parameters and its mean loss in nats
+    judged: how many epochs have been judged before
 
-    Raises: UserError if a loss, or a parameter that is to be saved, is not finite, or it cannot be
-        saved; `Stopped` after a signal.
+    Raises: UserError if a loss, or a parameter that is to be saved, is not finite, or if it cannot
+        be saved; `Stopped` after a signal.
     """
     calls = max(1, round(len(texts) / (recipe.batch_size * recipe.steps_per_call)))
     total = recipe.epochs * calls
@@ -71,7 +72,7 @@ def play(
         checkpoints = opened.enter_context(Checkpoints(place))
         losses = np.zeros((calls, recipe.steps_per_call), np.float32)
         done, start = _newest(checkpoints, Saved(fresh, losses), place)
-        if done == (judged + 1) * calls:  # stopped before it was judged
+        if done == (judged + 1) * calls:  # stopped before the epoch was judged
             finish(judged + 1, start)
         size, limit = (recipe.batch_size, recipe.steps_per_call), model.config.positions
         stream = batches.shuffled(texts, *size, recipe.seed, start=done, limit=limit)
@@ -84,12 +85,12 @@ def play(
             if notice.stops:
                 raise Stopped(notice, int(saved.state.step))
             if done % calls == 0:
-                checkpoints.wait()  # only now would nothing be lost
+                checkpoints.wait()  # only then is everything saved
                 finish(done // calls, saved)
 
 
 def _newest(checkpoints: Checkpoints, fresh: Saved, place: Path) -> tuple[int, Saved]:
-    """After how many calls the newest checkpoint was saved, and it; 0 and what is fresh else."""
+    """The number of calls before the newest checkpoint, and it; if there is none, 0 and `fresh`."""
     if (done := checkpoints.latest()) is None:
         return 0, fresh
     try:
@@ -108,10 +109,10 @@ def _played(
     watch: Watch,
     bar: tqdm,
 ) -> Iterator[tuple[int, Saved, Notice]]:
-    """Train on, yielding whenever it is to be saved: after how many calls, what, and the notice.
+    """Train on, yielding whenever the state must be saved: the calls done, the state, the notice.
 
-    That is after every epoch, and after any notice. What a call tells is read after the next one is
-    dispatched, so the device never waits for the host.
+    That is after every epoch, and after any notice. The losses of a call are read after the next
+    one is dispatched, so that the device never waits for the host.
 
     numbered: every call's number, from 0, and its batch
     """
@@ -139,7 +140,7 @@ def _played(
 def _program(
     model: Classifier, recipe: Recipe, total: int
 ) -> tuple[Callable[..., tuple[TrainState, Told]], TrainState, Params]:
-    """The program of a call, the state before the first of `total` steps, and what is frozen."""
+    """The program of a call, the state before the first of `total` steps, and the frozen parts."""
     optimizer = classifier_steps.adamw(
         recipe.encoder_rate,
         recipe.head_rate,
@@ -150,7 +151,7 @@ def _program(
     )
     frozen = {name: model.params[name] for name in model.architecture.frozen}
     trained = {name: part for name, part in model.params.items() if name not in frozen}
-    # The key is an argument of the program, so that one compiled program serves all seeds.
+    # The key is an argument, so that one compiled program serves all seeds.
     advance = functools.partial(
         _steps,
         frozen=frozen,
@@ -160,7 +161,7 @@ def _program(
         optimizer=optimizer,
     )
     fresh = classifier_steps.init(trained, optimizer)
-    # On its device for good, as what is restored is: one program for both.
+    # Committed to its device like a restored state, so that one program serves both.
     return advance, jax.device_put(fresh, jax.devices()[0]), frozen
 
 

@@ -1,4 +1,4 @@
-"""Training a classifier: steps of AdamW down its head's loss, some of its parts frozen."""
+"""Training a classifier: steps of AdamW on its head's loss, with some of its parts frozen."""
 
 import functools
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from diffmask_jax.game.model import Params
 from diffmask_jax.models.transformer import TrainingLogits
 
 Loss = Callable[[Any, Array], Float[Array, " B"]]
-"""(logits, gold) -> what each example costs, in nats: of a classifier's head."""
+"""(logits, gold) -> the loss of each example, in nats: that of a classifier's head."""
 
 
 class TrainState(NamedTuple):
-    """Everything a step changes; with the key and the batches it determines the rest.
+    """Everything that a step changes; with the key and the batches it determines the rest.
 
-    Of the parameters, those that are trained: what is frozen has no place in it.
+    Its parameters are those that are trained; frozen ones are not part of it.
     """
 
     step: Int[Array, ""]
@@ -30,7 +30,7 @@ class TrainState(NamedTuple):
 
 
 def init(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step, over a copy of `params`, for states are donated."""
+    """The state before the first step, with a copy of `params`, since states are donated."""
     params = jax.tree.map(jnp.copy, params)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
@@ -46,10 +46,11 @@ def steps(
     loss: Loss,
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, Float[Array, " S"]]:
-    """S steps down the mean loss, in one program; also each step's loss in nats.
+    """S steps on the mean loss, in one program; also each step's loss in nats.
 
-    inputs: arrays (S, B, T), a batch a step; gold: (S, B, …), as `loss` has it.
-    frozen: the top-level parts of the parameters that are read and not trained.
+    inputs: arrays (S, B, T), one batch per step
+    gold: (S, B, …), as `loss` expects it
+    frozen: the top-level parts of the parameters that are not trained
     """
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Float[Array, ""]]:
@@ -77,10 +78,10 @@ def adamw(
     weight_decay: float,
     clip: float,
 ) -> optax.GradientTransformation:
-    """AdamW at one rate for the part named head and one for the others, the encoder.
+    """AdamW with one rate for the head and one for all other parts, the encoder.
 
-    Over `total` steps both rates rise linearly from 0 for the first `warmup`, then fall to 0. The
-    gradient of all parameters together is clipped to the norm `clip` before.
+    Both rates rise linearly from 0 over the first `warmup` steps, then fall to 0 until step
+    `total`. The gradient is first clipped to a global norm of `clip`.
     """
 
     def part(peak: float) -> optax.GradientTransformation:
@@ -97,5 +98,5 @@ def adamw(
 
 
 def _decays(params: Params) -> Any:
-    """Weight decay is for matrices, not for the biases and the norms' scales."""
+    """Which parameters weight decay applies to: matrices, not biases or the norms' scales."""
     return jax.tree.map(lambda array: array.ndim > 1, params)

@@ -1,10 +1,10 @@
-"""The clean passes of a data set, computed once: the frozen model says the same in every epoch.
+"""The clean passes of a data set, computed once, since a frozen model never changes.
 
-A training step needs one clean pass, one masked pass and one backward pass; looking the first one
-up makes two of three, and fewer still for the hidden probe, which resumes in the middle.
+A training step needs one clean pass, one masked pass and one backward pass; looking up the first
+saves a third of the work, and more for the hidden probe, which resumes in the middle.
 
-Every device holds all of them: a batch is drawn from the whole data set, so that passes that were
-shared out among the devices would have to travel at every step.
+Every device holds all of them: batches are drawn from the whole data set, so that sharded passes
+would have to be sent to other devices at every step.
 """
 
 import collections
@@ -35,15 +35,15 @@ GIB = 2**30
 class CleanStates(NamedTuple):
     """Every text's clean pass, in the memory of every device.
 
-    by_length: padded length -> the passes of all its texts, stacked along axis 0
-    row: which of them is the pass of text i
+    by_length: padded length -> the passes of all texts of that length, stacked along axis 0
+    row: the row of each text therein
     """
 
     by_length: dict[int, Clean]
     row: Int[np.ndarray, " N"]
 
     def of(self, batch: Batch) -> tuple[Clean, Int[np.ndarray, "..."]]:
-        """All passes of a batch's length, and which rows of them are the batch's, for `look_up`."""
+        """The arguments of `look_up`: all passes of a batch's length, and the batch's rows."""
         return self.by_length[batch.inputs.valid.shape[-1]], self.row[batch.indices]
 
 
@@ -55,7 +55,7 @@ def look_up(stored: Clean, rows: Int[Array | np.ndarray, " B"]) -> Clean:
 def compute(
     model: Model, params: Any, texts: Sequence[Encoded], limit: int = batches.LENGTHS[-1]
 ) -> CleanStates:
-    """Run every text through the model once. limit: how many word pieces the model takes.
+    """Run every text through the model once. limit: the largest number of word pieces of a text.
 
     Raises: UserError, before the work starts, if the passes need more memory than is free.
     """
@@ -79,7 +79,7 @@ def compute(
             for room, part in zip(*map(jax.tree.leaves, (rooms[length], passes)), strict=True):
                 room[row[batch.indices]] = part[:count]
             bar.update(count)
-    # One after the other: where a device's memory is another, no more than one is there twice.
+    # One length after another, so that while moving to a device at most one is in memory twice.
     by_length = {n: devices.place(rooms.pop(n), mesh, devices.WHOLE) for n in list(rooms)}
     return CleanStates(by_length, row)
 
@@ -111,7 +111,7 @@ def _run(model: Model, params: Any, inputs: TextInputs) -> Clean:
 def size_in_bytes(
     clean: Callable[[TextInputs], Clean], texts: Sequence[Encoded], limit: int
 ) -> int:
-    """What the clean passes of all texts take in memory, from their shapes alone."""
+    """The memory that the clean passes of all texts take, computed from their shapes."""
     lengths = _lengths(texts, limit)
     total = 0
     for length in set(lengths):
@@ -122,7 +122,7 @@ def size_in_bytes(
 
 
 def _free_memory() -> int:
-    """Bytes that a device of this host still has; CPUs share those of the machine."""
+    """The bytes that are free on a device of this host; CPUs share the machine's memory."""
     if stats := jax.local_devices()[0].memory_stats():
         return stats["bytes_limit"] - stats["bytes_in_use"]
     return psutil.virtual_memory().available // jax.local_device_count()

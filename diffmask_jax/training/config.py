@@ -1,4 +1,4 @@
-"""What determines a training run, without JAX: its settings are the command line's options."""
+"""What determines a training run; its settings are the command line's options. Free of JAX."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ AUTHORS = {
     "multiplier_rate": 0.3,
     "warmup": 1200,
 }
-"""What the paper's authors take where nothing else is asked for (see `players.authors`)."""
+"""The defaults of the authors' game (`players.authors`)."""
 
 WAYS = ("settling", "authors")
 SPARSITIES = ("count", "log")
@@ -34,8 +34,8 @@ class RunConfig:
 
     Attributes:
         model: folder or hub id of the frozen classifier.
-        task: the name of the data set, or kind of file, that it reads.
-        places: where that data lies; of the task's own type.
+        task: the name of the data set, or of the kind of file, that it reads.
+        places: where that data is; its type is the task's.
 
     Raises: UserError if a setting is unknown, or two contradict each other.
     """
@@ -99,8 +99,8 @@ class RunConfig:
 def run_config(model: str | os.PathLike[str], task: str, **given: Any) -> RunConfig:
     """A run's configuration from its settings and its data's places, all by name.
 
-    What is None and not a setting of the task's is passed over: older configurations name the
-    places of every task.
+    Settings that are None and do not belong to the task are ignored, since older configurations
+    list the places of every task.
 
     Raises: UserError if a setting is unknown, or two contradict each other.
     """
@@ -123,7 +123,7 @@ def run_config(model: str | os.PathLike[str], task: str, **given: Any) -> RunCon
 
 
 def _absolute(model: str | os.PathLike[str]) -> str:
-    """A folder's absolute path, for a run may be read from elsewhere; a hub id as it is."""
+    """A folder's absolute path, since a run may be read from elsewhere; a hub id as it is."""
     named = os.fspath(model)
     path = settings.absolute(named)
     return path if named and os.path.exists(path) else named
@@ -133,7 +133,7 @@ SETTINGS = {field.name for field in dataclasses.fields(RunConfig)} - {"model", "
 
 
 def as_dict(config: RunConfig) -> dict[str, Any]:
-    """The inverse of `run_config`, as a run's folder keeps it."""
+    """The inverse of `run_config`: the content of a run's config.json."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     where = dataclasses.asdict(values.pop("places"))
     return {"model": values.pop("model"), "task": values.pop("task")} | where | values

@@ -1,4 +1,4 @@
-"""The curves of a run, a line a call in `curves.jsonl`: what every layer did."""
+"""The curves of a run: the diagnostics of every layer, one line per call in `curves.jsonl`."""
 
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +14,7 @@ FILE = "curves.jsonl"
 
 
 class CurveLog:
-    """All lines so far; what a killed run wrote after its last checkpoint, `done`, is dropped.
+    """The lines so far, without those that a killed run wrote after its last checkpoint, `done`.
 
     Raises: UserError, as its methods do, if they cannot be written.
     """
@@ -29,7 +29,7 @@ class CurveLog:
                 self._opened = self._file.open("a", encoding="utf-8")
 
     def add(self, step: int, means: dict[str, list[float]]) -> None:
-        """The line of a call that led to `step`."""
+        """Add the line of the call that ended with `step`."""
         line = {"step": step} | {
             name: [float(f"{value:.6g}") for value in means[name]] for name in Curves._fields
         }
@@ -40,17 +40,17 @@ class CurveLog:
                 self._opened.write(_written(line))
 
     def curves(self) -> Curves:
-        """All of them so far, arrays (calls, L)."""
+        """The curves so far, arrays (calls, L)."""
         return _stacked(self._lines)
 
     def flush(self) -> None:
-        """Let the file have all so far."""
+        """Write everything so far to the file."""
         if self._opened:
             with writing(self._file):
                 self._opened.flush()
 
     def close(self) -> None:
-        """Nothing is added any more."""
+        """Close the file."""
         if self._opened:
             with writing(self._file):
                 self._opened.close()
@@ -82,7 +82,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 
 def _check(lines: list[dict[str, Any]], file: Path) -> None:
-    """Raises: UserError if lines have not one number for every layer, the same ones in each."""
+    """Raises: UserError unless every line has one number for each of the same layers."""
     try:
         numbers = np.array([[line[name] for name in Curves._fields] for line in lines])
         whole = not lines or (numbers.ndim == 3 and numbers.dtype.kind in "if")

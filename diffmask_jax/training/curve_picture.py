@@ -1,4 +1,4 @@
-"""The curves of a run as a picture in its folder: what every layer did, step by step."""
+"""The curves of a run, per layer and step, as a picture in its folder."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from diffmask_jax.training.curve_log import read_curves
 from diffmask_jax.training.settled import FEWEST
 
 FILE = "curves.png"
-POINTS = 40  # of a line: calls are averaged, for one call's numbers are mostly chance
+POINTS = 40  # per line: calls are averaged, since a single call's numbers are mostly noise
 
 
 def draw(folder: Path, margin: float, layers: tuple[str, ...]) -> None:
-    """Masked share, D against m (nats) and λ of every layer, means of up to 40 stretches of a run.
+    """Draw the masked share, D beside m (nats) and λ of every layer, in up to 40 averaged points.
 
-    None of a run of fewer than 16 calls. What cannot be drawn or written is said, and no reason to
-    end a training.
+    A run of fewer than 16 calls has no picture. If it cannot be drawn or written, a warning says
+    so, and training goes on.
     """
     steps, curves = read_curves(folder)
     if len(steps) < FEWEST:

@@ -1,4 +1,4 @@
-"""A run's scalars for TensorBoard, written by the thread that measures them, which can be told."""
+"""A run's scalars for TensorBoard, written in the calling thread, which so learns of errors."""
 
 import time
 from pathlib import Path
@@ -14,30 +14,30 @@ with needs("training", extra="train"):
 
 
 class EventLog:
-    """A file of scalars a start. Those after step `done`, of a start before it, are purged.
+    """One file of scalars per start. Scalars of earlier starts after step `done` are purged.
 
     Raises: UserError, as its methods do, if it cannot be written.
     """
 
     def __init__(self, folder: Path, done: int) -> None:
         self._place = folder / "events.out.tfevents"
-        # TensorBoard reads the files in the order of their names, which begin with the second.
+        # TensorBoard reads files in the order of their names, which begin with a time in seconds.
         with writing(self._place):
             self._events = EventsWriter(str(folder / "events"), f".after-{done:08d}")
         self._write(step=done + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """A point of a curve."""
+        """Add a point of a curve."""
         point = Summary.Value(tag=name, simple_value=value)
         self._write(step=step, summary=Summary(value=[point]))
 
     def flush(self) -> None:
-        """Let the file have all so far."""
+        """Write everything so far to the file."""
         with writing(self._place):
             self._events.flush()
 
     def close(self) -> None:
-        """Nothing is added any more."""
+        """Close the file."""
         with writing(self._place):
             self._events.close()
 

@@ -1,9 +1,9 @@
-"""What a run was made with: its model and its texts, told apart from others by digests.
+"""The identity of a run's model and texts, by digests.
 
 Every number of every tensor counts, whatever file it came from: a model that was moved, sharded or
-saved in another format is the same one. A tensor's digest is its CRC-32: 0.15 s of one core for a
-BERT-base, where SHA-256 takes 0.3 to 1. It is no guard against forgery. The names of the outputs
-do not count, for they may be made more readable.
+saved in another format is the same. A tensor's digest is its CRC-32, which takes 0.15 s on one core
+for a BERT-base, where SHA-256 takes 0.3 to 1 s; it does not guard against forgery. The names of the
+outputs do not count, since they may be changed to more readable ones.
 """
 
 import json
@@ -24,16 +24,16 @@ from diffmask_jax.tasks.task import Examples
 FILE = "fingerprint.json"
 
 Fingerprint = Mapping[str, Any]
-"""What counts, by its name: weights, tokenizer, train texts, and the sizes in config.json."""
+"""Digests and values by name: weights, tokenizer, train texts, and the sizes in config.json."""
 
 
 def of_model(model: Classifier) -> dict[str, Any]:
-    """The fingerprint of a network: its weights, its tokenizer and what config.json says of it."""
+    """The fingerprint of a network: its weights, its tokenizer and its config.json."""
     arrays = (np.ascontiguousarray(leaf) for leaf in jax.device_get(jax.tree.leaves(model.params)))
     weights = sorted(f"{array.shape} {zlib.crc32(array.data)}" for array in arrays)
     described = model.architecture.describe(model.config)
     return {
-        **json.loads(json.dumps(described)),  # as it will be read: tuples are lists
+        **json.loads(json.dumps(described)),  # as it will be read back, with lists for tuples
         "problem_type": model.head.problem_type,
         "weights": settings.digest(map(str.encode, weights)),
         "tokenizer": model.tokenizer.digest,
@@ -41,7 +41,7 @@ def of_model(model: Classifier) -> dict[str, Any]:
 
 
 def of_texts(**splits: Examples) -> dict[str, Any]:
-    """The fingerprint of texts, by the names of their splits; labels do not count."""
+    """The fingerprint of texts by the names of their splits; labels do not count."""
     return {
         f"{name} texts": settings.digest(json.dumps(text).encode() for text in examples.texts)
         for name, examples in splits.items()
@@ -49,23 +49,23 @@ def of_texts(**splits: Examples) -> dict[str, Any]:
 
 
 def differing(made_with: Fingerprint, found: Fingerprint) -> list[str]:
-    """What of two fingerprints is not the same, of what both of them have."""
+    """The names that two fingerprints have in common and whose values differ."""
     return [name for name in found if name in made_with and made_with[name] != found[name]]
 
 
 def keep(folder: Path, found: Fingerprint) -> None:
-    """Let a run remember what it is made with."""
+    """Write a fingerprint into a folder."""
     settings.write(folder / FILE, dict(found))
 
 
 def check(folder: Path, found: Fingerprint, anyway: bool = False) -> None:
-    """Hold what is found against what the run in a folder was made with.
+    """Compare a fingerprint with the one in a folder.
 
-    A run of an older version, which remembers nothing, is taken as it is.
+    The folder of an older version, which has none, is accepted.
 
-    anyway: say what differs, and go on.
+    anyway: only warn about differences
 
-    Raises: UserError if something differs, or what the run remembers is damaged.
+    Raises: UserError if something differs, or if the folder's fingerprint is damaged.
     """
     if others := differing(settings.read(folder / FILE) or {}, found):
         told = f"{folder} was made with other {', '.join(others)}"

@@ -1,4 +1,4 @@
-"""Which probe a run keeps after each validation, and what is to be thought of it."""
+"""Which probe a run keeps after each validation, and the verdict on it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,13 +23,13 @@ def keep(
     table: list[dict[str, float]],
     curves: Curves,
 ) -> str | None:
-    """Keep the probe of a validated step if it is the one to have; gives what there is to say.
+    """Keep the probe of a validated step if it is the best so far; returns a remark for people.
 
-    Ours is an average that settles: the last one is it, and `layers.json` has which layers have
-    settled. The authors' is the feasible one that masks most so far, and says nothing of settling;
-    beside it the last one stays, for who wants to see what became of a run without a feasible one.
+    In our game, whose probe is an average that settles, that is always the last one, and
+    `layers.json` records which layers have settled. In the authors' game it is the feasible one
+    that masks most so far; the last one is written beside it, for runs without a feasible one.
 
-    table: of the validation, a row a layer and their mean last
+    table: the validation, one row per layer and the mean over layers last
     """
     if config.setting == "authors":
         _save(folder, layers, state, table, run_folder.LAST)
@@ -55,7 +55,7 @@ def kept_scores(folder: Path) -> dict[str, float] | None:
 
 
 def none_feasible(config: RunConfig, folder: Path) -> str:
-    """How near a run without a feasible probe came, and which option is which; for people."""
+    """How near a run without a feasible probe came to one, and what its options are; for people."""
     kinds = {"step": int, "divergence": float, "agreement": float}
     validations = json_files.read_lines(folder / VALIDATIONS, kinds)
     best, last = min(validations, key=lambda scores: _excess(config, scores)), validations[-1]
@@ -68,11 +68,11 @@ def none_feasible(config: RunConfig, folder: Path) -> str:
 
 
 def load(config: RunConfig, folder: Path, last: bool) -> tuple[Any, str | None]:
-    """The parameters of the kept probe, or of the last one; and why to doubt what that one says.
+    """The parameters of the kept probe, or of the last one and a reason to doubt it.
 
     Raises: UserError if there is none, or its file is damaged.
     """
-    if last and (folder / run_folder.LAST).is_file():  # else the kept one is the last
+    if last and (folder / run_folder.LAST).is_file():  # otherwise the kept one is the last
         params, scores = _load(folder, run_folder.LAST)
         kept = kept_scores(folder)
         if kept is None or kept["step"] != scores["step"]:
@@ -81,7 +81,7 @@ def load(config: RunConfig, folder: Path, last: bool) -> tuple[Any, str | None]:
 
 
 def _load(folder: Path, name: str) -> tuple[Any, dict[str, float]]:
-    """A probe and the scores that one was kept for."""
+    """A probe and its validation scores."""
     params, scores = run_folder.load_probe(folder, name)
     for score in SCORES:
         json_files.field(scores, score, float, f"{folder / name}: its scores")
@@ -111,7 +111,7 @@ def _told(scores: dict[str, Any]) -> str:
 
 
 def _excess(config: RunConfig, scores: dict[str, Any]) -> float:
-    """How many times too large the divergence is, or too small the agreement."""
+    """The factor by which the divergence is too large, or the agreement too small."""
     return max(
         scores["divergence"] / (config.tolerance * config.margin),
         config.min_agreement / max(scores["agreement"], 1e-9),
@@ -119,9 +119,9 @@ def _excess(config: RunConfig, scores: dict[str, Any]) -> float:
 
 
 def assessed(folder: Path) -> Assessment | None:
-    """What to think of the probe that a run keeps, by its validation and how its training ended.
+    """The verdict on the probe that a run keeps, by its validation and how its training ended.
 
-    None where the validation of each layer was not kept, as by older versions.
+    None if there is no validation of each layer, as in runs of older versions.
 
     Raises: UserError if one of the run's files is damaged.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints of older versions, in which the probe's optimiser had a state for every array."""
+"""Checkpoints of older versions, in which the probe's optimiser had a state per array."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from diffmask_jax.runtime.checkpoints import Checkpoints
 def restore(checkpoints: Checkpoints, step: int, like: TrainState, players: Players) -> TrainState:
     """The state saved at `step`, whichever version saved it.
 
-    Raises: UserError as of `Checkpoints.restore`.
+    Raises: UserError as `Checkpoints.restore` does.
     """
     try:
         return checkpoints.restore(step, like)
@@ -32,7 +32,7 @@ def restore(checkpoints: Checkpoints, step: int, like: TrainState, players: Play
 
 
 def joined(older: Any, like: Any) -> Any:
-    """An optimiser's state, of which one vector stands where several arrays stood."""
+    """An optimiser's state in which one vector takes the place of several arrays."""
 
     def join(vector: Any, arrays: Any) -> Any:
         if _is_elsewhere(vector):
@@ -43,5 +43,5 @@ def joined(older: Any, like: Any) -> Any:
 
 
 def _is_elsewhere(part: Any) -> bool:
-    """What another optimiser of the two moves."""
+    """Whether a part belongs to the other of the two optimisers."""
     return isinstance(part, optax.MaskedNode)

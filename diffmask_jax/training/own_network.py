@@ -1,4 +1,4 @@
-"""A probe for a network of one's own: two pure functions and arrays, no files."""
+"""A probe for a user's own network: two pure functions and arrays, no files."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -31,9 +31,9 @@ from diffmask_jax.runtime.tensors import check_finite
 
 RATES = Rates(probe=1.5e-3, baseline=3e-3, multiplier=0.001, warmup=100)
 PULL = 0.003
-SAMPLE = 256  # examples whose mean states are the first baselines
-PER_CALL = 10  # steps in one call of the device
-PROGRAMS = 4  # of games that a process has played last, which stay
+SAMPLE = 256  # examples whose mean states are the initial baselines
+PER_CALL = 10  # steps per compiled call
+PROGRAMS = 4  # compiled programs, of the games played last, that a process keeps
 
 
 Keys = tuple[Key[Array, ""], Key[Array, ""]]
@@ -42,7 +42,7 @@ Keys = tuple[Key[Array, ""], Key[Array, ""]]
 class Fitted(NamedTuple):
     """A trained probe of a network, with the network's own parameters.
 
-    curves: `Diagnostics` of every step, arrays (steps,) and (steps, L)
+    curves: `Diagnostics` of every step, arrays (steps, L), and (steps,) for the loss
     """
 
     game: Game
@@ -51,7 +51,7 @@ class Fitted(NamedTuple):
     curves: Diagnostics
 
     def __call__(self, inputs: Any) -> Float[Array, "L B T"]:
-        """P(z ≠ 0) of every position at every layer: what the network needs of a batch."""
+        """P(z ≠ 0) of every position of a batch at every layer."""
         return _keep(self.game, self.model_params, self.probe_params, inputs)
 
 
@@ -77,20 +77,20 @@ def fit_probe(
     """Play the game on any network: min over φ, b, max over λ of L₀ + λ·(D − m) (paper, eq. 3).
 
     Args:
-        model: the network as `Model` has it. Its `logits_from` may take layers as Python ints only.
-        params: its parameters, which stay as they are.
+        model: the network. Its `logits_from` need only support layers given as Python ints.
+        params: its parameters, which do not change.
         inputs: all examples, a NamedTuple of arrays (N, …) with a field `valid` (N, T).
-        gate: "input" (what of the input can go, given the layers so far) or "hidden" (which
-            states).
+        gate: "input" (which inputs can be dropped, judging by the states up to each layer) or
+            "hidden" (which states can).
         margin: m, the divergence allowed, in nats of `model.family`.
-        baselines: what replaces a dropped state, one for "input", one a state for "hidden"; the
-            mean of each state by default. It is trained, too.
+        baselines: where the learned replacements of dropped states start: one for "input", one per
+            state for "hidden"; by default the mean of each state.
         rates: the players' learning rates (`players.settling`).
-        hidden: width of the gate networks' hidden layer; a quarter of the widest state by default.
+        hidden: width of the gate networks' hidden layer; by default a quarter of the widest state.
 
     Raises:
-        UserError: if the gate is unknown, a number is out of its range or stops being finite, or
-            there are fewer examples than one batch.
+        UserError: if the gate is unknown, a number is out of range or stops being finite, or there
+            are fewer examples than one batch.
     """
     keep_compiled_programs()
     _check(gate, margin, steps, batch_size)
@@ -116,7 +116,7 @@ def fit_probe(
 
 
 def _check(gate: str, margin: float, steps: int, batch_size: int) -> None:
-    """Raises: UserError if the gate is unknown, or a number out of its range."""
+    """Raises: UserError if the gate is unknown, or a number is out of range."""
     if gate not in GATES:
         raise UserError(f"gate is {gate!r}, not one of {', '.join(GATES)}")
     wrong = {
@@ -130,7 +130,7 @@ def _check(gate: str, margin: float, steps: int, batch_size: int) -> None:
 
 
 def _check_examples(inputs: Any, batch_size: int, layers: int) -> None:
-    """Raises: UserError if they are no examples, or a batch has too few of them."""
+    """Raises: UserError if these are not examples, or too few for a batch."""
     if not hasattr(inputs, "valid"):
         raise UserError("the inputs need a field `valid`: which positions (N, T) are not padding")
     if batch_size < layers:
@@ -144,9 +144,9 @@ def _played(
     state: TrainState,
     count: int,
 ) -> tuple[TrainState, Diagnostics]:
-    """The state after so many steps, and what every step told, on the host.
+    """The state after so many steps, and the diagnostics of every step, on the host.
 
-    advance: (state, step numbers) -> the state after these steps, and what they told
+    advance: (state, step numbers) -> the state after these steps, and their diagnostics
 
     Raises: UserError if the numbers stop being finite.
     """
@@ -164,7 +164,7 @@ def _played(
 def _start(
     game: Game, fresh: Any, states: States, valid: Array | np.ndarray, players: Players
 ) -> TrainState:
-    """Before the first step: a fresh probe, calibrated to the states of some examples."""
+    """The state before the first step: a fresh probe, calibrated to the states of some examples."""
     probe = jax.jit(probes.calibrated, static_argnums=0)(game.probe, fresh, states, valid)
     return steps.init(probe, len(game.model.layers), players)
 
@@ -173,7 +173,7 @@ def _start(
 def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
     """(state, step numbers, keys, the network's parameters, all examples) -> as `steps.steps`.
 
-    keys: of the game, and of the data's order.
+    keys: one for the game, and one for the data's order
     """
     draw = steps.one_layer_an_example(len(game.model.layers))
 
@@ -206,7 +206,7 @@ def _check_finite(curve: Diagnostics, start: int) -> None:
 
 @functools.lru_cache(maxsize=PROGRAMS)
 def _with_traced_layers(model: Model, widths: tuple[int, ...]) -> Model:
-    """The same network, its pass resumed at a traced layer by a branch a layer."""
+    """The same network, with a `logits_from` that also takes traced layers, by one branch each."""
 
     def logits_from(params: Params, inputs: Any, state: Array, layer: Layer) -> Any:
         if isinstance(layer, int):

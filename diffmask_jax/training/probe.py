@@ -1,4 +1,4 @@
-"""Training a probe on a text classifier: from texts to a run folder with the best probe in it."""
+"""Training a probe on a text classifier: from texts to a run folder with the best probe."""
 
 import contextlib
 import functools
@@ -39,11 +39,11 @@ from diffmask_jax.training.progress import Progress
 from diffmask_jax.training.run_log import RunLog, check_finite, is_validated
 
 VALIDATION_BATCH = 32
-AHEAD = 2  # chunks of batches that are made and placed while the device works
+AHEAD = 2  # chunks of batches that are prepared and placed while the device works
 
 
 class Texts(NamedTuple):
-    """What a probe is trained on, and validated on."""
+    """The texts that a probe is trained on, and those that it is validated on."""
 
     train: list[Encoded]
     dev: list[Encoded]
@@ -60,18 +60,19 @@ def fit(
     """Train until the game has settled, at most the configured number of steps, from the newest
     checkpoint if there is one. The authors' game takes all its steps.
 
-    The state is saved before every validation and, where those are far apart, by the clock;
-    SIGTERM, SIGHUP or Ctrl-C lets the device finish its call, saves and raises `Stopped`. None of
-    this shows in the result.
+    The state is saved before every validation and, if these are far apart, by the clock. After
+    SIGTERM, SIGHUP or Ctrl-C the device finishes its call, the state is saved, and `Stopped` is
+    raised. The result does not depend on any of this.
 
-    passes: the clean states of the training texts, to be looked up instead of computed at every
-    step. profile: trace a few calls into the folder (`profiling.Trace`).
-    Gives the validation scores of the probe kept in `folder`: the last one; in the authors' game
-    the feasible one that masks most, None if none ever was. A finished run is left as it is. All
-    processes call it alike, and the first one writes.
+    passes: the clean states of the training texts, to be looked up instead of computed
+    profile: trace a few calls into the folder (`profiling.Trace`)
+
+    Returns the validation scores of the probe kept in `folder`: the last one; in the authors' game
+    the feasible one that masks most, and None if there was none. A finished run is left as it is.
+    All processes make the same call, and the first one writes.
 
     Raises: UserError if the devices do not divide a batch, the numbers stop being finite, no
-    checkpoint is whole any more, or the folder cannot be written.
+    checkpoint is intact, or the folder cannot be written.
     """
     mesh = devices.data_mesh()
     devices.check_divides(config.batch_size, mesh, config.accumulate)
@@ -84,7 +85,7 @@ def fit(
     validate = _validator(config, game, params, texts.dev, model.config.positions, mesh)
 
     with contextlib.ExitStack() as opened:
-        # Around the checkpoints: a second SIGTERM must not cut short the wait for the last one.
+        # Outside of the checkpoints: a second SIGTERM must not cut short the wait for the last one.
         watch = opened.enter_context(Watch(jax.process_count() == 1))
         checkpoints = opened.enter_context(Checkpoints(folder / "checkpoints"))
         start = _start(config, game, model, texts.train, checkpoints, mesh)
@@ -111,12 +112,12 @@ def fit(
 
 
 def steps_done(folder: Path) -> int:
-    """How far the training in a run folder has come: the step of its newest checkpoint, or 0."""
+    """The step of the newest checkpoint in a run folder, or 0."""
     return newest_whole(folder / "checkpoints") or 0
 
 
 def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
-    """Whether a run that has come to step `done` has come to its end, validated."""
+    """Whether a run at step `done` is at its end, and validated."""
     settled = distributed.by_first(lambda: run_folder.settled_at(folder) == done)
     return (done >= config.steps or settled) and _is_validated(folder, done)
 
@@ -129,7 +130,7 @@ def _start(
     checkpoints: Checkpoints,
     mesh: Mesh,
 ) -> TrainState:
-    """The newest checkpoint, on all devices; the state before the first step where none is."""
+    """The newest checkpoint, on all devices, or the state before the first step."""
     distributed.say(
         "compiling the model, to see where the probe starts; what is compiled is kept on disk "
         "for later runs of the same sizes"
@@ -149,12 +150,12 @@ def _played(
     checkpoints: Checkpoints,
     judge: Callable[[TrainState], None],
 ) -> tuple[int, Notice]:
-    """Train from a state to the end of the run, or to a notice to stop: to which step, and which.
+    """Train to the end of the run or to a notice to stop; returns the step reached and the notice.
 
-    What is due to be judged is saved before, so that nothing is lost if that ends in its midst.
+    A state is saved before it is validated, in case the validation is interrupted.
     """
     step, notice = int(start.step), Notice.NONE
-    if is_due(config, step) and not _is_validated(folder, step):  # stopped in between
+    if is_due(config, step) and not _is_validated(folder, step):  # stopped before it was validated
         judge(start)
     if is_finished(config, folder, step):
         return step, notice
@@ -181,12 +182,12 @@ def _judge(
     call: Caller,
     state: TrainState,
 ) -> None:
-    """Validate, keep what is to be kept, and say so."""
+    """Validate a state, keep its probe if it is the best, and say so."""
     if not call.programs.is_warm("validation"):
         call.progress.compiling("the validation")
     with call.programs.of("validation"):
         table = validate(state)
-    # In this order: a step whose scores are written is not judged again.
+    # In this order, since a step whose scores are written is not judged again.
     if distributed.is_first() and (
         verdict := keeping.keep(config, folder, layers, state, table, log.curves)
     ):
@@ -202,7 +203,7 @@ def _is_validated(folder: Path, step: int) -> bool:
 def _validator(
     config: RunConfig, game: Game, params: Any, dev: list[Encoded], limit: int, mesh: Mesh
 ) -> Callable[[TrainState], list[dict[str, float]]]:
-    """The table of `faithfulness.table` on evenly spaced development texts, gates sampled."""
+    """Computes `faithfulness.table` on evenly spaced development texts, with sampled gates."""
     count = min(config.validation_texts, len(dev))
     chosen = [dev[i] for i in np.linspace(0, len(dev) - 1, count).astype(int)]
     evaluate = devices.spread(faithfulness.outcome_of, mesh, game, faithfulness.sampled)

@@ -1,4 +1,4 @@
-"""The program of a run's calls, one on every device, and what each call of it is given."""
+"""The compiled program of a run, for all devices, and the arguments of each of its calls."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -21,14 +21,14 @@ from diffmask_jax.training.calls import Chunk, agreed
 from diffmask_jax.training.clean_states import CleanStates, look_up
 from diffmask_jax.training.config import RunConfig
 
-PROGRAMS = 8  # of games that a process has played last, which stay
+PROGRAMS = 8  # compiled programs, of the games played last, that a process keeps
 
 CleanPasses = tuple[Callable[[batches.Batch], tuple[Any, Any]], Callable[[Any, Any], Clean]]
-"""A chunk of batches -> (what all steps share, an entry a step), and these two -> a clean pass."""
+"""A chunk of batches -> (shared arguments, an entry per step), and these two -> a clean pass."""
 
 
 def clean_passes(game: Game, params: Any, stored: CleanStates | None) -> CleanPasses:
-    """Where steps have their clean passes from: looked up, or by the model if there are none."""
+    """How steps get their clean passes: looked up, or computed if none are stored."""
     if stored is not None:
         return stored.of, look_up
     return lambda batch: (params, batch.inputs), _by_model(game)
@@ -42,12 +42,12 @@ def _by_model(game: Game) -> Callable[[Any, Any], Clean]:
 def program(
     config: RunConfig, game: Game, fetch: Callable[[Any, Any], Clean], mesh: Mesh
 ) -> Callable[..., tuple[TrainState, Diagnostics, Array]]:
-    """A `Caller`'s program: the steps of one call on every device.
+    """A `Caller`'s program: the steps of one call on all devices.
 
-    (state, (the run's seed, the model's parameters, what all steps share), (an entry a step,
-    notices a device)) -> (state, diagnostics a step, the largest notice). The state that it is
-    given is overwritten. The seed is an argument, so that one compiled program serves all seeds;
-    runs of one process that differ in nothing else of the game share what was traced, too.
+    (state, (the run's seed, the model's parameters, shared arguments), (an entry per step, a notice
+    per device)) -> (state, diagnostics per step, the largest notice). The given state is
+    overwritten. The seed is an argument, so that one compiled program serves all seeds; within a
+    process, runs of the same game also share its tracing.
     """
     players = setup.players_of(config)
     return _program(game, players, config.layers, config.accumulate, fetch, mesh)
@@ -85,7 +85,7 @@ def chunks(
     shared: tuple[Array, Any],
     mesh: Mesh,
 ) -> Iterator[Chunk]:
-    """What the calls after a step are given: this host's rows, on its devices.
+    """The arguments of the calls after a step: this host's rows, on its devices.
 
     shared: the run's seed and the model's parameters, on the devices
     """

@@ -1,4 +1,4 @@
-"""What a training run tells people while it goes on: a bar in a terminal, plain lines elsewhere."""
+"""The progress of a training run: a bar in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,17 +11,18 @@ from diffmask_jax.runtime.messages import say
 
 EVERY = 10.0  # seconds between two plain lines
 TIMED = 3  # calls that are timed before the first estimate
-# Within 80 columns beside a run of 10,000 steps; tqdm cuts what is longer.
+# Fits 80 columns in a run of 10,000 steps; tqdm cuts longer lines.
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 
 
 class Progress:
-    """How far a run of so many steps has come, how long it will take, and what its numbers are.
+    """Shows a run's steps, remaining time and numbers.
 
     Only calls that neither compiled nor waited for a validation or a checkpoint are timed. Every
-    caution is told once.
+    caution is shown once.
 
-    margin: nats, to hold the divergence against; speaks: whether this process is the one that does
+    margin: nats, shown beside the divergence
+    speaks: whether this process is the one that prints
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Progress:
             total=steps, initial=done, bar_format=BAR, disable=None if speaks else True
         )
         self._calls, self._timed_steps, self._seconds = 0, 0, 0.0
-        self._since: float | None = None  # when the call that is timed now began
+        self._since: float | None = None  # when the call being timed began
         self._spoke = clock()
         self._cautions: set[str] = set()
 
@@ -49,23 +50,23 @@ class Progress:
         self._bar.close()
 
     def compiling(self, what: str) -> None:
-        """A program is about to be made: the screen would stand still without a word."""
+        """Announce a compilation, during which the screen would otherwise stand still."""
         self.paused()
         self._say(f"compiling {what}")
 
     def paused(self) -> None:
-        """Something else is done between two calls."""
+        """Exclude the time since the last call from the timing."""
         self._since = None
 
     def caution(self, lines: Sequence[str]) -> None:
-        """What had better be looked at."""
+        """Show warnings that have not been shown yet."""
         for line in lines:
             if line not in self._cautions:
                 self._cautions.add(line)
                 self._say(f"caution: {line}")
 
     def advance(self, step: int, numbers: dict[str, float]) -> None:
-        """A call has come to `step`. numbers: masked, divergence, agreement and multiplier."""
+        """Show a call that reached `step`. numbers: masked, divergence, agreement, multiplier."""
         now = self._clock()
         if self._since is not None:
             self._calls += 1
@@ -87,7 +88,7 @@ class Progress:
 
     @property
     def _each(self) -> float:
-        """Seconds a step, 0 before one is timed."""
+        """Seconds per step, 0 before any is timed."""
         return self._seconds / max(self._timed_steps, 1)
 
     def _left(self, brief: bool = False) -> str:
@@ -113,7 +114,7 @@ def _told(numbers: dict[str, Any]) -> str:
 
 
 def _time(seconds: float) -> str:
-    """40 ms, 7 s, 12 min, 3 h 20 min: as exact as such an estimate is."""
+    """40 ms, 7 s, 12 min, 3 h 20 min: as precise as such an estimate can be."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 90:

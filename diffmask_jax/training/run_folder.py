@@ -1,4 +1,4 @@
-"""A run's folder: what was asked (config.json), where it ran, and the best probe it found."""
+"""A run's folder: its configuration (config.json), where it ran, and the best probe it found."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ from diffmask_jax.training.fingerprint import Fingerprint
 
 PROBE = "probe.safetensors"
 VALIDATIONS = "validation.jsonl"
-LAST = "last_probe.safetensors"  # in a run of the authors' game, which keeps a feasible one only
+LAST = "last_probe.safetensors"  # in a run of the authors' game, which keeps only feasible ones
 FILES = (
     *("config.json", "environment.json", fingerprint.FILE, "scale.json", PROBE, LAST),
     *(VALIDATIONS, "curves.jsonl", "curves.png", "layers.json"),
@@ -30,14 +30,15 @@ FILES = (
 def open_run(
     folder: Path, config: RunConfig, made_with: Fingerprint | None = None, anyway: bool = False
 ) -> bool:
-    """Make the run's folder, or find it there from the same configuration; True if it was there.
+    """Make the run's folder, or find one of the same configuration; True if it was there already.
 
-    A run may be made longer: no step depends on how many follow.
+    A run may be extended, since no step depends on how many follow.
 
-    made_with: its model and texts. anyway: go on with others than it was begun with.
+    made_with: the fingerprint of its model and texts
+    anyway: continue although they are not those that the run began with
 
-    Raises: UserError if the folder holds something else, or a run with another configuration, or
-        made with something else.
+    Raises: UserError if the folder contains anything else, or a run with another configuration,
+        model or texts.
     """
     file = folder / "config.json"
     remove_half_written(folder, *FILES)
@@ -57,12 +58,12 @@ def open_run(
         return True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # All that one killed right here has left.
+        # A process killed at this point leaves nothing else.
         first = {"environment.json", fingerprint.FILE, locks.FILE}
         if {path.name for path in folder.iterdir()} - first:
             raise UserError(f"{folder} is not empty and holds no run: choose another --out")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", error)  # a NUL in its name has none
+        reason = getattr(error, "strerror", error)  # an error for a NUL in the name has none
         raise UserError(f"cannot make the run folder {folder}: {reason}") from error
     settings.write(folder / "environment.json", environment())
     if made_with is not None:
@@ -74,7 +75,7 @@ def open_run(
 def load_config(folder: Path) -> RunConfig:
     """The configuration of the run in a folder.
 
-    Raises: UserError if there is none, it may not be read, or it is damaged or a model's.
+    Raises: UserError if there is none, or it cannot be read, is damaged, or is a model's.
     """
     file = folder / "config.json"
     check_readable(folder)
@@ -86,7 +87,7 @@ def load_config(folder: Path) -> RunConfig:
         if not {"model_type", "architectures", "hidden_size"} & stored.keys():
             for name in ("model", "task"):
                 json_files.field(stored, name, str, file.name)
-            # Before there was a choice, the authors' players had the game.
+            # Before there was a choice, the authors' players were used.
             return run_config(**{"setting": "authors"} | stored)
     except (TypeError, UserError) as error:
         raise UserError(f"{file} is not a run's configuration ({error})") from error
@@ -96,11 +97,11 @@ def load_config(folder: Path) -> RunConfig:
 
 
 def other_devices(folder: Path) -> str | None:
-    """What to say where a run that began on other devices goes on on these; else None."""
+    """A remark for a run that began on other devices and continues on these; else None."""
     try:
         began = json_files.read(folder / "environment.json")["devices"]
         began = [json_files.check(device, str, "a device") for device in began]
-    except (UserError, LookupError, TypeError):  # for people: no run needs it
+    except (UserError, LookupError, TypeError):  # only for people; no run needs it
         return None
     here = [device.device_kind for device in jax.devices()]
     if began == here:
@@ -109,7 +110,7 @@ def other_devices(folder: Path) -> str | None:
 
 
 def counted(devices: list[str]) -> str:
-    """2 cpu devices: kinds of devices, for people."""
+    """Devices counted by kind, for people: 2 cpu devices."""
     kinds = (f"{devices.count(kind)} {kind}" for kind in sorted(set(devices)))
     return f"{', '.join(kinds)} device{'' if len(devices) == 1 else 's'}"
 
@@ -120,7 +121,7 @@ def save_scale(folder: Path, scale: float) -> None:
 
 
 def load_scale(folder: Path) -> float | None:
-    """What `save_scale` kept; None if nothing. Raises: UserError if it is damaged."""
+    """The scale that `save_scale` wrote, if any. Raises: UserError if its file is damaged."""
     kept = settings.read(folder / "scale.json")
     scale = 1.0 if kept is None else kept.get("scale")
     if type(scale) is not float or settings.positive(scale):
@@ -129,23 +130,23 @@ def load_scale(folder: Path) -> float | None:
 
 
 def save_layers(folder: Path, step: int, settled: bool, rows: list[dict[str, Any]]) -> None:
-    """Keep what a validation found of every layer, and whether all have settled."""
+    """Write the validation of every layer, and whether all have settled."""
     settings.write(folder / "layers.json", {"step": step, "settled": settled, "layers": rows})
 
 
 def load_layers(folder: Path) -> list[dict[str, Any]]:
-    """What the last validation found of every layer; none in a run of the authors' game."""
+    """The last validation of every layer; empty in a run of the authors' game."""
     return _layers(folder)["layers"]
 
 
 def settled_at(folder: Path) -> int | None:
-    """The step at which the run in a folder settled; None if it has not."""
+    """The step at which the run in a folder settled; None if it has not settled."""
     kept = _layers(folder)
     return kept["step"] if kept["settled"] else None
 
 
 def _layers(folder: Path) -> dict[str, Any]:
-    """What `save_layers` kept, if anything. Raises: UserError if it is damaged."""
+    """What `save_layers` wrote, if anything. Raises: UserError if its file is damaged."""
     file = folder / "layers.json"
     kept = settings.read(file) or {"step": 0, "settled": False, "layers": []}
     for name, kind in (("step", int), ("settled", bool), ("layers", list)):
@@ -173,12 +174,14 @@ def save_probe(
     told: dict[str, Any] = dict(scores)
     if validated is not None:
         told["validated"] = {k: np.array(v).tolist() for k, v in validated._asdict().items()}
-    metadata = {"scores": json_files.dumps(told)}  # one entry: several are in any order
+    metadata = {
+        "scores": json_files.dumps(told)
+    }  # a single entry, since several have no fixed order
     write_in(folder, name, save(arrays, metadata=metadata))
 
 
 def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
-    """The parameters and validation scores of the kept probe, or by its name of the last one.
+    """The parameters and validation scores of the kept probe, or of the last one, by its name.
 
     Raises: UserError if the run has kept none yet, or its file is damaged.
     """
@@ -197,7 +200,7 @@ def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
             json_files.field(scores, score, float, "its scores")
         return _unflatten(arrays), scores
     except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} holds no probe ({error})") from error  # but other tensors
+        raise UserError(f"{file} holds no probe ({error})") from error  # but other tensors instead
 
 
 def load_validated(folder: Path) -> LayerMeans | None:

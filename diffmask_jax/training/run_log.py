@@ -1,4 +1,4 @@
-"""What a training run writes while it goes on, and the alarm when its numbers go wrong."""
+"""The logs that a training run writes, and the error if its numbers stop being finite."""
 
 import contextlib
 from pathlib import Path
@@ -33,8 +33,8 @@ def check_finite(step: int, numbers: Any) -> None:
 class RunLog:
     """TensorBoard scalars, curves and validation lines, each step written once.
 
-    Only the first process writes. What a killed run wrote after its last checkpoint, step
-    `done`, gives way to the replay.
+    Only the first process writes. What a killed run wrote after its last checkpoint, step `done`,
+    is replaced as these steps are repeated.
     """
 
     def __init__(self, folder: Path, done: int) -> None:
@@ -48,7 +48,7 @@ class RunLog:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        # What ends the run by an error is told already, and may be that these cannot be written.
+        # An error that ends the run is reported already, and may be that these cannot be written.
         quietly = contextlib.suppress(UserError) if kind else contextlib.nullcontext()
         with quietly, contextlib.ExitStack() as closing:
             closing.callback(self._curves.close)
@@ -57,13 +57,13 @@ class RunLog:
 
     @property
     def curves(self) -> Curves:
-        """What every call so far told of every layer."""
+        """The curves of all calls so far."""
         return self._curves.curves()
 
     def training(
         self, step: int, diagnostics: Any, valid: Bool[np.ndarray, "*B T"], progress: Progress
     ) -> None:
-        """One call's diagnostics, and how much of its batches was padding.
+        """Log one call's diagnostics, and the share of padding in its batches.
 
         Raises: UserError if a loss is not finite.
         """
@@ -87,7 +87,7 @@ class RunLog:
         return self._padded / max(self._positions, 1)
 
     def validation(self, step: int, scores: dict[str, float]) -> None:
-        """One validation's scores, to TensorBoard, a line of validation.jsonl, and the terminal."""
+        """Log one validation's scores to TensorBoard, validation.jsonl and the terminal."""
         if not self._writes:
             return
         for name, value in scores.items():
@@ -98,7 +98,7 @@ class RunLog:
         show(f"step {step:>6}  " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
 
     def flush(self) -> None:
-        """Let TensorBoard have all so far: a killed run replays what follows, and only that."""
+        """Write everything so far, since a killed run repeats only the steps that follow."""
         if self._events:
             self._events.flush()
         self._curves.flush()
@@ -108,7 +108,7 @@ class RunLog:
             self._events.scalar(name, value, step)
 
     def ending(self, programs: Compilations) -> None:
-        """A line on what the run could have spared itself."""
+        """A line on time that the run could have saved."""
         if self._writes and self._positions:
             show(
                 f"padding {self.padding:.1%} of positions; {programs.warming} programs compiled, "
@@ -122,7 +122,7 @@ def is_validated(folder: Path, step: int) -> bool:
 
 
 def _validations(file: Path) -> list[tuple[int, str]]:
-    """(step, line) of every validation in a file, none if there is no such file yet."""
+    """(step, line) of every validation in a file; none if there is no file yet."""
     try:
         lines = json_files.read_lines(file, {"step": int}) if file.exists() else []
     except UserError as error:

@@ -1,7 +1,7 @@
-"""Has a game settled? Per layer: masked share, divergence and λ, over the last half of a run.
+"""Has a game settled? Masked share, divergence and λ of each layer, over the last half of a run.
 
-Windows are shares of the run, its third quarter and its last one, so that the question is the same
-at any length: would going on for a quarter of what has been done change anything?
+The third quarter of the run is compared with the last, so that the question is the same at any
+length: would going on for another quarter change anything?
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float
 MOVED_MASKED = 0.02  # share of positions
 MOVED_MULTIPLIER = 0.25  # of λ, in logarithms
 OFF_MARGIN = 0.1  # of m
-IDLE = 0.01  # λ·m: what the margin adds to the loss of a layer that does not feel it
-FEWEST = 16  # calls, below which four windows say nothing
+IDLE = 0.01  # λ·m: below this, the constraint does not matter to a layer's loss
+FEWEST = 16  # calls: with fewer, quarters are too noisy to compare
 
 
 class Curves(NamedTuple):
-    """What every call told of every layer: `Diagnostics`, means over its steps."""
+    """The `Diagnostics` of every call, averaged over its steps."""
 
     played: Float[np.ndarray, "N L"]
     divergence: Float[np.ndarray, "N L"]
@@ -28,11 +28,11 @@ class Curves(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The last quarter's means of every layer, and which of them have stopped moving.
+    """The last quarter's means of every layer, and which layers have stopped moving.
 
     masked, divergence (nats), multiplier: (L,)
-    still: masked share and λ differ from the third quarter's by at most 2 points and a quarter
-    on_margin: D within 10% of m, or below it at λ·m ≤ 0.01
+    still: masked share and log λ differ from the third quarter's by at most 0.02 and 0.25
+    on_margin: D is within 10% of m, or below it at λ·m ≤ 0.01
     """
 
     masked: Float[np.ndarray, " L"]
@@ -43,12 +43,12 @@ class Verdict(NamedTuple):
 
     @property
     def settled(self) -> Bool[np.ndarray, " L"]:
-        """Which layers neither move nor are off their margin."""
+        """Which layers are still and on their margin."""
         return self.still & self.on_margin
 
 
 def verdict_on(curves: Curves, margin: float) -> Verdict:
-    """What the curves of a run say so far."""
+    """The verdict on a run's curves so far."""
     count = len(curves.played)
     before = _means(curves, slice(count // 2, 3 * count // 4))
     masked, divergence, multiplier = _means(curves, slice(3 * count // 4, count))
@@ -72,7 +72,7 @@ def _means(curves: Curves, window: slice) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def as_rows(verdict: Verdict, layers: Sequence[str]) -> list[dict[str, Any]]:
-    """One row a layer, for a file and for people."""
+    """One row per layer, for a file and for people."""
     return [
         {
             "layer": layer,
@@ -87,7 +87,7 @@ def as_rows(verdict: Verdict, layers: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def told(verdict: Verdict, layers: Sequence[str], margin: float) -> str:
-    """A line: which layers have not settled, and why; or that all have."""
+    """A line that says which layers have not settled, and why; or that all have."""
     off = [
         f"{layer} ({_why(verdict, n, margin)})"
         for n, layer in enumerate(layers)

@@ -1,4 +1,4 @@
-"""A run before its first step: its model, its game, its texts, and where its players start."""
+"""A run before its first step: its model, its game, its texts, and its players' first state."""
 
 import functools
 from collections.abc import Sequence
@@ -30,14 +30,14 @@ from diffmask_jax.training.config import RunConfig
 
 SPARSITY = {"count": mean_keep, "log": mean_log_keep}
 BATCH = 32
-SAMPLE = 32  # texts whose states a fresh probe is set to,
-POSITIONS = 4096  # or as many as have so many positions together, as their states are all in memory
+SAMPLE = 32  # the texts to whose states a fresh probe is adjusted, or fewer:
+POSITIONS = 4096  # the most positions that they may have together, since all states are in memory
 
 
 def load_model(config: RunConfig, moved: str | Path | None = None) -> Classifier:
-    """The network that a run is about, computing as the run does. moved: where it lies now.
+    """The network of a run, in the run's precision. moved: where it is now, if not there any more.
 
-    Raises: UserError as `load_classifier` does, or as `load_answerer` where questions are asked.
+    Raises: UserError as `load_classifier` does, or as `load_answerer` for question answering.
     """
     asks = TASKS[config.task].problem_type == SPANS.problem_type
     load = load_answerer if asks else load_classifier
@@ -46,7 +46,7 @@ def load_model(config: RunConfig, moved: str | Path | None = None) -> Classifier
 
 
 def read_split(config: RunConfig, split: str) -> Examples:
-    """One split of the data that a run is about.
+    """One split of a run's data.
 
     Raises: UserError if it cannot be read, or the data has no such split.
     """
@@ -62,7 +62,7 @@ def read_split(config: RunConfig, split: str) -> Examples:
 def encode_split(
     model: Classifier, split: str, examples: Examples, truncate: bool = False
 ) -> EncodedExamples:
-    """`encode_examples`, and a line on the screen of what is left out of a split, or cut.
+    """`encode_examples`, and a line on the screen about texts of a split that are left out or cut.
 
     Raises: UserError as `encode_examples` does.
     """
@@ -73,7 +73,7 @@ def encode_split(
 
 
 def make_game(config: RunConfig, network: Model, width: int) -> Game:
-    """The game that a run plays on a network whose states are `width` wide."""
+    """The game of a run, on a network whose states are `width` wide."""
     probe = probes.PROBES[config.gate](max(width // 4, 1))
     return Game(network, probe, config.margin, SPARSITY[config.sparsity], config.pull)
 
@@ -81,7 +81,8 @@ def make_game(config: RunConfig, network: Model, width: int) -> Game:
 def check_dealt(config: RunConfig, layers: int, shares: int) -> None:
     """Raises: UserError if a part of a batch has no example for some depth.
 
-    layers: the model's; shares: into how many parts devices and `--accumulate` cut a batch.
+    layers: the number of the model's layers
+    shares: the number of parts into which devices and `--accumulate` divide a batch
     """
     if config.layers == "example" and config.batch_size < layers * shares:
         parts = f" in {shares} parts" if shares > 1 else ""
@@ -97,7 +98,7 @@ def rates_of(config: RunConfig) -> Rates:
 
 
 def players_of(config: RunConfig) -> Players:
-    """Who plays a run's game."""
+    """The players of a run's game."""
     if config.setting == "authors":
         return players.authors(rates_of(config))
     return players.settling(config.margin, rates_of(config))
@@ -106,8 +107,8 @@ def players_of(config: RunConfig) -> Players:
 def first_state(
     config: RunConfig, game: Game, model: Classifier, train: Sequence[Encoded]
 ) -> steps.TrainState:
-    """Before the first step: a fresh probe, calibrated but for the authors' game, and its players
-    as they start."""
+    """The state before the first step, with a fresh probe, calibrated unless the game is the
+    authors'."""
     probe = fresh_probe(config, game, model, train)
     if config.setting != "authors":
         probe = calibrated_probe(game, model, train, probe)
@@ -117,14 +118,14 @@ def first_state(
 def fresh_probe(
     config: RunConfig, game: Game, model: Classifier, train: Sequence[Encoded]
 ) -> dict[str, Any]:
-    """Open gates, and baselines at what the model makes of no word (`no_word_states`)."""
+    """A probe with open gates, and with baselines that start at `no_word_states`."""
     return drawn_probe(game, jax.random.key(config.seed), no_word_states(model, sample(train)))
 
 
 def drawn_probe(
     game: Game, key: Key[Array, ""], starts: Sequence[Float[Array, " _"]]
 ) -> dict[str, Any]:
-    """Open gates. starts: a vector as wide as each state, of which the first are the baselines."""
+    """A probe with open gates. starts: a vector per state, the first of which become baselines."""
     states = tuple(jnp.zeros((1, 1, len(start))) for start in starts)
     baselines = starts[: game.probe.baselines(len(states))]
     return probes.init(key, game.probe, states, baselines)
@@ -133,7 +134,7 @@ def drawn_probe(
 def calibrated_probe(
     game: Game, model: Classifier, train: Sequence[Encoded], probe: dict[str, Any]
 ) -> dict[str, Any]:
-    """A probe set to the model's states of some texts (`probes.calibrated`)."""
+    """A probe adjusted to the model's states for some texts (`probes.calibrated`)."""
     return _calibrated(game, probe, model.params, _together(sample(train)))
 
 
@@ -144,17 +145,17 @@ def _calibrated(game: Game, probe: Any, params: Any, inputs: TextInputs) -> Any:
 
 
 def sample(texts: Sequence[Encoded]) -> Sequence[Encoded]:
-    """The first SAMPLE texts, or fewer: as many as pad to no more than POSITIONS, one at least."""
+    """The first SAMPLE texts, or as many as have at most POSITIONS when padded, at least one."""
     longest = np.maximum.accumulate([len(text.ids) for text in texts[:SAMPLE]])
     fit = int(np.sum(longest * np.arange(1, len(longest) + 1) <= POSITIONS))
     return texts[: max(1, fit)]
 
 
 def no_word_states(model: Classifier, texts: Sequence[Encoded]) -> list[Float[Array, " _"]]:
-    """What the model makes of no word: each state's mean over texts that say nothing but [MASK].
+    """The states of "no word": each state's mean over texts that consist of [MASK].
 
-    They are the given ones with every word piece replaced, special tokens and segments kept. The
-    first state is the embedding of [MASK] itself.
+    These are the given texts with every word piece replaced; special tokens and segments are kept.
+    The first state is the embedding of [MASK] itself.
 
     Raises: UserError if the tokenizer has no token that can stand for no word.
     """
@@ -172,12 +173,12 @@ def _means(network: Model, token: int, params: Any, inputs: TextInputs) -> list[
 
 
 def _together(texts: Sequence[Encoded]) -> TextInputs:
-    """As one batch."""
+    """All texts as one batch."""
     return batches.pad(texts, max(len(text.ids) for text in texts))
 
 
 def no_word(model: Classifier) -> int:
-    """The mask token, or what stands for it where there is none, as in a decoder.
+    """The mask token, or its substitute if there is none, as in a decoder.
 
     Raises: UserError if the tokenizer has no such token.
     """
@@ -207,7 +208,7 @@ def probe_shapes(game: Game, model: Classifier) -> Any:
 
 
 def outputs_of(model: Classifier, texts: Sequence[Encoded]) -> Float[np.ndarray, "N C"]:
-    """What a model says of texts, unmasked: `Family.outputs` of each."""
+    """A model's unmasked outputs for texts: `Family.outputs` of each."""
     mesh = devices.data_mesh()
     run = devices.spread(_outputs, mesh, model.network)
     params = devices.place(model.params, mesh, devices.WHOLE)

@@ -1,4 +1,4 @@
-"""A training run, from its configuration to its kept probe: the one way to train one."""
+"""A training run from its configuration to its kept probe: the one way to train a probe."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from diffmask_jax.training.run_folder import counted
 class Prepared(NamedTuple):
     """A run's model, its texts, and the fingerprint of both.
 
-    passes: the clean states of the training texts, if kept
+    passes: the clean states of the training texts, if they are to be kept in memory
     """
 
     model: Classifier
@@ -41,20 +41,20 @@ def train(
     anyway: bool = False,
     prepared: Prepared | None = None,
 ) -> dict[str, float]:
-    """Train a probe into a run folder, or go on with one that was stopped; its kept scores.
+    """Train a probe into a run folder, or continue a run that was stopped; returns its kept scores.
 
-    A finished run is left as it is. Mistakes are found before the folder is made. While it trains,
-    no other process writes in the folder (`locks.held`).
+    A finished run is left as it is. Mistakes are found before the folder is made. While a run
+    trains, no other process may write in its folder (`locks.held`).
 
-    truncate: cut texts longer than the model takes instead of refusing them.
-    cache_states: keep the frozen model's states of all training texts in memory.
-    profile: trace a few calls of the device into the folder.
-    anyway: go on with a run though its model or its texts are not those that it began with.
-    prepared: `prepare`d already, for several runs on the same model and texts.
+    truncate: truncate texts that are too long for the model instead of refusing them.
+    cache_states: keep the frozen model's states for all training texts in memory.
+    profile: trace a few compiled calls into the folder.
+    anyway: continue a run although its model or texts are not those that it began with.
+    prepared: the result of `prepare`, to share it among runs on the same model and texts.
 
     Raises:
-        UserError: if something that a person chose does not fit, or no validation found a
-            feasible probe.
+        UserError: if the settings, the model and the texts do not fit together, or if no
+            validation found a feasible probe.
         Stopped: after SIGTERM, SIGHUP or Ctrl-C, with everything saved.
     """
     keep_compiled_programs()
@@ -87,7 +87,7 @@ def train(
 
 
 def opening(config: RunConfig, model: Classifier, texts: Texts) -> str:
-    """A line on what is about to be trained, on what."""
+    """A line that says what is about to be trained, and on what."""
     kinds = [device.device_kind for device in devices.data_mesh().devices.flat]
     return (
         f"training the {config.gate} probe on {Path(model.path).name} "
@@ -100,7 +100,7 @@ def opening(config: RunConfig, model: Classifier, texts: Texts) -> str:
 def prepare(
     config: RunConfig, *, truncate: bool = False, model: Classifier | None = None
 ) -> Prepared:
-    """The model that a run is about, if it is not given, and the run's texts as it reads them.
+    """A run's model, unless it is given, and its texts as the model reads them.
 
     Raises: UserError if one of them cannot be read, or they do not fit together.
     """
@@ -109,13 +109,13 @@ def prepare(
     check_alike(**examples)
     train, dev = (setup.encode_split(model, *one, truncate) for one in examples.items())
     if TASKS[config.task].labels is not None:
-        gold_labels(model, dev)  # a model of other classes is most likely the wrong one
+        gold_labels(model, dev)  # fails for a model of other classes, most likely the wrong one
     made_with = fingerprint.of_model(model) | fingerprint.of_texts(**examples)
     return Prepared(model, Texts(train.encoded, dev.encoded), made_with)
 
 
 def _open(config: RunConfig, folder: Path, made_with: Fingerprint, anyway: bool) -> bool:
-    """Make the run's folder, or say how far the run in it has come; True if it is finished."""
+    """Make the run's folder, or report the progress of the run in it; True if it is finished."""
     if not distributed.by_first(lambda: run_folder.open_run(folder, config, made_with, anyway)):
         return False
     done = probe.steps_done(folder)
@@ -128,9 +128,9 @@ def _open(config: RunConfig, folder: Path, made_with: Fingerprint, anyway: bool)
 
 
 def _scale(model: Classifier, folder: Path, texts: Texts) -> float | None:
-    """What the run in a folder measures the model's outputs by: kept with it, or measured now.
+    """The scale of the model's outputs (`Head.scale`): kept in the run's folder, or measured now.
 
-    None where outputs have a measure of their own.
+    None if the head has none.
     """
     if model.head.scale is None:
         return None

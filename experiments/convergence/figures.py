@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from diffmask_jax.render.picture import QUIET, save
-from experiments.common.figures import clear, legend_below
+from experiments.common.figures import BLUE, ORANGE, clear, grid, legend_below
 from experiments.convergence.report import BEST, Trial, sorted_by_distance
 from experiments.convergence.trial import Mark
 
-INK, OTHER, LINE = "#353aa6", "#c2410c", "#e2e4ea"
 COLUMNS = 5
 
 
@@ -33,7 +32,7 @@ def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]
     )
     panels = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
     for axes, name in zip(panels.flat, names, strict=False):
-        for color, seeds in ((INK, trials.get(BEST, ())), (OTHER, trials[name])):
+        for color, seeds in ((BLUE, trials.get(BEST, ())), (ORANGE, trials[name])):
             for trial in seeds:
                 seen = [mark.examples for mark in trial.marks]
                 axes.plot(seen, trial.far, color=color, linewidth=1.2)
@@ -117,5 +116,5 @@ def _clear(axes: Axes) -> None:
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axis.set_major_formatter(EngFormatter(sep=""))
             axis.set_minor_formatter(NullFormatter())
-    axes.grid(color=LINE, linewidth=0.8)
+    grid(axes)
     clear(axes, labels=8)

@@ -8,10 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from diffmask_jax.render.picture import QUIET, save
-from experiments.common.figures import clear
-
-OPTIMUM, METHODS = "#17181c", ("#353aa6", "#c2410c")
-LINE = "#e2e4ea"
+from experiments.common.figures import BLUE, INK, ORANGE, clear, grid
 
 
 def sizes_figure(
@@ -29,8 +26,8 @@ def sizes_figure(
         color=QUIET,
     )
     first, *others = figure.subplots(1, 1 + len(learned))
-    colors = dict(zip(learned, METHODS, strict=False))
-    _draw_means(first, lengths, {"optimum": optimum, **learned}, {"optimum": OPTIMUM, **colors})
+    colors = dict(zip(learned, (BLUE, ORANGE), strict=False))
+    _draw_means(first, lengths, {"optimum": optimum, **learned}, {"optimum": INK, **colors})
     largest = int(max(optimum.max(), *(sizes.max() for sizes in learned.values())))
     for axes, (name, sizes) in zip(others, learned.items(), strict=True):
         _draw_against(axes, optimum, sizes, largest, name, colors[name])
@@ -73,5 +70,5 @@ def _draw_against(
 def _clear(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color=LINE, linewidth=0.8)
+    grid(axes)
     clear(axes)

@@ -15,14 +15,13 @@ from diffmask_jax.render.comparison import normalise
 from diffmask_jax.render.picture import draw_cells, draw_marks, headline, plain_text, save
 from diffmask_jax.render.stretches import end, middles, name_columns, stretches
 from diffmask_jax.runtime.messages import visible
-from experiments.common.figures import clear, legend_below
+from experiments.common.figures import BLUE, GREEN, ORANGE, clear, grid, legend_below
 
-LINE = "#e2e4ea"
 LOOKS = {
-    "question": ("question tokens", "#353aa6", "-"),
-    "passage": ("passage tokens", "#c2410c", "-"),
-    "gold": ("gold answers", "#0f766e", "-"),
-    "gold_when_wrong": ("gold answers, answered wrongly", "#0f766e", "--"),
+    "question": ("question tokens", BLUE, "-"),
+    "passage": ("passage tokens", ORANGE, "-"),
+    "gold": ("gold answers", GREEN, "-"),
+    "gold_when_wrong": ("gold answers, answered wrongly", GREEN, "--"),
 }
 _CELL, _BETWEEN, _LINE = 0.3, 0.7, 0.24  # inches, cells, inches
 
@@ -51,9 +50,7 @@ def faithful_figure(
     figure.suptitle("What masking leaves of the answers", fontsize=12, fontweight="bold")
     axes_of = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (name, curves) in zip(axes_of, panels.items(), strict=True):
-        for color, (label, values) in zip(
-            ("#353aa6", "#0f766e", "#c2410c"), curves.items(), strict=True
-        ):
+        for color, (label, values) in zip((BLUE, GREEN, ORANGE), curves.items(), strict=True):
             axes.plot(layers, values, color=color, label=label)
         axes.set_title(name, fontsize=10, loc="left")
         axes.set_xlabel("layer", fontsize=9)
@@ -98,5 +95,5 @@ def methods_figure(
 def _shares(axes: Axes) -> None:
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(color=LINE, linewidth=0.8)
+    grid(axes)
     clear(axes)

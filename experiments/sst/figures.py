@@ -13,9 +13,7 @@ from diffmask_jax.analysis.token_groups import Group
 from diffmask_jax.render.curves_png import Line, Quantity, picture
 from diffmask_jax.render.picture import QUIET, save
 from diffmask_jax.runtime.files import write_atomically
-from experiments.common.figures import clear
-
-INK, BAND, LINE = "#353aa6", "#dfe2f2", "#e2e4ea"
+from experiments.common.figures import BLUE, PALE_BLUE, clear, grid
 
 
 def token_groups_figure(
@@ -77,9 +75,9 @@ def _draw_groups(axes: Axes, groups: list[Group], layers: int) -> None:
     error = np.nan_to_num([group.standard_error for group in groups])
     low, high = np.clip([mean - deviation, mean + deviation], 0, layers)
     rows = range(len(groups))
-    axes.barh(rows, high - low, left=low, height=0.62, color=BAND)
+    axes.barh(rows, high - low, left=low, height=0.62, color=PALE_BLUE)
     axes.errorbar(
-        mean, rows, xerr=error, fmt="o", color=INK, markersize=4, elinewidth=1.4, capsize=4
+        mean, rows, xerr=error, fmt="o", color=BLUE, markersize=4, elinewidth=1.4, capsize=4
     )
     axes.set_yticks(rows, [group.name for group in groups], fontsize=9)
     for row, group in zip(rows, groups, strict=True):
@@ -104,5 +102,5 @@ def _draw_groups(axes: Axes, groups: list[Group], layers: int) -> None:
     )
     axes.set_xlim(0, layers)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.grid(axis="x", color=LINE, linewidth=0.8)
+    grid(axes, "x")
     clear(axes)

@@ -29,16 +29,15 @@ from diffmask_jax.runtime.markdown import table
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import RunConfig, run_config
 from experiments.common.command import command
-from experiments.common.figures import clear, legend_below
+from experiments.common.figures import BLUE, ORANGE, clear, legend_below
 from experiments.common.report import Timer, write_report
 from experiments.sst import numbers, stages
-from experiments.sst.figures import INK
 from experiments.sst.stages import Study
 
 STEPS = 2400
 MARGINS = {"input": (0.1, 0.05, 0.02), "hidden": (0.05, 0.02, 0.01)}
 PAPER_MASKED = {"input": 46.3, "hidden": 67.6}  # %, where macro-F1 does not fall
-COLOURS = {"dev": INK, "test": "#c2410c"}
+COLORS = {"dev": BLUE, "test": ORANGE}
 
 
 class Row(NamedTuple):
@@ -109,7 +108,7 @@ def figure(rows: Sequence[Row], path: Path) -> None:
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, gate in zip(drawn.subplots(1, len(GATES), sharey=True), GATES, strict=True):
         of_gate = [row for row in rows if row.gate == gate]
-        for (split, colour), aside in zip(COLOURS.items(), (-0.15, 0.15), strict=True):
+        for (split, color), aside in zip(COLORS.items(), (-0.15, 0.15), strict=True):
             changes = [row.macro_f1[split] for row in of_gate]
             points = 100 * np.array([[c.change, c.low, c.high] for c in changes]).reshape(-1, 3)
             axes.errorbar(
@@ -117,7 +116,7 @@ def figure(rows: Sequence[Row], path: Path) -> None:
                 points[:, 0],
                 yerr=np.abs(points[:, 1:] - points[:, :1]).T,
                 fmt="o-",
-                color=colour,
+                color=color,
                 capsize=3,
                 label=split,
             )

@@ -7,9 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from diffmask_jax.render.picture import save
-from experiments.common.figures import clear, legend_below
-
-COLORS, LINE = ("#353aa6", "#c2410c"), "#e2e4ea"
+from experiments.common.figures import BLUE, ORANGE, clear, grid, legend_below
 
 Curve = tuple[list[int], dict[str, list[float]]]
 """The values of a quantity, and by contender the examples per second at each."""
@@ -27,7 +25,7 @@ def growth_figure(path: Path, curves: dict[str, Curve]) -> None:
 
 
 def _draw(axes: Axes, name: str, at: list[int], speeds: dict[str, list[float]]) -> None:
-    for color, (contender, values) in zip(COLORS, speeds.items(), strict=False):
+    for color, (contender, values) in zip((BLUE, ORANGE), speeds.items(), strict=False):
         axes.plot(at, values, "o-", color=color, linewidth=1.5, markersize=4, label=contender)
     axes.set_title(name, fontsize=10, loc="left")
     axes.set_xscale("log")
@@ -41,5 +39,5 @@ def _draw(axes: Axes, name: str, at: list[int], speeds: dict[str, list[float]]) 
     highest = max(max(values) for values in speeds.values())
     lowest = min(min(values) for values in speeds.values())
     axes.set_ylim(lowest / 1.6, highest * 1.6)
-    axes.grid(color=LINE, linewidth=0.8)
+    grid(axes)
     clear(axes)

@@ -1,6 +1,5 @@
 """Figures 3 and 11: one example seen by every method, and the hidden states of the toy model."""
 
-import io
 from pathlib import Path
 
 import jax
@@ -10,9 +9,10 @@ from jaxtyping import Array, Bool, Float
 from matplotlib.figure import Figure
 
 from diffmask_jax.models.toy import ToyInputs
-from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.render.picture import save
+from experiments.common.figures import ORANGE, SLATE
 
-IN_QUERY, OTHER = "#c2410c", "#475569"
+IN_QUERY, OTHER = ORANGE, SLATE
 
 
 def choose_example(inputs: ToyInputs, truth: Bool[Array, "S N T"]) -> int:
@@ -55,7 +55,7 @@ def figure_3(
     axes.set_title(
         f"Are there more {query[0]}s than {query[1]}s?  Attributions sum to 1", fontsize=11
     )
-    _write(figure, path)
+    save(figure, path)
 
 
 def figure_11(
@@ -77,10 +77,4 @@ def figure_11(
     axes.set_ylabel("dimension 2")
     axes.set_title("Hidden states of the counting model", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-    _write(figure, path)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=160)
-    write_atomically(path, picture.getvalue())
+    save(figure, path)

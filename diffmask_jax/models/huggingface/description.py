@@ -1,4 +1,4 @@
-"""What a model's config.json says, each part checked, with a one-line error where it is wrong."""
+"""The entries of a model's config.json, each checked, with a one-line error if it is wrong."""
 
 import collections
 import dataclasses
@@ -14,7 +14,7 @@ from diffmask_jax.runtime.messages import shows
 Description = dict[str, Any]
 
 LARGEST = {"vocabulary": 2**22, "positions": 2**20, "intermediate": 2**18, "blocks": 512}
-"""Far more than any network has; a file that asks for more is damaged, and would fill memory."""
+"""Far more than any network has: a file with more is damaged, and would exhaust memory."""
 MOST_CLASSES = 2**16
 
 
@@ -37,7 +37,7 @@ def read_description(folder: Path, supported: Sequence[str]) -> Description:
 class Fields:
     """The fields of a config.json, each checked when it is read.
 
-    Every method raises `UserError`, naming the file and the field, for a value that will not do.
+    Every method raises a `UserError` that names the file and the field if a value is invalid.
     """
 
     folder: Path
@@ -51,13 +51,13 @@ class Fields:
         }
 
     def size(self, key: str, default: int | None = None, largest: int = 2**16) -> int:
-        """A whole number from 1 to `largest`; the default stands for one that is missing."""
+        """A whole number from 1 to `largest`, or the default if it is missing."""
         return self.whole_number(key, default, largest, smallest=1)
 
     def whole_number(
         self, key: str, default: int | None, largest: int = 2**16, smallest: int = 0
     ) -> int:
-        """A whole number in [smallest, largest]; the default stands for one that is missing."""
+        """A whole number in [smallest, largest], or the default if it is missing."""
         value = self.description.get(key, default)
         if type(value) is not int or value < smallest:
             raise UserError(
@@ -69,24 +69,24 @@ class Fields:
         return value
 
     def number(self, key: str, default: float) -> float:
-        """A number in [0, 1e12]; the default stands for one that is missing or null."""
+        """A number in [0, 1e12], or the default if it is missing or null."""
         value = default if self.description.get(key) is None else self.description[key]
         if type(value) not in (int, float) or not 0 <= value <= 1e12:
             raise UserError(f"{self.place(key)} must be a number from 0 to 1e12, is {shown(value)}")
         return float(value)
 
     def text(self, key: str, default: str) -> str:
-        """A string; the default stands for one that is missing."""
+        """A string, or the default if it is missing."""
         text: str = json_files.check(self.description.get(key, default), str, self.place(key))
         return text
 
     def flag(self, key: str, default: bool) -> bool:
-        """True or false; the default stands for one that is missing."""
+        """True or false, or the default if it is missing."""
         flag: bool = json_files.check(self.description.get(key, default), bool, self.place(key))
         return flag
 
     def inside(self, key: str) -> "Fields":
-        """The fields of an object among them; none where it is missing or null."""
+        """The fields of a nested object; no fields if it is missing or null."""
         value = self.description.get(key) or {}
         return Fields(self.folder, json_files.check(value, dict, self.place(key)))
 
@@ -98,9 +98,9 @@ class Fields:
 def check_class(
     description: Description, class_name: str, first: str = "texts with labels"
 ) -> None:
-    """Raises: UserError if config.json says that the checkpoint's head is for another task.
+    """Raises: UserError if, by config.json, the checkpoint's head is for another task.
 
-    first: what such a checkpoint has to be fine-tuned on.
+    first: the advice for such a checkpoint: what to fine-tune it on first.
     """
     written = description.get("architectures")
     if not written:
@@ -114,11 +114,11 @@ def check_class(
 
 
 def output_names(description: Description) -> tuple[str, ...]:
-    """The names of the outputs, in their order, as transformers reads them.
+    """The names of the outputs, in order, as in transformers.
 
-    `id2label`, else LABEL_0, LABEL_1, … for each of `num_labels`, which is two unless said; so is
-    one called whose name shows nothing. A name that stands twice is told apart by its number:
-    "neutral", "neutral" become "neutral (0)", "neutral (1)".
+    They are those of `id2label`, or else LABEL_0, LABEL_1, … for each of `num_labels`, by default
+    two. A blank name is replaced in the same way, and equal names are numbered: "neutral",
+    "neutral" become "neutral (0)", "neutral (1)".
 
     Raises: UserError if they are not numbered from 0, or fewer or more than `num_labels`.
     """
@@ -161,7 +161,7 @@ def _told_apart(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def describe_class_names(names: Sequence[str]) -> Description:
-    """The inverse of `output_names`, as Hugging Face writes it."""
+    """The inverse of `output_names`: the entries that Hugging Face writes."""
     return {
         "id2label": {str(number): label for number, label in enumerate(names)},
         "label2id": {label: number for number, label in enumerate(names)},
@@ -169,7 +169,7 @@ def describe_class_names(names: Sequence[str]) -> Description:
 
 
 def check_class_names(names: Sequence[str], fewest: int = 2) -> None:
-    """Raises: UserError if the names of outputs are not enough different ones."""
+    """Raises: UserError if the names of outputs are not distinct, or are too few."""
     if len(set(names)) < max(len(names), fewest) or not all(map(shows, names)):
         many = "two or more different names" if fewest > 1 else "different names"
         raise UserError(f"the classes need {many}, not {', '.join(names)!r}")

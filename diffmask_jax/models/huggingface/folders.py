@@ -1,4 +1,4 @@
-"""A model's folder: one on this machine, or the local copy of a hub id."""
+"""A model's folder: a local one, or the local copy of a hub id."""
 
 import os
 import re
@@ -14,8 +14,8 @@ from diffmask_jax.runtime.messages import shows
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder itself, or the local copy of a hub id, downloaded if need be.
 
-    Raises: UserError if there is no such folder and the hub does not give one, or it holds what is
-        no file.
+    Raises: UserError if there is neither such a folder nor such a model on the hub, or if the
+        folder contains something other than regular files.
     """
     if not shows(str(name_or_path)):
         raise UserError("a model is named by its folder or hub id, not by nothing")
@@ -30,7 +30,7 @@ def find_folder(name_or_path: str | Path) -> Path:
         raise UserError(f"there is no folder {name}")
     try:
         return _download(name)
-    except Exception as error:  # of the hub's client, or of the HTTP library below it
+    except Exception as error:  # from the hub's client or the HTTP library below it
         raise UserError(
             f"there is no folder {name}, and the Hugging Face hub gave no such model "
             f"({type(error).__name__}): check the name and the network"
@@ -43,7 +43,7 @@ def _download(name: str) -> Path:
 
     safetensors = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
     pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]
-    # One format after the other, for a repository often holds the same weights in all of them.
+    # One format after another, since a repository often holds the same weights in several.
     for weights in (safetensors, ["flax_model.msgpack"], pickle):
         folder = Path(snapshot_download(name, allow_patterns=[*FILES, *weights], etag_timeout=5))
         if weights_file(folder):

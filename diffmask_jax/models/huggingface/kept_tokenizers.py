@@ -1,9 +1,7 @@
-"""Tokenizers as they were read before, kept beside compiled programs: transformers, which reads
-them, takes a second to be imported.
+"""A cache of tokenizers beside compiled programs, since importing transformers takes a second.
 
-What is kept goes by the content of every file that a tokenizer may be read from, and by the
-versions of the libraries that read it. A file that is damaged, or cannot be written, costs time
-only.
+Its keys are the contents of every file that a tokenizer may be read from, and the versions of the
+libraries that read it. A file that is damaged, or cannot be written, costs time only.
 """
 
 import hashlib
@@ -22,15 +20,15 @@ FILES = (
 """Every file that a tokenizer may be read from."""
 
 Known = dict[str, Any]
-"""What is asked of a tokenizer, by its name (`tokenizers.FolderTokenizer`)."""
+"""The fields of a `tokenizers.FolderTokenizer`, by name."""
 
 PLAIN = ("truncation_side", "mask_token_id", "unk_token_id", "eos_token_id", "digest")
 
 
 def place_of(folder: Path, usual: str) -> Path | None:
-    """Where a folder's tokenizer is kept; None if nothing is kept on this machine.
+    """Where a folder's tokenizer is kept; None if nothing is cached on this machine.
 
-    usual: the class of transformers where no file names one.
+    usual: the class in transformers if no file names one
     """
     kept = compile_cache.folder()
     if kept is None:
@@ -42,27 +40,27 @@ def place_of(folder: Path, usual: str) -> Path | None:
         for path in sorted({path for name in FILES for path in folder.glob(name)}):
             content = path.read_bytes()
             digest.update(f"{path.name} {len(content)} ".encode() + content)
-    except OSError:  # told by who reads it for good
+    except OSError:  # reported when the tokenizer itself is read
         return None
     return kept / "tokenizers" / f"{digest.hexdigest()[:32]}.json"
 
 
 def keep(place: Path, known: Known) -> None:
-    """For `recall`, perhaps by another process."""
+    """Write a tokenizer for `recall`, perhaps by another process."""
     backend = known["backend_tokenizer"]
     try:
         told = known | {
             "backend_tokenizer": backend.to_str(),
-            "encode_special_tokens": backend.encode_special_tokens,  # not in its own words
+            "encode_special_tokens": backend.encode_special_tokens,  # not part of its JSON
         }
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(place, json.dumps(told))
-    except Exception:  # a tokenizer that cannot be told, or a folder that cannot be written
+    except Exception:  # a tokenizer that cannot be serialised, or a folder that cannot be written
         return
 
 
 def recall(place: Path) -> Known | None:
-    """What was kept; None if nothing was, or it is damaged."""
+    """The tokenizer that was kept; None if there is none, or its file is damaged."""
     from tokenizers import Tokenizer
 
     try:

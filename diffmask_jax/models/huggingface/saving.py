@@ -1,4 +1,4 @@
-"""A network as a folder in Hugging Face's layout: written whole, over nothing else."""
+"""Saving a network as a folder in Hugging Face's layout: all of it or nothing."""
 
 import os
 import shutil
@@ -16,25 +16,24 @@ from diffmask_jax.runtime import json_files, locks
 
 WEIGHTS = "model.safetensors"
 TRAINING = "finetuning"
-"""The subfolder where whoever trains a model keeps what belongs to the training; left alone."""
+"""The subfolder in which the training of a model keeps its own files; it is left alone."""
 
 UNFINISHED = ".model.", ".tmp"
-"""How the name of the folder begins and ends in which the files are made."""
+"""Prefix and suffix of the folder in which the files are first written."""
 
-# What config.json may say of the source's head and files, and would be wrong of these.
+# Entries about the source's head and files, which would be wrong in the new config.json.
 OUTDATED = ("num_labels", "_num_labels", "torch_dtype", "auto_map", "finetuning_task")
 
 
 def save(folder: str | Path, classifier: Classifier) -> None:
     """Write a network as `load_classifier` or `load_answerer` and PyTorch read it, in float32.
 
-    What else the source's config.json says is taken over, where it is of the same architecture.
-    The files are made in a folder inside and take their places at the end, the weights last, so
-    that at every moment the folder holds no weights or a whole model. It may exist if it is empty
-    or holds this model with other weights. What a killed process leaves of the folder inside is
-    for `remove_unfinished`.
+    Other entries of the source's config.json are copied if it is of the same architecture. The
+    files are first written to a subfolder and then moved, the weights last, so that at any moment
+    the folder contains no weights or a whole model. It may exist if it is empty or contains this
+    model with other weights. The subfolder of a killed process is left to `remove_unfinished`.
 
-    Raises: UserError if the folder holds something else or cannot be written.
+    Raises: UserError if the folder contains anything else or cannot be written.
     """
     folder = Path(folder)
     description = _description(classifier)
@@ -54,7 +53,7 @@ def save(folder: str | Path, classifier: Classifier) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what processes killed in `save` have left; for who holds the folder (`locks`)."""
+    """Remove what killed processes have left of `save`; the caller holds the folder's lock."""
     for path in folder.iterdir():
         if _is_unfinished(path):
             shutil.rmtree(path, ignore_errors=True)
@@ -68,7 +67,9 @@ def _write_tokenizer(made: Path, classifier: Classifier) -> None:
     vocabulary = Path(classifier.path) / "vocab.txt"
     try:
         classifier.tokenizer.save_pretrained(made)
-    except Exception as error:  # tokenizers raises no other kind, such as where a disk is full
+    except (
+        Exception
+    ) as error:  # tokenizers raises no narrower kind, for instance if the disk is full
         raise error if isinstance(error, OSError) else OSError(str(error)) from error
     if vocabulary.is_file():
         shutil.copyfile(vocabulary, made / "vocab.txt")
@@ -81,11 +82,11 @@ def _write(made: Path, description: Description, weights: Weights) -> None:
     with open(made / WEIGHTS, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())  # else a power cut may leave the new name on an empty file
+        os.fsync(file.fileno())  # otherwise a power cut may leave an empty file of the new name
 
 
 def _description(classifier: Classifier) -> Description:
-    """The content of config.json, over that of the source."""
+    """The content of config.json, which overrides the source's."""
     architecture, kind = classifier.architecture, classifier.head.problem_type
     source = Path(classifier.path) / "config.json"
     before = json_files.read(source) if source.is_file() else {}
@@ -102,7 +103,7 @@ def _description(classifier: Classifier) -> Description:
 
 
 def _check_same_but_weights(folder: Path, made: Path) -> None:
-    """Raises: UserError if more would be lost than the weights of this same model."""
+    """Raises: UserError if anything but the weights of this same model would be overwritten."""
     for path in folder.iterdir():
         if path.name in (TRAINING, locks.FILE) or _is_unfinished(path):
             continue

@@ -1,4 +1,4 @@
-"""Whether a folder's files can be a tokenizer, and one: what each says, and what it must not."""
+"""Checks that a folder's files form one valid tokenizer, and do not contradict each other."""
 
 import collections
 import contextlib
@@ -23,12 +23,12 @@ SPECIAL = {
     "mask_token": "mask token",
 }
 SAMPLE = "Déjà-vu: 3,5% of CAFÉS  (中文)…"
-WORDS = 64  # of a vocabulary, to try what becomes of them
+WORDS = 64  # words of a vocabulary to try a tokenizer on
 
 
 @contextlib.contextmanager
 def told_of_damage(what: str) -> Iterator[None]:
-    """Raises: UserError for whatever is raised inside."""
+    """Raises: UserError in place of whatever is raised inside."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, UserError):
@@ -44,13 +44,13 @@ def settings_in(folder: Path, name: str) -> dict[str, Any]:
 
 
 def samples(pieces: Iterable[str]) -> tuple[str, str, str]:
-    """Texts to tell by how a tokenizer reads."""
+    """Texts that show how a tokenizer reads."""
     words = sorted(piece for piece in pieces if piece.isalpha())[:WORDS]
     return SAMPLE, " ".join(words), " ".join(words).upper()
 
 
 def check_own(folder: Path, settings: dict[str, Any]) -> None:
-    """Raises: UserError if the settings bring pieces, or name a file of them, which may be any."""
+    """Raises: UserError if the settings contain pieces, or name a file of them."""
     for name in ("vocab", "merges"):
         if settings.get(name) is not None:
             raise UserError(
@@ -60,7 +60,7 @@ def check_own(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def check_files(folder: Path, kind: Any) -> None:
-    """Raises: UserError if there is nothing that a tokenizer of this class is read from."""
+    """Raises: UserError if there is no file from which a tokenizer of this class is read."""
     if (folder / "tokenizer.json").is_file():
         return
     names = [name for key, name in kind.vocab_files_names.items() if key != "tokenizer_file"]
@@ -78,7 +78,7 @@ def check_files(folder: Path, kind: Any) -> None:
 
 
 def check_pieces(folder: Path, pieces: dict[str, int], whole: Any) -> None:
-    """Raises: UserError if there are none, or a piece or a number stands twice."""
+    """Raises: UserError if there are no pieces, or a piece or a number occurs twice."""
     if not pieces:
         raise UserError(f"the tokenizer in {folder} has no word pieces")
     number, times = collections.Counter(pieces.values()).most_common(1)[0]
@@ -103,9 +103,9 @@ def check_pieces(folder: Path, pieces: dict[str, int], whole: Any) -> None:
 def check_special(
     folder: Path, kind: Any, tokenizer: Any, settings: dict[str, Any], whole: Any
 ) -> None:
-    """Raises: UserError if a special token that its class stands on is in none of its files.
+    """Raises: UserError if a special token that the class needs is in none of the files.
 
-    transformers would give it the next free number, of which the model has learnt nothing.
+    transformers would give it the next free number, which the model has never been trained on.
     """
     written = _written(folder, settings, whole)
     parameters = inspect.signature(kind).parameters
@@ -122,9 +122,9 @@ def check_special(
 
 
 def check_known(folder: Path, backend: Any, vocabulary: int) -> None:
-    """Raises: UserError if a tokenizer has a piece that its model, of so many, does not know.
+    """Raises: UserError if a tokenizer has a piece beyond the vocabulary of its model.
 
-    Where it has less than half of them, that is said.
+    A tokenizer with less than half of that vocabulary causes a warning.
     """
     pieces = backend.get_vocab()
     with told_of_damage(f"the tokenizer in {folder}"):
@@ -157,12 +157,12 @@ def _written(folder: Path, settings: dict[str, Any], whole: Any) -> set[str] | N
         return None
     vocabulary = {*_lines(folder), *settings_in(folder, "vocab.json")}
     added = settings.get("added_tokens_decoder") or {}
-    decoded = {token["content"] for token in added.values()}  # as transformers has read it, too
+    decoded = {token["content"] for token in added.values()}  # as transformers reads it, too
     return vocabulary | {*settings_in(folder, "added_tokens.json"), *decoded}
 
 
 def _lines(folder: Path) -> list[str]:
-    """Those of vocab.txt that are not empty, of which each is a piece; none if there is none."""
+    """The lines of vocab.txt that are not empty, each of which is a piece; none without a file."""
     file = folder / "vocab.txt"
     try:
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
@@ -172,7 +172,7 @@ def _lines(folder: Path) -> list[str]:
 
 
 def tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) -> bool:
-    """Say where a file would have read texts otherwise, if one would have."""
+    """Warn if one of the files would have read texts differently."""
     pieces = tokenizer.get_vocab()
     other = next((line for line in _lines(folder) if line not in pieces), None)
     if other is not None:

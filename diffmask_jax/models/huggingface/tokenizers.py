@@ -1,6 +1,6 @@
-"""A folder's tokenizer, by transformers' fast tokenizers, without PyTorch and without network.
+"""A folder's tokenizer, read by transformers' fast tokenizers, without PyTorch or network.
 
-Or, without transformers either, as an earlier process read it (`kept_tokenizers`).
+What an earlier process read is recalled even without transformers (`kept_tokenizers`).
 """
 
 import functools
@@ -29,13 +29,13 @@ from diffmask_jax.runtime.settings import digest
 
 
 class FolderTokenizer(NamedTuple):
-    """What is asked of a folder's tokenizer, whether transformers has read it now or before.
+    """A folder's tokenizer, whether transformers has read it now or before.
 
-    backend_tokenizer: it itself, of the tokenizers library; it neither truncates nor pads
-    model_input_names, truncation_side: as of `wordpieces.Tokenizer`
-    mask_token_id, unk_token_id, eos_token_id: pieces, None where there is no such one
-    digest: tells tokenizers apart, by their word pieces and what they make of some texts
-    by_transformers: the same as transformers' class
+    backend_tokenizer: the tokenizers library's object, which neither truncates nor pads
+    model_input_names, truncation_side: as in `wordpieces.Tokenizer`
+    mask_token_id, unk_token_id, eos_token_id: pieces, None if there is no such piece
+    digest: identifies the tokenizer, by its word pieces and its encodings of some texts
+    by_transformers: returns the same tokenizer as transformers' class
     """
 
     backend_tokenizer: Any
@@ -48,16 +48,16 @@ class FolderTokenizer(NamedTuple):
     by_transformers: Callable[[], Any]
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write its files as transformers does."""
+        """Write the tokenizer's files as transformers does."""
         self.by_transformers().save_pretrained(folder)
 
 
 def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> FolderTokenizer:
-    """The tokenizer of a model that knows so many word pieces.
+    """The tokenizer of a model with a vocabulary of this size.
 
-    usual: as of `read_tokenizer`.
+    usual: as in `read_tokenizer`
 
-    Raises: UserError as `read_tokenizer` does, or if it has a piece that the model does not.
+    Raises: UserError as `read_tokenizer` does, or if it has a piece that the model does not know.
     """
     read = functools.partial(read_tokenizer, folder, usual)
     place = kept_tokenizers.place_of(folder, usual)
@@ -66,7 +66,7 @@ def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> FolderTokeni
         whole, agreed = _read(folder, usual)
         with told_of_damage(f"the tokenizer in {folder}"):
             found = _known_of(whole)
-        if agreed and place is not None:  # else it is said each time
+        if agreed and place is not None:  # otherwise the warning is repeated each time
             kept_tokenizers.keep(place, found)
     tokenizer = FolderTokenizer(**found, by_transformers=read)
     check_known(folder, tokenizer.backend_tokenizer, vocabulary)
@@ -74,28 +74,28 @@ def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> FolderTokeni
 
 
 def read_tokenizer(folder: Path, usual: str = "BertTokenizer") -> Any:
-    """A folder's tokenizer, without the truncation and padding that its file may carry.
+    """A folder's tokenizer, without the truncation and padding that its file may prescribe.
 
-    Not by AutoTokenizer, which imports PyTorch where it is installed, and that takes a second.
-    Where tokenizer.json or vocab.txt would read texts otherwise than the class does, that is said.
+    AutoTokenizer would import PyTorch if it is installed, which takes a second. If tokenizer.json
+    or vocab.txt would read texts differently from the class, a warning says so.
 
-    usual: the class of transformers where no file names one (`Architecture.tokenizer`).
+    usual: the class in transformers if no file names one (`Architecture.tokenizer`)
 
     Raises: UserError if it is missing or damaged, there is no fast tokenizer of its class, two
-        pieces have one number, or a special token that its class stands on is no piece.
+        pieces have one number, or a special token that its class needs is missing.
     """
     return _read(folder, usual)[0]
 
 
 def _read(folder: Path, usual: str) -> tuple[Any, bool]:
-    """The same, and whether its files agree."""
+    """The tokenizer, and whether its files agree."""
     settings = settings_in(folder, "tokenizer_config.json")
     kind = _class(folder, settings, usual)
     check_own(folder, settings)
     check_files(folder, kind)
     with told_of_damage(f"the tokenizer in {folder}"):
         tokenizer = _plain(kind.from_pretrained(folder, local_files_only=True))
-        tokenizer.backend_tokenizer.encode(SAMPLE)  # of which it may know no piece
+        tokenizer.backend_tokenizer.encode(SAMPLE)  # fails if a tokenizer does not know its pieces
         whole = _whole(folder / "tokenizer.json")
     check_pieces(folder, tokenizer.get_vocab(), whole)
     check_special(folder, kind, tokenizer, settings, whole)
@@ -103,7 +103,7 @@ def _read(folder: Path, usual: str) -> tuple[Any, bool]:
 
 
 def _known_of(tokenizer: Any) -> dict[str, Any]:
-    """What is asked of a tokenizer of transformers', for a `FolderTokenizer`."""
+    """The fields of a `FolderTokenizer`, from a tokenizer of transformers'."""
     backend = tokenizer.backend_tokenizer
     pieces = backend.get_vocab()
     trial = [sorted(pieces.items()), *(backend.encode(text).ids for text in samples(pieces))]
@@ -123,7 +123,7 @@ def _plain(tokenizer: Any) -> Any:
 
 
 def _whole(file: Path) -> Any:
-    """What tokenizer.json itself says, of which a class takes a part; None without such a file."""
+    """tokenizer.json as a whole, of which a class may use only parts; None without such a file."""
     from tokenizers import Tokenizer
 
     if not file.is_file():
@@ -135,7 +135,7 @@ def _whole(file: Path) -> Any:
 
 
 def _class(folder: Path, settings: dict[str, Any], usual: str) -> Any:
-    """The class of transformers that the folder's files name, or else the usual one."""
+    """The class in transformers that the folder's files name, or else the usual one."""
     named = settings.get("tokenizer_class")
     named = named or settings_in(folder, "config.json").get("tokenizer_class")
     is_usual = named is None or usual == GENERIC

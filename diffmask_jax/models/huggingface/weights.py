@@ -1,7 +1,7 @@
 """The weights of a checkpoint, in any of Hugging Face's formats, as parameters of ours.
 
-One path for all: a file is read into arrays with the names and layout of PyTorch, and these become
-parameters, each checked against the shape that the configuration asks for.
+All formats take one path: a file is read into arrays with PyTorch's names and layout, and these
+become parameters, each checked against the shape that follows from the configuration.
 """
 
 from collections.abc import Callable
@@ -36,19 +36,19 @@ FILES = (
 
 
 def weights_file(folder: Path) -> Path | None:
-    """The file that `read_weights` would read, the best format first; None if there is none."""
+    """The file that `read_weights` reads, by preference of formats; None if there is none."""
     return next((folder / name for name in FILES if (folder / name).is_file()), None)
 
 
 def read_weights(folder: Path) -> Weights:
     """All tensors of a checkpoint folder, with PyTorch's names and layout.
 
-    Raises: UserError if there is no weights file, or it is damaged, or it needs a missing package.
+    Raises: UserError if there is no weights file, if it is damaged, or needs a missing package.
     """
     path = weights_file(folder)
     if path is None:
         raise UserError(f"{folder} holds no weights: none of {', '.join(FILES)}")
-    # Checkpoints converted from TensorFlow call the weight and bias of a LayerNorm gamma and beta.
+    # Checkpoints converted from TensorFlow call a LayerNorm's weight and bias gamma and beta.
     return {
         name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
             "LayerNorm.beta", "LayerNorm.bias"
@@ -58,7 +58,7 @@ def read_weights(folder: Path) -> Weights:
 
 
 def to_params(weights: Weights, expected: Params, name: Name) -> Params:
-    """Float32 parameters of the expected tree and shapes; tensors it has no use for are ignored.
+    """Float32 parameters of the expected tree and shapes; superfluous tensors are ignored.
 
     Raises: UserError naming the tensor that is missing, of the wrong shape, not of floats or not
         finite.
@@ -78,7 +78,7 @@ def to_weights(params: Params, name: Name) -> Weights:
 
     def convert(path: jax.tree_util.KeyPath, array: Float[Array, "..."]) -> tuple[str, np.ndarray]:
         place, tensor = _place(path), np.asarray(array, np.float32)
-        # safetensors writes the memory as it lies, whatever the strides say.
+        # safetensors writes memory in its order, ignoring strides.
         tensor = np.ascontiguousarray(tensor.T if _is_transposed(place) else tensor)
         return name(place), tensor
 
@@ -94,7 +94,7 @@ def tensor_names(params: Params, name: Name) -> list[str]:
 def namer(modules: dict[str, str], block: str, in_block: dict[str, str]) -> Name:
     """PyTorch's names from tables: a parameter's module -> PyTorch's module, its leaf added.
 
-    block: what the names of block {} begin with; in_block: the table of what follows.
+    block: the prefix of block {}; in_block: the table of the modules within a block
     """
 
     def name(place: str) -> str:
@@ -109,7 +109,7 @@ def namer(modules: dict[str, str], block: str, in_block: dict[str, str]) -> Name
 
 
 def leaf_name(module: str, leaf: str) -> str:
-    """PyTorch's name of a parameter of one of its modules: scales, tables and kernels are weights.
+    """PyTorch's name of a module's parameter: scales, tables and kernels are called weights.
 
     query, kernel -> query.weight
     """
@@ -121,7 +121,7 @@ def _place(path: jax.tree_util.KeyPath) -> str:
 
 
 def _is_transposed(place: str) -> bool:
-    """PyTorch keeps a linear map as (out, in), linen as (in, out)."""
+    """Whether PyTorch transposes it: linear maps are (out, in) there, and (in, out) in linen."""
     return place.endswith("kernel")
 
 
@@ -141,13 +141,13 @@ def _read(path: Path) -> Weights:
         return weights
     except UserError:
         raise
-    except Exception as error:  # every parser has its own family of errors for a damaged file
+    except Exception as error:  # every parser has its own errors for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} cannot be read, it is damaged or cut short ({reason})") from error
 
 
 def _read_shards(index: Path) -> Weights:
-    """All files that an index names: of its own format, and in its own folder."""
+    """All files that an index names, which must have its format and be in its folder."""
     format = index.suffixes[-3]  # of model.safetensors.index.json
     places = json_files.field(json_files.read(index), "weight_map", dict, str(index))
     shards = sorted({json_files.check(shard, str, f"{index}: a file") for shard in places.values()})
@@ -157,20 +157,20 @@ def _read_shards(index: Path) -> Weights:
 
 
 def _check_shard(index: Path, shard: str, format: str) -> None:
-    """Raises: UserError if an index names what is no weights file beside it."""
+    """Raises: UserError if an index names anything but a weights file beside it."""
     path = index.parent / shard
     if Path(shard).name != shard or Path(shard).suffix != format:
         raise UserError(f"{index} names {shard!r}, which is no {format} file of its own folder")
     if file_in(index.parent, shard) is None:
         raise UserError(f"{index} names {shard}, which is not there: copy all the shards")
     folder = index.parent.resolve()
-    # In the hub's cache all files of a folder are links to the blobs beside its snapshots.
+    # In the hub's cache, the files of a folder are links to blobs beside its snapshots.
     if path.resolve().parent not in (folder, folder.parent.parent / "blobs"):
         raise UserError(f"{index} names {shard}, a link out of its folder: copy the file")
 
 
 def _read_msgpack(path: Path) -> Weights:
-    """The layout of transformers 4: PyTorch's names, but linen's leaves and (in, out) kernels."""
+    """A Flax file of transformers 4: PyTorch's modules, but linen's leaves and kernels."""
     tree = flax.serialization.msgpack_restore(path.read_bytes())
     weights = {}
     for (*module, leaf), tensor in flax.traverse_util.flatten_dict(tree).items():
@@ -187,7 +187,7 @@ def _read_pickle(path: Path) -> Weights:
             f"{path} can only be read with PyTorch: install torch, or save the model as safetensors"
         ) from error
     tensors = torch.load(path, weights_only=True, map_location="cpu")
-    # NumPy has no bfloat16; integers stay what they are, to be refused by name.
+    # NumPy has no bfloat16; integers are left as they are, to be refused by name.
     return {
         k: (t.float() if t.is_floating_point() else t).detach().numpy() for k, t in tensors.items()
     }
