@@ -1,4 +1,4 @@
-"""Curves over layers and tables with bars, as HTML with inline SVG that the style sheet colours."""
+"""Curves over layers, and tables with bars, as HTML with inline SVG coloured by a style sheet."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 
 class Series(NamedTuple):
-    """A value a layer, NaN where there is none; low, high: the ends of its band, if it has one."""
+    """A value per layer, NaN where there is none; low, high: the ends of its band, if any."""
 
     name: str
     values: Float[np.ndarray, " L"]
@@ -28,29 +28,29 @@ class Series(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """The vertical axis: it holds 0 and `top`; as percent of 1, or as plain numbers."""
+    """The vertical axis, which includes 0 and `top`, in percent of 1 or in plain numbers."""
 
     top: float
     percent: bool
 
     def shown(self, value: float) -> str:
-        """A value for people."""
+        """A value as people read it."""
         return f"{value:.1%}" if self.percent else f"{value:z.3f}"
 
     def marked(self, value: float) -> str:
-        """The same at a line of the grid, where numbers are round."""
+        """A value at a grid line, where numbers are round."""
         return f"{100 * value:.3g}%" if self.percent else f"{value:.3g}"
 
 
 class Level(NamedTuple):
-    """A value that curves are to be held against."""
+    """A value to compare curves with."""
 
     name: str
     value: float
 
 
 class Bar(NamedTuple):
-    """A row of a table: its name, what its columns say, and the value that its bar draws.
+    """A row of a table: its name, the cells of its columns, and the value of its bar.
 
     low, high: the ends of an interval around the value, if it has one
     """
@@ -63,7 +63,7 @@ class Bar(NamedTuple):
 
 
 class _Plane(NamedTuple):
-    """Where layers and values are drawn."""
+    """The plane in which layers and values are drawn."""
 
     across: Float[np.ndarray, " L"]
     ticks: Float[np.ndarray, " K"]
@@ -81,9 +81,9 @@ def line_chart(
     axis: Axis,
     level: Level | None = None,
 ) -> str:
-    """A figure with one curve a series over the layers, the input at the left.
+    """A figure with one curve per series over the layers, the input at the left.
 
-    Raises: ValueError if a series has not one value a layer.
+    Raises: ValueError if a series does not have one value per layer.
     """
     if any(len(one.values) != len(layers) for one in series):
         raise ValueError(f"a series must have a value for each of {len(layers)} layers")
@@ -112,7 +112,7 @@ def line_chart(
 def bar_table(caption: str, head: Sequence[str], bars: Sequence[Bar], longest: float) -> str:
     """A table of names, columns and, last, bars; `longest` is the value that fills the column.
 
-    head: what the names are, then the name of every column of cells.
+    head: the headings of the names and of every column of cells.
     """
     columns = "".join(f"<th scope=col>{safe(name)}</th>" for name in head)
     rows = "".join(_row(bar, longest) for bar in bars)
@@ -123,7 +123,7 @@ def bar_table(caption: str, head: Sequence[str], bars: Sequence[Bar], longest: f
 
 
 def opening(caption: str) -> str:
-    """A table's first tags; where it is too wide it scrolls, by the keyboard as well."""
+    """A table's first tags; if it is too wide it scrolls, also by keyboard."""
     name = safe(caption)
     return (
         f'<div class="table" role="region" aria-label="{name}" tabindex="0">'
@@ -132,7 +132,7 @@ def opening(caption: str) -> str:
 
 
 def style() -> str:
-    """What both need of a style sheet, in both themes."""
+    """The style sheet of both, in both themes."""
     light, dark = (hex_color(color(1.0, scale)) for scale in (ON_LIGHT, ON_DARK))
     return (
         f".dm {{ --series: {light} }}\n"
@@ -158,7 +158,7 @@ def _grid(plane: _Plane, axis: Axis) -> list[str]:
 
 
 def _layer_names(plane: _Plane, layers: Sequence[str]) -> list[str]:
-    """As many as have room."""
+    """The names of as many layers as there is room for."""
     every = -(-len(layers) // _MOST_LABELS)
     placed = list(zip(plane.across, layers, strict=True))[::every]
     names = [_words("middle", x, HIGH - BOTTOM + 16, name) for x, name in placed]
@@ -189,7 +189,7 @@ def _words(anchor: str, x: float, y: float, words: str) -> str:
 
 
 def _said(one: Series, layers: Sequence[str], axis: Axis) -> str:
-    """A curve for those who do not see it."""
+    """A curve in words, for screen readers."""
     values = zip(layers, one.values, strict=True)
     said = ", ".join(f"{layer} {axis.shown(value)}" for layer, value in values)
     return f"{one.name} by layer: {said}"
@@ -205,7 +205,7 @@ def _row(bar: Bar, longest: float) -> str:
 
 
 def _bar(bar: Bar, longest: float) -> str:
-    """Its columns say all that it shows, so that it is hidden from screen readers."""
+    """A bar, hidden from screen readers, since the columns say all that it shows."""
     unit = 100 / longest if longest > 0 else 0.0
     line = ""
     if bar.low is not None and bar.high is not None:

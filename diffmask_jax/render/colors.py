@@ -16,7 +16,7 @@ WHITE: Rgb = (255, 255, 255)
 
 _HUE = np.deg2rad(274.0)
 
-# Björn Ottosson's OKLab (2020), from Lab to linear sRGB.
+# Björn Ottosson's OKLab (2020): the matrices from Lab to linear sRGB.
 _LAB_TO_LMS = np.array(
     [
         [1.0, 0.3963377774, 0.2158037573],
@@ -65,7 +65,7 @@ def contrast(a: Rgb, b: Rgb) -> float:
 
 
 def hex_color(rgb: Rgb) -> str:
-    """`#rrggbb`, shortened to `#rgb` where that is the same colour."""
+    """`#rrggbb`, shortened to `#rgb` if that is the same colour."""
     full = "#{:02x}{:02x}{:02x}".format(*rgb)
     short = all(high == low for high, low in zip(full[1::2], full[2::2], strict=True))
     return "#" + full[1::2] if short else full

@@ -1,4 +1,4 @@
-"""What several attribution methods say of one text or pair: the data of the paper's Figure 6."""
+"""The attributions of several methods for one text or pair: the data of the paper's Figure 6."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,8 @@ from diffmask_jax.render.pair import NAMES, checked_parts
 class Panel(NamedTuple):
     """One method's attributions ≥ 0 in its own unit; rows run from the input upwards.
 
-    name: the method, as a heading; note: one line that says what its values mean
+    name: the method, as a heading
+    note: the meaning of its values, one line
     """
 
     name: str
@@ -26,8 +27,8 @@ class Comparison(NamedTuple):
     """Panels over the same tokens; a panel may lack some of the layers that another has.
 
     parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
-    names: what the two texts of a pair are called
-    marks: which tokens are an answer
+    names: the names of the two texts of a pair
+    marks: which tokens are part of an answer
     """
 
     title: str
@@ -40,11 +41,11 @@ class Comparison(NamedTuple):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """All layers: those of the panel that has the most."""
+        """All layers: those of the panel with the most."""
         return max((panel.rows for panel in self.panels), key=len)
 
     def shares(self, panel: Panel) -> Float[np.ndarray, "L T"]:
-        """The panel's normalised values at all layers, NaN at those that it lacks."""
+        """A panel's normalised values at all layers, NaN at those that it lacks."""
         shares = np.full((len(self.rows), len(self.tokens)), np.nan)
         shares[[self.rows.index(row) for row in panel.rows]] = normalise(panel.values)
         return shares
@@ -60,7 +61,7 @@ def make_comparison(
     names: tuple[str, str] = NAMES,
     marks: Marks | None = None,
 ) -> Comparison:
-    """A comparison whose parts are known to fit together.
+    """A comparison whose parts are checked to match.
 
     Args:
       title: what is explained, one line; may be empty.
@@ -68,8 +69,8 @@ def make_comparison(
       tokens: T tokens in reading order, a continued word piece marked by a leading `##`.
       panels: the methods; `values` may be an array of any dtype.
       parts: the text of each token, 0 or 1, or -1 for a special one; None: there is one text.
-      names: what the two texts of a pair are called.
-      marks: which tokens are an answer; None: none is.
+      names: the names of the two texts of a pair.
+      marks: which tokens are part of an answer; None: none is.
 
     Raises:
       ValueError: there is no panel or no token; a panel's values are not (R, T), negative or not

@@ -1,7 +1,7 @@
-"""A comparison of methods as one HTML page that needs nothing else: a card a method.
+"""A comparison of methods as one self-contained HTML page, with a card per method.
 
-Tokens run down and layers across, so that a card is as narrow as a phone and words stay readable.
-Two texts are two groups of rows, each below its name; answers are bold or underlined, as in `html`.
+Tokens run down and layers across, so that a card fits a phone and words stay readable. Two texts
+are two groups of rows, each below its name; answers are bold or underlined, as in `html`.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from diffmask_jax.render.style import level
 
 
 def page(comparison: Comparison) -> str:
-    """A standalone page; a cell prints its share of its layer's largest value, and hovers both."""
+    """A standalone page. A cell prints its share of its layer's maximum; hovering shows both."""
     caption = f'<p class="caption">{safe(comparison.caption)}</p>\n' if comparison.caption else ""
     cards = "".join(_card(comparison, panel) for panel in comparison.panels)
     main = f'<div class="panels">\n{cards}</div>\n'
@@ -32,7 +32,7 @@ def _card(comparison: Comparison, panel: Panel) -> str:
 
 
 def _table(comparison: Comparison, panel: Panel) -> Iterator[str]:
-    """As in `html`, the head comes first in the markup and the style sheet draws it below."""
+    """As in `html`, the head comes first in the markup, and the style sheet draws it below."""
     values = dict(zip(panel.rows, panel.values, strict=True))
     lacking = np.full(len(comparison.tokens), np.nan)
     own = np.array([values.get(row, lacking) for row in comparison.rows])
@@ -64,7 +64,7 @@ def _cell(share: float, attribution: float) -> str:
 
 
 def _style(layers: int) -> str:
-    """As many cards side by side as fit without scrolling; a layer is as wide as the others."""
+    """As many cards side by side as fit without scrolling; all layers are equally wide."""
     share = f".dm .panels .grid td {{ width: {90 / layers:.1f}% }}\n"
     return _CARDS + share + f".dm .panels {{ --least: {21 * layers + 130}px }}\n"
 

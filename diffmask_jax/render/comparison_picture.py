@@ -1,7 +1,7 @@
 """A comparison of methods as a picture: a grid of panels, tokens downwards and layers across.
 
-The tokens of two texts stand apart, each text below its name; the tokens of a predicted answer are
-bold, those of a gold one underlined.
+Two texts are set apart, each below its name; the tokens of a predicted answer are bold, those of a
+gold one underlined.
 """
 
 import os
@@ -38,16 +38,16 @@ _MARGIN, _GAP = 0.25, 0.3
 _LINE = 0.24
 _CELL_WIDE, _CELL_HIGH = 0.24, 0.2
 _BEFORE, _BETWEEN = 0.9, 1.3  # cells: room for the names of two texts
-_NARROWEST = 2.1  # cells of few layers are stretched: the panel's name needs a line
+_NARROWEST = 2.1  # cells of few layers are stretched, since the panel's name needs a line
 _NAME, _LAYERS = 0.3, 0.42  # above and below a panel's cells
 _BAR, _BAR_WIDE, _BAR_HIGH = 0.7, 2.1, 0.12
 _CHARACTER = 0.088  # of a token
 
 
 def write_picture(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Writes the panels (a), (b), …, three a line; one colour bar serves them all.
+    """Write the panels (a), (b), …, three per line; one colour bar serves them all.
 
-    The ending of `path` says as what: .png, .svg, .pdf, or .tex, where the panels are texts.
+    The ending of `path` is the format: .png, .svg, .pdf, or .tex, where the panels are texts.
 
     Raises:
       UserError: `path` has another ending or cannot be written, or matplotlib is not installed.
@@ -82,14 +82,14 @@ def _draw(comparison: Comparison) -> "Figure":
         axes.set_yticks(middles(placed))
         written = tokens if number % columns == 0 else [""] * len(tokens)
         labels.append(axes.set_yticklabels(written, size=9, **plain_text()))
-        if number + columns >= count:  # nothing is below it
+        if number + columns >= count:  # there is no panel below it
             axes.set_xlabel("layer", fontsize=8, color=QUIET)
     for number, (line, look) in enumerate(head):
         y = 1 - (_MARGIN + _LINE * number) / height
         figure.text(_MARGIN / width, y, line, va="center", **look, **plain_text())
     right = 1 - (_MARGIN + _BAR_WIDE) / width
     _draw_bar(figure, (right, (_BAR - 0.2) / height, _BAR_WIDE / width, _BAR_HIGH / height))
-    for named in labels[::columns]:  # those of a line's first panel; the others have none
+    for named in labels[::columns]:  # only the first panel of a line has labels
         draw_marks(figure, named, comparison.marks)
     return figure
 

@@ -1,7 +1,7 @@
-"""What the model still answers at every layer, as a small curve: an SVG that takes the theme's ink.
+"""The model's answers from what is kept at every layer, as a small SVG curve in the theme's ink.
 
-Above, the probability of the whole text's decision, a dot a layer, hollow where the model decides
-otherwise, beside a dashed line at that of the whole text. Below, bars of the divergence.
+Above, the probability of the whole text's decision, one dot per layer, hollow if the decision
+changes, beside a dashed line for the whole text. Below, bars of the divergence.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ _GAP, _LOW = 28, 28  # between the strips; height of the divergence's
 _NAMED = 9  # a strip's name above it
 _LABELS = 20  # below the strips, for the layers' names
 _LETTER = 7  # a layer's name, in pixels a character
-_SMALLEST_SCALE = 0.1  # nats: bars of what is next to nothing stay low
+_SMALLEST_SCALE = 0.1  # nats: bars of tiny divergences stay low
 
 
 def curve(rows: Sequence[str], replay: Replay) -> str:
-    """The curve; every layer is a group with its answer in words as its title."""
+    """The curve; each layer is a group whose title is its answer in words."""
     step, width = _step(rows), _width(rows)
     high = _HIGH + _GAP if replay.probability else 0
     base = _TOP + high + _LOW
@@ -32,17 +32,17 @@ def curve(rows: Sequence[str], replay: Replay) -> str:
 
 
 def told_at(rows: Sequence[str], replay: Replay, row: int) -> str:
-    """What the model answers at a row, in a line."""
+    """The model's answer at a row, in one line."""
     return f"Layer {rows[row]}, with {replay.left(row)} kept: {replay.line(row)}"
 
 
 def side_share(rows: Sequence[str]) -> float:
-    """How far from its left edge the first layer stands, as a share of the curve's width."""
+    """The distance of the first layer from the left edge, as a share of the curve's width."""
     return _SIDE / _width(rows)
 
 
 def _step(rows: Sequence[str]) -> int:
-    """Pixels from layer to layer, whose names must not touch."""
+    """Pixels from layer to layer, such that their names do not touch."""
     return max(22, min(46, 300 // max(len(rows) - 1, 1)), _LETTER * max(map(len, rows)))
 
 

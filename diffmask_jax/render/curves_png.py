@@ -1,4 +1,4 @@
-"""Curves over the steps of a training as a picture: a panel a quantity, a line a layer or run."""
+"""Curves over training steps as a picture: a panel per quantity, a line per layer or run."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +22,12 @@ class Line(NamedTuple):
 
 
 class Quantity(NamedTuple):
-    """What a panel shows. lines: by name; percent: of 1; level: drawn dashed, its name told."""
+    """The content of a panel.
+
+    lines: by name
+    percent: whether values are shares of 1, shown in percent
+    level: a value to compare with, drawn as a dashed line
+    """
 
     title: str
     lines: Mapping[str, Line]
@@ -31,9 +36,9 @@ class Quantity(NamedTuple):
 
 
 def picture(title: str, quantities: Sequence[Quantity]) -> bytes:
-    """A PNG file of a panel a quantity, side by side, each with the same lines.
+    """A PNG file with one panel per quantity, side by side, all with the same lines.
 
-    Up to six lines have distinct colours. More, such as layers, go from light to dark in order.
+    Up to six lines have distinct colours; more, such as layers, go from light to dark.
     """
     with needs("curves.png", extra="viz"):
         from matplotlib.figure import Figure
@@ -72,7 +77,7 @@ def _draw(axes: "Axes", quantity: Quantity) -> None:
         name, value = quantity.level
         axes.axhline(value, color="black", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
         title = f"{title}, {name} {value:g} dashed"
-    # Last, for it ends the axis where it is: a level above all lines is to be seen, too.
+    # Last, since it fixes the limits of the axis: a level above all lines must be visible, too.
     axes.set_ylim(bottom=0, top=1.02 if quantity.percent else None)
     axes.set_title(title, fontsize=10, loc="left")
     axes.grid(color=GRID, linewidth=0.8)

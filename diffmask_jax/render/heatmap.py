@@ -1,4 +1,4 @@
-"""What every rendering draws: keep probabilities of tokens (columns) at layers (rows)."""
+"""The data of every rendering: keep probabilities of tokens (columns) at layers (rows)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,8 +16,8 @@ class Heatmap(NamedTuple):
     """Keep probabilities in [0, 1]; rows run from the input upwards, so the last is the top.
 
     parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
-    names: what the two texts of a pair are called
-    marks: which tokens are an answer
+    names: the names of the two texts of a pair
+    marks: which tokens are part of an answer
     """
 
     title: str
@@ -31,7 +31,7 @@ class Heatmap(NamedTuple):
 
     @property
     def texts(self) -> list[tuple[str, "Heatmap"]]:
-        """Each text of a pair by its name, with its special tokens; one text has no name."""
+        """The texts with their special tokens, by name; a single text has no name."""
         named = texts(self.parts, self.names)
         return [(name, self._of(slice(run.start, run.stop))) for name, run in named]
 
@@ -55,7 +55,7 @@ def make_heatmap(
     names: tuple[str, str] = NAMES,
     marks: Marks | None = None,
 ) -> Heatmap:
-    """A heat map whose parts are known to fit together.
+    """A heat map whose parts are checked to match.
 
     Args:
       title: what is explained, one line; may be empty.
@@ -64,8 +64,8 @@ def make_heatmap(
       rows: R layer labels from the input upwards, such as ("W", "E", "1", ..., "12").
       values: (R, T) keep probabilities, in an array of any dtype.
       parts: the text of each token, 0 or 1, or -1 for a special one; None: there is one text.
-      names: what the two texts of a pair are called.
-      marks: which tokens are an answer; None: none is.
+      names: the names of the two texts of a pair.
+      marks: which tokens are part of an answer; None: none is.
 
     Raises:
       ValueError: `values` is not (R, T), has no entry, or leaves [0, 1] (NaN included); `parts`

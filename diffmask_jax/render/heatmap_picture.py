@@ -1,7 +1,7 @@
 """A heat map as a picture for papers and slides: layers upwards, tokens along the bottom.
 
-The tokens of two texts stand apart, each text below its name; long texts are broken into lines. The
-tokens of a predicted answer are bold, those of a gold one underlined.
+Two texts are set apart, each below its name; long texts are broken into lines. The tokens of a
+predicted answer are bold, those of a gold one underlined.
 """
 
 import os
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 # All lengths are inches.
 _CELL = 0.3
-_LOWEST = 1.1  # the cells of one or two layers are stretched: the colour bar needs the height
+_LOWEST = 1.1  # the cells of one or two layers are stretched, since the colour bar needs height
 _LEFT, _RIGHT = 0.75, 1.0  # beside the cells: layer labels, colour bar
-_NARROWEST = 5.0  # the title and caption of a text of few tokens still need a line
+_NARROWEST = 5.0  # room for the title and caption of a text of few tokens
 _LINE = 0.24
 _BETWEEN = 0.7  # of a cell, between two texts
 _NAME = 0.2  # above the cells, the names of two texts
@@ -43,11 +43,11 @@ _LONGEST_TOKEN = 18  # characters; a slanted longer one would leave the figure a
 
 
 def write_picture(heatmap: Heatmap, path: str | os.PathLike[str]) -> None:
-    """Writes the token x layer heat map, the input layer at the bottom; or its text for LaTeX.
+    """Write the token x layer heat map, with the input layer at the bottom, or its text for LaTeX.
 
-    The ending of `path` says as what: .png, .svg, .pdf or .tex. The figure grows with the number
-    of tokens and layers; a PNG has up to 16 000 dots a side: the resolution drops for texts of
-    more than about a thousand tokens.
+    The ending of `path` is the format: .png, .svg, .pdf or .tex. The figure grows with the number
+    of tokens and layers; a PNG has at most 16 000 dots per side, so that the resolution drops for
+    texts of more than about a thousand tokens.
 
     Raises:
       UserError: `path` has another ending or cannot be written, or matplotlib is not installed.
@@ -56,7 +56,7 @@ def write_picture(heatmap: Heatmap, path: str | os.PathLike[str]) -> None:
 
 
 def _draw(heatmap: Heatmap) -> "Figure":
-    # The figure is made without pyplot, whose global list of figures is not ours to fill.
+    # Made without pyplot, which would keep the figure in its global list.
     from matplotlib.figure import Figure
 
     tokens = [shorten(visible(token), _LONGEST_TOKEN) for token in heatmap.tokens]
@@ -104,11 +104,11 @@ def _draw_bar(figure: "Figure", place: tuple[float, float, float, float]) -> Non
 
 
 def _label(cells: "Axes", tokens: Sequence[str], rows: Sequence[str]) -> list["Text"]:
-    """Gives the labels of the tokens."""
+    """Label the axes; returns the labels of the tokens."""
     cells.set_yticks([row + 0.5 for row in range(len(rows))])
     labels: list[Text] = cells.set_xticklabels(tokens, size=10, **plain_text())
     for label, token in zip(labels, tokens, strict=True):
-        if display_width(token) > 2:  # a comma on a slant would be hard to recognise
+        if display_width(token) > 2:  # a slanted comma would be hard to recognise
             label.set(rotation=55, ha="right", va="top", rotation_mode="anchor")
     cells.set_yticklabels(rows, size=10, **plain_text())
     cells.set_ylabel("layer", fontsize=9)

@@ -1,9 +1,9 @@
-"""Heat maps as HTML: one page that needs nothing else, or a fragment for a notebook.
+"""Heat maps as HTML: a self-contained page, or a fragment for a notebook.
 
-A pair of texts stands as two labelled paragraphs, and as two groups of columns with a line between.
-A long text's table is broken into lines, so that it neither scrolls far nor leaves the paper.
-An answer is bold where it is the predicted one, and underlined where it is a gold one.
-No script, no external resource. Colour is never the only carrier of a value: every cell prints it.
+A pair of texts is two labelled paragraphs, and two groups of columns with a line in between. The
+table of a long text is broken into lines, so that it neither scrolls far nor exceeds the paper. A
+predicted answer is bold, a gold one underlined. There is no script and no external resource.
+Colour is never the only sign of a value: every cell prints it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from diffmask_jax.render.stretches import Stretch, broken
 from diffmask_jax.render.style import level, style_sheet
 from diffmask_jax.render.text import display_width, words
 
-_LONGEST_LINE = 32  # tokens: what the widest page shows without scrolling
+_LONGEST_LINE = 32  # tokens that the widest page shows without scrolling
 
 
 def page(heatmaps: Sequence[Heatmap], title: str) -> str:
@@ -27,7 +27,7 @@ def page(heatmaps: Sequence[Heatmap], title: str) -> str:
 
 
 def fragment(*heatmaps: Heatmap) -> str:
-    """The same for heat maps inside another page, such as a notebook's `_repr_html_`."""
+    """Heat maps as part of another page, such as for a notebook's `_repr_html_`."""
     style = style_sheet() + _PAIR_STYLE * any(is_pair(heatmap.parts) for heatmap in heatmaps)
     shown = "".join(map(article, heatmaps)) + legend_of(heatmaps)
     return f'<div class="dm">\n<style>{style}</style>\n{shown}</div>\n'
@@ -45,7 +45,7 @@ def article(heatmap: Heatmap) -> str:
 
 
 def _text(heatmap: Heatmap) -> str:
-    """The words of the text, each piece coloured; copied, it is the plain text."""
+    """The words of the text, each piece coloured; copying it yields the plain text."""
     values = heatmap.values[-1].tolist()
     return " ".join(
         f"<span>{''.join(_piece(heatmap, at, piece, values[at]) for at, piece in word)}</span>"
@@ -54,7 +54,9 @@ def _text(heatmap: Heatmap) -> str:
 
 
 def _piece(heatmap: Heatmap, at: int, piece: str, value: float) -> str:
-    special = " dir=ltr" * (heatmap.parts[at] < 0)  # which says nothing of the text's direction
+    special = " dir=ltr" * (
+        heatmap.parts[at] < 0
+    )  # its letters must not affect the text's direction
     look = f'class="{level(value)}"{special} title="{value:.3f}"'
     return f"<span {look}>{_marked(heatmap, at, piece)}</span>"
 
@@ -64,11 +66,11 @@ def _marked(heatmap: Heatmap, at: int, piece: str) -> str:
 
 
 def table(heatmap: Heatmap) -> Iterator[str]:
-    """A heat map's markup, a table a line: rows from the top layer down to the input.
+    """A heat map's markup, one table per line: rows from the top layer down to the input.
 
-    The style sheet puts the tokens below it. The head comes first in the markup because that is
-    where screen readers look for it. Closing tags of cells and rows are optional in HTML and left
-    out: they would be a sixth of a page.
+    The style sheet puts the tokens below it; the head comes first in the markup, where screen
+    readers look for it. Closing tags of cells and rows are optional in HTML and omitted: they would
+    be a sixth of a page.
     """
     for line in broken(heatmap.parts, heatmap.names, between=0.0, longest=_LONGEST_LINE):
         yield from _line(heatmap, line)
@@ -104,14 +106,14 @@ def _line(heatmap: Heatmap, line: Sequence[Stretch]) -> Iterator[str]:
 
 
 def _column_label(heatmap: Heatmap, column: int) -> str:
-    """The token, written downwards by the style sheet unless it is as narrow as its column."""
+    """The token, which the style sheet writes downwards unless it fits its column."""
     token = heatmap.tokens[column]
     label = _marked(heatmap, column, token)
     return label if display_width(token) <= 2 else f'<span title="{safe(token)}">{label}</span>'
 
 
 def legend_of(heatmaps: Sequence[Heatmap]) -> str:
-    """What the colours of heat maps mean, and the marks that one of them has."""
+    """The meaning of the colours of heat maps, and of the marks that occur in them."""
     return legend(
         "Keep probability",
         "dropped",

@@ -1,11 +1,11 @@
-r"""A heat map or a comparison as text for a paper: coloured words, which pdflatex sets.
+r"""A heat map or a comparison as text for a paper: coloured words, for pdflatex.
 
-A line of the file is a layer, the top one first: delete what the paper does not show. The file
-compiles by itself, and a paper that loads xcolor may \input it.
+Each line of the file is a layer, the top one first: delete those that the paper does not show. The
+file compiles by itself, and a paper that loads xcolor may \input it.
 
-ASCII and the letters of western languages are written in commands that every LaTeX knows. What else
-there is, xelatex and lualatex set from a font that has it; pdflatex prints its number, such as
-U+6620, and the file says so at its top.
+ASCII and the letters of western languages are written with commands of every LaTeX. For other
+characters, xelatex and lualatex use a font that has them; pdflatex prints their number, such as
+U+6620, as a comment at the top of the file explains.
 """
 
 import re
@@ -40,8 +40,8 @@ def of_comparison(comparison: Comparison) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX that shows it: no character acts, no two of them melt into another one."""
-    # Composed, so that a letter and its accent are one character, which has a command.
+    """Text escaped for LaTeX: no character is a command, and no two of them form a ligature."""
+    # Composed, so that a letter and its accent are one character, for which there is a command.
     return "".join(map(_escaped, unicodedata.normalize("NFC", visible(text))))
 
 
@@ -58,7 +58,7 @@ def _name(name: str) -> str:
 
 
 def _painted(text: Heatmap, row: int) -> str:
-    """A row of one text; the pieces of a word stand without a blank between them."""
+    """A row of one text; there are no blanks between the pieces of a word."""
     values = text.values[row].tolist()
     return " ".join(
         "".join(_token(piece, values[at], *_looks(text, at)) for at, piece in word)
@@ -117,7 +117,7 @@ _ACCENTS = {  # combining marks, and the commands that set them
 }
 _COMMANDS = {
     **{character: f"\\{character}" for character in "#$%&_{} "},
-    # In braces, as -- and '' and ,, are one character to some fonts, and ?` and !` are, too.
+    # In braces, since -- and '' and ,, and ?` and !` are ligatures in some fonts.
     **{character: f"{{{character}}}" for character in "-',?!"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}"},

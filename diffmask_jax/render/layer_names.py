@@ -11,7 +11,7 @@ _NAMED = {
 
 
 def meaning(layer: str) -> str:
-    """What stands in a layer's state; empty for a name that says it all.
+    """The meaning of a layer's state; empty if its name says it all.
 
     >>> meaning("3")
     'after block 3'
@@ -20,7 +20,7 @@ def meaning(layer: str) -> str:
 
 
 def explained(layers: tuple[str, ...]) -> str:
-    """All of them in one line, the blocks together."""
+    """The meaning of all layers in one line, the blocks together."""
     blocks = [layer for layer in layers if layer.isdecimal()]
     told = [f"{layer}: {meaning(layer)}" for layer in layers if layer in _NAMED]
     if blocks:
@@ -30,7 +30,7 @@ def explained(layers: tuple[str, ...]) -> str:
 
 
 def some_of(names: Sequence[str], count: int) -> str:
-    """Some layers of so many.
+    """Some of `count` layers, in words.
 
     >>> some_of(["W", "E"], 8), some_of(["W", "E"], 2)
     ('layer W, E', 'every layer')

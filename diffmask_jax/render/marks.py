@@ -1,21 +1,21 @@
-"""Which tokens are an answer: the predicted one is drawn bold, a gold one underlined."""
+"""Which tokens are part of an answer: predicted ones are drawn bold, gold ones underlined."""
 
 from typing import NamedTuple
 
 
 class Marks(NamedTuple):
-    """For each token whether it is of the predicted answer, and whether it is of a gold one."""
+    """For each token whether it is part of the predicted answer, and of a gold one."""
 
     predicted: tuple[bool, ...]
     gold: tuple[bool, ...]
 
     def of(self, run: slice) -> "Marks":
-        """Those of some neighbouring tokens."""
+        """The marks of some neighbouring tokens."""
         return Marks(self.predicted[run], self.gold[run])
 
 
 def checked_marks(marks: Marks | None, tokens: int) -> Marks:
-    """The marks of so many tokens; None: no token is of an answer.
+    """The marks of so many tokens; None: no token is part of an answer.
 
     Raises:
       ValueError: there are not as many marks as tokens.

@@ -1,4 +1,4 @@
-"""What every HTML rendering is made of: a page that needs nothing else, its legend, safe text."""
+"""The parts of every HTML rendering: a self-contained page, its legend, escaped text."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -21,9 +21,9 @@ def document(title: str, head: str, main: str, style: str = "") -> str:
 
 
 def legend(name: str, low: str, high: str, explanation: str, marks: Iterable[Marks]) -> str:
-    """The colour scale with its numbers, between what its two ends mean; and what marks mean.
+    """The colour scale with numbers, between the meanings of its ends; and the meaning of marks.
 
-    marks: of all that is drawn; what no token has is not told.
+    marks: those of everything drawn; only marks that occur are explained.
     """
     marks = list(marks)
     answer = "<span><b>bold</b>: the answer</span> " * any(any(m.predicted) for m in marks)
@@ -38,7 +38,7 @@ def legend(name: str, low: str, high: str, explanation: str, marks: Iterable[Mar
 def running_text(texts: Sequence[tuple[str, str]]) -> str:
     """One text as a paragraph, or two as a list of their names and words.
 
-    texts: the name of each, empty where there is but one, and its words as markup
+    texts: the name of each, empty if there is only one, and its words as markup
     """
     if not texts[0][0]:
         return f'<p class="text" dir=auto>{texts[0][1]}</p>\n'
@@ -47,22 +47,22 @@ def running_text(texts: Sequence[tuple[str, str]]) -> str:
 
 
 def short(value: float) -> str:
-    """Two decimals without what every cell would repeat: `0`, `.07`, `.93`, `1`."""
+    """Two decimals without superfluous zeros: `0`, `.07`, `.93`, `1`."""
     text = f"{value:.2f}"
     return {"0.00": "0", "1.00": "1"}.get(text, text.removeprefix("0"))
 
 
 def marked(markup: str, predicted: bool, gold: bool) -> str:
-    """A token's markup: bold if it is of the predicted answer, underlined if of a gold one."""
+    """A token's markup: bold if it is part of the predicted answer, underlined if of a gold one."""
     markup = f"<u>{markup}</u>" if gold else markup
     return f"<b>{markup}</b>" if predicted else markup
 
 
 def safe(text: str) -> str:
-    """Text that a person wrote, as markup that shows it."""
+    """Text from outside, as harmless markup that shows it."""
     return escape(visible(text))
 
 
-# Not in the style sheet: a fragment must not turn the paper of the page around it.
+# Not in the style sheet: a fragment must not rotate the paper of the page around it.
 _PAPER = "@page{size:landscape;margin:12mm}\n"
 _RAMP = "".join(f'<span class="{level(n / 10)}">{short(n / 10)}</span>' for n in range(11))

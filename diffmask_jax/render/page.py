@@ -1,10 +1,10 @@
-"""A page on which a decision is watched as it forms, layer by layer; it needs nothing else.
+"""A self-contained page that shows, layer by layer, how a decision forms.
 
-Every text stands in its own spelling. Below it is a curve of what the model still answers from what
-is kept (`curve.py`), where that was replayed, and the heat map with every number. A little script
-(`page.js`) adds a slider over the layers, links words with their cells, and lays a heat map out
+Every text is shown in its own spelling. Below it are a curve of the model's answers from what is
+kept (`curve.py`), if it was replayed, and the heat map with every number. A small script
+(`page.js`) adds a slider over the layers, links words with their cells, and lays out a heat map
 only once its text comes near the screen: until then its markup rests in a <noscript>, which is
-also what is read where there is no script.
+what readers without scripts see.
 """
 
 from collections.abc import Sequence
@@ -34,9 +34,10 @@ _CURVE = (
 
 
 class Entry(NamedTuple):
-    """One text of a page.
+    """One text, or pair, of a page.
 
-    spellings: of each text of the heat map, in order; replay: None if it was not replayed
+    spellings: those of the heat map's texts, in order
+    replay: None if it was not replayed
     """
 
     heatmap: Heatmap
@@ -45,11 +46,11 @@ class Entry(NamedTuple):
 
 
 def page(entries: Sequence[Entry], title: str, verdict: tuple[str, str] | None = None) -> str:
-    """A standalone page of one or more texts; without script it reads the same, at the top layer.
+    """A standalone page of one or more texts; without scripts it shows the same at the top layer.
 
-    verdict: what to think of the probe that made it, in a word and at length.
+    verdict: the verdict on the probe, in a word and at length
 
-    Its address may end in #text=2&layer=E, or in #view=dropped, and then opens so.
+    If its address ends in #text=2&layer=E or in #view=dropped, it opens there.
     """
     heatmaps = [entry.heatmap for entry in entries]
     pair = any(is_pair(heatmap.parts) for heatmap in heatmaps)
@@ -59,7 +60,7 @@ def page(entries: Sequence[Entry], title: str, verdict: tuple[str, str] | None =
 
 
 def _head(entries: Sequence[Entry], verdict: tuple[str, str] | None) -> str:
-    """The legends; that of the layers at which words are dropped is the script's to show."""
+    """The legends; the script shows that of the layers at which words are dropped."""
     rows = tuple(dict.fromkeys(row for entry in entries for row in entry.heatmap.rows))
     where = (
         "Text: one layer, the top one at first. Table: one row per layer, the input at the bottom."
@@ -75,7 +76,7 @@ def _head(entries: Sequence[Entry], verdict: tuple[str, str] | None) -> str:
 
 
 def _folded(name: str, short: str, long: str) -> str:
-    """A legend of which a line is read at once, and the rest on a click."""
+    """A legend with one visible line, and the rest on a click."""
     return (
         f'<details class="more"><summary><b>{name}</b> {safe(short)}</summary>\n'
         f'<p class="legend"><span>{safe(long)}</span></p></details>\n'
@@ -104,7 +105,7 @@ def _article(number: int, entry: Entry) -> str:
 
 
 def _table(heatmap: Heatmap) -> str:
-    """The heat map; that of a long text is folded away, that the next text is not far."""
+    """The heat map; that of a long text is folded away, to keep the next text near."""
     scroll = (
         '<div class="scroll" tabindex="0" role="region" aria-label="Heat map">'
         f"<noscript>{''.join(table(heatmap))}</noscript></div>\n"
@@ -134,11 +135,11 @@ def _texts(entry: Entry) -> str:
 
 
 def _text(heatmap: Heatmap, spelling: Spelling) -> str:
-    """A span a token, also where it shows nothing: the script finds a token by its number."""
+    """A span per token, even an empty one, since the script finds tokens by their number."""
     values, drawn = heatmap.values[-1].tolist(), []
     for at, piece in enumerate(spelling.pieces):
         look = level(values[at])
-        if piece.special:  # its letters say nothing of the direction in which the text runs
+        if piece.special:  # its letters must not affect the direction of the text
             look = f'"{look} special" dir=ltr'
         shown = marked(_spelt(piece.text), heatmap.marks.predicted[at], heatmap.marks.gold[at])
         drawn.append(
@@ -149,6 +150,6 @@ def _text(heatmap: Heatmap, spelling: Spelling) -> str:
 
 
 def _spelt(text: str) -> str:
-    """Harmless, but with the line breaks and tabs of its author."""
+    """Text made harmless, but with the author's line breaks and tabs."""
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join("\t".join(map(safe, line.split("\t"))) for line in lines)

@@ -1,4 +1,4 @@
-"""What a page adds to the style sheet: words in their own spelling, the curve, slider and links."""
+"""A page's additions to the style sheet: words in their spelling, the curve, slider and links."""
 
 from diffmask_jax.render.colors import ON_DARK, ON_LIGHT, color, hex_color
 

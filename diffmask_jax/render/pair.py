@@ -11,7 +11,7 @@ def checked_parts(parts: Sequence[int] | None, tokens: int) -> tuple[int, ...]:
     """The text of every token, 0 or 1, or -1 for a special token; None: there is one text.
 
     Raises:
-      ValueError: there is not one part a token, a part is another number, or a token of the first
+      ValueError: there is not one part per token, a part is another number, or a token of the first
         text comes after one of the second.
     """
     whole = (0,) * tokens if parts is None else tuple(int(part) for part in parts)
@@ -31,12 +31,12 @@ def is_pair(parts: Sequence[int]) -> bool:
 
 
 def texts(parts: Sequence[int], names: Sequence[str] = NAMES) -> list[tuple[str, range]]:
-    """The name and the tokens of each text, in order; the name is empty where there is but one.
+    """The name and the tokens of each text, in order; the name is empty if there is only one.
 
-    names: what the two texts of a pair are called.
+    names: the names of the two texts of a pair.
 
-    A special token goes with the text before it, those at the very beginning with the first. Thus
-    the second text begins at its first own token, whatever stands between the two.
+    A special token belongs to the text before it, those at the very beginning to the first. The
+    second text thus begins with its own first token, whatever is between the two.
     """
     if not is_pair(parts):
         return [("", range(len(parts)))]

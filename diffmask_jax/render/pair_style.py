@@ -1,6 +1,6 @@
-"""What a pair of texts adds to the style sheet, only where there is one: names and a line between.
+"""The additions of a pair of texts to the style sheet: names, and a line in between.
 
-The line is a border, not a background: paper shows it even without background colours.
+The line is a border, not a background, since paper may lack background colours.
 """
 
 GRID = """

@@ -1,4 +1,4 @@
-"""What every picture is made of: its file, its colours, its fonts, the lines at its head."""
+"""The common parts of pictures: file formats, colours, fonts, the lines at the head."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ from diffmask_jax.runtime.extras import check_installed
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.messages import visible
 
-if TYPE_CHECKING:  # importing matplotlib takes longer than drawing: only who draws pays for it
+if TYPE_CHECKING:  # importing matplotlib takes longer than drawing
     from matplotlib.axes import Axes
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
@@ -28,15 +28,15 @@ if TYPE_CHECKING:  # importing matplotlib takes longer than drawing: only who dr
 QUIET = "#5d6371"  # secondary text
 GRID = "#e2e4ea"  # the lines behind curves
 CURVES = ("#353aa6", "#c2410c", "#0f766e", "#a21caf", "#a16207", "#475569")
-"""Six colours that tell curves apart: blue, orange, green, purple, ochre, slate."""
+"""Six distinct colours for curves: blue, orange, green, purple, ochre, slate."""
 ENDINGS = (".png", ".svg", ".pdf", ".tex")
-"""What a picture can be: dots, two kinds of lines, coloured words for LaTeX (`latex.py`)."""
+"""The formats of pictures; .tex is coloured words for LaTeX (`latex.py`)."""
 
 _CHARACTERS_PER_INCH = 9.5
 _DOTS_PER_INCH = 200
 _MOST_DOTS = 16_000  # per side
 
-# matplotlib's own DejaVu Sans lacks these scripts; whichever fonts the machine has fill in.
+# For scripts that matplotlib's own DejaVu Sans lacks; those that are installed are used.
 _OTHER_SCRIPTS = {
     *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Hiragino Sans", "PingFang SC"),
     *("Microsoft YaHei", "WenQuanYi Zen Hei", "Noto Sans Devanagari", "Noto Sans Arabic"),
@@ -47,10 +47,10 @@ _NO_GLYPH = "(Glyph .* missing from|Matplotlib currently does not support)"
 
 
 def check_picture(path: str | os.PathLike[str]) -> None:
-    """Refuses early, before long work, what cannot be drawn after it.
+    """Check early, before long work, that a picture can be drawn after it.
 
     Raises:
-      UserError: the ending of `path` is none of `ENDINGS`, or drawing it needs what is missing.
+      UserError: the ending of `path` is not one of `ENDINGS`, or what it needs is not installed.
     """
     ending = Path(path).suffix
     if ending not in ENDINGS:
@@ -62,9 +62,9 @@ def check_picture(path: str | os.PathLike[str]) -> None:
 def write(
     path: str | os.PathLike[str], draw: Callable[[], "Figure"], spell: Callable[[], str]
 ) -> None:
-    """Write what is drawn, or for .tex spelt, as the ending of `path` says.
+    """Write a figure or, for .tex, a text, in the format of the ending of `path`.
 
-    Raises: UserError as of `check_picture` and `save`.
+    Raises: UserError as `check_picture` and `save` do.
     """
     check_picture(path)
     if Path(path).suffix == ".tex":
@@ -74,7 +74,7 @@ def write(
 
 
 def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    """Writes a figure, whole or not at all, as what the ending of `path` says: PNG, SVG or PDF.
+    """Write a figure, whole or not at all, in the format of the ending of `path`: PNG, SVG or PDF.
 
     Raises:
       UserError: `path` cannot be written.
@@ -83,10 +83,10 @@ def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
 
 
 def file_of(figure: "Figure", kind: str) -> bytes:
-    """A figure as what a "png", "svg" or "pdf" file holds.
+    """The bytes of a "png", "svg" or "pdf" file of a figure.
 
-    The same figure is the same bytes: no file tells when it was made. PDF has its fonts in it as
-    TrueType, which publishers ask for; SVG has its letters as outlines.
+    Equal figures give equal bytes, without the time of creation. PDF embeds its fonts as TrueType,
+    as publishers require; SVG has letters as outlines.
     """
     import matplotlib
 
@@ -100,14 +100,14 @@ def file_of(figure: "Figure", kind: str) -> bytes:
 
 @contextlib.contextmanager
 def _silent_about_glyphs() -> Iterator[None]:
-    """A glyph that no installed font has is drawn as a box, which the reader can see."""
+    """Silence warnings about glyphs that no installed font has: their boxes are visible anyway."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_NO_GLYPH)
         yield
 
 
 def color_map() -> "ListedColormap":
-    """The colour scale of every rendering, for matplotlib."""
+    """The colour scale of all renderings, for matplotlib."""
     from matplotlib.colors import ListedColormap
 
     return ListedColormap([_unit(color(step / 255)) for step in range(256)])
@@ -120,7 +120,7 @@ def draw_cells(
     values: Float[np.ndarray, "_ _"],
     gap: float,
 ) -> None:
-    """Draws values in [0, 1], NaN white, between the borders x and y of their cells.
+    """Draw values in [0, 1], NaN white, between the borders x and y of their cells.
 
     gap: points between two cells
     """
@@ -129,24 +129,24 @@ def draw_cells(
 
 
 def draw_marks(figure: "Figure", labels: Sequence["Text"], marks: Marks) -> None:
-    """Makes the labels of a predicted answer bold, and underlines those of a gold one.
+    """Make the labels of a predicted answer bold, and underline those of a gold one.
 
-    To be called when all that moves the labels has been drawn. Underlining is our own: matplotlib
-    has none.
+    To be called when everything that moves the labels is in place. Underlining is our own, since
+    matplotlib has none.
     """
     for label, predicted in zip(labels, marks.predicted, strict=True):
         if predicted:
             label.set_fontweight("bold")
     if any(marks.gold):
         with _silent_about_glyphs():
-            figure.draw_without_rendering()  # until then the labels of an axis have no place
+            figure.draw_without_rendering()  # before that, the labels of an axis have no place
         for label, gold in zip(labels, marks.gold, strict=True):
             if gold:
                 _underline(figure, label)
 
 
 def _underline(figure: "Figure", label: "Text") -> None:
-    """A line along the bottom of a label, however it is turned about its anchor."""
+    """Draw a line along the bottom of a label, however it is rotated about its anchor."""
     from matplotlib.lines import Line2D
     from matplotlib.transforms import Affine2D
 
@@ -161,7 +161,7 @@ def _underline(figure: "Figure", label: "Text") -> None:
 
 
 def plain_text() -> dict[str, Any]:
-    """For text that is data: `$` starts no formula, and every script finds its font."""
+    """Properties of text that is data: no `$` for formulas, and fonts for every script."""
     from matplotlib.font_manager import get_font_names
 
     fonts = ["DejaVu Sans", *sorted(_OTHER_SCRIPTS.intersection(get_font_names()))]
@@ -169,7 +169,7 @@ def plain_text() -> dict[str, Any]:
 
 
 def headline(title: str, caption: str, room: float) -> list[tuple[str, dict[str, Any]]]:
-    """The lines above the cells, in `room` inches, each with its look."""
+    """The lines above the cells, in `room` inches, each with its properties."""
     characters = int(room * _CHARACTERS_PER_INCH)
     bold, quiet = {"size": 12, "weight": "bold"}, {"size": 10, "color": QUIET}
     return [

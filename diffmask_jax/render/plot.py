@@ -1,4 +1,4 @@
-"""A heat map on somebody's own matplotlib axes, to stand beside their other plots."""
+"""A heat map on a user's own matplotlib axes, beside their other plots."""
 
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ _BETWEEN = 0.7  # of a cell, between two texts
 
 
 def draw_on(heatmap: Heatmap, axes: "Axes | None" = None) -> "Axes":
-    """Draws the token x layer heat map, the input layer at the bottom, and gives the axes.
+    """Draw the token x layer heat map, the input layer at the bottom, and return the axes.
 
-    axes: those of a new figure of pyplot, in which every cell has room, unless given.
+    axes: by default those of a new pyplot figure in which every cell has room.
 
     Raises:
       UserError: matplotlib is not installed.

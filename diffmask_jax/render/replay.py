@@ -1,14 +1,16 @@
-"""What a model still answers at each row of a heat map, from what is kept there alone."""
+"""A model's answers at each row of a heat map, from only what is kept there."""
 
 from typing import NamedTuple
 
 
 class Replay(NamedTuple):
-    """Answers in words and in numbers, one a row, beside the answer to the whole text.
+    """One answer per row, in words and in numbers, beside the answer to the whole text.
 
-    answers: in words; kept: how many of the tokens were left
-    divergence: from the whole text's outputs, in nats; turned: whether the decision is another
-    probability: of the whole text's decision, in [0, 1]; None where there is none, as of numbers
+    answers: in words
+    kept: the number of tokens left
+    divergence: from the whole text's outputs, in nats
+    turned: whether the decision changes
+    probability: that of the whole text's decision, in [0, 1]; None if it has none, like numbers
     whole, whole_probability: the answer to the whole text, and its probability
     """
 
@@ -22,16 +24,16 @@ class Replay(NamedTuple):
     whole_probability: float | None
 
     def line(self, row: int) -> str:
-        """One row in a line: “good” with probability 0.74 instead of 0.76, KL 0.004 nats."""
+        """One row in words: “good” with probability 0.74 instead of 0.76, KL 0.004 nats."""
         return f"{instead(self.answers[row], self.whole)}, KL {self.divergence[row]:z.3f} nats"
 
     def left(self, row: int) -> str:
-        """What is left at a row: 5 of 22 tokens."""
+        """What is left at a row, in words: 5 of 22 tokens."""
         return f"{self.kept[row]} of {self.tokens} tokens"
 
 
 def instead(answer: str, whole: str) -> str:
-    """An answer beside the one it replaces, of which only the number is told if they share a rest.
+    """An answer beside the one it replaces; if they differ only in a number, only that is repeated.
 
     >>> instead("“good” with probability 0.74", "“good” with probability 0.76")
     '“good” with probability 0.74 instead of 0.76'

@@ -1,7 +1,7 @@
-"""A report as one HTML page that needs nothing else: a verdict, sections, and texts to open.
+"""A report as one self-contained HTML page: a verdict, sections, and texts to open.
 
-No script. What is drawn is said in numbers beside it. A section is markup that `charts` and the
-functions here have made, so that nothing here knows what the numbers are about.
+There is no script, and everything drawn is also given in numbers. A section is markup made by
+`charts` and the functions here, which know nothing of the meaning of the numbers.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from diffmask_jax.render.pair_style import GRID as _PAIR_STYLE
 
 
 class Section(NamedTuple):
-    """A part of the page. note: a line below its title; markup: what it shows."""
+    """A part of the page. note: a line below its title; markup: its content."""
 
     title: str
     note: str
@@ -24,7 +24,7 @@ class Section(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A text that opens on a click. summary: its line; note: what stands above its heat map."""
+    """A text that opens on a click. summary: its line; note: the text above its heat map."""
 
     summary: str
     note: str
@@ -55,7 +55,7 @@ def page(
 
 
 def findings(found: Sequence[tuple[bool | None, str]], advice: Sequence[str]) -> str:
-    """A list of what holds and what does not (None: not known), and one of what to do."""
+    """A list of checks that passed or failed (None: unknown), and a list of advice."""
     items = "".join(_finding(holds, says) for holds, says in found)
     steps = "".join(f"<li>{safe(one)}</li>\n" for one in advice)
     what = f'<p class="next"><b>Try next</b></p>\n<ul>\n{steps}</ul>\n' if advice else ""
@@ -76,7 +76,7 @@ def listing(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def entries(found: Sequence[tuple[str, str, str]]) -> str:
-    """A numbered list of texts: of each what is above it, itself, and what is below it."""
+    """A numbered list of texts, each with a line above it and one below it."""
     items = (
         f'<li><p class="caption">{safe(above)}</p><p>{safe(text)}</p><p>{safe(below)}</p></li>\n'
         for above, text, below in found
@@ -85,12 +85,12 @@ def entries(found: Sequence[tuple[str, str, str]]) -> str:
 
 
 def folded(summary: str, markup: str) -> str:
-    """What is shown on a click."""
+    """Markup that is shown on a click."""
     return f"<details>\n<summary>{safe(summary)}</summary>\n{markup}</details>\n"
 
 
 def side_by_side(kind: str, markup: Sequence[str]) -> str:
-    """Charts or tables, as many in a row as have room. kind: "charts" or "tables"."""
+    """Charts or tables, as many per row as there is room for. kind: "charts" or "tables"."""
     return f'<div class="{kind}">\n{"".join(markup)}</div>\n'
 
 

@@ -1,4 +1,4 @@
-"""A text in its own spelling, cut where its tokens are: blanks, capitals and line breaks stay."""
+"""A text in its own spelling, split at its tokens, with its blanks, capitals and line breaks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,9 +7,9 @@ Place = tuple[int, int]
 
 
 class Piece(NamedTuple):
-    """What stands before a token and belongs to none, and the token itself.
+    """The text before a token that belongs to none, and the token itself.
 
-    special: it is no part of the text, such as [CLS]
+    special: whether it is not part of the text, such as [CLS]
     """
 
     before: str
@@ -18,7 +18,7 @@ class Piece(NamedTuple):
 
 
 class Spelling(NamedTuple):
-    """A text as the pieces of its tokens, and what is behind the last: more than blanks if cut."""
+    """A text as the pieces of its tokens, and the rest: more than blanks if the text was cut."""
 
     pieces: tuple[Piece, ...]
     rest: str
@@ -27,8 +27,10 @@ class Spelling(NamedTuple):
 def spell(text: str, tokens: Sequence[str], places: Sequence[Place | None]) -> Spelling:
     """The pieces of the tokens of one text, in order.
 
-    tokens: how they are shown; places: the (start, end) of each in the text, None if special.
-    A further token of a character that is already there has an empty piece.
+    tokens: the tokens as they are shown
+    places: the (start, end) of each in the text, None if special
+
+    A further token of one character has an empty piece.
     """
     pieces, end = [], 0
     for token, place in zip(tokens, places, strict=True):

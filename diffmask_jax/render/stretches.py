@@ -1,4 +1,4 @@
-"""Where the cells of one text, or of two, stand along an axis of a picture. The unit is a cell."""
+"""The places of the cells of one or two texts along an axis of a picture, in units of a cell."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,9 +17,10 @@ _LINE: dict[str, Any] = {"color": QUIET, "linewidth": 0.7, "alpha": 0.7}
 
 
 class Stretch(NamedTuple):
-    """The cells of one text, side by side; its name is empty where there is no other text.
+    """The cells of one text, side by side; its name is empty if there is no other text.
 
-    tokens: which tokens it has; start: where the first of their cells begins
+    tokens: the numbers of its tokens
+    start: where the first of their cells begins
     """
 
     name: str
@@ -28,12 +29,12 @@ class Stretch(NamedTuple):
 
     @property
     def own(self) -> slice:
-        """Its tokens as an index of arrays."""
+        """Its tokens, as an index of arrays."""
         return slice(self.tokens.start, self.tokens.stop)
 
     @property
     def borders(self) -> Float[np.ndarray, " _"]:
-        """Both ends of every cell: one number more than there are cells."""
+        """The borders of its cells: one more than there are cells."""
         return self.start + np.arange(len(self.tokens) + 1)
 
 
@@ -44,7 +45,7 @@ def stretches(
     before: float = 0.0,
     between: float,
 ) -> list[Stretch]:
-    """The texts one after the other; the two of a pair have room before and between them."""
+    """The texts one after another, with room before and between the two of a pair."""
     start = before if is_pair(parts) else 0.0
     placed = []
     for name, run in texts(parts, names):
@@ -58,7 +59,7 @@ def broken(
 ) -> list[list[Stretch]]:
     """The texts side by side if they have at most `longest` tokens, else each on its own lines.
 
-    The lines of a text are about as long as one another; the first has the text's name.
+    The lines of a text are of about equal length; the first has the text's name.
     """
     if len(parts) <= longest:
         return [stretches(parts, names, between=between)]
@@ -81,7 +82,7 @@ def middles(placed: Sequence[Stretch]) -> list[float]:
 
 
 def name_columns(axes: "Axes", placed: Sequence[Stretch], above: float) -> None:
-    """Writes the names `above` heights of the axes over the cells, with a line between texts."""
+    """Write the names `above` heights of the axes over the cells, with a line between texts."""
     place = axes.get_xaxis_transform()
     for number, text in enumerate(placed):
         axes.text(text.start, 1 + above, text.name, transform=place, **_LOOK)
@@ -91,7 +92,7 @@ def name_columns(axes: "Axes", placed: Sequence[Stretch], above: float) -> None:
 
 
 def name_rows(axes: "Axes", placed: Sequence[Stretch], room: float) -> None:
-    """Writes the names into the `room` over each text's rows, with a line between texts."""
+    """Write the names into the `room` over each text's rows, with a line between texts."""
     place = axes.get_yaxis_transform()
     for number, text in enumerate(placed):
         axes.text(0, text.start - 0.2, text.name, transform=place, **_LOOK)

@@ -1,7 +1,7 @@
-"""A heat map as terminal text: coloured words, or plain numbers where colour is unwanted.
+"""A heat map as terminal text: coloured words, or plain numbers without colour.
 
-A pair of texts is drawn as two blocks, each below its name. In colour, an answer is bold where it
-is the predicted one, and underlined where it is a gold one.
+A pair of texts is drawn as two blocks, each below its name. In colour, a predicted answer is bold
+and a gold one underlined.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -56,9 +56,11 @@ def _painted_text(heatmap: Heatmap, width: int) -> Iterator[str]:
             yield line
             line, used = "", 0
         for i, (at, piece) in enumerate(pieces):
-            # A word keeps one blank on either side, painted like the piece that it touches.
+            # A word has one blank on either side, in the colour of the piece that it touches.
             text = " " * (i == 0) + piece + " " * (i == len(pieces) - 1)
-            if used + display_width(text) > width:  # a word longer than a line breaks at a piece
+            if (
+                used + display_width(text) > width
+            ):  # a word longer than a line is broken between pieces
                 yield line
                 line, used = "", 0
             line += _paint(text, values[at], *_attributes(heatmap.marks, at))
@@ -127,7 +129,7 @@ def _legend(heatmap: Heatmap, color: bool, all_rows: bool) -> str:
 
 
 def _attributes(marks: Marks, at: int) -> list[int]:
-    """How a terminal is told to draw a token: 1 is bold, 4 underlined."""
+    """The terminal attributes of a token: 1 is bold, 4 underlined."""
     return [1] * marks.predicted[at] + [4] * marks.gold[at]
 
 

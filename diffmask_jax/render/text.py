@@ -1,4 +1,4 @@
-"""Tokens as they are shown: measured in terminal cells, joined to words."""
+"""Tokens as people see them: their width in terminal cells, and the words that they form."""
 
 import unicodedata
 from collections.abc import Sequence

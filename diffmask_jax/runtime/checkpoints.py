@@ -14,31 +14,31 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import distributed, json_files, orbax_echoes
 from diffmask_jax.runtime.files import check_own, write_in
 
-ITEM = "default"  # orbax's own name for what is saved without one
+ITEM = "default"  # orbax's default name of what is saved
 DIGESTS = "sha256.json"
 
 
 def newest_whole(folder: Path) -> int | None:
     """The step of the newest whole checkpoint in a folder, where a process may have been killed.
 
-    What it left half-written does not count. What does not fit its digests is told and moved aside.
-    All processes call it alike.
+    Half-written checkpoints do not count; one that does not match its digests is reported and moved
+    aside. All processes make the same call.
 
-    Raises: UserError if there were checkpoints and none is whole any more, or the folder is a link.
+    Raises: UserError if there were checkpoints but none is whole, or if the folder is a link.
     """
     return distributed.by_first(lambda: _newest(folder))
 
 
 class Checkpoints:
-    """The checkpoints of one run, the newest two kept; a context manager that waits on leaving.
+    """The checkpoints of one run, of which the newest two are kept; a context manager.
 
-    Only for who holds the run's folder (`locks`): what others left half-written is removed.
+    The caller must hold the run's folder (`locks`), since half-written checkpoints are removed.
 
-    Saving copies the arrays and writes in the background. A checkpoint takes its final name only
-    when it is whole, and carries the digests of its files, so a process killed in the middle of one
-    leaves the one before it (`newest_whole`).
+    Saving copies the arrays and writes in the background; leaving the context waits for it. A
+    checkpoint gets its final name only when it is whole, and contains the digests of its files, so
+    that a process killed while saving leaves the previous one (`newest_whole`).
 
-    Raises: UserError if there were checkpoints and none is whole any more.
+    Raises: UserError if there were checkpoints but none is whole.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,7 +48,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2,
             create=True,
-            # Called in the first process when all have written, before the final name is given.
+            # Called in the first process once all have written, before the final name is given.
             async_options=ocp.AsyncOptions(post_finalization_callback=lambda: _sign(folder)),
         )
         self._folder = folder
@@ -60,8 +60,8 @@ class Checkpoints:
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             self._manager.close()
-        except Exception as error:  # of the writing in the background
-            if kind is None:  # else there is something worse to tell
+        except Exception as error:  # from writing in the background
+            if kind is None:  # otherwise a worse error is on its way
                 raise self._cannot_save(error) from error
 
     def latest(self) -> int | None:
@@ -69,9 +69,9 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any) -> None:
-        """Start to save a pytree of arrays as of `step`, which may then be donated.
+        """Start saving a pytree of arrays as `step`; they may then be donated.
 
-        Raises: UserError if it, or the one before it, cannot be written.
+        Raises: UserError if this or the previous one cannot be written.
         """
         try:
             self._manager.save(step, args=ocp.args.StandardSave(state))
@@ -79,7 +79,7 @@ class Checkpoints:
             raise self._cannot_save(error) from error
 
     def wait(self) -> None:
-        """Until what was saved is on disk. Raises: UserError if it cannot be written."""
+        """Wait until everything is on disk. Raises: UserError if it cannot be written."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:  # as in `restore`
@@ -96,12 +96,12 @@ class Checkpoints:
     def restore(self, step: int, like: Any) -> Any:
         """The state saved at `step`, with the structure, shapes and dtypes of `like`.
 
-        Raises: UserError if it is of another structure, or damaged since it was found whole.
+        Raises: UserError if its structure differs, or if it was damaged since it was found whole.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        except Exception as error:  # of orbax, or of any storage layer below it, in many lines
+        except Exception as error:  # from orbax or any storage layer below it, in many lines
             raise UserError(
                 f"the checkpoint {self._folder / str(step)} is damaged or of another model: "
                 "delete that folder to go on from the one before"
@@ -109,7 +109,7 @@ class Checkpoints:
 
 
 def _sign(folder: Path) -> None:
-    """Write the digests of the one checkpoint that is being written."""
+    """Write the digests of the checkpoint that is being written."""
     for unfinished in ocp.utils.tmp_checkpoints(folder):
         place = Path(unfinished.get())
         files = (file for file in (place / ITEM).rglob("*") if file.is_file())
@@ -153,17 +153,17 @@ def _newest(folder: Path) -> int | None:
 
 
 def _damage(place: Path) -> str | None:
-    """What is wrong with a checkpoint's files, if anything."""
+    """The damage to a checkpoint's files, in words; None if there is none."""
     file = place / DIGESTS
     try:
-        # Before there were digests: whatever is wrong, orbax will find it.
+        # Written before there were digests: orbax will find any damage.
         digests = json_files.read(file) if file.exists() else {}
         for name, digest in digests.items():
             if not (place / name).is_file():
                 return f"{name} is missing"
             if _digest(place / name) != digest:
                 return f"{name} has changed"
-    except OSError as error:  # it may well be whole, when it can be read again
+    except OSError as error:  # it may be whole, and readable later
         raise UserError(
             f"{place} cannot be read ({error.strerror}): see to it, and go on"
         ) from error

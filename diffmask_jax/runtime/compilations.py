@@ -1,4 +1,4 @@
-"""How many programs a run compiles, and whether it goes on compiling once it has warmed up."""
+"""Counting a run's compilations, and those that still happen after it has warmed up."""
 
 import contextlib
 from collections.abc import Hashable, Iterator
@@ -6,14 +6,14 @@ from typing import Any
 
 import jax
 
-COMPILED = "/jax/core/compile/backend_compile_duration"  # read from the cache on disk, too
+COMPILED = "/jax/core/compile/backend_compile_duration"  # also for programs read from the cache
 
 
 class Compilations:
-    """A context manager that counts the programs made for each kind of work.
+    """A context manager that counts the programs compiled for each kind of work.
 
-    The first work of a kind (a call with batches of some length, a validation) may compile, and
-    has then warmed up. What compiles later is waste: a shape or a constant that changes.
+    The first work of a kind (a call with batches of some length, a validation) may compile; the
+    kind is warm afterwards. Later compilations are waste: some shape or constant changes.
 
     warming, late: programs compiled by the first work of every kind, and by all other work
     """
@@ -39,7 +39,7 @@ class Compilations:
 
     @contextlib.contextmanager
     def of(self, kind: Hashable) -> Iterator[None]:
-        """Counts what the work inside compiles."""
+        """Count the compilations of the work inside."""
         before = self._heard
         yield
         if kind in self._warm:

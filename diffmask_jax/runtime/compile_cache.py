@@ -1,4 +1,4 @@
-"""Compiled programs that outlive the process which made them."""
+"""Compiled programs that outlive their process, in a cache on disk."""
 
 import os
 import warnings
@@ -8,25 +8,25 @@ from diffmask_jax.errors import UserError
 
 
 def keep_compiled_programs() -> None:
-    """Let a second call find the first one's programs, unless the user has said where."""
+    """Keep compiled programs in this user's cache, unless the user has chosen a place."""
     try:
         import jax
-    except ValueError as error:  # of a variable of its own
+    except ValueError as error:  # for one of its environment variables
         raise UserError(f"JAX cannot be started ({error}): see the variables JAX_…") from error
 
     where = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    if where is None and (home := _home()):  # which the environment sets, too
+    if where is None and (home := _home()):  # the environment may set it, too
         jax.config.update("jax_compilation_cache_dir", str(home / "diffmask_jax"))
-    # A cache that cannot be written, or that a killed process left half-written, costs time only.
+    # A cache that cannot be written, or was left half-written by a killed process, only costs time.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def folder() -> Path | None:
-    """Where programs are kept, for other costly things to lie beside; None if not on this machine.
+    """The folder of the cache, where other costly results are kept as well; None if there is none.
 
-    Nor before `keep_compiled_programs`, unless the user has said where.
+    There is none before `keep_compiled_programs`, unless the user has chosen a place.
     """
     import jax
 
@@ -35,7 +35,7 @@ def folder() -> Path | None:
 
 
 def _home() -> Path | None:
-    """Where this user's programs keep what can be made anew; None for a user without a home."""
+    """The folder of this user's caches; None for a user without a home."""
     asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
     home = Path(os.path.expanduser("~"))
     return next((place for place in (asked, home / ".cache") if place.is_absolute()), None)

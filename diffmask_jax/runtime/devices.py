@@ -1,8 +1,8 @@
 """Data parallelism over all devices of all hosts: one mesh axis, along which batches are sharded.
 
-Everything but the batch is whole on every device. Training runs a program a device, which takes the
-mean of its gradient over the axis itself (`per_device`); what needs no gradient is one program that
-the compiler parts (`spread`).
+Everything but the batch is replicated. Training runs one program per device, which itself averages
+its gradient over the axis (`per_device`); without gradients, one program is partitioned by the
+compiler (`spread`).
 """
 
 from collections.abc import Callable, Hashable
@@ -16,17 +16,17 @@ from diffmask_jax.errors import UserError
 
 AXIS = "data"
 WHOLE, BATCH, STEPS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
-"""How arrays lie on the mesh: not sharded, sharded along axis 0, and along axis 1."""
+"""How arrays are laid out on the mesh: replicated, sharded along axis 0, and along axis 1."""
 
 
 def data_mesh() -> Mesh:
-    """All devices of all hosts in a row, those of one host side by side."""
+    """All devices of all hosts in a row, with those of one host side by side."""
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(devices), (AXIS,))
 
 
 def check_divides(batch: int, mesh: Mesh, parts: int = 1) -> None:
-    """Raises: UserError if the devices cannot share a batch evenly, each its share in parts."""
+    """Raises: UserError unless a batch divides among the devices and into parts on each."""
     shares = mesh.size * parts
     if batch % shares:
         below = batch - batch % shares
@@ -39,19 +39,19 @@ def check_divides(batch: int, mesh: Mesh, parts: int = 1) -> None:
 
 
 def round_up(batch: int, mesh: Mesh) -> int:
-    """The next larger batch that the devices can share."""
+    """The batch size, rounded up to a multiple of the number of devices."""
     return -(-batch // mesh.size) * mesh.size
 
 
 def rows_here(batch: int, mesh: Mesh) -> slice:
-    """The rows of a whole batch that lie on this host's devices."""
+    """The rows of a whole batch that belong to this host's devices."""
     here = [n for n, d in enumerate(mesh.devices) if d.process_index == jax.process_index()]
     share = batch // mesh.size
     return slice(here[0] * share, (here[-1] + 1) * share)
 
 
 def place(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
-    """Arrays over all hosts from the part of them that each host has: its rows, or the whole."""
+    """Global arrays, from the part that each host has: its rows, or the whole."""
     sharding = NamedSharding(mesh, spec)
     return jax.tree.map(
         lambda part: jax.make_array_from_process_local_data(sharding, np.asarray(part)), tree
@@ -59,24 +59,24 @@ def place(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
 
 
 def per_device(function: Callable[[Any, Any, Any], Any], mesh: Mesh) -> Callable[..., Any]:
-    """(state, given, batches) -> whole results: a program a device, as `pmap` used to make them.
+    """(state, given, batches) -> replicated results: one program per device, as with `pmap`.
 
-    Each device sees its own rows of the batches, (steps, B, …), and must give what all others give.
+    Each device sees its own rows of the batches, (steps, B, …), and must return what all others do.
     """
-    # check_vma would sum the gradient of what is whole over the devices before our mean does.
+    # check_vma would sum the gradients of replicated arguments before we take their mean.
     return jax.shard_map(
         function, mesh=mesh, in_specs=(WHOLE, WHOLE, STEPS), out_specs=WHOLE, check_vma=False
     )
 
 
 def spread(function: Callable[..., Any], mesh: Mesh, *fixed: Hashable) -> Callable[..., Any]:
-    """(…, batch) -> result, jitted: the devices share the batch, every host gets the whole result.
+    """(…, batch) -> result, jitted: the batch is sharded, and every host gets the whole result.
 
-    The batch's rows must divide over the devices (`round_up`), and every host must give all of
-    them. Random numbers do not depend on how many devices there are.
+    The batch's rows must divide among the devices (`round_up`), and every host must pass all of
+    them. Random numbers do not depend on the number of devices.
 
-    fixed: the function's first arguments, which are part of the program. Of the same function with
-    equal ones there is one program in a process, however often it is asked for.
+    fixed: the function's first arguments, which are part of the program. Within a process there is
+    one program for the same function with equal fixed arguments.
     """
     static, out = tuple(range(len(fixed))), NamedSharding(mesh, WHOLE)
     parted = jax.jit(function, static_argnums=static, out_shardings=out)

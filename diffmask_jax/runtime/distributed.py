@@ -1,4 +1,4 @@
-"""Several processes that train one probe: who started them, and which of them speaks."""
+"""Several processes that train one probe: how they find each other, and which of them speaks."""
 
 import contextlib
 import glob
@@ -15,24 +15,24 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files, messages, preemption, process
 from diffmask_jax.runtime.preemption import Stopped
 
-SILENCE = 30  # seconds after which a process that is not heard of counts as dead
+SILENCE = 30  # seconds after which a silent process counts as dead
 ANSWER = 8192  # bytes
 
 
 class Launch(NamedTuple):
-    """Who started several processes, and what `jax.distributed.initialize` has to be told."""
+    """What started several processes, and the arguments of `jax.distributed.initialize`."""
 
     by: str
     arguments: dict[str, Any]
 
 
 def launcher(environment: Mapping[str, str]) -> Launch | None:
-    """What started this process together with others, going by its environment variables.
+    """What started this process together with others, by its environment variables; None if alone.
 
-    Being inside an allocation, a pod or a container is not enough: a process that waited for others
-    that were never started would hang. An empty variable says nothing.
+    To be inside an allocation, a pod or a container is not enough: a process would wait for others
+    that were never started. Empty variables are ignored.
 
-    Raises: UserError if the variables are not complete.
+    Raises: UserError if the variables are incomplete.
     """
 
     environment = {name: value for name, value in environment.items() if value}
@@ -43,7 +43,7 @@ def launcher(environment: Mapping[str, str]) -> Launch | None:
     address = first("JAX_COORDINATOR_ADDRESS", "COORDINATOR_ADDRESS")
     count = first("JAX_NUM_PROCESSES", "NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE")
     number = first("JAX_PROCESS_ID", "PROCESS_ID", "OMPI_COMM_WORLD_RANK")
-    # srun sets the step's size; a shell inside an allocation has none, or a step of one.
+    # srun sets the size of a step; a shell inside an allocation has no step, or one of size 1.
     if _count(environment, "SLURM_STEP_NUM_TASKS") > 1 and "SLURM_PROCID" in environment:
         return Launch("SLURM", {"cluster_detection_method": "slurm"})
     if address:
@@ -62,7 +62,7 @@ def launcher(environment: Mapping[str, str]) -> Launch | None:
 
 
 def _count(environment: Mapping[str, str], name: str) -> int:
-    """How many processes a launcher says there are."""
+    """The number of processes, as a launcher states it."""
     value = environment.get(name, "1")
     if not (value.isdecimal() and len(value) < 10):
         raise UserError(f"{name} is {value!r}, and no number: set it, or pass --distributed off")
@@ -92,13 +92,13 @@ def _installed(package: str) -> bool:
 
 
 def start(launch: Launch | None) -> None:
-    """Join the other processes, if there are any, before anything else touches a device.
+    """Join the other processes, if there are any, before a device is used.
 
     Raises: UserError if they cannot be reached.
     """
     if launch is None:
         return
-    # It would take SIGTERM for itself, which is `signals.handled`'s to hear.
+    # JAX would handle SIGTERM itself, which is the task of `signals.handled`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**launch.arguments, heartbeat_timeout_seconds=SILENCE)
@@ -112,9 +112,10 @@ def start(launch: Launch | None) -> None:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """What all processes do together: one that fails, or finds that another has, leaves at once.
+    """Around work that all processes do together: one that fails, or sees another fail, exits.
 
-    Leaving as usual would first wait for the others, who wait for this one. Alone, nothing differs.
+    A normal exit would first wait for the others, which wait for this one. A single process is not
+    affected.
 
     Raises: UserError if a device's memory does not suffice.
     """
@@ -153,13 +154,13 @@ def _told_of_memory() -> Iterator[None]:
 
 
 def _is_about_others(message: str) -> bool:
-    """Whether an error of XLA comes from the exchange with other processes."""
+    """Whether an error of XLA comes from communication with other processes."""
     signs = ("gloo", "nccl", "connect", "socket", "task", "unavailable", "deadline", "coordination")
     return any(sign in message.lower() for sign in signs)
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes files, draws bars and speaks."""
+    """Whether this is the process that writes files, draws bars and prints."""
     return jax.process_index() == 0
 
 
@@ -169,13 +170,13 @@ def are_several() -> bool:
 
 
 def say(line: str) -> None:
-    """A line on standard error, once, however many processes there are."""
+    """Print a line on standard error, in the first process only."""
     if is_first():
         messages.say(line)
 
 
 def by_first(action: Callable[[], Any]) -> Any:
-    """What the first process gets from an action that it alone carries out; JSON.
+    """The result (JSON) of an action that only the first process carries out.
 
     Raises: UserError, in every process, if the action does.
     """

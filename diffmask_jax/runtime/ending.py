@@ -1,4 +1,4 @@
-"""How a command ends: what is told of it, in one line, and the status that a shell knows it by."""
+"""How a command ends: its last line for people, and its exit status."""
 
 import sys
 from collections.abc import Callable
@@ -10,12 +10,13 @@ from diffmask_jax.runtime.preemption import Stopped, ending_at_once
 
 
 def status_of(name: str, command: Callable[[], object], *, leaves: bool, goes_on: bool) -> int:
-    """Run a command: 0 if it went well, 2 after a mistake told in one line.
+    """Run a command and return its status: 0, or 2 after a mistake, which is printed in one line.
 
-    130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP: a training or fine-tuning is then saved.
+    130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP: a training or fine-tuning is saved then.
 
-    name: whose lines they are. leaves: end the process itself after a signal, as one that was
-    started from a shell. goes_on: as of `Stopped`
+    name: the command, as its lines begin
+    leaves: after a signal, end the process at once, as a command started from a shell should
+    goes_on: as in `Stopped`
     """
     with speaking_to_a_shell(), ending_at_once(goes_on):
         try:
@@ -36,7 +37,7 @@ def _unless_stopped(name: str, command: Callable[[], object]) -> int:
         say(f"{name}: {error}")
         return 2
     except BrokenPipeError:
-        process.leave_stdout()  # its reader has left (`| head`)
+        process.leave_stdout()  # its reader is gone (`| head`)
         return 0
     except Exception as error:
         if (told := process.refusal(error)) is None:
@@ -46,13 +47,13 @@ def _unless_stopped(name: str, command: Callable[[], object]) -> int:
 
 
 def _tell(name: str, stop: Stopped | KeyboardInterrupt) -> bool:
-    """Say by what a command was stopped; True if it was together with other processes.
+    """Say what stopped a command; True if it ran together with other processes.
 
-    Those have to part as JAX would have it.
+    Those must disconnect in JAX's way.
     """
     line = f"{name}: {preemption.told(stop)}"
     if isinstance(stop, KeyboardInterrupt) or stop.step is None:
-        say(line)  # and import nothing: it may have been in the midst of an import
+        say(line)  # without importing anything: the signal may have interrupted an import
         return False
     from diffmask_jax.runtime import distributed
 

@@ -1,4 +1,4 @@
-"""What numbers depend on beside the settings: versions, the source's commit, the machine."""
+"""What results depend on besides settings: versions, the commit of the source, the machine."""
 
 import importlib.metadata
 import os
@@ -25,7 +25,7 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Command, versions, commit of the source (None if it is not known) and devices."""
+    """Command, versions, commit of the source (None if unknown) and devices."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(

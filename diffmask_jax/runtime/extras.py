@@ -1,4 +1,4 @@
-"""What is installed only where it is asked for, and what is said where it is not."""
+"""Optional dependencies, and the error if one is not installed."""
 
 import contextlib
 import importlib.util
@@ -9,11 +9,11 @@ from diffmask_jax.errors import UserError
 
 @contextlib.contextmanager
 def needs(what: str, extra: str) -> Iterator[None]:
-    """Around the import of what an extra of this package installs, and around its first use.
+    """Around the import and the first use of modules that an extra of this package installs.
 
-    what: is to be done with it, as messages call it.
+    what: the purpose, for messages
 
-    Raises: UserError that names the extra if a module is not there.
+    Raises: UserError that names the extra if a module is not installed.
     """
     try:
         yield
@@ -22,7 +22,7 @@ def needs(what: str, extra: str) -> Iterator[None]:
 
 
 def check_installed(module: str, what: str, extra: str) -> None:
-    """The same before any work, without the time that importing takes. Raises: UserError."""
+    """Check for a module without importing it, which takes time. Raises: UserError as `needs`."""
     if importlib.util.find_spec(module) is None:
         raise UserError(_missing(what, module, extra))
 

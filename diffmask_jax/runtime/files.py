@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and only where it was asked for; reading, finding one."""
+"""Files: written as a whole or not at all, and only where the user wants them; read and found."""
 
 import os
 import secrets
@@ -11,10 +11,10 @@ from diffmask_jax.errors import UserError
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
-    """Writes `data` (text as UTF-8) so that no reader ever sees a half-written file.
+    """Write `data` (text as UTF-8) such that no reader ever sees a half-written file.
 
-    The bytes go to a temporary sibling that then takes the name of `path`. A link is followed,
-    and what is not a regular file (/dev/stdout, a pipe) is written to directly.
+    The bytes go to a temporary sibling, which is then renamed to `path`. A link is followed, and
+    anything but a regular file (/dev/stdout, a pipe) is written to directly.
 
     Raises:
       UserError: the folder does not exist, `path` is a folder, or writing failed.
@@ -27,9 +27,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 def write_in(folder: Path, name: str, data: bytes | str) -> None:
-    """Writes a file of a folder that may have come from anywhere, as `write_atomically` does.
+    """`write_atomically` for a file in a folder that may have come from anywhere.
 
-    But a link of that name is replaced, not followed, so that nothing outside is written.
+    A link of that name is replaced, not followed, so that nothing outside is written.
 
     Raises: UserError if it cannot be written.
     """
@@ -39,7 +39,7 @@ def write_in(folder: Path, name: str, data: bytes | str) -> None:
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What writes a file in its own way. Raises: UserError in its words if that fails."""
+    """Around code that writes a file by itself. Raises: UserError with the reason if it fails."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -48,7 +48,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def reading(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What reads a file, as UTF-8 perhaps. Raises: UserError in its words if that fails."""
+    """Around code that reads a file. Raises: UserError with the reason of a failure."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -59,19 +59,19 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_readable(path: Path) -> None:
-    """Raises: UserError if a file or folder may not be read, which others take for missing."""
+    """Raises: UserError if a file or folder may not be read, which libraries report as missing."""
     if path.exists() and not os.access(path, os.R_OK):
         raise UserError(f"cannot read {path}: permission denied")
 
 
 def check_own(folder: Path) -> None:
-    """Raises: UserError if a folder inside a folder that may have come from anywhere is a link."""
+    """Raises: UserError if a subfolder is a link; its folder may have come from anywhere."""
     if folder.is_symlink():
         raise UserError(f"{folder} is a link: put the folder there that it leads to")
 
 
 def make_folder(folder: Path) -> None:
-    """Raises: UserError if there can be no such folder."""
+    """Make a folder. Raises: UserError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -79,9 +79,9 @@ def make_folder(folder: Path) -> None:
 
 
 def check_plain(folder: str | os.PathLike[str]) -> None:
-    """Raises: UserError if a folder that may have come from anywhere holds a pipe or a device.
+    """Raises: UserError if a folder that may have come from anywhere contains a pipe or a device.
 
-    Who read it would wait for ever, or read without an end.
+    Reading one would block for ever, or never end.
     """
     for path in Path(folder).iterdir():
         if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
@@ -89,7 +89,7 @@ def check_plain(folder: str | os.PathLike[str]) -> None:
 
 
 def file_in(folder: Path, name: str) -> Path | None:
-    """The file of a plain name in a folder; None if there is none, or the name leads elsewhere."""
+    """The file of a name in a folder; None if there is none, or the name leads elsewhere."""
     return folder / name if Path(name).name == name and os.path.isfile(folder / name) else None
 
 
@@ -98,14 +98,14 @@ def _bytes(data: bytes | str) -> bytes:
 
 
 def remove_half_written(folder: Path, *names: str) -> None:
-    """Remove what a process killed in `write_atomically` has left of files of these names."""
+    """Remove the temporary siblings that processes killed in `write_atomically` have left."""
     for name in names:
         for temporary in folder.glob(f".{name}.*.tmp"):
             temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Refuses early, before long work, what `write_atomically` would refuse after it.
+    """Check early, before long work, for errors that `write_atomically` would raise after it.
 
     Raises:
       UserError: the folder does not exist or may not be written to, or `path` is a folder.
@@ -124,11 +124,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def check_all_writable(
     paths: Iterable[str | os.PathLike[str] | None], *read: str | os.PathLike[str] | None
 ) -> None:
-    """`check_writable` for all that are given.
+    """`check_writable` for all given paths.
 
-    read: files that are to be read.
+    read: files that will be read
 
-    Raises: UserError, too, if two of them are one file, or one is a file that is read.
+    Raises: UserError also if two paths are one file, or if one is a file that is read.
     """
     found = {_real(file): file for file in read if file is not None}
     for path in paths:
@@ -147,18 +147,18 @@ def _real(path: str | os.PathLike[str]) -> str:
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:
-    """Whether it is there and no regular file: a pipe, a device, which nothing can replace."""
+    """Whether a path exists and is not a regular file, but a pipe or a device: not replaceable."""
     return os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
 
 
 def _replace(target: Path, content: bytes) -> None:
-    # Not tempfile: its files are private (0600), and the final one should follow the umask.
+    # Not tempfile, whose files are private (0600): the final file should follow the umask.
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name on an empty file
+            os.fsync(file.fileno())  # otherwise a power cut may leave an empty file of the new name
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):

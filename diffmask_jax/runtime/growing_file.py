@@ -1,4 +1,4 @@
-"""A file of lines that takes long to write: it has a name of its own until it is whole."""
+"""A file of lines that takes long to write: it has a temporary name until it is whole."""
 
 import contextlib
 import os
@@ -13,19 +13,20 @@ from diffmask_jax.runtime.messages import say
 
 
 class GrowingFile:
-    """Lines on their way into a file that nobody shall take for whole before it is.
+    """Writes a file of lines that no reader can mistake for whole before it is.
 
-    They go to a sibling, NAME.IDENTITY.partial, which takes the file's name when all are there. Who
-    is killed leaves that one, and who writes the same again goes on behind the `done` lines that
-    are safe in it. What is no regular file (/dev/stdout, a pipe) is written to directly.
+    Lines go to a sibling, NAME.IDENTITY.partial, which is renamed at the end. A killed process
+    leaves the sibling behind, and a process that writes the same lines continues after the `done`
+    lines that are safely in it. Anything but a regular file (/dev/stdout, a pipe) is written to
+    directly.
 
     with GrowingFile(path, identity, 1000) as file:
         for line in lines[file.done:]:
             file.add(line)
 
-    identity: a name of what the lines are made from, so that other lines have another sibling
-    together: after how many lines they are made safe, and by which multiple of lines is gone on
-    anew: begin at the first line whatever is there
+    identity: identifies what the lines are made from, so that other lines have another sibling
+    together: lines are flushed to disk, and continued, in multiples of this number
+    anew: begin at the first line, whatever is there
 
     Raises: UserError if it cannot be written, or another process is writing it.
     """
@@ -45,7 +46,7 @@ class GrowingFile:
         self._count = self._safe = self.done
 
     def add(self, line: str) -> None:
-        """Append a line, which has no end yet. Raises: UserError if it cannot be written."""
+        """Append a line, given without its newline. Raises: UserError if it cannot be written."""
         with self._told():
             self._file.write(line.encode() + b"\n")
             self._count += 1
@@ -62,7 +63,7 @@ class GrowingFile:
             elif self._whole is not None:
                 self._leave()
         finally:
-            with contextlib.suppress(OSError):  # of what could not be written, which was told
+            with contextlib.suppress(OSError):  # of an error in writing, which is reported already
                 self._file.close()
 
     def _finish(self) -> None:
@@ -86,7 +87,7 @@ class GrowingFile:
             raise UserError(f"another process is writing {self._path}: wait for it") from error
 
     def _safe_lines(self) -> int:
-        """How many lines are there, whole and by the multiple; the file is left behind them."""
+        """The number of whole lines, by the multiple; the file is positioned after them."""
         done = place = end = 0
         for number, line in enumerate(self._file, start=1):
             place += len(line)
@@ -105,7 +106,7 @@ class GrowingFile:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:  # its reader has left
+        except BrokenPipeError:  # its reader is gone
             raise
         except (OSError, ValueError) as error:
             raise UserError(f"cannot write {self._path}: {reason(self._path, error)}") from error

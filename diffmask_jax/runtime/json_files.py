@@ -1,7 +1,7 @@
-"""Every JSON that is read or written: of bounded size and depth, without NaN, of the kinds due.
+"""Reading and writing JSON: of bounded size and depth, of the expected types, without NaN.
 
-What is read may come from anywhere. What is wrong with it is one line with the file and the place
-in it; what is written holds numbers only, for NaN is no JSON and no other reader takes it.
+Files that are read may come from anywhere; an error is one line with the file and the place in it.
+NaN is never written, since it is not JSON and other readers refuse it.
 """
 
 import collections
@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import reading
 
-LARGEST = 2**28  # bytes of a file that is read whole
-DEEPEST = 64  # objects and lists in each other
-LONGEST = 300  # digits of a whole number, which floats hold, too
+LARGEST = 2**28  # bytes of a file that is read as a whole
+DEEPEST = 64  # levels of nested objects and lists
+LONGEST = 300  # digits of a whole number, which still fits in a float
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON spells the halves of a surrogate pair
 _KINDS = {
@@ -32,16 +32,16 @@ _KINDS = {
 
 
 def read(path: Path, kind: type = dict) -> Any:
-    """The value in a file, of a kind. Raises: UserError if it is missing, damaged or of another."""
+    """The value in a file, of a type. Raises: UserError if missing, damaged or of another type."""
     return parse(_text(path), str(path), kind)
 
 
 def read_lines(path: Path, kinds: Mapping[str, type], cut: bool = False) -> list[dict[str, Any]]:
-    """The objects in a file, one a line; each with at least the named fields, of these kinds.
+    """The objects in a file, one per line; each has at least the named fields, of these types.
 
-    cut: leave out a last line without its end, as a killed process leaves one.
+    cut: ignore a last line without its newline, which a killed process may leave
 
-    Raises: UserError if the file is missing, or a line is none such, named with its number.
+    Raises: UserError if the file is missing or a line is invalid, naming its number.
     """
     *lines, last = _text(path).split("\n")
     lines += [last] * (not cut)
@@ -55,12 +55,13 @@ def read_lines(path: Path, kinds: Mapping[str, type], cut: bool = False) -> list
 
 
 def parse(text: str, where: str, kind: type = dict) -> Any:
-    """The value in a JSON text, of a kind (`object`: of any).
+    """The value in a JSON text, of a type (`object`: any).
 
-    where: what messages call the place. A name that an object has twice is refused, for one of the
-    two would be lost; so is a number that is none (NaN, 1e999), and half a character.
+    A name that occurs twice in an object is refused, since one of the two would be lost; so are
+    numbers that are not finite (NaN, 1e999), and halves of surrogate pairs. where: the place, for
+    messages.
 
-    Raises: UserError if it is no such JSON.
+    Raises: UserError if it is not such JSON.
     """
     try:
         value = json.loads(
@@ -83,16 +84,18 @@ def parse(text: str, where: str, kind: type = dict) -> Any:
 
 
 def field(entry: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
-    """A field of an object, of a kind. Raises: UserError if it is missing or of another."""
+    """A field of an object, of a type. Raises: UserError if it is missing or of another type."""
     if name not in entry:
         raise UserError(f"{where}: the field {name!r} is missing")
     return check(entry[name], kind, f"{where}: the field {name!r}")
 
 
 def check(value: Any, kind: type, what: str) -> Any:
-    """A value itself if it is of a kind: a whole number is a number, but true is none.
+    """The value itself if it is of a type: a whole number is a number, but true is not.
 
-    Raises: UserError if it is not; what: the beginning of that message.
+    what: the beginning of the message
+
+    Raises: UserError if it is not of that type.
     """
     if kind is float and type(value) is int:
         return value
@@ -102,17 +105,17 @@ def check(value: Any, kind: type, what: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as messages quote it: the beginning of what JSON writes."""
+    """A value as messages quote it: the beginning of its JSON."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else text[:40] + "…"
 
 
 def dumps(value: Any, indent: int | None = None, *, plain: bool = True) -> str:
-    """A value as JSON, which other programs read, too.
+    """A value as standard JSON.
 
-    plain: spell what is not ASCII with escapes.
+    plain: escape characters that are not ASCII
 
-    Raises: UserError if a number in it is none, named with its place.
+    Raises: UserError if a number is not finite, naming its place.
     """
     try:
         return json.dumps(value, ensure_ascii=plain, indent=indent, allow_nan=False)
@@ -122,14 +125,14 @@ def dumps(value: Any, indent: int | None = None, *, plain: bool = True) -> str:
 
 
 def finite(value: float | int) -> float | int | None:
-    """None for what JSON has no number for, such as the correlation of what never varies."""
+    """The value, or None if it is not finite, such as the correlation of a constant."""
     return value if math.isfinite(value) else None
 
 
 def jsonable(value: Any) -> Any:
-    """A value as JSON types: NamedTuples are objects, arrays and tuples lists, floats have six
-    digits, and None stands for one that is no number."""
-    if hasattr(value, "tolist"):  # of an array, or a number of one
+    """A value as JSON types: NamedTuples become objects, arrays and tuples lists; floats have six
+    digits, or become None if they are not finite."""
+    if hasattr(value, "tolist"):  # an array or a NumPy number
         value = value.tolist()
     if hasattr(value, "_asdict"):
         value = value._asdict()
@@ -149,7 +152,7 @@ def _not_numbers(value: Any, place: str) -> Iterator[str]:
 
 
 def _text(path: Path) -> str:
-    """Not of a pipe, which may never end."""
+    """The text of a file, but not of a pipe, which may never end."""
     if not os.path.isfile(path):
         raise UserError(f"there is no {path.name} in {path.parent}")
     with reading(path):
@@ -180,7 +183,7 @@ def _int(text: str) -> int:
 
 
 def _check_depth(value: Any) -> None:
-    """Level by level, for a call a level is what too deep a value would end."""
+    """Checked level by level, since recursion would fail on a value that is too deep."""
     level = [value]
     for _ in range(DEEPEST + 1):
         if not level:

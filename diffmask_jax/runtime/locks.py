@@ -1,5 +1,5 @@
-"""One process at a time writes in a folder, or a file: a lock that the kernel gives back, however
-it ends."""
+"""Locks by which only one process at a time writes in a folder or to a file; the kernel releases
+them however a process ends."""
 
 import contextlib
 import errno
@@ -16,21 +16,22 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import distributed, json_files, messages
 
 FILE = ".lock"
-WAIT = 180  # seconds: more than a cluster gives a process between SIGTERM and SIGKILL
-WITHOUT = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # of a file system that has no locks
+WAIT = 180  # seconds: more than clusters allow between SIGTERM and SIGKILL
+WITHOUT = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # errors of file systems without locks
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if it is not there, against other processes that want to write in it.
+    """Hold a folder, which is made if it does not exist, against other writing processes.
 
-    Who finds it held waits, and says for whom: it may be the predecessor of a requeued job, which
-    saves and ends. Of processes that work together the first one holds it for all. Where nobody
-    may write, or the file system has no locks, which is said, nothing is held.
+    If another process holds it, this one says so and waits: that may be the predecessor of a
+    requeued job, which saves and ends. The first of several cooperating processes holds the folder
+    for all. Nothing is held if the folder is not writable or, with a warning, if the file system
+    has no locks.
 
-    Raises: UserError if the other one still goes on after `WAIT` seconds, or the folder cannot be
-        made.
+    Raises: UserError if the other process still runs after `WAIT` seconds, or if the folder cannot
+        be made.
     """
     lock = _Lock(folder)
     try:
@@ -39,7 +40,9 @@ def held(folder: Path) -> Iterator[None]:
                 break
             if second == 0:
                 distributed.say(f"{folder} is in use by {other}: waiting up to {WAIT} s for it")
-            time.sleep(1)  # every process a second, for none waits long for another's answer
+            time.sleep(
+                1
+            )  # every process wakes each second, since none may wait long for another's answer
         else:
             raise UserError(f"{folder} is in use by {other}: wait for it, or choose another --out")
         yield
@@ -48,11 +51,11 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def open_alone(file: Path) -> tuple[int, str | None]:
-    """Open a file to be written, made if it is not there, that no other process may open so now.
+    """Open a file for writing, exclusively; it is made if it does not exist.
 
-    Gives its descriptor, and why nothing is locked where the file system has no locks.
+    Returns its descriptor, and the reason if the file system has no locks.
 
-    Raises: BlockingIOError if another process has it; OSError if it cannot be opened, as a link.
+    Raises: BlockingIOError if another process has it; OSError if it cannot be opened, or is a link.
     """
     opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
@@ -64,26 +67,26 @@ def open_alone(file: Path) -> tuple[int, str | None]:
             return opened, error.strerror
         os.close(opened)
         raise
-    os.close(opened)  # who had it has removed or renamed it since it was opened
+    os.close(opened)  # its holder has removed or renamed it since it was opened
     return open_alone(file)
 
 
 class _Lock:
-    """A file in the folder that this process has locked, and that says who that is."""
+    """The lock file in a folder, which also names its holder."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / FILE
         self._opened: int | None = None
 
     def tried(self) -> str | None:
-        """Lock it if nobody else has; else who has."""
+        """Try to lock it; returns the holder if there is another one."""
         folder = self._file.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._opened, without = open_alone(self._file)
         except BlockingIOError:
             return _holder(self._file)
-        except ValueError as error:  # a NUL in its name
+        except ValueError as error:  # a NUL in the name
             raise UserError(f"cannot make the folder {folder}: {error}") from error
         except OSError as error:
             if error.errno not in UNWRITABLE or not folder.is_dir():
@@ -102,10 +105,10 @@ class _Lock:
         return None
 
     def release(self) -> None:
-        """Let others have it; nothing of it stays."""
+        """Release the lock and remove its file."""
         if self._opened is not None:
             with contextlib.suppress(OSError):
-                self._file.unlink()  # before another may have locked it
+                self._file.unlink()  # while no other process can have locked it
             os.close(self._opened)
             self._opened = None
 
@@ -117,13 +120,13 @@ class _Lock:
             "command": shlex.join(sys.argv),
             "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         }
-        with contextlib.suppress(OSError):  # it is held all the same
+        with contextlib.suppress(OSError):  # the lock holds all the same
             os.ftruncate(self._opened, 0)
             os.pwrite(self._opened, json_files.dumps(told).encode(), 0)
 
 
 def _holder(file: Path) -> str:
-    """Who holds a lock, in words; it may be writing them just now."""
+    """The holder of a lock, in words, which it may be writing at this moment."""
     try:
         told = json_files.read(file)
         return f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
@@ -132,7 +135,7 @@ def _holder(file: Path) -> str:
 
 
 def _has_name(opened: int, path: Path) -> bool:
-    """Whether an open file is still the one of a name; a client of NFS may know it no more."""
+    """Whether a path still names an open file; NFS may have forgotten the file."""
     try:
         return os.path.samestat(os.fstat(opened), os.stat(path))
     except OSError as error:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with a row of column names; a | inside a cell is kept as one."""
+    """A table with a row of column names; | is escaped in cells."""
     lines = [_line(head), "|---" * len(head) + "|", *map(_line, rows)]
     return "\n".join(lines)
 

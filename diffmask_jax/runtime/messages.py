@@ -1,6 +1,6 @@
-"""Every message to people: one line on standard error that can do nothing to a terminal.
+"""Messages to people: lines on standard error that cannot affect a terminal.
 
-Names, labels, texts and paths in it may come from a file that somebody sent.
+The names, labels, texts and paths in a message may come from an untrusted file.
 """
 
 import contextlib
@@ -8,39 +8,39 @@ import sys
 import unicodedata
 from typing import Any
 
-LONGEST = 1200  # characters: a screen of 80 columns holds them beside what was there
-JOINERS = "\u200c\u200d"  # invisible, yet Persian, Indic scripts and emoji are misspelt without
+LONGEST = 1200  # characters: they leave room on a screen of 80 columns
+JOINERS = "\u200c\u200d"  # invisible, but needed to spell Persian, Indic scripts and emoji
 
 
 def say(line: object) -> None:
-    """A message on standard error, above the progress bar if one is drawn."""
-    with contextlib.suppress(OSError):  # nobody listens: nothing is left to be done about it
+    """Print a message on standard error, above the progress bar if there is one."""
+    with contextlib.suppress(OSError):  # nobody is listening
         _write(line_of(line), sys.stderr)
 
 
 def show(lines: object) -> None:
-    """What a command was asked for, on standard output: lines, each as harmless as a message."""
+    """Print a command's results on standard output, each line as harmless as a message."""
     _write("\n".join(map(visible, str(lines).split("\n"))), sys.stdout)
 
 
 def line_of(message: object) -> str:
-    """A message as `say` writes it: visible, on one line, its middle left out if it is long."""
+    """A message as `say` prints it: visible, on one line, without its middle if it is long."""
     text = visible(str(message))
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def shows(text: str) -> bool:
-    """Whether there is anything to see of a text: not of blanks, nor of a zero-width space.
+    """Whether a text has anything visible: more than blanks and zero-width characters.
 
-    A byte of a file's name that is no character (a lone surrogate, to Python) is seen.
+    Undecodable bytes of a file's name (lone surrogates in Python) count as visible.
     """
     seen = text.encode("utf-8", "replace").decode()
     return any(sign.isprintable() and not sign.isspace() for sign in seen)
 
 
 def visible(text: str) -> str:
-    """The text with every character that could act on a screen replaced by one that only shows.
+    """The text with every character that could affect a screen replaced by a visible one.
 
     ASCII controls become their pictures (ESC -> ␛, newline -> ␊); other controls, text-direction
     overrides, lone surrogates and line separators become U+FFFD.
@@ -62,7 +62,7 @@ def _write(lines: str, stream: Any) -> None:
     if stream is None:  # closed before Python began
         return
     tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
-    if tqdm is None:  # and so no bar is drawn
+    if tqdm is None:  # so that there is no bar either
         stream.write(lines + "\n")
     else:
         tqdm.write(lines + "\n", file=stream, end="")

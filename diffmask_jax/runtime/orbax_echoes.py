@@ -1,8 +1,8 @@
-"""What orbax raises is said again, with tracebacks: by its threads, asyncio, tensorstore. Unheard.
+"""Silences the echoes of an error that orbax raises: tracebacks by its threads and libraries.
 
-Where one of many arrays cannot be written, orbax raises that and closes the event loop in which the
-others are still on their way. asyncio then logs each that fails, too, and tensorstore's threads
-print that the loop which they want to call back is closed.
+If one of many arrays cannot be written, orbax raises an error and closes the event loop in which
+the others are still being written. asyncio then logs every further failure, and tensorstore's
+threads report that the loop they want to call back is closed.
 """
 
 import logging
@@ -13,11 +13,11 @@ from typing import Any
 
 CLOSED = "Event loop is closed"
 LOGGERS = ("absl", "asyncio")
-THEIRS = ("/orbax/", "tensorstore")  # in the paths and the errors of both
+THEIRS = ("/orbax/", "tensorstore")  # substrings of the paths and errors of both
 
 
 def hush() -> None:
-    """Let people hear once what orbax raises, in whatever way it is told to them."""
+    """Silence all echoes, so that people see an error of orbax once."""
     for name in LOGGERS:
         logging.getLogger(name).addFilter(is_no_echo)
     if not isinstance(sys.unraisablehook, _Hook):
@@ -25,7 +25,7 @@ def hush() -> None:
 
 
 def is_no_echo(record: logging.LogRecord) -> bool:
-    """Whether a line of a logger is about something else, by all that it names."""
+    """Whether a log record is about something else, judging by everything in it."""
     error = record.exc_info[1] if record.exc_info else None
     frames = traceback.extract_tb(error.__traceback__) if error else ()
     told = " ".join((record.pathname, record.getMessage(), *(frame.filename for frame in frames)))
@@ -33,9 +33,9 @@ def is_no_echo(record: logging.LogRecord) -> bool:
 
 
 class _Hook:
-    """`sys.unraisablehook`, which is told of what a thread that C++ has started cannot raise.
+    """A `sys.unraisablehook`, called for exceptions in threads that C++ has started.
 
-    before: the hook that it stands for
+    before: the hook that it replaces
     """
 
     def __init__(self, before: Callable[[Any], object]) -> None:

@@ -1,4 +1,4 @@
-"""Being stopped from outside: what is asked of a training run while it goes on, by whom or what."""
+"""Requests to a running training to save or to stop, by signals or by the clock."""
 
 import contextlib
 import enum
@@ -10,13 +10,13 @@ from typing import NoReturn
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import messages, process, signals
 
-SAVE_EVERY = 300.0  # seconds: what a run without a validation for so long may lose at most
+SAVE_EVERY = 300.0  # seconds: the most that a run may lose between validations
 
 
 class Notice(enum.IntEnum):
-    """What is asked, the more urgent the larger: several processes heed the largest of theirs.
+    """A request, the larger the more urgent: several processes follow the largest of theirs.
 
-    One that asks to stop is the status to end with, as shells tell of a signal.
+    A request to stop has the value of the exit status that shells use for its signal.
     """
 
     NONE = 0
@@ -27,15 +27,15 @@ class Notice(enum.IntEnum):
 
     @property
     def stops(self) -> bool:
-        """Whether it asks to stop."""
+        """Whether it is a request to stop."""
         return self > Notice.SAVE
 
 
 class Stopped(SystemExit):
-    """A signal has ended the work, and the process is to end with the status that is its notice.
+    """Raised when a signal has ended the work; the exit status is the value of its notice.
 
-    step: after which step the run was saved; None if it ended before there was anything to save.
-    goes_on: whether the same command goes on from there, and does not begin again.
+    step: the step after which the run was saved; None if there was nothing to save
+    goes_on: whether the same command would continue from there instead of starting again
     """
 
     def __init__(self, notice: Notice, step: int | None = None, goes_on: bool = True) -> None:
@@ -47,13 +47,13 @@ class Stopped(SystemExit):
 
 
 class Watch:
-    """A context manager in which signals do nothing but raise a notice, for `notice` to give.
+    """A context manager in which signals only set a notice, which `notice` returns.
 
-    Two exceptions: until the first `heed`, while the first call is compiled, nothing would be lost,
-    and a process that is alone ends at once; so it does when Ctrl-C is pressed again.
+    There are two exceptions, in which a single process ends at once: before the first `heed`, while
+    the first call is compiled and nothing would be lost; and when Ctrl-C is pressed again.
 
-    Another notice is raised when `SAVE_EVERY` seconds have passed since the last `saved`. When a
-    run saves changes none of its numbers, so that the clock may have its say.
+    There is also a notice to save once `SAVE_EVERY` seconds have passed since the last `saved`: the
+    clock may decide, since the times of saving do not affect a run's numbers.
 
     alone: no other process has to stop and save at the same step
     """
@@ -76,7 +76,7 @@ class Watch:
             raise reason
 
     def _reason_to_end(self, number: signal.Signals) -> Stopped | KeyboardInterrupt | None:
-        """Why a signal ends the process at once; None if it was only noticed."""
+        """The reason for a signal to end the process at once; None if it only sets a notice."""
         notice = Notice(128 + number)
         if self._fresh:
             return Stopped(notice)
@@ -84,32 +84,32 @@ class Watch:
             if self._interrupted:
                 return KeyboardInterrupt()
             self._interrupted = True
-            with contextlib.suppress(RuntimeError):  # in the midst of another line
+            with contextlib.suppress(RuntimeError):  # the signal interrupted the printing of a line
                 messages.say("stopping after this call, saved; Ctrl-C again ends at once, unsaved")
         self._stop = max(self._stop, notice)
         return None
 
     def notice(self) -> Notice:
-        """What this process is asked to do now."""
+        """The current request to this process."""
         if self._stop:
             return self._stop
         return Notice.SAVE if time.monotonic() - self._last > SAVE_EVERY else Notice.NONE
 
     def heed(self, agreed: int) -> Notice:
-        """What to do after all processes were asked as much, a call ago; alone, as asked now."""
+        """What to do: what all processes agreed on a call ago; if alone, the current request."""
         self._fresh = False
         return max(Notice(agreed), self.notice() if self._alone else Notice.NONE)
 
     def saved(self) -> None:
-        """The run has just been saved: the clock starts anew."""
+        """Restart the clock, since the run has just been saved."""
         self._last = time.monotonic()
 
 
 @contextlib.contextmanager
 def ending_at_once(goes_on: bool = True) -> Iterator[None]:
-    """Where nothing would be lost, signals raise `Stopped` in the midst of whatever goes on.
+    """A context in which signals raise `Stopped` at once, since nothing would be lost.
 
-    goes_on: as of `Stopped`
+    goes_on: as in `Stopped`
     """
 
     def reason(number: signal.Signals) -> Stopped:
@@ -123,21 +123,21 @@ def ending_at_once(goes_on: bool = True) -> Iterator[None]:
 
 
 def told(stop: Stopped | KeyboardInterrupt) -> str:
-    """Why a command ended, in words."""
+    """The reason why a command ended, in words."""
     return str(stop) if isinstance(stop, Stopped) else "interrupted"
 
 
 def status(stop: Stopped | KeyboardInterrupt) -> int:
-    """What a command that was stopped ends with."""
+    """The exit status of a command that was stopped."""
     return stop.notice if isinstance(stop, Stopped) else Notice.INTERRUPT
 
 
 def _ending(
     reason: Callable[[signal.Signals], Stopped | KeyboardInterrupt | None],
 ) -> signals.Handler | None:
-    """What ends the process from another thread than that in which a reason could be raised.
+    """A function that ends the process from another thread, in which no exception could.
 
-    None where no command runs: it is not ours to end.
+    None if no command runs, since the process is not ours then.
     """
 
     def end(number: signal.Signals) -> None:

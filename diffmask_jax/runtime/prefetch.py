@@ -1,4 +1,4 @@
-"""Making the next items while the last one is being used."""
+"""Preparing the next items while the current one is being used."""
 
 import collections
 from collections.abc import Generator, Iterable
@@ -9,10 +9,9 @@ Item = TypeVar("Item")
 
 
 def prefetched(source: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
-    """The items of `source` in their order, up to `ahead` of them made before they are asked for.
+    """The items of `source` in order, up to `ahead` of them prepared in advance by one thread.
 
-    One thread makes them. What it raises is raised where the item would have come; closing the
-    iterator ends it.
+    Its exceptions are raised in place of the item; closing the iterator ends the thread.
     """
     items, end = iter(source), object()
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:

@@ -1,6 +1,6 @@
-"""A process as it was started: its standard streams, its variables, and what the machine refuses.
+"""The environment of a process: standard streams, variables, limits, and what a machine refuses.
 
-Nothing here imports JAX, for some of it has to be in order before JAX is imported.
+Nothing here imports JAX, since some of it must be set up before.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ OUR_VARIABLES = ("JAX_", "XLA_", "SLURM_", "OMPI_", "TPU_", "KUBERNETES_", "COOR
 
 
 def open_standard_streams() -> None:
-    """Let streams that were closed (`>&-`) lead nowhere, and a terminal show what it can.
+    """Open closed standard streams (`>&-`) on the null device, and never fail on an encoding.
 
-    Else the next file that is opened takes the number of one, and what a library writes to standard
-    error is written into that file. One that is not UTF-8 shows a ? for what it has not.
+    Otherwise the next file opened would get the descriptor of a standard stream, and libraries'
+    messages would be written to it. A stream that is not UTF-8 shows ? for missing characters.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
         if number and getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -41,12 +41,12 @@ def open_standard_streams() -> None:
 
 
 def hush_libraries() -> None:
-    """Keep what libraries say to their developers off the screen, unless the user has asked for it.
+    """Keep libraries' messages to developers off the screen, unless the user wants them.
 
-    transformers advises to install PyTorch, which nothing here needs, and quotes files as is. XLA
-    asks at length for a bug report on every program that takes minutes to compile, as an error (2);
-    real ones are raised, too, and what ends the process (3) is told as before. Before JAX is
-    imported, for it says 1 where nobody has said anything.
+    transformers recommends PyTorch, which nothing here needs, and quotes files unescaped. XLA
+    requests a bug report, as an error (level 2), for every program that takes minutes to compile;
+    real errors are also raised, and fatal ones (level 3) are still shown. Must be called before JAX
+    is imported, which otherwise sets level 1.
     """
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -54,19 +54,19 @@ def hush_libraries() -> None:
 
 
 def draw_into_files() -> None:
-    """Whatever windows matplotlib is told to draw in: a command has none."""
+    """Make matplotlib draw into files, whatever backend is configured: a command has no windows."""
     os.environ["MPLBACKEND"] = "agg"
 
 
 def forget_empty_variables() -> None:
-    """Of those that JAX and its launchers read: an empty one says nothing, and JAX ends on some."""
+    """Unset empty variables of JAX and its launchers: they say nothing, and JAX fails on some."""
     for name, value in [*os.environ.items()]:
         if not value and name.startswith(OUR_VARIABLES):
             del os.environ[name]
 
 
 def check_bars() -> None:
-    """Raises: UserError if a variable keeps tqdm, which draws bars, from being imported."""
+    """Raises: UserError if an environment variable keeps tqdm from being imported."""
     try:
         import tqdm  # noqa: F401
     except ValueError as error:
@@ -74,7 +74,7 @@ def check_bars() -> None:
 
 
 def check_here() -> None:
-    """Raises: UserError if the folder that a command was started in is gone."""
+    """Raises: UserError if the working directory no longer exists."""
     try:
         os.getcwd()
     except OSError as error:
@@ -84,9 +84,9 @@ def check_here() -> None:
 
 
 def check_addresses(needed: int = 3 << 29) -> None:
-    """needed: bytes that JAX's libraries and threads take without any model, 1.3 GiB on two cores.
+    """Raises: UserError if `ulimit -v` leaves too few addresses; the compiler would abort.
 
-    Raises: UserError if `ulimit -v` leaves fewer; the compiler would end in an abort.
+    needed: bytes that JAX's libraries and threads take without any model, 1.3 GiB on two cores
     """
     try:
         import resource
@@ -94,7 +94,7 @@ def check_addresses(needed: int = 3 << 29) -> None:
         if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
             return
         mmap.mmap(-1, needed, mmap.MAP_PRIVATE, mmap.PROT_READ).close()
-    except ImportError:  # neither it nor such a limit
+    except ImportError:  # a system without the module and without such limits
         return
     except OSError as error:
         raise UserError(
@@ -104,24 +104,26 @@ def check_addresses(needed: int = 3 << 29) -> None:
 
 
 def leave_stdout() -> None:
-    """Keep Python from complaining at exit about what it cannot write."""
+    """Keep Python from complaining at exit about output that it cannot write."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def leave(status: int) -> NoReturn:
-    """End right here, with all that was said on its way.
+    """Flush the standard streams and end the process immediately.
 
-    Python's own end would wait for threads that compile, and take away under XLA's own what they
-    work on: SIGSEGV instead of the status.
+    A normal exit of Python would wait for threads that compile, and destroy objects that XLA's
+    threads still use: SIGSEGV instead of the status.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, full
+        with contextlib.suppress(
+            AttributeError, OSError, ValueError
+        ):  # a closed stream, a full disk
             stream.flush()
     os._exit(status)
 
 
 def refusal(error: Exception) -> str | None:
-    """What the machine has refused, and what to do; None if an error is about something else."""
+    """What the machine refused, and what to do; None if the error has another cause."""
     said = next(iter(str(error).splitlines()), "")
     if isinstance(error, OSError) and error.errno in OF_FILES:
         return f"{(error.strerror or said).lower()}: raise `ulimit -n`"

@@ -1,4 +1,4 @@
-"""A trace of a few calls of the device, for xprof or TensorBoard to open."""
+"""A trace of a few compiled calls, to be opened with xprof or TensorBoard."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +10,10 @@ CALLS = 4
 
 
 class Trace:
-    """A context manager that traces `CALLS` calls in a row, from the first that is warm.
+    """A context manager that traces `CALLS` consecutive calls, starting with the first warm one.
 
-    The trace goes to folder/plugins/profile, where TensorBoard finds it when it shows the folder.
-    Without a folder nothing is traced.
+    The trace goes to folder/plugins/profile, where TensorBoard looks for it. Without a folder
+    nothing is traced.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -28,13 +28,13 @@ class Trace:
         self._stop()
 
     def call(self, function: Callable[..., Any], *arguments: Any, step: int, warm: bool) -> Any:
-        """What the function gives; `step` names the call in the trace.
+        """Call a function, and return its result; `step` names the call in the trace.
 
-        warm: whether the call's program is compiled already, which would fill the trace otherwise.
+        warm: whether the program is compiled already; a compilation would fill the trace
         """
         if self._left and not self._running and warm:
             options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # would hide the device's work behind Python's frames
+            options.python_tracer_level = 0  # Python's frames would hide the device's work
             jax.profiler.start_trace(str(self._folder), profiler_options=options)
             self._running = True
         with jax.profiler.StepTraceAnnotation("train", step_num=step):
@@ -47,7 +47,7 @@ class Trace:
         return result
 
     def told(self) -> str:
-        """What has become of the trace, for people."""
+        """The outcome of the tracing, for people."""
         if self._left == CALLS:
             return "the run has ended before a call could be traced"
         return (

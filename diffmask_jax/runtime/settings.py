@@ -1,7 +1,7 @@
-"""Settings as dataclasses: each field says what it is, takes and defaults to; a folder remembers.
+"""Settings as dataclasses, each field with its help, checks and default, and as files in folders.
 
-The command line's options, their help and their defaults are made from the same fields. Nothing
-here imports JAX, so that help and mistakes are told at once.
+The command line's options are made from the same fields. Nothing here imports JAX, so that help and
+mistakes are shown at once.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from diffmask_jax.runtime.files import write_in
 from diffmask_jax.runtime.messages import shows
 
 Check = Callable[[Any], str | None]
-"""A value -> what is wrong with it, or None."""
+"""A value -> the reason why it is invalid, or None."""
 
 
 def setting(
@@ -32,9 +32,12 @@ def setting(
 ) -> Any:
     """A field of a dataclass of settings.
 
-    help: what it is, in a line. check: what its values must be like. choices: all that it may be.
-    told: how people are told the default, where the value itself says too little. is_path: it names
-    a file or folder, and is kept as an absolute path, for it may be read from elsewhere.
+    help: what it is, in one line
+    check: which values are valid
+    choices: all its values, if they can be listed
+    told: the default in words, if the value itself says too little
+    is_path: it names a file or folder, and is kept as an absolute path, since it may be read from
+        another working directory
     """
     return dataclasses.field(
         default=default,
@@ -48,12 +51,12 @@ def setting(
     )
 
 
-LARGEST_INT = 2**31 - 1  # of JAX's whole numbers
-LEAST, LARGEST = 1e-30, 1e30  # of what float32 holds, with room for what it is multiplied by
+LARGEST_INT = 2**31 - 1  # of JAX's integers
+LEAST, LARGEST = 1e-30, 1e30  # within the range of float32, with room for products
 
 
 def positive(value: float) -> str | None:
-    """Above 0, and neither lost nor infinite in float32."""
+    """Above 0, and neither 0 nor infinite in float32."""
     if not 0 < value < float("inf"):
         return "must be a positive number"
     return None if LEAST <= value <= LARGEST else f"must lie between {LEAST:g} and {LARGEST:g}"
@@ -73,7 +76,7 @@ def count(value: int) -> str | None:
 
 
 def not_negative(value: float) -> str | None:
-    """0, or as of `positive`."""
+    """0, or as in `positive`."""
     if not 0 <= value < float("inf"):
         return "must not be negative"
     return None if value == 0 else positive(value)
@@ -90,22 +93,22 @@ def fraction(value: float) -> str | None:
 
 
 def seed(value: int) -> str | None:
-    """In [0, 2³²), for JAX takes a larger one for another."""
+    """In [0, 2³²), since JAX takes a larger seed for one of these."""
     return None if 0 <= value < 2**32 else "must be a whole number from 0 to 4294967295"
 
 
 def naming(value: str | Path) -> str | None:
-    """Of something: there is anything to see of it.
+    """A name that is not blank.
 
-    An empty one is a variable of a script that was never set, and Python takes it for this folder.
+    An empty one comes from a shell variable that was never set, and means this folder to Python.
     """
     return None if shows(str(value)) else "names nothing: it is empty"
 
 
 def settle(settings: Any) -> None:
-    """Check every setting of a dataclass, and give it the plain type that JSON keeps.
+    """Check every setting of a dataclass, and convert it to the plain type that JSON keeps.
 
-    Raises: UserError naming the first field whose value it does not take.
+    Raises: UserError naming the first field with an invalid value.
     """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -121,7 +124,7 @@ def _settled(field: dataclasses.Field[Any], value: Any) -> Any:
         return str(value)
     kind: type = str if field.default is None else type(field.default)
     accepted, words = _ACCEPTED[kind]
-    is_truth = isinstance(value, bool)  # which Python counts among the numbers
+    is_truth = isinstance(value, bool)  # a number, to Python
     if not isinstance(value, accepted) or is_truth != (kind is bool):
         raise UserError(f"{option(field.name)} must be {words}, not {value!r}")
     if kind is str and (nothing := naming(value)):
@@ -141,7 +144,7 @@ _ACCEPTED: dict[type, tuple[Any, str]] = {
 
 
 def absolute(path: str | Path) -> str:
-    """A file's or folder's whole path. Raises: UserError if no file of settings can keep it."""
+    """The absolute path of a file or folder. Raises: UserError if JSON cannot represent it."""
     whole = os.path.expanduser(path)
     if "\0" in whole or any("\ud800" <= sign <= "\udfff" for sign in whole):
         raise UserError(f"a path must be valid Unicode without a NUL, not {whole!r}")
@@ -154,7 +157,7 @@ def option(name: str) -> str:
 
 
 def differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """What is asked for and stored otherwise, in words."""
+    """The settings whose requested and stored values differ, in words."""
     return [
         f"{key} {stored.get(key)!r} → {value!r}"
         for key, value in asked.items()
@@ -163,7 +166,7 @@ def differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """Tells apart what is too large to be remembered: weights, texts."""
+    """A digest that identifies weights, texts and other large data."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(part)
@@ -171,7 +174,7 @@ def digest(parts: Iterable[bytes]) -> str:
 
 
 def read(file: Path) -> dict[str, Any] | None:
-    """What `write` left in a file; None if there is no such file yet.
+    """The settings that `write` wrote to a file; None if there is no such file.
 
     Raises: UserError if it is damaged.
     """
@@ -184,9 +187,9 @@ def read(file: Path) -> dict[str, Any] | None:
 
 
 def write(file: Path, settings: dict[str, Any]) -> None:
-    """Let a folder remember what was asked.
+    """Write settings to a file, such as a folder's config.json.
 
-    Raises: UserError if it cannot be written, or not so that it could be read again.
+    Raises: UserError if it cannot be written, or could not be read again.
     """
     text = json_files.dumps(settings, indent=1) + "\n"
     json_files.parse(text, f"cannot write {file}")

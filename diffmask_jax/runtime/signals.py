@@ -1,4 +1,4 @@
-"""Signals that ask a process to end, heard even where Python is not running."""
+"""Handling signals that ask a process to end, even while no Python code runs."""
 
 import contextlib
 import os
@@ -11,25 +11,25 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = {signal.SIGHUP: "SIGHUP", signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
-PATIENCE = 2.0  # seconds in which the main thread should come back to Python
-SOON = 0.05  # seconds in which it should leave a callback that cannot raise
+PATIENCE = 2.0  # seconds within which the main thread should return to Python code
+SOON = 0.05  # seconds within which it should leave a callback that cannot raise
 
 Handler = Callable[[signal.Signals], None]
 
 
 @contextlib.contextmanager
 def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
-    """Let a function handle SIGHUP, Ctrl-C and SIGTERM, those that are not ignored (nohup).
+    """Let a function handle SIGHUP, Ctrl-C and SIGTERM, unless they are ignored (nohup).
 
-    Each is handled once, in the order in which they came. What `handle` raises comes up wherever
-    the main thread is, and once only: who cleans up after it is not interrupted again.
+    Each signal is handled once, in order of arrival. An exception of `handle` is raised wherever
+    the main thread is, and only once, so that its cleaning up is not interrupted.
 
-    unheard: called in another thread instead, where the main thread could not handle a signal for
-    `PATIENCE` seconds, for it does so between two instructions of Python, and XLA may compile for
-    minutes in one; or where it still cleans up. And called instead in the midst of an import, for
-    what C++ imports may end the process if anything is raised (SIGSEGV). None: there is no instead.
+    unheard: called instead, in another thread, if the main thread does not handle a signal within
+    `PATIENCE` seconds, because it is cleaning up or does not return to Python code: XLA may compile
+    for minutes. Also called instead during an import, since an exception inside an import by C++
+    may crash the process (SIGSEGV). None: no substitute.
 
-    Threads may handle none, and leave them.
+    In other threads than the main one this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -50,7 +50,7 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None: it was not Python's
+            signal.signal(number, handler or signal.SIG_DFL)  # None: it was not set from Python
         signal.set_wakeup_fd(others)
         if sys.unraisablehook is lost:
             sys.unraisablehook = unraisable
@@ -59,12 +59,12 @@ def handled(handle: Handler, unheard: Handler | None) -> Iterator[None]:
             thread.join()
         late = [] if hearing.raised else pending.taken()
         pending.close()
-        for number in late:  # for whoever handles them now
+        for number in late:  # for the handlers that are now in place
             signal.raise_signal(number)
 
 
 class _Pending:
-    """The signals that came and that nobody has handled yet, in a pipe that Python fills."""
+    """The signals that have arrived but are not handled yet, in a pipe that Python fills."""
 
     def __init__(self, heard: Collection[int]) -> None:
         self._heard = heard
@@ -74,13 +74,13 @@ class _Pending:
         self._ended = threading.Event()
 
     def taken(self) -> list[signal.Signals]:
-        """All of them, for whoever takes them to handle."""
+        """Take all of them; the caller must handle them."""
         with contextlib.suppress(BlockingIOError):
             return [signal.Signals(n) for n in os.read(self._reading, 512) if n in self._heard]
         return []
 
     def watch(self, unheard: Handler) -> None:
-        """In another thread, until the end: handle what nobody takes for `PATIENCE` seconds."""
+        """In another thread, until the end: handle signals not taken within `PATIENCE` seconds."""
         while not self._ended.is_set():
             select.select([self._reading], [], [])
             if not self._ended.wait(PATIENCE):
@@ -88,20 +88,21 @@ class _Pending:
                     unheard(number)
 
     def end(self) -> None:
-        """Let the watch end."""
+        """End the watch."""
         self._ended.set()
         os.write(self.writing, b"\0")
 
     def close(self) -> None:
-        """When nobody fills it any more."""
+        """Close the pipe, once Python no longer fills it."""
         os.close(self._reading)
         os.close(self.writing)
 
 
 class _Hearing:
-    """How the main thread handles pending signals. raised: by which, and what, once something was.
+    """How the main thread handles pending signals.
 
-    unraisable: the hook that this one's `lost` stands in for
+    raised: the signal that raised an exception, and the exception; None so far
+    unraisable: the hook that `lost` replaces
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class _Hearing:
         self.raised: tuple[int, BaseException] | None = None
 
     def hear(self, _: int, frame: FrameType | None) -> None:
-        """As Python calls it, between two instructions."""
+        """Called by Python between two instructions."""
         now = self._unheard if self._unheard and _is_importing(frame) else self._handle
         for number in [] if self.raised else self._pending.taken():
             try:
@@ -126,7 +127,7 @@ class _Hearing:
                 raise
 
     def lost(self, told: Any) -> None:
-        """What was raised in a callback of the garbage collector, which cannot raise: again."""
+        """Raise again an exception from a callback of the garbage collector, which lost it."""
         if self.raised and told.exc_value is self.raised[1]:
             number, self.raised = self.raised[0], None
             threading.Timer(SOON, signal.raise_signal, [number]).start()
@@ -135,7 +136,7 @@ class _Hearing:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Whether a frame, or one that it was called from, belongs to an import."""
+    """Whether a frame, or one of its callers, belongs to an import."""
     while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
     return frame is not None

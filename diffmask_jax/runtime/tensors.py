@@ -1,6 +1,6 @@
-"""Every tensor that comes out of a file: of floats, of the shape due, and without NaN.
+"""Checks of tensors: those from files must be finite floats of the expected shape.
 
-And every one that is computed, before it is shown or kept.
+So must computed ones be finite, before they are shown or kept.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_readable
 
 OVERFLOW = "its weights are too large for what it computes in"
-"""Why a network whose weights are finite may give what is not."""
+"""The reason why a network with finite weights may yield numbers that are not."""
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file of ours says beside its tensors, which are not read.
+    """The metadata of a safetensors file of ours, without reading its tensors.
 
     Raises: UserError if it is damaged.
     """
@@ -32,7 +32,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 def read(path: Path) -> tuple[dict[str, Float[np.ndarray, "..."]], dict[str, str]]:
     """All tensors of a safetensors file of ours in float32, and its metadata.
 
-    Raises: UserError if it is damaged, or as of `checked`.
+    Raises: UserError if it is damaged, or as `checked` does.
     """
     with _opened(path) as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -45,7 +45,7 @@ def read(path: Path) -> tuple[dict[str, Float[np.ndarray, "..."]], dict[str, str
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Raises: UserError if it may not be read, or for whatever is raised over a damaged file."""
+    """An open file. Raises: UserError if it cannot be read, and for any error in the context."""
     check_readable(path)
     try:
         with safe_open(path, framework="np") as opened:
@@ -57,10 +57,10 @@ def _opened(path: Path) -> Iterator[Any]:
 def checked(
     tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...] | None = None
 ) -> Float[np.ndarray, "..."]:
-    """The tensor of a name in float32. shape: what it must have, if that is known.
+    """The tensor of a name in float32. shape: its expected shape, if known.
 
-    Raises: UserError naming the tensor that is missing, of another shape or not of floats, or that
-        holds NaN, infinity, or what is beyond float32.
+    Raises: UserError naming the tensor if it is missing, of another shape or not of floats, or if
+        it contains NaN, infinity or numbers beyond float32.
     """
     if name not in tensors:
         raise UserError(f"the weights lack the tensor {name}")
@@ -84,5 +84,5 @@ def check_finite(tree: Any, otherwise: str) -> None:
 
 
 def _is_float(dtype: np.dtype) -> bool:
-    """NumPy's own, and those of accelerators (bfloat16, float8), which NumPy does not know."""
+    """Whether a type is a float: NumPy's own, or one of accelerators (bfloat16, float8)."""
     return np.issubdtype(dtype, np.floating) or "float" in dtype.name

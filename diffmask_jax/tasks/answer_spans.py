@@ -1,4 +1,4 @@
-"""Answers as word pieces: which pieces of a question and its passage an answer is, and back."""
+"""Answers as spans of word pieces of a question and its passage, and back."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,17 +10,17 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.tasks.questions import Answer
 
 PieceSpan = tuple[int, int]
-"""The first and the last piece of a stretch of a pair, counted from its first special token."""
+"""The first and the last piece of a span, counted from the pair's first special token."""
 
 
 class GoldSpans(NamedTuple):
-    """What has become of the answers of one question.
+    """The answers of one question as spans of pieces.
 
     Attributes:
-      spans: their spans of pieces, each once, in the order in which they come first.
-      split: how many different answers begin or end inside a piece, so that their span of pieces
-        has more characters than they.
-      lost: how many different answers have no span: the passage was cut before their end, or the
+      spans: the distinct spans, in order of first occurrence.
+      split: how many distinct answers begin or end inside a piece, so that their span has more
+        characters.
+      lost: how many distinct answers have no span: the passage was cut before their end, or the
         tokenizer has no piece for them.
     """
 
@@ -34,8 +34,8 @@ def gold_spans(encoded: Encoded, answers: Sequence[Answer], is_cut: bool = False
 
     Args:
       encoded: a question and its passage.
-      answers: stretches of that passage.
-      is_cut: whether the passage goes on beyond its pieces.
+      answers: answers in that passage.
+      is_cut: whether the passage continues beyond its pieces.
     """
     ends = [span[1] for span in _passage_spans(encoded)]
     visible = max(ends, default=0)
@@ -66,20 +66,20 @@ def piece_span(encoded: Encoded, start: int, stop: int) -> PieceSpan | None:
 
 
 def characters(encoded: Encoded, span: PieceSpan) -> tuple[int, int]:
-    """Where in the passage a span of pieces begins and ends; (0, 0) if it is no stretch of it.
+    """The (start, stop) in the passage of a span of pieces; (0, 0) if it is not a span of it.
 
-    It is none if it ends before it begins, or either piece is not of the passage.
+    It is not if it ends before it begins, or if one of its ends is not a piece of the passage.
     """
     first, last = span
     if first > last or not (encoded.parts[first] == encoded.parts[last] == PASSAGE):
         return 0, 0
     begin, end = encoded.offsets[first], encoded.offsets[last]
-    assert begin is not None and end is not None  # as they are pieces of a text
+    assert begin is not None and end is not None  # they are pieces of a text
     return begin[0], end[1]
 
 
 def span_text(encoded: Encoded, passage: str, span: PieceSpan) -> str:
-    """A span of pieces as the passage writes it, to be scored; "" if it is no stretch of it."""
+    """The text of a span in the passage, for scoring; "" if it is not a span of it."""
     return passage[slice(*characters(encoded, span))]
 
 

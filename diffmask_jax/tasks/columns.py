@@ -1,11 +1,11 @@
-"""Which columns of a table hold the texts, the second texts, the labels and the rows' names."""
+"""Which columns of a table contain the texts, the second texts, the labels and the rows' names."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from diffmask_jax.errors import UserError
 
-# The usual names, the likeliest first.
+# Usual names, the likeliest first.
 TEXT = (
     *("text", "sentence", "sentence1", "premise", "question", "question1", "first"),
     *("review", "content", "comment", "tweet", "document"),
@@ -21,9 +21,9 @@ ID = ("id", "idx", "guid")
 
 
 class Columns(NamedTuple):
-    """The names of columns; None: the usual one, if the table has it.
+    """The names of columns; None: a usual one, if the table has it.
 
-    A text column that is named stands alone unless a pair column is named, too.
+    If a text column is named, there are pairs only if a pair column is named, too.
     """
 
     text: str | None = None
@@ -35,7 +35,7 @@ USUAL = Columns()
 
 
 class Chosen(NamedTuple):
-    """The names of the columns of one table; None where it has none."""
+    """The names of the columns of one table; None for those it does not have."""
 
     text: str
     pair: str | None
@@ -44,10 +44,10 @@ class Chosen(NamedTuple):
 
 
 def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
-    """Find the columns of a table with these names; usual names in capitals will do, too.
+    """Find the columns of a table with these names; usual names are found in any case.
 
     Raises:
-      UserError: one that is named is not there, or the one of the texts has no usual name.
+      UserError: a named column is missing, or there is no usual one for the texts.
     """
     for name in columns:
         if name is not None and name not in names:
@@ -76,7 +76,7 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
 
 
 def _usual(names: Sequence[str], usual: Sequence[str]) -> str | None:
-    """The name that is the first of the usual ones."""
+    """The name that comes first among the usual ones."""
     plain = {name.strip().lower(): name for name in reversed(names)}
     return next((plain[name] for name in usual if name in plain), None)
 

@@ -21,11 +21,11 @@ class EncodedExamples(NamedTuple):
     """N texts or pairs as word pieces.
 
     Attributes:
-      examples: those that were not left out, in their order.
+      examples: those that were not left out, in order.
       encoded: their pieces.
-      gold: their gold labels as `gold_of` takes them: those of the examples or, of a question, the
-        spans of pieces of its answers. None where there are none.
-      notes: what was left out, cut or widened, for people.
+      gold: their gold labels in the form that `gold_of` takes: those of the examples or, for
+        questions, the answers' spans of pieces. None if there are none.
+      notes: remarks for people on what was left out, cut or widened.
     """
 
     examples: Examples
@@ -37,12 +37,13 @@ class EncodedExamples(NamedTuple):
 def encode_examples(
     model: Classifier, examples: Examples, truncate: bool = False
 ) -> EncodedExamples:
-    """What a model makes of examples: texts, or questions where it answers them.
+    """Examples as a model reads them: texts, or questions if it answers them.
 
-    truncate: cut texts longer than the model takes instead of refusing them; of a question, its
-      passage alone, to 384 pieces or what the model takes, instead of leaving the question out.
+    truncate: truncate texts that are too long for the model instead of refusing them; for
+      questions, truncate the passage, to 384 pieces or what the model takes, instead of leaving
+      the question out.
 
-    Raises: UserError as of `Classifier.encode`, or if no question is left.
+    Raises: UserError as `Classifier.encode` does, or if no question is left.
     """
     if model.head.spans:
         return _questions(model, examples, truncate)
@@ -51,16 +52,16 @@ def encode_examples(
 
 
 def read_file_for(model: Classifier, path: Path, columns: Columns = USUAL) -> Examples:
-    """The examples in a file of texts or, where the model answers questions, of questions.
+    """The examples in a file of texts or, if the model answers questions, of questions.
 
-    Raises: UserError as of `read_file` and `read_question_lines`; columns are named and the file
-      has questions, whose columns have their own names.
+    Raises: UserError as `read_file` and `read_question_lines` do, or if columns are named for a
+      file of questions, whose columns have fixed names.
     """
     return open_file_for(model, path, columns).whole()
 
 
 def open_file_for(model: Classifier, path: Path, columns: Columns = USUAL) -> Source:
-    """The same, to be read a portion at a time. Raises: UserError as `read_file_for` does."""
+    """The same examples, read in portions. Raises: UserError as `read_file_for` does."""
     if not model.head.spans:
         return open_file(path, columns)
     if columns != USUAL:
@@ -69,9 +70,9 @@ def open_file_for(model: Classifier, path: Path, columns: Columns = USUAL) -> So
 
 
 def gold_labels(model: Classifier, encoded: EncodedExamples) -> np.ndarray | None:
-    """The gold labels of examples as a model's head has them; None where they have none.
+    """The gold labels of examples in the form that a model's head expects; None if there are none.
 
-    Raises: UserError if one is none of the model's.
+    Raises: UserError if one is not a label of the model's.
     """
     if encoded.gold is None:
         return None
@@ -88,7 +89,7 @@ def _questions(model: Classifier, examples: Examples, truncate: bool) -> Encoded
     if not found.questions:
         raise UserError(f"every question has over {limit} word pieces with its passage")
     kept = as_examples(found.questions, examples.notes)
-    # Of a question without an answer None, of one whose answers were cut away no span.
+    # None for a question without an answer; no span for one whose answers were cut away.
     spans = [
         spans if question.answers else None
         for question, spans in zip(found.questions, found.spans, strict=True)

@@ -1,4 +1,4 @@
-"""Many questions as word pieces with their gold spans, and what was left out of them or cut."""
+"""Many questions as word pieces with their gold spans, and counts of what was left out or cut."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,21 +9,21 @@ from diffmask_jax.tasks.answer_spans import PieceSpan, gold_spans
 from diffmask_jax.tasks.questions import Question
 
 LONGEST = 384
-"""Word pieces, special tokens included, of a question and its passage in the paper."""
+"""The paper's limit of word pieces, special tokens included, of a question and its passage."""
 
-_AT_ONCE = 1000  # questions: what the tokenizer says of them takes more memory than their pieces
+_AT_ONCE = 1000  # questions: the tokenizer's own results take more memory than their pieces
 
 
 class Counts(NamedTuple):
-    """What happened to the questions and their different answers.
+    """What happened to the questions and their distinct answers.
 
     Attributes:
-      too_long: questions left out, for having more pieces than the limit; where passages may be
-        cut, those whose question alone leaves no room for a passage.
+      too_long: questions left out because they have more pieces than the limit; if passages may
+        be cut, because the question alone leaves no room for a passage.
       cut: questions whose passage was cut.
       split: answers that begin or end inside a piece, kept with the whole piece.
       lost: answers cut away with the passage's end, or for which the tokenizer has no piece.
-      without_span: questions left without any span, though they have answers; they are kept.
+      without_span: questions that have answers, but no span; they are kept.
     """
 
     too_long: int = 0
@@ -34,13 +34,13 @@ class Counts(NamedTuple):
 
 
 class EncodedQuestions(NamedTuple):
-    """N questions, each with its passage as one pair.
+    """N questions, each paired with its passage.
 
     Attributes:
-      questions: those that were not left out, in their order.
+      questions: those that were not left out, in order.
       encoded: their pieces.
-      spans: the spans of pieces of their gold answers, each once; none where they have none.
-      counts: what was left out or cut.
+      spans: the distinct spans of pieces of each question's gold answers, if any.
+      counts: how many were left out or cut.
     """
 
     questions: list[Question]
@@ -57,9 +57,9 @@ def encode_questions(
 ) -> EncodedQuestions:
     """Questions and passages as pairs of at most `limit` word pieces, with their gold spans.
 
-    cut: cut the passage of what is longer, and never the question, instead of leaving it out.
+    cut: truncate the passage of a pair that is too long instead of leaving it out.
 
-    Raises: UserError as of `batch_encode`.
+    Raises: UserError as `batch_encode` does.
     """
     kept: list[Question] = []
     encoded: list[Encoded] = []
@@ -84,7 +84,7 @@ def encode_questions(
 
 
 def told(counts: Counts, limit: int = LONGEST) -> list[str]:
-    """What was left out, cut or widened, a line each, for people; nothing where nothing was."""
+    """Lines for people on what was left out, cut or widened, if anything."""
     lines = (
         (counts.too_long, f"questions left out, over {limit} word pieces with their passages"),
         (counts.cut, f"passages cut, to {limit} word pieces with their questions, which are whole"),
@@ -98,7 +98,7 @@ def told(counts: Counts, limit: int = LONGEST) -> list[str]:
 def _pieces(
     tokenizer: Tokenizer, questions: Sequence[Question], limit: int, cut: bool
 ) -> Iterator[tuple[Question, Encoded, bool]]:
-    """Each question, its pieces and whether its passage was cut; too many pieces if it may not."""
+    """Each question, its pieces, too many perhaps unless `cut`, and whether its passage was cut."""
     for start in range(0, len(questions), _AT_ONCE):
         chunk = questions[start : start + _AT_ONCE]
         pairs, rows = [(one.question, one.passage) for one in chunk], [one.id for one in chunk]

@@ -1,4 +1,4 @@
-"""Texts, pairs and labels from the files people have: one reader a format, by the file's ending."""
+"""Texts, pairs and labels from people's files: one reader per format, by the file's ending."""
 
 import itertools
 import os
@@ -19,7 +19,7 @@ from diffmask_jax.tasks.gold import is_empty
 from diffmask_jax.tasks.task import Examples, Source
 
 READERS = {
-    "": read_lines,  # as of /dev/stdin
+    "": read_lines,  # such as /dev/stdin
     ".txt": read_lines,
     ".tsv": read_tsv,
     ".csv": read_csv,
@@ -29,22 +29,22 @@ READERS = {
 
 
 def read_file(path: str | Path, columns: Columns = USUAL) -> Examples:
-    """The examples in a file, or in a folder that Hugging Face's `datasets` saved.
+    """The examples in a file, or in a folder saved by Hugging Face's `datasets`.
 
-    Rows are called by an id column if every row has an id of its own, else by their lines. The
-    gold labels are the file's cells: `gold_of` makes numbers of them; None if all are empty.
+    Rows are named by an id column if all its values are distinct, otherwise by their lines. The
+    gold labels are the file's cells, from which `gold_of` makes numbers; None if all are empty.
 
     Raises:
-      UserError: the file cannot be read, is of no known format or holds no text; a column is
-        missing; a cell that should hold a text is empty.
+      UserError: the file cannot be read, has an unknown format or no text; a column is missing; a
+        cell that should contain a text is empty.
     """
     return open_file(path, columns).whole()
 
 
 def open_file(path: str | Path, columns: Columns = USUAL) -> Source:
-    """The same, to be read a portion at a time; all of it has been looked at once.
+    """The examples in a file, to be read in portions; the whole file is checked at once.
 
-    Raises: UserError as `read_file` does, and nothing later unless the file is changed meanwhile.
+    Raises: UserError as `read_file` does; later only if the file is changed meanwhile.
     """
     path = Path(os.path.expanduser(path))
     table = _read_table(path)
@@ -65,7 +65,7 @@ def open_file(path: str | Path, columns: Columns = USUAL) -> Source:
 
 
 class _Seen(NamedTuple):
-    """What is known of a table's rows together: their number, and what not all of them have."""
+    """Facts about all rows of a table: their number, and which columns are incomplete."""
 
     rows: int
     has_gold: bool
@@ -73,7 +73,7 @@ class _Seen(NamedTuple):
 
 
 def _look_through(path: Path, table: Table, chosen: Chosen) -> _Seen:
-    """Raises: UserError if a cell that should hold a text is empty."""
+    """Check a table. Raises: UserError if a cell that should contain a text is empty."""
     names = _names(chosen)
     count, has_gold, ids = 0, False, set()
     for row in table.rows(names):
@@ -87,7 +87,7 @@ def _look_through(path: Path, table: Table, chosen: Chosen) -> _Seen:
 
 
 def _names(chosen: Chosen) -> list[str]:
-    """Those of all columns that are read, each once."""
+    """The names of all columns that are read, each once."""
     return list(dict.fromkeys(name for name in chosen if name is not None))
 
 
@@ -125,7 +125,7 @@ def _check_texts(path: Path, chosen: Chosen, rows: Sequence[Row]) -> None:
 
 
 def as_cells(cells: Sequence[Any]) -> np.ndarray:
-    """An array (N,) of any values, lists among them, as they are."""
+    """An array (N,) of arbitrary values, even lists, as they are."""
     array = np.empty(len(cells), object)
     for place, cell in enumerate(cells):
         array[place] = cell

@@ -1,4 +1,4 @@
-"""Gold labels as a model's outputs need them, from what people write: names, numbers, lists."""
+"""Gold labels for a model's outputs, from what people write: names, numbers, lists."""
 
 import math
 import re
@@ -22,22 +22,22 @@ def gold_of(
     """The gold labels of N texts for a model with C outputs.
 
     single_label_classification: (N,) class numbers. The cells are names, in any case, or numbers;
-      if every cell is a name they are names, even if the names are numbers such as "1" to "5".
-    multi_label_classification: (N, C) zeros and ones. A cell is a list, or a str that , or | or ;
-      separate, of names or numbers or, if all have C of them, of zeros and ones. An empty list is
-      no label.
-    regression: (N, C) real numbers; a cell is a number or as many of them as there are outputs.
-    question_answering: (N, A, 2) the first and the last word piece of each gold span, -1 where a
-      question has fewer than A; a cell is a tuple of spans, which may be empty.
+      if every cell is a name, they are names, even names such as "1" to "5".
+    multi_label_classification: (N, C) zeros and ones. A cell is a list, or a str separated by , or
+      | or ; of names or numbers or, if all cells have C of them, of zeros and ones. An empty list
+      means no label.
+    regression: (N, C) real numbers; a cell is a number, or a list of one per output.
+    question_answering: (N, A, 2) the first and the last word piece of each gold span, filled up
+      with -1; a cell is a tuple of at most A spans, which may be empty.
 
     Args:
-      cells: what `Examples.gold` holds.
+      cells: the values of `Examples.gold`.
       labels: the names of the model's outputs.
-      problem_type: what transformers calls the kind of model.
-      rows: what the texts are called in messages; their numbers from 1 unless said.
+      problem_type: the kind of model, as transformers calls it.
+      rows: how messages refer to each text; by default its number, from 1.
 
     Raises:
-      UserError: a label is empty, or none of the model's.
+      UserError: a label is empty, or is not one of the model's.
     """
     cells, rows = _labelled(cells, problem_type, rows)
     return _KINDS[problem_type](cells, labels, rows)
@@ -46,13 +46,13 @@ def gold_of(
 def class_names(
     cells: Iterable[Any], problem_type: str, rows: Sequence[str] | None = None
 ) -> tuple[str, ...]:
-    """The names that occur as labels, in their order, to make a model for them.
+    """The names that occur as labels, sorted, as the outputs of a new model.
 
-    Whole numbers stand in the order of their size, names in that of the alphabet. A regression has
-    one output without a name. rows: as of `gold_of`.
+    Whole numbers are sorted by size, names alphabetically. A regression has one output without a
+    name. rows: as in `gold_of`.
 
     Raises:
-      UserError: no label occurs, or only one class; or a label is empty.
+      UserError: there is no label, or only one class; or a label is empty.
     """
     if problem_type == "regression":
         return ("LABEL_0",)
@@ -77,7 +77,7 @@ def class_names(
 def _labelled(
     cells: Iterable[Any], problem_type: str, rows: Sequence[str] | None
 ) -> tuple[list[Any], Sequence[str]]:
-    """The cells, and what their rows are called. Raises: UserError if one, or a part, is empty."""
+    """The cells, and the names of their rows. Raises: UserError if a cell or a part is empty."""
     cells = list(cells)
     rows = rows or [str(number) for number in range(1, len(cells) + 1)]
     for row, cell in zip(rows, cells, strict=True):
@@ -90,7 +90,7 @@ def _labelled(
 
 
 def is_empty(cell: Any) -> bool:
-    """Nothing, what shows nothing, or NaN, as tables have where a value is missing."""
+    """Whether a cell is missing: None, blank, or NaN, with which tables fill gaps."""
     if isinstance(cell, str):
         return not shows(cell)
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
@@ -157,7 +157,7 @@ def _items(cell: Any, labels: Sequence[str]) -> list[Any]:
 def _numbers_of(
     written: list[list[Any]], labels: Sequence[str], rows: Sequence[str]
 ) -> list[list[int]]:
-    """The number of each label, read as names if all are names, else as numbers."""
+    """The number of each label. Labels are read as names if all are names, else as numbers."""
     for spelled in (str, str.lower, _whole):
         names = {spelled(name.strip()): number for number, name in enumerate(labels)}
         named = [[names.get(spelled(str(item).strip())) for item in items] for items in written]
@@ -171,7 +171,7 @@ def _numbers_of(
 
 
 def _whole(text: str) -> str:
-    """4.0 -> 4: as tables write whole numbers where some of them are missing."""
+    """4.0 -> 4: how tables write whole numbers if some are missing."""
     number = _number(text)
     return str(int(number)) if number is not None and number.is_integer() else text
 
@@ -179,7 +179,7 @@ def _whole(text: str) -> str:
 def _complaint(
     written: list[list[Any]], are_numbers: list[bool], labels: Sequence[str], rows: Sequence[str]
 ) -> str:
-    """Which label is neither a name nor a number, or that both are used."""
+    """The message that a label is neither a name nor a number, or that both are mixed."""
     names = {name.strip().lower() for name in labels}
     for row, items, is_number in zip(rows, written, are_numbers, strict=True):
         for item in items:

@@ -1,4 +1,4 @@
-"""What data sets that TFDS prepares share: files fetched, a copy made once, and read again.
+"""The common parts of data sets that TFDS prepares: downloads, and a copy made once.
 
 Imported only by the TFDS side of a data set, so that the package works without TFDS.
 """
@@ -20,15 +20,15 @@ from diffmask_jax.runtime.files import reading
 
 TIMEOUT = 30.0  # seconds without an answer
 OFFICIAL = "official"
-"""The config whose files are downloaded; any other name stands for files in a folder."""
+"""The config whose files are downloaded; any other config has its files in a folder."""
 
 
 def config_name(files: Iterable[Path] | None) -> str:
-    """OFFICIAL where no files are given, else a name made of their content.
+    """OFFICIAL without files, otherwise a name made from their contents.
 
-    So that changed files are never read from an old copy.
+    Changed files are therefore never read from an old copy.
 
-    Raises: UserError if one cannot be read.
+    Raises: UserError if a file cannot be read.
     """
     if files is None:
         return OFFICIAL
@@ -49,18 +49,18 @@ def read_examples(
     data_dir: Path | None,
     data: str,
 ) -> list[dict]:
-    """All examples of a split, prepared first where no finished copy exists.
+    """All examples of a split, prepared first if there is no finished copy.
 
     Args:
       builder: the class of the data set.
-      name: of its config.
-      split: a name of one of its splits.
+      name: the name of its config.
+      split: the name of one of its splits.
       raw_dir: the folder of its files, unless they are downloaded.
-      data_dir: where the copy lies; TFDS's own place if None.
-      data: what messages call the data.
+      data_dir: the folder of the copy; None: TFDS's own.
+      data: the name of the data in messages.
 
     Raises:
-      UserError: as the builder says; data_dir cannot be written, or the copy in it is damaged.
+      UserError: as the builder does; data_dir cannot be written, or the copy in it is damaged.
     """
     try:
         with _quiet():
@@ -77,11 +77,11 @@ def read_examples(
 def download(url: str, sha256: str, files: str) -> bytes:
     """The content of a file on the network, in memory.
 
-    files: what a folder passed as --raw-dir must hold instead, for messages.
+    files: the files that a folder passed as --raw-dir would need, for messages.
 
-    Raises: UserError if it cannot be had, or is another file than it was.
+    Raises: UserError if it cannot be downloaded, or has changed.
     """
-    # Not through TFDS: it retries a missing network for minutes, and unpacks with TensorFlow.
+    # Not through TFDS, which retries a missing network for minutes and unpacks with TensorFlow.
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             content = response.read()
@@ -105,7 +105,7 @@ def _prepared(
     data_dir: Path | None,
     data: str,
 ) -> tfds.core.GeneratorBasedBuilder:
-    """A builder with finished files: TFDS writes into a temporary folder and renames it."""
+    """A builder whose files are finished: TFDS writes to a temporary folder and renames it."""
     config = tfds.core.BuilderConfig(name=name)
     made = builder(config=config, data_dir=data_dir)
     try:
@@ -116,7 +116,7 @@ def _prepared(
             file_format="array_record",  # the only one that TFDS reads well without TensorFlow
         )
     except (OSError, RuntimeError) as error:  # array_record reports a full disk as RuntimeError
-        # Another process may have put the same folder in place meanwhile: then that one will do.
+        # Another process may have put the same folder in place meanwhile, which is as good.
         if not made.data_path.exists():
             raise UserError(
                 f"cannot write the prepared {data} data: {error}: choose another --data-dir"
@@ -127,9 +127,9 @@ def _prepared(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences TFDS: a notice on stdout, progress bars, absl's warning of an unlisted config.
+    """Silence TFDS: a notice on stdout, progress bars, absl's warning of an unlisted config.
 
-    Not by redirecting stderr: absl would bind the root log handler to the redirection for good.
+    stderr is not redirected, since absl would bind the root log handler to the redirection.
     """
     absl = logging.getLogger("absl")
     level = absl.level

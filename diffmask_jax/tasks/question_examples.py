@@ -8,16 +8,16 @@ from diffmask_jax.tasks.questions import Question
 from diffmask_jax.tasks.task import Examples
 
 PROBLEM_TYPE = "question_answering"
-"""What the head of a model that answers questions is called (`heads.SPANS`)."""
+"""The name of the head of a model that answers questions (`heads.SPANS`)."""
 
 OUTPUTS = ("start", "end")
 """The names of such a model's outputs."""
 
 
 def as_examples(questions: Sequence[Question], notes: tuple[str, ...] = ()) -> Examples:
-    """Questions as pairs with their passages; gold: a tuple of `Answer` each; rows: their ids.
+    """Questions paired with their passages; gold: a tuple of `Answer` each; rows: their ids.
 
-    notes: what of their file is not among them. No gold where nobody gave an answer.
+    There is no gold if no question has an answer. notes: remarks on what of the file is missing.
     """
     answers = [question.answers for question in questions]
     return Examples(

@@ -1,4 +1,4 @@
-"""Anyone's questions: a JSON object a line, with a question, a passage and perhaps answers."""
+"""A user's own questions: one JSON object per line, with question, passage and perhaps answers."""
 
 import dataclasses
 import itertools
@@ -20,23 +20,23 @@ FIELDS = ("question", "passage", "context", "answers", "id")
 
 
 def read_question_lines(path: str | Path) -> list[Question]:
-    """The questions of a .jsonl file, in its order.
+    """The questions of a .jsonl file, in order.
 
-    A line is `{"question": …, "passage": …, "answers": […], "id": …}`; `context` will do for
-    `passage`. Answers and id may be missing: a question is then called by its line. An answer is
-    `{"text": …, "answer_start": …}`, or a string, which stands for every place of the passage where
-    it stands (`places_of`); {"text": […], "answer_start": […]}, as `datasets` has it, is read, too.
+    A line is `{"question": …, "passage": …, "answers": […], "id": …}`, or has `context` for
+    `passage`. Answers and id are optional: a question without an id is named by its line. An answer
+    is `{"text": …, "answer_start": …}`, or a string, which means all its occurrences in the passage
+    (`places_of`); {"text": […], "answer_start": […]}, the form of `datasets`, is read, too.
 
     Raises:
-      UserError: the file cannot be read, holds no question, or a line has no question or passage,
-        an answer of another kind, or one that is not in the passage: named with its line.
+      UserError: the file cannot be read or has no question; or, naming the line, there is no
+        question or passage, or an answer is of another form or not in the passage.
     """
     path = Path(os.path.expanduser(path))
     return list(_some(_questions(read_jsonl(path), path), path))
 
 
 def open_question_lines(path: str | Path) -> Source:
-    """The same as examples, to be read a portion at a time; all have been looked at once.
+    """The questions as examples, to be read in portions; the whole file is checked at once.
 
     Raises: UserError as `read_question_lines` does.
     """
@@ -71,7 +71,7 @@ def _question(line: dict[str, Any], row: str, where: str) -> Question:
     passage = line.get("passage")
     passage = _text(line.get("context") if passage is None else passage, "passage", where)
     name = row if is_empty(line.get("id")) else str(line["id"])
-    # First without answers, so that an empty passage is told before what is not in it.
+    # First without answers, so that an empty passage is reported before an answer not in it.
     bare = check(Question(name, question, passage, ()), where)
     return check(bare._replace(answers=_answers(line.get("answers"), passage, where)), where)
 
@@ -121,7 +121,7 @@ def _places(item: Any, passage: str, where: str) -> tuple[Answer, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class QuestionPlaces:
-    """Two files."""
+    """The files of the two splits."""
 
     train: str | None = setting(
         None, ".jsonl file of the questions to train on, with their passages", is_path=True
@@ -132,9 +132,9 @@ class QuestionPlaces:
 
 
 def read(places: QuestionPlaces, split: str) -> Examples:
-    """The questions of one file, in its order, as of `as_examples`.
+    """The questions of one file, in order, in the form of `as_examples`.
 
-    Raises: UserError if one of the two files is not said, or as of `read_question_lines`.
+    Raises: UserError if one of the two files is not given, or as `read_question_lines` does.
     """
     if places.train is None or places.dev is None:
         raise UserError("training on questions needs --train FILE and --dev FILE")

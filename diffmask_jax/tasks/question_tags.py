@@ -12,11 +12,11 @@ from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.questions import Question
 
 UNTAGGED = "X"
-"""Universal POS's tag for what is none of the others: of a piece of no tagged word."""
+"""Universal POS's tag for everything else: the tag of a piece that is in no tagged word."""
 
 
 class TaggedWord(NamedTuple):
-    """text[start:stop], a word, and its Universal POS tag."""
+    """A word, text[start:stop], and its Universal POS tag."""
 
     start: int
     stop: int
@@ -24,30 +24,30 @@ class TaggedWord(NamedTuple):
 
 
 class QuestionTags(NamedTuple):
-    """The tagged words of a question and of its passage, each in the order of its text."""
+    """The tagged words of a question and of its passage, in the order of the text."""
 
     question: tuple[TaggedWord, ...]
     passage: tuple[TaggedWord, ...]
 
 
 def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[QuestionTags]:
-    """The tags of every question, from a file of one JSON object a passage.
+    """The tags of every question, from a file of one JSON object per passage.
 
     A line is `{"context": passage, "spans": [[start, stop, tag], …], "questions": {id: spans}}`.
-    Passages and questions that are not asked for may stand in it, too.
+    The file may contain other passages and questions, too.
 
     Raises:
-      UserError: the file cannot be read, a line is no such object, a word lies outside its text or
-        before the one before it, or a question is not in the file, or there with another passage.
+      UserError: the file cannot be read, a line is not such an object, a word is outside its text
+        or out of order, or a question is missing or has another passage.
     """
     table = read_jsonl(Path(os.path.expanduser(path)))
     lines = list(table.rows(("context", "spans", "questions")))
-    asked: dict[str, tuple[int, Any]] = {}  # of each question, its line and its spans
+    asked: dict[str, tuple[int, Any]] = {}  # the line and the spans of each question
     for line, (row, (passage, _, entries)) in enumerate(lines):
         if not isinstance(entries, dict) or not isinstance(passage, str):
             raise UserError(f'{path}:{row}: "context" and "questions" are due')
         asked.update({name: (line, own) for name, own in entries.items()})
-    words: dict[int, tuple[TaggedWord, ...]] = {}  # of the passages, which many questions share
+    words: dict[int, tuple[TaggedWord, ...]] = {}  # by passage, which many questions share
     tags = []
     for question in questions:
         line, own = asked.get(question.id, (-1, None))
@@ -67,8 +67,8 @@ def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[
 def piece_tags(encoded: Encoded, tags: QuestionTags) -> tuple[str, ...]:
     """The tag of each piece of a question and its passage (T), for Figure 14.
 
-    It is that of the first tagged word that shares a character with it, or of the word after it,
-    if it is a piece of blanks; `UNTAGGED` where there is no such word. A special token has its own
+    It is that of the first tagged word that shares a character with the piece or, for a piece of
+    blanks, of the word after it; `UNTAGGED` if there is no such word. A special token has its own
     text instead, such as `[CLS]`.
     """
     return tuple(
@@ -86,7 +86,7 @@ def words_in(words: Sequence[TaggedWord], start: int, stop: int) -> list[TaggedW
 
 def _tag(words: Sequence[TaggedWord], span: tuple[int, int]) -> str:
     start, stop = span
-    stop = max(stop, start + 1)  # of a piece of blanks, the place of what comes next
+    stop = max(stop, start + 1)  # for a piece of blanks: the place of what comes next
     return next((word.tag for word in words_in(words, start, stop)), UNTAGGED)
 
 

@@ -8,29 +8,26 @@ from diffmask_jax.errors import UserError
 
 
 class Answer(NamedTuple):
-    """A stretch of a passage: passage[start:stop] is its text.
-
-    start: characters of the passage before it.
-    """
+    """A span of a passage: passage[start:stop] is its text."""
 
     text: str
     start: int
 
     @property
     def stop(self) -> int:
-        """Characters of the passage before what follows it."""
+        """The end of the span, exclusive."""
         return self.start + len(self.text)
 
 
 class Question(NamedTuple):
-    """A question, the passage that it is about, and the answers of all who were asked.
+    """A question, the passage that it is about, and the annotators' answers.
 
     Attributes:
-      id: what it is called in its file.
+      id: its id in the file.
       question: its text.
-      passage: the text that holds the answers.
-      answers: one of each annotator, so that some may be the same; none where nobody gave one, or
-        where the passage has none.
+      passage: the text that contains the answers.
+      answers: one per annotator, so that some may be equal; empty if nobody gave one, or if the
+        passage does not answer the question.
     """
 
     id: str
@@ -40,32 +37,32 @@ class Question(NamedTuple):
 
     @property
     def distinct(self) -> tuple[Answer, ...]:
-        """Its answers, each once, in the order in which they come first."""
+        """The distinct answers, in order of first occurrence."""
         return tuple(dict.fromkeys(self.answers))
 
 
 class Answerable(NamedTuple):
-    """Questions that have an answer, and how many others there were."""
+    """Questions that have an answer, and the number of those that do not."""
 
     questions: list[Question]
     left_out: int
 
 
 def answerable(questions: Iterable[Question]) -> Answerable:
-    """The questions that have an answer: in SQuAD v2.0, about two of three."""
+    """The questions that have an answer: about two thirds of SQuAD v2.0."""
     questions = list(questions)
     having = [question for question in questions if question.answers]
     return Answerable(having, len(questions) - len(having))
 
 
 def check(question: Question, where: str) -> Question:
-    """The question itself, if it can be read and its answers stand where they should.
+    """The question itself, if it is valid and its answers are where they should be.
 
     where: its place, `file, which article and question`, for the message.
 
     Raises:
       UserError: the question, the passage or an answer is empty, blank or not valid Unicode, or
-        the passage has other characters at an answer's place.
+        the passage has another text at an answer's place.
     """
     for what, text in (("question", question.question), ("passage", question.passage)):
         _check_text(text, f"{where}: the {what}")
@@ -82,10 +79,10 @@ def check(question: Question, where: str) -> Question:
 
 
 def places_of(text: str, passage: str) -> tuple[Answer, ...]:
-    """Every place of a passage where an answer stands whose place is not told.
+    """Every occurrence in a passage of an answer given without its place.
 
-    They are those where it is no part of a longer word, if there are any: "man" is not in
-    "German". Letters must agree in case. None if it stands nowhere.
+    Occurrences within longer words count only if there are no others: "man" is not in "German".
+    Case matters. Empty if there is no occurrence.
     """
     found = [Answer(text, match.start()) for match in re.finditer(re.escape(text), passage)]
     whole = [answer for answer in found if not _in_word(answer, passage)]

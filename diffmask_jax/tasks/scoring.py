@@ -1,4 +1,4 @@
-"""How what a model says of examples is scored against what people say of them."""
+"""How a model's answers for examples are scored against gold labels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -43,9 +43,9 @@ F1 = Score("f1", "F1", True)
 
 
 def scoring_of(model: Classifier, encoded: EncodedExamples) -> Scoring:
-    """How a model is scored on examples; by nothing where they have no gold labels.
+    """How a model is scored on examples; without scores if they have no gold labels.
 
-    Raises: UserError as of `gold_labels`.
+    Raises: UserError as `gold_labels` does.
     """
     gold = gold_labels(model, encoded)
     if gold is not None and model.head.spans:
@@ -54,7 +54,7 @@ def scoring_of(model: Classifier, encoded: EncodedExamples) -> Scoring:
 
 
 def by_labels(model: Classifier, gold: np.ndarray | None) -> Scoring:
-    """By what a model's head measures of its predictions; by nothing where there are no labels."""
+    """By the scores of a model's head; by none if there are no labels."""
     return Scoring(
         read=model.network.family.prediction,
         decide=lambda prediction, numbers: prediction,
@@ -64,7 +64,7 @@ def by_labels(model: Classifier, gold: np.ndarray | None) -> Scoring:
 
 
 def by_answers(encoded: EncodedExamples) -> Scoring:
-    """By the words of the best legal spans: SQuAD's own exact match and F1 (`squad_scores`)."""
+    """By the texts of the best legal spans: SQuAD's own exact match and F1 (`squad_scores`)."""
     questions, pieces = questions_of(encoded.examples), encoded.encoded
 
     def decide(
@@ -91,7 +91,7 @@ def _whole(logits: Logits) -> Any:
 def span_scores(
     pieces: Sequence[Encoded], questions: Sequence[Question], spans: Int[np.ndarray, "N 2"]
 ) -> Scores:
-    """SQuAD's own scores of the words of a span of each question with its passage, in percent."""
+    """SQuAD's own scores of the text of one predicted span per question, in percent."""
     texts = [
         span_text(encoded, question.passage, (first, last))
         for encoded, question, (first, last) in zip(pieces, questions, spans.tolist(), strict=True)

@@ -16,16 +16,16 @@ SPLITS = ("train", "dev")
 def load_squad(
     split: str, raw_dir: Path | None = None, data_dir: Path | None = None
 ) -> list[Question]:
-    """Questions of one split in the order of its file, prepared by TFDS on the first call.
+    """The questions of one split in the order of its file, prepared by TFDS on the first call.
 
-    v2.0's questions that the passage does not answer have no answers: `answerable` leaves them out.
+    In v2.0, questions that the passage does not answer have no answers; see `answerable`.
 
     Args:
       split: train or dev (87 599 and 10 570 questions in the official files of v1.1).
       raw_dir: a folder of train-v1.1.json and dev-v1.1.json, or of parts of them, such as
         train-v1.1.first44.json, or of v2.0; without it the official files of v1.1 are downloaded.
         Changed files are prepared anew.
-      data_dir: where the prepared copy lives; TFDS's own place (~/tensorflow_datasets) if None.
+      data_dir: the folder of the prepared copy; None: TFDS's own (~/tensorflow_datasets).
 
     Raises:
       UserError: no such split; raw_dir or one of its files is missing or broken (named, with the
@@ -37,7 +37,7 @@ def load_squad(
         from diffmask_jax.tasks.squad_builder import read_examples
 
         examples = read_examples(split, raw_dir, data_dir)
-    passages: dict[bytes, str] = {}  # each once: about five questions share one
+    passages: dict[bytes, str] = {}  # kept once each, since about five questions share one
     return [_question(example, passages) for example in examples]
 
 
@@ -54,7 +54,7 @@ def _question(example: dict, passages: dict[bytes, str]) -> Question:
 
 @dataclasses.dataclass(frozen=True)
 class SquadPlaces:
-    """Where the questions come from, and where their prepared copy lies."""
+    """The folders of the questions' files and of their prepared copy."""
 
     raw_dir: str | None = setting(
         None,
@@ -68,18 +68,18 @@ class SquadPlaces:
 
 
 def read_questions(places: SquadPlaces, split: str) -> list[Question]:
-    """The questions of one split, those without an answer included.
+    """The questions of one split, including those without an answer.
 
-    Raises: UserError as of `load_squad`.
+    Raises: UserError as `load_squad` does.
     """
     folders = (places.raw_dir, places.data_dir)
     return load_squad(split, *(Path(folder) if folder else None for folder in folders))
 
 
 def read(places: SquadPlaces, split: str) -> Examples:
-    """Pairs of a question and its passage, as of `as_examples`, without those of no answer.
+    """The questions that have an answer, paired with their passages (`as_examples`).
 
-    Raises: UserError as of `load_squad`, or if no question has an answer.
+    Raises: UserError as `load_squad` does, or if no question has an answer.
     """
     questions, left_out = answerable(read_questions(places, split))
     if not questions:

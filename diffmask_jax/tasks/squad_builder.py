@@ -17,11 +17,11 @@ from diffmask_jax.tasks.squad_json import parse_squad, read_squad
 
 SPLITS = ("train", "dev")
 FILES = "train-v1.1.json and dev-v1.1.json"
-VERSIONS = ("v1.1", "v2.0")  # the first that a folder has a file of is read
+VERSIONS = ("v1.1", "v2.0")  # of which the first that a folder contains is read
 
 
 class Download(NamedTuple):
-    """A file on the network, and the SHA-256 that TFDS, too, has on record for it."""
+    """A file on the network, and its SHA-256, as it is on record in TFDS, too."""
 
     url: str
     sha256: str
@@ -42,8 +42,8 @@ OFFICIAL = {
 class SquadQuestions(tfds.core.GeneratorBasedBuilder):
     """Every question with its passage and its answers, in the order of the files.
 
-    Its config says where they come from: `official` are downloaded, any other name stands for the
-    files in the download config's manual_dir.
+    Its config says where they come from: those of `official` are downloaded, those of any other
+    name are in the download config's manual_dir.
     """
 
     name = "squad_questions"
@@ -97,11 +97,11 @@ class SquadQuestions(tfds.core.GeneratorBasedBuilder):
 
 
 def read_examples(split: str, raw_dir: Path | None, data_dir: Path | None) -> list[dict]:
-    """All examples of a split, prepared first where no finished copy exists.
+    """All examples of a split, prepared first if there is no finished copy.
 
     Raises:
-      UserError: raw_dir or one of its files is missing, broken or twice there, there is no
-        network, data_dir cannot be written, or the copy in it is damaged.
+      UserError: raw_dir or one of its files is missing, broken or there twice, there is no network,
+        data_dir cannot be written, or the copy in it is damaged.
     """
     files = None if raw_dir is None else [file_of(raw_dir, split) for split in SPLITS]
     name = prepared.config_name(files)
@@ -111,7 +111,7 @@ def read_examples(split: str, raw_dir: Path | None, data_dir: Path | None) -> li
 def file_of(folder: Path, split: str) -> Path:
     """The file of a split: SPLIT-v1.1*.json or, if there is none, SPLIT-v2.0*.json.
 
-    So the official names will do, and those of a part such as train-v1.1.first44.json.
+    These include the official names, and names of parts such as train-v1.1.first44.json.
 
     Raises: UserError if the folder or the file is missing, or there are several.
     """

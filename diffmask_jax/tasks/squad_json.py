@@ -10,13 +10,13 @@ from diffmask_jax.tasks.questions import Answer, Question, check
 
 
 def read_squad(path: Path) -> list[Question]:
-    """All questions of a file of v1.1 or v2.0, in its order.
+    """All questions of a file of v1.1 or v2.0, in order.
 
-    Those that v2.0 calls impossible come without answers: `answerable` leaves them out. An answer
-    must stand where the file says: all 22 447 questions of v1.1 that we had are so.
+    Those that v2.0 marks as impossible have no answers; see `answerable`. Answers must be where the
+    file says, as in all 22 447 questions of v1.1 that we had.
 
     Raises:
-      UserError: the file cannot be read, or as of `parse_squad`.
+      UserError: the file cannot be read, or as `parse_squad` does.
     """
     return parse_squad(read_text(path), str(path))
 
@@ -24,11 +24,11 @@ def read_squad(path: Path) -> list[Question]:
 def parse_squad(text: str, name: str) -> list[Question]:
     """The questions in the text of such a file.
 
-    name: what the file is called in messages.
+    name: the name of the file in messages.
 
     Raises:
-      UserError: it is not JSON, holds no question, or a field is missing or of the wrong kind, or
-        as of `check`: named with the file, the article, the paragraph and the question.
+      UserError: it is not JSON, has no question, a field is missing or of the wrong type, or as
+        `check` does; the message names the file, the article, the paragraph and the question.
     """
     whole = json_files.parse(text, name, object)
     questions = []

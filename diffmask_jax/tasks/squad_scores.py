@@ -1,6 +1,6 @@
 """SQuAD's own scores of answers as texts: exact match and F1 (Rajpurkar et al. 2016, section 5).
 
-They are those of the official script for v1.1, evaluate-v1.1.py.
+They agree with the official script for v1.1, evaluate-v1.1.py.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII's alone
+_PUNCTUATION = str.maketrans("", "", string.punctuation)  # of ASCII only
 
 
 class Scores(NamedTuple):
@@ -21,12 +21,12 @@ class Scores(NamedTuple):
 
 
 def normalized(text: str) -> str:
-    """Lower case, without ASCII punctuation and without a, an, the; words between single blanks."""
+    """In lower case, without ASCII punctuation and the words a, an, the, with single blanks."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """1 if it is, normalised, one of the gold answers, else 0.
+    """1 if the prediction is, after normalisation, one of the gold answers, else 0.
 
     Raises: ValueError if there is no gold answer.
     """
@@ -34,9 +34,10 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
 
 
 def f1(prediction: str, answers: Sequence[str]) -> float:
-    """The largest F1 over the gold answers, from 0 to 1; 0 where no word is shared.
+    """The largest F1 over the gold answers, from 0 to 1; 0 if no word is shared.
 
-    F1 = 2·c / (p + g): c words shared, each as often as in both, p of the prediction, g gold.
+    F1 = 2·c / (p + g): c is the number of shared words, with multiplicity, p and g are the numbers
+    of words of the prediction and of the gold answer.
 
     Raises: ValueError if there is no gold answer.
     """
@@ -44,7 +45,7 @@ def f1(prediction: str, answers: Sequence[str]) -> float:
 
 
 def scores(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> Scores:
-    """Both, over N ≥ 1 questions, each with the texts of its gold answers.
+    """Both scores, over N ≥ 1 questions, each with the texts of its gold answers.
 
     Raises: ValueError if there are not as many predictions as questions, no question at all, or
       one without an answer.

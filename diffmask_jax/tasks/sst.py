@@ -17,13 +17,13 @@ from diffmask_jax.tasks.trees import LABELS, SPLITS, Sentence
 def load_sst(
     split: str, raw_dir: Path | None = None, data_dir: Path | None = None
 ) -> list[Sentence]:
-    """Sentences of one split in the order of its file, prepared by TFDS on the first call.
+    """The sentences of one split in the order of its file, prepared by TFDS on the first call.
 
     Args:
       split: train, dev or test (8544, 1101 and 2210 sentences in the official files).
       raw_dir: a folder of train.txt, dev.txt and test.txt to prepare from, one tree per line;
         without it the official files are downloaded. Changed files are prepared anew.
-      data_dir: where the prepared copy lives; TFDS's own place (~/tensorflow_datasets) if None.
+      data_dir: the folder of the prepared copy; None: TFDS's own (~/tensorflow_datasets).
 
     Raises:
       UserError: no such split; raw_dir or one of its files is missing or broken (named, with
@@ -49,10 +49,10 @@ def _sentence(example: dict) -> Sentence:
 def align(encoded: Encoded, sentence: Sentence) -> Int[np.ndarray, " T"]:
     """The sentiment label 0-4 of each piece's word; -1 for special tokens.
 
-    `encoded` comes from `sentence.text`, whole or truncated.
+    encoded: the pieces of `sentence.text`, whole or truncated.
 
     Raises:
-      ValueError: it comes from another text.
+      ValueError: they are those of another text.
     """
     words = locate(encoded, sentence.words)
     labels = np.asarray(sentence.word_labels, dtype=np.int32)
@@ -61,7 +61,7 @@ def align(encoded: Encoded, sentence: Sentence) -> Int[np.ndarray, " T"]:
 
 @dataclasses.dataclass(frozen=True)
 class SstPlaces:
-    """Where the treebank comes from, and where its prepared copy lies."""
+    """The folders of the treebank's files and of its prepared copy."""
 
     raw_dir: str | None = setting(
         None,
@@ -78,7 +78,7 @@ def read(places: SstPlaces, split: str) -> Examples:
     """The sentences of one split; rows are the lines of its file.
 
     Raises:
-      UserError: as of `load_sst`.
+      UserError: as `load_sst` does.
     """
     folders = (places.raw_dir, places.data_dir)
     sentences = load_sst(split, *(Path(f) if f else None for f in folders))

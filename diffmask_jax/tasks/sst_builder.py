@@ -22,8 +22,8 @@ FILES = "train.txt, dev.txt and test.txt"
 class SstTrees(tfds.core.GeneratorBasedBuilder):
     """Words, word labels and root label of every sentence, in the order of the files.
 
-    Its config says where the trees come from: `official` are downloaded, any other name stands
-    for the files in the download config's manual_dir.
+    Its config says where the trees come from: those of `official` are downloaded, those of any
+    other name are in the download config's manual_dir.
     """
 
     name = "sst_trees"
@@ -57,7 +57,7 @@ class SstTrees(tfds.core.GeneratorBasedBuilder):
 
 
 def read_examples(split: str, raw_dir: Path | None, data_dir: Path | None) -> list[dict]:
-    """All examples of a split, prepared first where no finished copy exists.
+    """All examples of a split, prepared first if there is no finished copy.
 
     Raises:
       UserError: raw_dir or one of its files is missing or broken, there is no network, data_dir
@@ -73,5 +73,5 @@ def read_examples(split: str, raw_dir: Path | None, data_dir: Path | None) -> li
 def _download() -> zipfile.Path:
     """The folder of the three files inside the official zip, held in memory (0.8 MB)."""
     archive = zipfile.ZipFile(io.BytesIO(prepared.download(URL, SHA256, FILES)))
-    archive.filename = URL  # an archive in memory has no name to show in messages
+    archive.filename = URL  # archives in memory have no name, which messages need
     return zipfile.Path(archive, "trees/")

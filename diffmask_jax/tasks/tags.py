@@ -1,4 +1,4 @@
-"""Part-of-speech tags of sentences that come as words: read from a file, or found by spaCy."""
+"""Part-of-speech tags of sentences given as words: read from a file, or predicted by spaCy."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +11,17 @@ from diffmask_jax.tasks.trees import Sentence
 
 
 def read_tags(path: str | Path, sentences: Sequence[Sentence]) -> list[tuple[str, ...]]:
-    """The tag of every word of every sentence, from a file of one JSON object a sentence.
+    """The tag of every word of every sentence, from a file of one JSON object per sentence.
 
     A line is `{"words": ["It", "works"], "upos": ["PRON", "VERB"]}`; other keys are ignored.
 
     Raises:
       UserError: the file cannot be read, is not UTF-8, has too few or too many lines, or a line
-        is no such object or has other words than its sentence.
+        is not such an object or has other words than its sentence.
     """
     with reading(path):
         text = Path(path).read_bytes().decode("utf-8-sig")
-    # Not splitlines(): JSON may hold characters at which it would also break a line.
+    # Not splitlines(), which would also break lines at characters that JSON may contain.
     lines = text.rstrip().split("\n") if text.strip() else []
     if len(lines) != len(sentences):
         raise UserError(
@@ -35,7 +35,7 @@ def read_tags(path: str | Path, sentences: Sequence[Sentence]) -> list[tuple[str
 
 
 def tag(sentences: Sequence[Sentence], model: str = "en_core_web_sm") -> list[tuple[str, ...]]:
-    """The Universal POS tag of every word of every sentence, by a spaCy model, words as given.
+    """The Universal POS tag of every given word of every sentence, by a spaCy model.
 
     Raises:
       UserError: spaCy or its model is not installed.

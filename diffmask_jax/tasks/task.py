@@ -1,4 +1,4 @@
-"""A task: which texts are explained, where they lie, and what they are labelled with."""
+"""A task: a data set, or a kind of file, with its texts and labels."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ class Examples(NamedTuple):
 
     Attributes:
       first: the texts, or the first of each pair.
-      second: the second of each pair; None where they are single texts.
-      gold: their gold labels (N,) as the data has them: class numbers, or an array of objects:
-        names, numbers, lists, tuples of answers. `encode_examples` and `gold_of` make of them what
-        a model's outputs need. None where the data has no labels.
-      rows: what each is called in its file: its id, or the line on which it begins, from 1.
-      notes: what of the file is not among them, for people.
+      second: the second of each pair; None for single texts.
+      gold: their gold labels (N,) as in the data: class numbers, or an array of objects: names,
+        numbers, lists, tuples of answers. `encode_examples` and `gold_of` convert them to what a
+        model's outputs need. None if the data has no labels.
+      rows: the name of each in its file: its id, or the line on which it begins, from 1.
+      notes: remarks for people on what of the file is missing.
     """
 
     first: list[str]
@@ -30,30 +30,31 @@ class Examples(NamedTuple):
 
     @property
     def texts(self) -> list[Text]:
-        """Each as a text or a pair, for `encode_within`."""
+        """The texts or pairs, for `encode_within`."""
         if self.second is None:
             return list(self.first)
         return list(zip(self.first, self.second, strict=True))
 
 
 class Source(NamedTuple):
-    """N examples that need never be in memory together: they are read a portion at a time.
+    """N examples, read in portions, so that they need never all be in memory.
 
     Attributes:
-      size: how many there are, N.
-      portions: (most) -> them in their order, so many at once, the last perhaps fewer; read anew.
+      size: the number of examples, N.
+      portions: (most) -> the examples in order, in portions of at most so many; read anew each
+        time.
     """
 
     size: int
     portions: Callable[[int], Iterator[Examples]]
 
     def whole(self) -> Examples:
-        """All of them."""
+        """All examples at once."""
         return next(self.portions(self.size))
 
 
 def source_of(examples: Examples) -> Source:
-    """Examples that are in memory already."""
+    """A source of examples that are in memory already."""
 
     def portions(most: int) -> Iterator[Examples]:
         for start in range(0, len(examples.rows), most):
@@ -79,18 +80,18 @@ def check_alike(train: Examples, dev: Examples) -> None:
 
 
 class Task(NamedTuple):
-    """A data set, or a kind of file: one a module.
+    """A data set, or a kind of file; each has a module of its own.
 
     Attributes:
-      name: what the command line calls it.
-      help: what it is, in a line.
-      places: a dataclass of where its data lies, each field a `setting`: the command line makes
-        options of them.
-      splits: the names of its parts.
-      read: (places, split) -> the examples of one part. Raises: UserError if they cannot be read.
-      problem_type: what its labels are, as heads call it; None where a person says.
-      labels: the names of a model's outputs in their order, for fine-tuning; None where the data
-        says.
+      name: its name on the command line.
+      help: what it is, in one line.
+      places: a dataclass of its data's places; each field is a `setting`, and becomes an option of
+        the command line.
+      splits: the names of its splits.
+      read: (places, split) -> the examples of a split. Raises: UserError if they cannot be read.
+      problem_type: the kind of its labels, as in heads; None if the user chooses.
+      labels: the names of a model's outputs, in order, for fine-tuning; None if they are found in
+        the data.
     """
 
     name: str

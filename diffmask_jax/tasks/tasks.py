@@ -1,4 +1,4 @@
-"""Every task: to add one, write its file and name it here."""
+"""All tasks: to add one, write its module and list it here."""
 
 from diffmask_jax.tasks.question_lines import QUESTIONS
 from diffmask_jax.tasks.squad import SQUAD

@@ -1,4 +1,4 @@
-"""Anyone's texts: a file to train on and one to select by, in any format that is read."""
+"""A user's own texts: a file for training and one for validation, in any supported format."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from diffmask_jax.tasks.task import Examples, Task
 
 @dataclasses.dataclass(frozen=True)
 class TextPlaces:
-    """Two files, and the names of their columns."""
+    """The files of the two splits, and the names of their columns."""
 
     train: str | None = setting(
         None, "file of the texts to train on (.txt, .tsv, .csv, .jsonl, …)", is_path=True
@@ -29,10 +29,10 @@ class TextPlaces:
 
 
 def read(places: TextPlaces, split: str) -> Examples:
-    """The examples of one file, in its order; their gold labels are its cells.
+    """The examples of one file, in order; their gold labels are its cells.
 
     Raises:
-      UserError: one of the two files is not said, or as of `read_file`.
+      UserError: one of the two files is not given, or as `read_file` does.
     """
     if places.train is None or places.dev is None:
         raise UserError("training on texts needs --train FILE and --dev FILE")

@@ -9,7 +9,7 @@ LONGEST = 10
 
 
 class ToyData(NamedTuple):
-    """Examples of the counting task; digits beyond the end of a sequence are zero and not valid."""
+    """Examples of the counting task; digits after the end of a sequence are 0 and not valid."""
 
     query: Int[np.ndarray | Array, "N 2"]
     digits: Int[np.ndarray | Array, "N T"]
@@ -20,8 +20,8 @@ class ToyData(NamedTuple):
 def generate(seed: int, examples: int, stream: int = 0) -> ToyData:
     """Draw examples: n ≠ m uniform; each digit is n or m with probability ¼ each, else another.
 
-    The eight other digits share the remaining half; lengths are uniform in 1…10; label #n > #m.
-    stream: another gives a seed other examples.
+    The other eight digits share the remaining half; lengths are uniform in 1…10; label #n > #m.
+    stream: a second number beside the seed, for independent examples.
     """
     rng = np.random.default_rng((seed, stream) if stream else seed)
     order = np.argsort(rng.random((examples, 10)), axis=1)  # a random permutation of the digits
@@ -40,5 +40,5 @@ def generate(seed: int, examples: int, stream: int = 0) -> ToyData:
 
 
 def in_query(data: ToyData) -> Bool[np.ndarray, "N T"]:
-    """Valid positions that hold n or m: the ground truth of what the hidden state must keep."""
+    """The valid positions of n and m: the ground truth of what must be kept."""
     return data.valid & np.any(data.digits[:, :, None] == data.query[:, None, :], axis=-1)

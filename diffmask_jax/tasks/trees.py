@@ -11,8 +11,8 @@ from diffmask_jax.runtime.files import reading
 SPLITS = ("train", "dev", "test")
 LABELS = ("very negative", "negative", "neutral", "positive", "very positive")
 
-# A node that holds a word is one token and a node that holds nodes must be followed by one, so
-# what is left to check is the depth. re.ASCII: the treebank has words with a no-break space.
+# A node with a word is one token, and a node with children must be followed by a node, so that only
+# the depth remains to be checked. re.ASCII: the treebank has words with a no-break space.
 _TOKEN = re.compile(
     r"""(?: \(\s*(?P<leaf>[0-4])\s+(?P<word>[^\s()]+)\s*\)
         |   \(\s*(?P<open>[0-4])(?=\s*\()
@@ -34,12 +34,12 @@ class Sentence(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The words joined by single blanks: what the analysed model reads."""
+        """The words joined by single blanks, as the model reads them."""
         return " ".join(self.words)
 
 
 def parse_tree(line: str, where: str) -> Sentence:
-    """Reads one tree: `(label word)` or `(label tree tree ...)`, labels 0-4; unescapes the words.
+    """Read one tree: `(label word)` or `(label tree tree ...)`, labels 0-4; unescape the words.
 
     Example: `parse_tree("(3 (2 It) (4 (2 's) (3 good)))", "dev.txt:17")` is
     `Sentence(("It", "'s", "good"), (2, 2, 3), 3)`.
@@ -79,13 +79,13 @@ def parse_tree(line: str, where: str) -> Sentence:
 
 
 def read_trees(path: Path | zipfile.Path) -> list[Sentence]:
-    """Reads a UTF-8 file of one tree per line; only the last line may be blank.
+    """Read a UTF-8 file of one tree per line; only the last line may be blank.
 
     Raises:
       UserError: the file cannot be read, is not UTF-8, or a line is not a tree.
     """
     with reading(str(path)):
         text = path.read_bytes().decode("utf-8-sig")
-    # Not splitlines(): it would also break a line at characters that a word may hold.
+    # Not splitlines(), which would also break lines at characters that a word may contain.
     lines = text.rstrip().split("\n")
     return [parse_tree(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
