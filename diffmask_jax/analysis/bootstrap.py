@@ -98,8 +98,8 @@ def change(
 
     score: of confusion matrices, such as `macro_f1`. The same examples are drawn for all K and for
     the unmasked predictions, so that the interval includes what the K have in common. groups: the
-    group of each example; examples are drawn and scored within groups, and the score is the mean
-    over groups. By default there is one group.
+    examples of each group, which are drawn and scored by themselves; the score is the mean over
+    groups. By default there is one group.
     """
     rng, befores, afters = np.random.default_rng(seed), [], []
     for members in groups or [np.arange(len(gold))]:

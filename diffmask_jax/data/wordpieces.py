@@ -10,6 +10,7 @@ from jaxtyping import Int
 from diffmask_jax.data.texts import Text, halves_of
 from diffmask_jax.data.words import Span, Splitting, read_pieces, splitting_of
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.messages import excerpt
 
 LONGEST = 1_000_000
 """The most characters of a text: far more than the longest model reads."""
@@ -239,7 +240,7 @@ def _check(texts: Sequence[Text], place: Callable[[int], str]) -> bool:
                 )
             if not half.isascii() and any("\ud800" <= sign <= "\udfff" for sign in half):
                 raise UserError(
-                    f"{place(number)}not valid Unicode, is the text UTF-8? {_excerpt(half)}"
+                    f"{place(number)}not valid Unicode, is the text UTF-8? {excerpt(half)!r}"
                 )
             if not half.strip():
                 raise UserError(place(number) + _empty(part, half, are_pairs))
@@ -292,9 +293,5 @@ def places(count: int, rows: Sequence[str] | None, what: str = "text") -> Callab
 def _empty(part: int, text: str, is_pair: bool) -> str:
     if is_pair:
         which = f"the {('first', 'second')[part]} text of the pair"
-        return f"{which} is empty or blank, with nothing to read: {_excerpt(text)}"
-    return f"an empty or blank text has nothing to read: {_excerpt(text)}"
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "...")
+        return f"{which} is empty or blank, with nothing to read: {excerpt(text)!r}"
+    return f"an empty or blank text has nothing to read: {excerpt(text)!r}"

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import reading
+from diffmask_jax.runtime.messages import excerpt
 
 LARGEST = 2**28  # bytes of a file that is read as a whole
 DEEPEST = 64  # levels of nested objects and lists
@@ -106,8 +107,7 @@ def check(value: Any, kind: type, what: str) -> Any:
 
 def shown(value: Any) -> str:
     """A value as messages quote it: the beginning of its JSON."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:40] + "…"
+    return excerpt(json.dumps(value, ensure_ascii=False))
 
 
 def dumps(value: Any, indent: int | None = None, *, plain: bool = True) -> str:

@@ -9,6 +9,7 @@ import unicodedata
 from typing import Any
 
 LONGEST = 1200  # characters: they leave room on a screen of 80 columns
+QUOTED = 40  # characters of an excerpt
 JOINERS = "\u200c\u200d"  # invisible, but needed to spell Persian, Indic scripts and emoji
 
 
@@ -28,6 +29,11 @@ def line_of(message: object) -> str:
     text = visible(str(message))
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}"
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text that a message quotes."""
+    return text if len(text) <= QUOTED else text[:QUOTED] + "…"
 
 
 def shows(text: str) -> bool:

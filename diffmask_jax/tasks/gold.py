@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.messages import shows
+from diffmask_jax.runtime.messages import excerpt, shows
 
 _SEPARATORS = re.compile(r"[,|;]")
 
@@ -61,7 +61,9 @@ def class_names(
     written = [_items(cell, ()) if is_set else [cell] for cell in cells]
     for row, inner in zip(rows, written, strict=True):
         if odd := [item for item in inner if isinstance(item, dict | list | np.ndarray)]:
-            raise UserError(f"row {row}: the label {_shown(odd[0])} is neither a name nor a number")
+            raise UserError(
+                f"row {row}: the label {_quoted(odd[0])} is neither a name nor a number"
+            )
     items = [item for inner in written for item in inner]
     names = sorted({str(item).strip() for item in items})
     if not names:
@@ -124,7 +126,7 @@ def _reals(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.n
         finite = [number for number in numbers if number is not None and math.isfinite(number)]
         if len(finite) != len(labels) or len(numbers) != len(labels):
             wanted = "a number" if len(labels) == 1 else f"{len(labels)} numbers"
-            raise UserError(f"row {rows[place]}: the label {_shown(cell)} is not {wanted}")
+            raise UserError(f"row {rows[place]}: the label {_quoted(cell)} is not {wanted}")
         values[place] = finite
     return values
 
@@ -185,7 +187,7 @@ def _complaint(
         for item in items:
             if not is_number and str(item).strip().lower() not in names:
                 known = ", ".join(labels[:8]) + ", …" * (len(labels) > 8)
-                return f"row {row}: the label {_shown(item)} is not one of {known}"
+                return f"row {row}: the label {_quoted(item)} is not one of {known}"
     named = rows[are_numbers.index(False)]
     return f"row {named}: the label is a name, but others are numbers: use one of the two"
 
@@ -201,6 +203,5 @@ def _number(item: Any) -> float | None:
         return None
 
 
-def _shown(item: Any) -> str:
-    text = str(item)
-    return repr(text if len(text) <= 40 else text[:40] + "…")
+def _quoted(item: Any) -> str:
+    return repr(excerpt(str(item)))

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.messages import excerpt
 from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.formats.table import Table
 from diffmask_jax.tasks.gold import is_empty
 from diffmask_jax.tasks.question_examples import OUTPUTS, PROBLEM_TYPE, as_examples
-from diffmask_jax.tasks.questions import Answer, Question, check, excerpt, places_of
+from diffmask_jax.tasks.questions import Answer, Question, check, places_of
 from diffmask_jax.tasks.task import Examples, Source, Task
 
 FIELDS = ("question", "passage", "context", "answers", "id")
@@ -109,13 +110,13 @@ def _places(item: Any, passage: str, where: str) -> tuple[Answer, ...]:
     if not isinstance(item, str):
         raise UserError(
             f'{where}: an answer is a string, or an object of a "text" and a whole number, '
-            f'"answer_start", not {excerpt(str(item))}'
+            f'"answer_start", not {excerpt(str(item))!r}'
         )
     if not item.strip():
         raise UserError(f"{where}: an answer is empty")
     places = places_of(item, passage)
     if not places:
-        raise UserError(f"{where}: the answer {excerpt(item)} is not in the passage")
+        raise UserError(f"{where}: the answer {excerpt(item)!r} is not in the passage")
     return places
 
 

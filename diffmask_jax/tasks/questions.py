@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.messages import excerpt
 
 
 class Answer(NamedTuple):
@@ -70,9 +71,9 @@ def check(question: Question, where: str) -> Question:
         _check_text(answer.text, f"{where}: an answer")
         there = question.passage[max(answer.start, 0) : max(answer.stop, 0)]
         if answer.start < 0 or there != answer.text:
-            reads = f"the passage reads {excerpt(there)}" if there else "the passage has ended"
+            reads = f"the passage reads {excerpt(there)!r}" if there else "the passage has ended"
             raise UserError(
-                f"{where}: the answer {excerpt(answer.text)} does not stand at character "
+                f"{where}: the answer {excerpt(answer.text)!r} does not stand at character "
                 f"{answer.start} of the passage: there {reads}"
             )
     return question
@@ -89,11 +90,6 @@ def places_of(text: str, passage: str) -> tuple[Answer, ...]:
     return tuple(whole or found)
 
 
-def excerpt(text: str) -> str:
-    """A text as messages quote it: its first 40 characters, on one line."""
-    return repr(text if len(text) <= 40 else text[:40] + "…")
-
-
 def _in_word(answer: Answer, passage: str) -> bool:
     before = passage[max(answer.start - 1, 0) : answer.start]
     after = passage[answer.stop : answer.stop + 1]
@@ -105,4 +101,4 @@ def _check_text(text: str, what: str) -> None:
     if not text.strip():
         raise UserError(f"{what} is empty")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise UserError(f"{what} is not valid Unicode: {excerpt(text)}")
+        raise UserError(f"{what} is not valid Unicode: {excerpt(text)!r}")

@@ -17,7 +17,6 @@ from diffmask_jax.tasks.answer_spans import span_text
 from diffmask_jax.tasks.encoded_examples import EncodedExamples, gold_labels
 from diffmask_jax.tasks.question_examples import questions_of
 from diffmask_jax.tasks.questions import Question
-from diffmask_jax.tasks.squad_scores import Scores
 
 
 class Scoring(NamedTuple):
@@ -78,8 +77,8 @@ def by_answers(encoded: EncodedExamples) -> Scoring:
         return best_span(logits, np.broadcast_to(passage, logits.shape[:-1]))
 
     def measure(spans: Int[np.ndarray, "N 2"]) -> dict[str, float]:
-        found = span_scores(pieces, questions, spans)
-        return {EXACT_MATCH.name: found.exact_match / 100, F1.name: found.f1 / 100}
+        scored = squad_scores.scores(*scored_texts(pieces, questions, spans))
+        return {EXACT_MATCH.name: scored.exact_match / 100, F1.name: scored.f1 / 100}
 
     return Scoring(_whole, decide, (EXACT_MATCH, F1), measure)
 
@@ -88,13 +87,13 @@ def _whole(logits: Logits) -> Any:
     return logits
 
 
-def span_scores(
+def scored_texts(
     pieces: Sequence[Encoded], questions: Sequence[Question], spans: Int[np.ndarray, "N 2"]
-) -> Scores:
-    """SQuAD's own scores of the text of one predicted span per question, in percent."""
+) -> tuple[list[str], list[list[str]]]:
+    """What SQuAD's scores compare: the text of one predicted span per question, and its answers."""
     texts = [
         span_text(encoded, question.passage, (first, last))
         for encoded, question, (first, last) in zip(pieces, questions, spans.tolist(), strict=True)
     ]
     gold = [[answer.text for answer in question.answers] for question in questions]
-    return squad_scores.scores(texts, gold)
+    return texts, gold

@@ -27,9 +27,9 @@ from diffmask_jax.game.model import Model
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.distributed import is_first
+from diffmask_jax.runtime.memory import GIB
 
 BATCH = 64
-GIB = 2**30
 
 
 class CleanStates(NamedTuple):

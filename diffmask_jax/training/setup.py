@@ -131,6 +131,11 @@ def drawn_probe(
     return probes.init(key, game.probe, states, baselines)
 
 
+def blank_probe(game: Game, widths: tuple[int, ...], key: Key[Array, ""]) -> dict[str, Any]:
+    """A probe with open gates and baselines of zeros. widths: of every state."""
+    return drawn_probe(game, key, [jnp.zeros(width) for width in widths])
+
+
 def calibrated_probe(
     game: Game, model: Classifier, train: Sequence[Encoded], probe: dict[str, Any]
 ) -> dict[str, Any]:
@@ -192,19 +197,18 @@ def no_word(model: Classifier) -> int:
     )
 
 
-def state_widths(model: Classifier) -> list[int]:
+def state_widths(model: Classifier) -> tuple[int, ...]:
     """The width of every state of a model."""
     tokens = np.zeros((1, 1), np.int32)
     inputs = TextInputs(tokens, tokens, np.ones_like(tokens, bool))
     _, states = jax.eval_shape(model.network.states, model.params, inputs)
-    return [state.shape[-1] for state in states]
+    return tuple(state.shape[-1] for state in states)
 
 
 def probe_shapes(game: Game, model: Classifier) -> Any:
-    """What the parameters of a probe for this model look like."""
-    starts = [jnp.zeros(width) for width in state_widths(model)]
-    draw = jax.jit(drawn_probe, static_argnums=0)
-    return jax.tree.map(np.shape, draw.eval_shape(game, jax.random.key(0), starts))
+    """The shapes of the parameters of a probe for this model."""
+    draw = jax.jit(blank_probe, static_argnums=(0, 1))  # traced once for equal games and widths
+    return jax.tree.map(np.shape, draw.eval_shape(game, state_widths(model), jax.random.key(0)))
 
 
 def outputs_of(model: Classifier, texts: Sequence[Encoded]) -> Float[np.ndarray, "N C"]:

@@ -14,8 +14,8 @@ from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.question_keep import KeptCurves
 from diffmask_jax.analysis.token_groups import Difference, Group
 from diffmask_jax.tasks import squad_scores
-from diffmask_jax.tasks.answer_spans import span_text
 from diffmask_jax.tasks.question_tags import QuestionTags, piece_tags
+from diffmask_jax.tasks.scoring import scored_texts
 from experiments.common.measuring import PerText
 from experiments.squad.stages import Answers, Study
 
@@ -114,12 +114,7 @@ def over_layers(outcomes: Sequence[Outcome], chosen: Bool[np.ndarray, " L"]) -> 
 
 def scores(study: Study, answers: Answers) -> dict[str, Interval]:
     """SQuAD's own scores of the best legal spans, in points, with their intervals."""
-    data, places = study.data, map(tuple, answers.spans.tolist())
-    texts = [
-        span_text(encoded, question.passage, span)
-        for encoded, question, span in zip(data.encoded, data.questions, places, strict=True)
-    ]
-    gold = [[answer.text for answer in question.answers] for question in data.questions]
+    texts, gold = scored_texts(study.data.encoded, study.data.questions, answers.spans)
     return {
         score.__name__: mean_interval(
             100 * np.array([score(*pair) for pair in zip(texts, gold, strict=True)])

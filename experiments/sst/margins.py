@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from diffmask_jax.analysis.bootstrap import Change
+from diffmask_jax.analysis.bootstrap import macro_f1 as macro_f1_of
 from diffmask_jax.commands.arguments import add_settings
 from diffmask_jax.commands.shared import places_of
 from diffmask_jax.game.gates import GATES
@@ -65,7 +66,7 @@ def measured(study: Study, test: Study, configs: dict[Path, RunConfig]) -> list[
             float(of.mean()) for of in (outcome.masked, outcome.divergence, outcome.agreement)
         )
         macro_f1 = {
-            split: numbers.changes(of.labels, outcomes)["macro_f1"]
+            split: numbers.change(macro_f1_of, of.labels, outcomes)
             for split, of, outcomes in (("dev", study, found.sampled), ("test", test, found.test))
         }
         rows.append(Row(config.gate, config.margin, masked, divergence, agreement, macro_f1))

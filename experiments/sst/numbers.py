@@ -2,14 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from diffmask_jax.analysis import bootstrap, faithfulness, token_groups
-from diffmask_jax.analysis.bootstrap import Change
+from diffmask_jax.analysis.bootstrap import Change, Confusions
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.token_groups import Difference, Group
 from diffmask_jax.tasks.trees import LABELS
@@ -116,16 +116,25 @@ def as_json(numbers: Numbers) -> dict[str, Any]:
 
 
 def changes(labels: np.ndarray, outcomes: Sequence[Outcome]) -> dict[str, Change]:
-    """Macro-F1 over the split and as the authors take it, within batches of 64 in the order of the
-    file; and accuracy. The runs and layers are averaged, sentences resampled."""
-    masked = np.concatenate([outcome.prediction for outcome in outcomes])
-    given = outcomes[0].original, masked, labels, len(LABELS)
+    """Macro-F1 over the split and as the authors compute it, within batches of 64 in the order of
+    the file; and accuracy."""
     batches = np.split(np.arange(len(labels)), range(AUTHORS_BATCH, len(labels), AUTHORS_BATCH))
     return {
-        "macro_f1": bootstrap.change(bootstrap.macro_f1, *given),
-        "macro_f1_per_batch": bootstrap.change(bootstrap.macro_f1, *given, batches),
-        "accuracy": bootstrap.change(bootstrap.accuracy, *given),
+        "macro_f1": change(bootstrap.macro_f1, labels, outcomes),
+        "macro_f1_per_batch": change(bootstrap.macro_f1, labels, outcomes, batches),
+        "accuracy": change(bootstrap.accuracy, labels, outcomes),
     }
+
+
+def change(
+    score: Callable[[Confusions], Float[np.ndarray, " R"]],
+    labels: np.ndarray,
+    outcomes: Sequence[Outcome],
+    groups: Sequence[Int[np.ndarray, " _"]] | None = None,
+) -> Change:
+    """The change of a score by masking, averaged over runs and layers, sentences resampled."""
+    masked = np.concatenate([outcome.prediction for outcome in outcomes])
+    return bootstrap.change(score, outcomes[0].original, masked, labels, len(LABELS), groups)
 
 
 def written(outcomes: Sequence[Outcome]) -> list[list[str]]:

@@ -21,7 +21,7 @@ from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import EncoderConfig
 from diffmask_jax.training.config import RunConfig, run_config
 from diffmask_jax.training.setup import (
-    drawn_probe,
+    blank_probe,
     make_game,
     players_of,
     rates_of,
@@ -111,7 +111,7 @@ def prepare(
     classifier = classifier._replace(network=network)
     game = make_game(config, network, sizes.width)
     key = jax.random.key(config.seed)
-    probe = drawn_probe(game, key, [jnp.zeros(width) for width in state_widths(classifier)])
+    probe = blank_probe(game, state_widths(classifier), key)
     return Setup(classifier, sizes, config, game, rates_of(config), probe, key, padded)
 
 

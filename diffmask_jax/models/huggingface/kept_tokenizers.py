@@ -22,7 +22,11 @@ FILES = (
 Known = dict[str, Any]
 """The fields of a `tokenizers.FolderTokenizer`, by name."""
 
-PLAIN = ("truncation_side", "mask_token_id", "unk_token_id", "eos_token_id", "digest")
+COPIED = ("truncation_side", "mask_token_id", "unk_token_id", "eos_token_id")
+"""Those that are attributes of transformers' tokenizers as well."""
+
+PLAIN = (*COPIED, "digest")
+"""Those that JSON can represent as they are."""
 
 
 def place_of(folder: Path, usual: str) -> Path | None:

@@ -107,12 +107,11 @@ def _known_of(tokenizer: Any) -> dict[str, Any]:
     backend = tokenizer.backend_tokenizer
     pieces = backend.get_vocab()
     trial = [sorted(pieces.items()), *(backend.encode(text).ids for text in samples(pieces))]
-    plain = ("truncation_side", "mask_token_id", "unk_token_id", "eos_token_id")
     return {
         "backend_tokenizer": backend,
         "model_input_names": tuple(tokenizer.model_input_names),
         "digest": digest([json.dumps(trial).encode()]),
-        **{name: getattr(tokenizer, name) for name in plain},
+        **{name: getattr(tokenizer, name) for name in kept_tokenizers.COPIED},
     }
 
 
