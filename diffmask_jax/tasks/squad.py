@@ -6,11 +6,11 @@ from pathlib import Path
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.settings import setting
+from diffmask_jax.tasks.prepared_places import PreparedPlaces
 from diffmask_jax.tasks.question_examples import OUTPUTS, PROBLEM_TYPE, as_examples
 from diffmask_jax.tasks.questions import Answer, Question, answerable
+from diffmask_jax.tasks.squad_json import SPLITS
 from diffmask_jax.tasks.task import Examples, Task
-
-SPLITS = ("train", "dev")
 
 
 def load_squad(
@@ -53,7 +53,7 @@ def _question(example: dict, passages: dict[bytes, str]) -> Question:
 
 
 @dataclasses.dataclass(frozen=True)
-class SquadPlaces:
+class SquadPlaces(PreparedPlaces):
     """The folders of the questions' files and of their prepared copy."""
 
     raw_dir: str | None = setting(
@@ -62,9 +62,6 @@ class SquadPlaces:
         told="downloaded",
         is_path=True,
     )
-    data_dir: str | None = setting(
-        None, "folder of the prepared copy", told="~/tensorflow_datasets", is_path=True
-    )
 
 
 def read_questions(places: SquadPlaces, split: str) -> list[Question]:
@@ -72,8 +69,7 @@ def read_questions(places: SquadPlaces, split: str) -> list[Question]:
 
     Raises: UserError as `load_squad` does.
     """
-    folders = (places.raw_dir, places.data_dir)
-    return load_squad(split, *(Path(folder) if folder else None for folder in folders))
+    return load_squad(split, *places.folders)
 
 
 def read(places: SquadPlaces, split: str) -> Examples:

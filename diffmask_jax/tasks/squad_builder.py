@@ -13,9 +13,8 @@ import tensorflow_datasets as tfds
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks import prepared
 from diffmask_jax.tasks.questions import Question
-from diffmask_jax.tasks.squad_json import parse_squad, read_squad
+from diffmask_jax.tasks.squad_json import SPLITS, parse_squad, read_squad
 
-SPLITS = ("train", "dev")
 FILES = "train-v1.1.json and dev-v1.1.json"
 VERSIONS = ("v1.1", "v2.0")  # of which the first that a folder contains is read
 

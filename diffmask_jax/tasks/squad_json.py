@@ -8,6 +8,8 @@ from diffmask_jax.runtime import json_files
 from diffmask_jax.tasks.formats.table import read_text
 from diffmask_jax.tasks.questions import Answer, Question, check
 
+SPLITS = ("train", "dev")
+
 
 def read_squad(path: Path) -> list[Question]:
     """All questions of a file of v1.1 or v2.0, in order.

@@ -10,6 +10,7 @@ from diffmask_jax.data.wordpieces import Encoded, locate
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.settings import setting
+from diffmask_jax.tasks.prepared_places import PreparedPlaces
 from diffmask_jax.tasks.task import Examples, Task
 from diffmask_jax.tasks.trees import LABELS, SPLITS, Sentence
 
@@ -60,7 +61,7 @@ def align(encoded: Encoded, sentence: Sentence) -> Int[np.ndarray, " T"]:
 
 
 @dataclasses.dataclass(frozen=True)
-class SstPlaces:
+class SstPlaces(PreparedPlaces):
     """The folders of the treebank's files and of its prepared copy."""
 
     raw_dir: str | None = setting(
@@ -68,9 +69,6 @@ class SstPlaces:
         "folder of train.txt, dev.txt and test.txt, a tree a line",
         told="downloaded",
         is_path=True,
-    )
-    data_dir: str | None = setting(
-        None, "folder of the prepared copy", told="~/tensorflow_datasets", is_path=True
     )
 
 
@@ -80,8 +78,7 @@ def read(places: SstPlaces, split: str) -> Examples:
     Raises:
       UserError: as `load_sst` does.
     """
-    folders = (places.raw_dir, places.data_dir)
-    sentences = load_sst(split, *(Path(f) if f else None for f in folders))
+    sentences = load_sst(split, *places.folders)
     return Examples(
         first=[sentence.text for sentence in sentences],
         second=None,

@@ -21,7 +21,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.tasks.sst import load_sst
+from diffmask_jax.tasks.sst import SstPlaces, load_sst
 from diffmask_jax.tasks.trees import Sentence
 from diffmask_jax.training import clean_states, probe
 from diffmask_jax.training import run_folder as runs
@@ -69,10 +69,9 @@ class Study(NamedTuple):
         return list(batches.in_order(self.encoded, size, self.model.config.positions))
 
 
-def open_study(model: Classifier, places: Any, split: str, out: Path) -> Study:
+def open_study(model: Classifier, places: SstPlaces, split: str, out: Path) -> Study:
     """A split as a model reads it. Raises: UserError if they do not fit together."""
-    folders = (places.raw_dir, places.data_dir)
-    sentences = load_sst(split, *(Path(folder) if folder else None for folder in folders))
+    sentences = load_sst(split, *places.folders)
     if len(model.labels) != 5:
         raise UserError(
             f"{model.path} has {len(model.labels)} classes and SST has 5: "
