@@ -25,9 +25,10 @@ from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.tasks.sst import SST
 from experiments.common.command import command
+from experiments.erasure.claims import percent
 from experiments.erasure.learning import LEARNERS, learn, score
 from experiments.erasure.options import add_options
-from experiments.erasure.report import SHOWN, percent
+from experiments.erasure.report import SHOWN
 from experiments.erasure.study import open_study, search_all
 
 SENTENCES = 150

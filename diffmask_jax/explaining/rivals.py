@@ -115,18 +115,19 @@ def _attributions(
     state, family = clean.states[0], game.model.family
     unused = Statistics(jnp.zeros_like(nothing), jnp.zeros_like(nothing))
     subject = explained(game.model, params, clean, unused, 0)
-    found = [
+
+    def divergence(state: Float[Array, "B T D"]) -> Float[Array, " B"]:
+        return family.divergence(clean.logits, subject.logits(state))
+
+    attributions = [
         jnp.exp(keep[gate_on_input(game.probe, len(keep))]),
         integrated_by(subject, functools.partial(completed, tolerance=GAP, most=STEPS)),
-        leave_one_out(
-            lambda state: family.divergence(clean.logits, subject.logits(state)),
-            state, jnp.asarray(inputs.valid), nothing,
-        ),
-    ]  # fmt: skip
+        leave_one_out(divergence, state, jnp.asarray(inputs.valid), nothing),
+    ]
     if game.model.attention is not None:
         weights = game.model.attention(params, inputs, clean.states)
-        found.append(received_of_all(weights, inputs.valid))
-    return clean, jnp.stack(found)
+        attributions.append(received_of_all(weights, inputs.valid))
+    return clean, jnp.stack(attributions)
 
 
 def _probabilities(

@@ -72,9 +72,15 @@ def _draw(comparison: Comparison) -> "Figure":
 
     figure = Figure(figsize=(width, height), facecolor="white")
     grid = figure.add_gridspec(
-        lines, columns, left=left / width, right=1 - _MARGIN / width, top=1 - above / height,
-        bottom=below / height, wspace=_GAP / wide, hspace=(_NAME + _LAYERS) / high,
-    )  # fmt: skip
+        lines,
+        columns,
+        left=left / width,
+        right=1 - _MARGIN / width,
+        top=1 - above / height,
+        bottom=below / height,
+        wspace=_GAP / wide,
+        hspace=(_NAME + _LAYERS) / high,
+    )
     labels: list[list[Text]] = []
     for number, panel in enumerate(comparison.panels):
         axes = figure.add_subplot(grid[divmod(number, columns)])

@@ -20,9 +20,9 @@ from diffmask_jax.errors import UserError
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 PATIENCE = 600.0  # seconds that an answer may take on a busy machine
-KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
-        "ArrowDown": 40}  # fmt: skip
-"""Keys that have no letter, and the numbers that Chromium knows them by."""
+ARROWS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, **ARROWS}
+"""Chromium's numbers of keys that have no letter."""
 
 _OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),

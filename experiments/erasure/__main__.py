@@ -26,6 +26,14 @@ from experiments.common.command import command
 from experiments.common.report import Claim, print_claims, write_report
 from experiments.erasure import figures, report
 from experiments.erasure.brute_force import compare
+from experiments.erasure.claims import (
+    NAMES,
+    Runs,
+    make_claims,
+    other_claims,
+    percent,
+    search_claims,
+)
 from experiments.erasure.learning import LEARNERS, learn, score
 from experiments.erasure.options import add_options
 from experiments.erasure.study import Study, accuracy_of, open_study, search_all
@@ -51,9 +59,9 @@ def game(study: Study, settings: Settings) -> Settings:
 
 def learn_all(
     study: Study, optima: list[Optima], seeds: int
-) -> tuple[report.Runs, dict[str, list[float]]]:
+) -> tuple[Runs, dict[str, list[float]]]:
     """Both methods' scores and seconds, of every seed."""
-    runs: report.Runs = {}
+    runs: Runs = {}
     seconds: dict[str, list[float]] = {}
     for method, seed in itertools.product(LEARNERS, range(seeds)):
         sets, spent = learn(study, method, game(study, SETTINGS[method]), seed)
@@ -66,7 +74,7 @@ def learn_all(
 
 
 def learn_shortly(
-    study: Study, optima: list[Optima], runs: report.Runs, seconds: dict[str, list[float]]
+    study: Study, optima: list[Optima], runs: Runs, seconds: dict[str, list[float]]
 ) -> list[dict[str, Any]]:
     """Mean scores of the thresholded sets of the first seed, after few steps and after all."""
     rows = []
@@ -75,7 +83,7 @@ def learn_shortly(
         few = spent, score(sets["threshold"], optima, study.margin)
         all_of_them = seconds[method][0], runs[method]["threshold"][0]
         for settings, (spent, scores) in ((SHORT, few), (SETTINGS, all_of_them)):
-            means = {name: report.percent(scores, name) for name in report.SHOWN}
+            means = {name: percent(scores, name) for name in report.SHOWN}
             used = game(study, settings[method])._asdict()
             rows.append({"method": method, **used, "seconds": spent, **means})
     return rows
@@ -103,13 +111,11 @@ def run(options: argparse.Namespace) -> list[Claim]:
     budgets = learn_shortly(study, optima, runs, seconds)
 
     sizes = np.array([optimum.size for optimum in optima])
-    learned = {
-        report.NAMES[method]: rules["threshold"][0]["size"] for method, rules in runs.items()
-    }
+    learned = {NAMES[method]: rules["threshold"][0]["size"] for method, rules in runs.items()}
     figures.sizes_figure(out / "sizes.png", study.lengths, sizes, learned)
-    claims = report.make_claims(runs)
-    claims += report.search_claims(optima, runs, agreement, options.brute_force)
-    claims += report.other_claims(accuracy, searched, seconds["diffmask"])
+    claims = make_claims(runs)
+    claims += search_claims(optima, runs, agreement, options.brute_force)
+    claims += other_claims(accuracy, searched, seconds["diffmask"])
     setup = {
         "sentences": len(optima),
         "longest": int(study.lengths.max()),

@@ -1,7 +1,6 @@
-"""The erasure experiment's claims and tables: the paper's Table 2 beside ours."""
+"""The erasure experiment's tables: the paper's Table 2 beside ours, and the search's results."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,162 +9,10 @@ import numpy as np
 from diffmask_jax.analysis.subsets import Overlap, overlap_with_first
 from diffmask_jax.attribution.prefix_search import Optima
 from diffmask_jax.runtime import markdown
-from experiments.common.report import Claim, claim
 from experiments.erasure.brute_force import Agreement
-from experiments.erasure.learning import SAMPLES, Columns
+from experiments.erasure.claims import NAMES, PAPER, RULES, Runs, percent
 
-# In percent.
-PAPER = {
-    "diffmask": {
-        "precision": 81.26,
-        "recall": 85.89,
-        "f1": 80.75,
-        "optimality": 32.67,
-        "kept": 30.58,
-    },
-    "reinforce": {
-        "precision": 74.69,
-        "recall": 80.82,
-        "f1": 73.57,
-        "optimality": 8.83,
-        "kept": 33.13,
-    },
-}
-NAMES = {"diffmask": "DiffMask", "reinforce": "REINFORCE"}
-RULES = {
-    "threshold": "expected gate over ½",
-    "best": f"smallest feasible of that and {SAMPLES} samples",
-}
-LEAST_LEAD = 7.0  # points of F1 that the paper's DiffMask is ahead of its REINFORCE
-MEANINGS = {
-    "precision": "precision against the nearest optimum",
-    "recall": "recall against the nearest optimum",
-    "f1": "F1 against the nearest optimum",
-    "optimality": "sentences whose set is feasible and as small as the optimum",
-    "kept": "share of word pieces kept",
-    "feasible": "sentences whose set is feasible",
-    "first.precision": "precision against the first optimum",
-    "first.recall": "recall against the first optimum",
-    "first.f1": "F1 against the first optimum",
-}
 SHOWN = ("precision", "recall", "f1", "optimality", "kept", "feasible")
-Runs = dict[str, dict[str, list[Columns]]]
-"""Scores by method, by rule, of every seed."""
-
-
-def percent(columns: Columns, name: str) -> float:
-    """The mean over sentences."""
-    return 100 * float(np.mean(columns[name]))
-
-
-def make_claims(runs: Runs) -> list[Claim]:
-    """Table 2, with both rules; DiffMask's are held against the paper's, REINFORCE's are given."""
-    claims = []
-    for method, rules in runs.items():
-        for rule, seeds in rules.items():
-            place = f"table2.{method}" if rule == "threshold" else f"table2.{method}.{rule}"
-            for name, meaning in MEANINGS.items():
-                values = [percent(columns, name) for columns in seeds]
-                paper = PAPER[method].get(name.removeprefix("first."))
-                compared = method == "diffmask" and paper is not None and name != "kept"
-                claims.append(
-                    claim(
-                        f"{place}.{name}",
-                        f"{NAMES[method]}, {RULES[rule]}: {meaning}",
-                        values,
-                        paper=paper,
-                        unit="%",
-                        holds=not compared or float(np.mean(values)) >= (paper or 0),
-                    )
-                )
-    for rule in RULES:
-        ours, theirs = (
-            [percent(columns, "f1") for columns in runs[method][rule]] for method in NAMES
-        )
-        lead = np.subtract(ours, theirs).tolist()
-        claims.append(
-            claim(
-                "table2.lead" if rule == "threshold" else f"table2.lead.{rule}",
-                f"{RULES[rule]}: F1 of DiffMask over REINFORCE's, at least {LEAST_LEAD:g}",
-                lead,
-                paper=80.75 - 73.57,
-                unit="points",
-                holds=float(np.mean(lead)) >= LEAST_LEAD,
-            )
-        )
-    return claims
-
-
-def search_claims(
-    optima: Sequence[Optima], runs: Runs, agreement: Agreement, asked: int
-) -> list[Claim]:
-    """What shows that the search was exhaustive."""
-    certified = [
-        best.covered == sum(math.comb(best.kept.shape[1], k) for k in range(best.size + 1))
-        for best in optima
-    ]
-    sizes = np.array([best.size for best in optima])
-    columns = [scores for rules in runs.values() for seeds in rules.values() for scores in seeds]
-    smaller = sum(int((c["feasible"] & (c["size"] < sizes)).sum()) for c in columns)
-    same = min(agreement.same_size, agreement.same_number, agreement.same_set)
-    return [
-        claim(
-            "table2.certificate",
-            "sentences whose every subset up to the optimum was looked at",
-            [100 * float(np.mean(certified))],
-            paper=None,
-            unit="%",
-            holds=all(certified),
-        ),
-        claim(
-            "table2.brute_force",
-            f"size, number and first of the optima the same by brute force, {agreement.sentences} "
-            "sentences",
-            [100 * same / agreement.sentences],
-            paper=None,
-            unit="%",
-            holds=same == agreement.sentences == min(asked, len(optima)),
-        ),
-        claim(
-            "table2.smaller_than_optimum",
-            "learned sets that are feasible and smaller",
-            [smaller],
-            paper=None,
-            unit="sets",
-            holds=smaller == 0,
-        ),
-    ]
-
-
-def other_claims(accuracy: float, search: float, learning: Sequence[float]) -> list[Claim]:
-    """How good the classifier is, and how long the search and learning took."""
-    minutes = [seconds / 60 for seconds in learning]
-    return [
-        claim(
-            "table2.accuracy",
-            "dev accuracy of the GRU, at least 37",
-            [100 * accuracy],
-            paper=None,
-            unit="%",
-            holds=accuracy >= 0.37,
-        ),
-        claim(
-            "table2.search_minutes",
-            "exact search of all sentences, at most 60",
-            [search / 60],
-            paper=None,
-            unit="min",
-            holds=search <= 3600,
-        ),
-        claim(
-            "table2.diffmask_minutes",
-            "per-example DiffMask for all sentences, at most 10",
-            minutes,
-            paper=None,
-            unit="min",
-            holds=max(minutes) <= 10,
-        ),
-    ]
 
 
 def table(runs: Runs) -> str:

@@ -70,11 +70,11 @@ def run(options: argparse.Namespace) -> list[Claim]:
     with timer.part("answers of the model"):
         answers = stages.answers(study, place / "answers.npz")
     tagged = None if tags is None else [tags[number] for number in study.numbers]
-    by_gate, measured = {}, {}
+    measured, by_gate = {}, {}
     for gate, runs in folders.items():
         with timer.part(f"measure the {gate} probes"):
-            found = measured[gate] = stages.measure(study, runs, place)
-            by_gate[gate] = numbers.of_gate(study, found.keep(), found.sampled, answers, tagged)
+            of_gate = measured[gate] = stages.measure(study, runs, place)
+            by_gate[gate] = numbers.of_gate(study, of_gate.keep(), of_gate.sampled, answers, tagged)
     inputs = measured.get("input")
     with timer.part("other methods"):
         keep = None if inputs is None else inputs.keep()
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
         if inputs is not None and figure2 is not None:
             drawing.draw_methods(out, whole, ON_EXAMPLE, inputs)
     nouns = None if tags is None else numbers.nouns(whole, tags)
-    all_found = Found(layers, numbers.scores(study, answers), by_gate, nouns, figure2)
+    found = Found(layers, numbers.scores(study, answers), by_gate, nouns, figure2)
     about = About(
         about_questions(study, whole, options.methods_on),
         told(whole.data.counts, min(LONGEST, whole.model.config.positions)),
@@ -98,10 +98,17 @@ def run(options: argparse.Namespace) -> list[Claim]:
         "questions": [question.id for question in study.questions],
         "counts": whole.data.counts._asdict(),
         "peak_bytes": most_taken(),
-        **jsonable(all_found._asdict()),
+        **jsonable(found._asdict()),
         "validation": {gate: each.curves() for gate, each in measured.items()},
     }
-    claims, body = make_claims(all_found), report.body(all_found, about)
+    return publish(out, found, about, timer, raw)
+
+
+def publish(
+    out: Path, found: Found, about: About, timer: Timer, raw: dict[str, Any]
+) -> list[Claim]:
+    """Write the report, and print its claims."""
+    claims, body = make_claims(found), report.body(found, about)
     write_report(out, "Questions: BERT on SQuAD", claims, timer.seconds, body=body, raw=raw)
     print_claims(claims)
     for gate in about.not_run:
