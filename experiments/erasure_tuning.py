@@ -5,9 +5,9 @@
     … --steps 1500 --margins 0.04 --rates 0.05 --multiplier-rates 0.2
     … --steps 1500 --margins 0.04 --rates 0.1 0.2 --multiplier-rates 0.5
 
-Cost: 20 minutes on one CPU core, then 6, 3 and 6. The same grids for both methods, scored against
-the optima of an exact search; nothing is chosen on the development set. Each call adds its rows to
-reports/erasure/tuning.json.
+Cost: 20 minutes on one CPU core, then 6, 3 and 6. Both methods have the same grids, and are scored
+against the optima of an exact search; nothing is chosen on the development set. Each call adds its
+rows to reports/erasure/tuning.json.
 """
 
 import argparse
@@ -35,7 +35,7 @@ SENTENCES = 150
 
 
 def run(options: argparse.Namespace) -> None:
-    """Every setting of the grid for both methods; writes their mean scores beside earlier ones."""
+    """Run every setting of the grid for both methods, and write their mean scores."""
     study = open_study(
         load_classifier(options.model),
         "train",
@@ -76,7 +76,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 @command("erasure_tuning")
 def main() -> None:
-    """Reads the command line and runs the grid."""
+    """Read the command line and run the grid."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
     grid = (

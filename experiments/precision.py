@@ -1,9 +1,9 @@
-"""What bfloat16 changes: one trained probe explains the same sentences in float32 and in bfloat16.
+"""The effect of bfloat16: one trained probe explains the same sentences in float32 and in bfloat16.
 
     python -m experiments.precision RUN … --raw-dir SST [--texts 300] [--out reports/precision]
 
-Cost: half a minute a run on two CPU cores. The probe stays float32 in both; what differs is what
-the frozen model computes in. The paper says nothing of it.
+Cost: half a minute per run on two CPU cores. The probe is always float32; only the frozen model's
+precision differs. The paper does not discuss it.
 """
 
 import argparse
@@ -27,12 +27,13 @@ from experiments.common.report import Claim, Timer, claim, print_claims, write_r
 
 TOLD = "Keep probabilities in bfloat16 against float32, over all layers and tokens."
 MEAN, SAME = 0.01, 0.99
-"""Keep probabilities may differ by so much on average, and stay on their side of ½ so often."""
+"""The largest mean difference of keep probabilities, and the least share that stay on their side
+of ½."""
 
 
 @command("precision")
 def main() -> None:
-    """Reads the command line, compares run by run, writes the report."""
+    """Read the command line, compare run by run, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="folders made by `diffmask train`")
     add_settings(parser, SST.places)
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def compare(run: Path, texts: list[Text]) -> dict[str, Any]:
-    """How far apart both explain the texts: of keep probabilities, all layers and valid tokens."""
+    """The differences of keep probabilities between both precisions, over all layers and tokens."""
     explainer = Explainer.from_pretrained(run)
     explained = []
     for precision in PRECISIONS:
@@ -77,7 +78,7 @@ def compare(run: Path, texts: list[Text]) -> dict[str, Any]:
 
 
 def make_claims(name: str, row: dict[str, Any]) -> list[Claim]:
-    """Two a run."""
+    """Two claims per run."""
     mean, same = row["mean"], row["same_side_of_half"]
     return [
         claim(
@@ -100,7 +101,7 @@ def make_claims(name: str, row: dict[str, Any]) -> list[Claim]:
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    """A row a run, in Markdown."""
+    """One row per run, in Markdown."""
     head = (
         "run",
         "texts",

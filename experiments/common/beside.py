@@ -1,4 +1,4 @@
-"""Independent parts of an experiment beside each other, in threads."""
+"""Running independent parts of an experiment concurrently, in threads."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,10 +11,10 @@ from experiments.common.report import Timer
 
 
 def beside(parts: Mapping[str, Callable[[], Any]], timer: Timer) -> dict[str, Any]:
-    """What every part gives; as many are under way as there are cores, and they are begun in order.
+    """The results of all parts, which are started in order, as many at a time as there are cores.
 
-    For parts of small operations, none of which keeps more than a core busy: JAX computes and
-    compiles without Python's lock. The first part that fails, in order, fails them all.
+    Meant for parts of small operations that keep at most one core busy; JAX computes and compiles
+    without Python's lock. An error of the first failing part, in order, is raised.
     """
 
     def run(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""A Chromium without a window, told what to do and asked what it sees (Chrome's DevTools protocol).
+"""A headless Chromium, controlled by Chrome's DevTools protocol.
 
-Messages are JSON that ends with a zero byte, over two pipes: no port is opened, and nothing beside
-the browser has to be installed.
+Messages are JSON terminated by a zero byte, over two pipes: no port is opened, and nothing but the
+browser need be installed.
 """
 
 import base64
@@ -19,7 +19,7 @@ from diffmask_jax.errors import UserError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-PATIENCE = 600.0  # seconds that an answer may take on a busy machine
+PATIENCE = 600.0  # seconds to wait for an answer on a busy machine
 ARROWS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, **ARROWS}
 """Chromium's numbers of keys that have no letter."""
@@ -34,8 +34,10 @@ _FRAME = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame
 class Look(NamedTuple):
     """How a page is shown.
 
-    width, height: of the window, in CSS pixels; scale: dots a pixel
-    dark: whether the reader prefers a dark theme; script: whether a page may run one
+    width, height: the size of the window, in CSS pixels
+    scale: device pixels per CSS pixel
+    dark: whether the reader prefers a dark theme
+    script: whether pages may run scripts
     """
 
     width: int = 1000
@@ -52,7 +54,7 @@ def browser() -> Iterator["Browser"]:
         raise UserError("there is no Chromium on this machine (Debian: apt-get install chromium)")
     (its_in, out), (back, its_out) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as folder:
-        # It reads from file 3 and writes to file 4, which Popen cannot arrange and a shell can.
+        # It reads from descriptor 3 and writes to 4, which a shell can arrange, but not Popen.
         shell = ["bash", "-c", f'exec "$@" 3<&{its_in} 4>&{its_out}', "bash"]
         command = [*shell, CHROMIUM, *_OPTIONS, f"--user-data-dir={folder}", "about:blank"]
         with subprocess.Popen(
@@ -67,7 +69,7 @@ def browser() -> Iterator["Browser"]:
             try:
                 yield Browser(out, back)
             finally:
-                os.close(out)  # at which it ends
+                os.close(out)  # which ends the browser
                 os.close(back)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(20)
@@ -75,9 +77,9 @@ def browser() -> Iterator["Browser"]:
 
 
 class Browser:
-    """One window, which `open` shows a page in.
+    """One window, in which `open` shows a page.
 
-    out, back: the pipes that it is told by and answers by
+    out, back: the pipes to the browser and back
     """
 
     def __init__(self, out: int, back: int) -> None:
@@ -92,18 +94,18 @@ class Browser:
         self.ask("Performance.enable", timeDomain="threadTicks")
 
     def open(self, address: str, look: Look | None = None) -> None:
-        """Show a page, and come back once it is loaded and drawn."""
+        """Show a page, and return once it is loaded and drawn."""
         self._look = look or Look()
         self._resize(self._look.height)
         theme = {"name": "prefers-color-scheme", "value": "dark" if self._look.dark else "light"}
         self.ask("Emulation.setEmulatedMedia", media="", features=[theme])
         self.ask("Emulation.setScriptExecutionDisabled", value=not self._look.script)
-        self._go("about:blank")  # another place in the page that is shown would be no new page
+        self._go("about:blank")  # another place in the current page would not be a new page
         self._go(address)
         self._drawn()
 
     def see(self, script: str) -> Any:
-        """What the body of a function returns in the page; it may await."""
+        """Run the body of an async function in the page, and return its result."""
         return self.ask(
             "Runtime.evaluate",
             expression=f"(async () => {{ {script} }})()",
@@ -112,7 +114,7 @@ class Browser:
         )["result"].get("value")
 
     def press(self, *keys: str) -> None:
-        """Press keys one after another, as a person would: whatever has the focus gets them."""
+        """Press keys one after another, as a person would: they go to the focused element."""
         for key in keys:
             number = KEYS.get(key, ord(key[0].upper()))
             text = {"text": key} if len(key) == 1 else {}
@@ -122,15 +124,15 @@ class Browser:
         self._drawn()
 
     def picture(self, most: int = 16_000) -> bytes:
-        """The page from its top to its end as PNG, at most so many pixels of its height."""
-        for _ in range(2):  # what comes into sight may be higher than it was thought to be
+        """The whole page as PNG, at most so many pixels high."""
+        for _ in range(2):  # parts that become visible may be higher than estimated
             size = self.ask("Page.getLayoutMetrics")["cssContentSize"]
             self._resize(min(int(size["height"]), most))
             self._drawn()
         return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
 
     def paper(self) -> bytes:
-        """The page printed, as PDF."""
+        """The printed page, as PDF."""
         printed = self.ask("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
         return base64.b64decode(printed["data"])
 
@@ -140,7 +142,7 @@ class Browser:
         return {one["name"]: one["value"] for one in found}
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        """Any command of the protocol, and its result. Raises: RuntimeError if it fails."""
+        """Send a command of the protocol; returns its result. Raises: RuntimeError if it fails."""
         self._number += 1
         told = {"id": self._number, "method": method, "params": params, **self._session}
         self._write(json.dumps(told).encode() + b"\0")

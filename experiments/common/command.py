@@ -1,4 +1,4 @@
-"""What all experiments' commands share: how they end, and what they need."""
+"""The common parts of the experiments' commands: how they end, and what they need."""
 
 import functools
 import sys
@@ -12,9 +12,9 @@ P = ParamSpec("P")
 
 
 def command(name: str) -> Callable[[Callable[P, object]], Callable[P, None]]:
-    """Of an experiment's `main`: ends as a command does (`ending.status_of`), if not well by exit.
+    """Decorate an experiment's `main`, so that it ends like a command (`ending.status_of`).
 
-    For experiments that keep what is done, and go on from there when they are started again.
+    For experiments that keep their results, and continue from there when they are started again.
     """
 
     def ending_well(main: Callable[P, object]) -> Callable[P, None]:
@@ -31,7 +31,7 @@ def command(name: str) -> Callable[[Callable[P, object]], Callable[P, None]]:
 
 
 def _is_from_a_shell() -> bool:
-    """Whether it was started as `python -m experiments.…`, and not by a test."""
+    """Whether this process was started as `python -m experiments.…`, not by a test."""
     return str(sys.modules["__main__"].__package__).startswith("experiments")
 
 

@@ -1,4 +1,4 @@
-"""What the experiments' figures have in common: their colours, grids, axes and legends."""
+"""The common parts of the experiments' figures: colours, grids, axes and legends."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What a run's probe says and does on a data set, left in files as it is found."""
+"""Measuring a run's probe on a data set; results are kept in files."""
 
 import functools
 import json
@@ -22,11 +22,11 @@ from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 
 PerText = list[np.ndarray]
-"""An array (L, T) for every text."""
+"""An array (L, T) per text."""
 
 
 class Programs(NamedTuple):
-    """What is found of a batch, jitted: of each, the parameters of model and probe come first.
+    """Jitted functions of a batch, whose first arguments are the parameters of model and probe.
 
     log_keep: (…, inputs) -> log P(z ≠ 0), (L, B, T)
     sampled, thresholded: (…, key, inputs) -> the outcome with such gates
@@ -38,7 +38,7 @@ class Programs(NamedTuple):
 
 
 def programs(game: Game) -> Programs:
-    """Of a game: the runs of one gate play the same, so that they share these."""
+    """The programs of a game; runs with the same gate play the same game, and share them."""
 
     @jax.jit
     def find(params: Any, probe_params: Any, inputs: Any) -> Float[Array, "L B T"]:
@@ -52,7 +52,7 @@ def programs(game: Game) -> Programs:
 
 
 def explainers_of(model: Classifier, folders: Sequence[Path]) -> list[Explainer]:
-    """Those of some runs on one model, which is loaded once for all."""
+    """The explainers of some runs on one model, which is loaded once for all."""
     return [
         Explainer(run_folder.load_config(folder), model, run_folder.load_probe(folder)[0])
         for folder in folders
@@ -70,10 +70,10 @@ def curves(folders: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
 def outcome(
     stream: Sequence[Batch], of_batch: Callable[..., Any], params: Any, file: Path
 ) -> Outcome:
-    """What masking with a run's gates does to every text at every layer.
+    """The outcome of masking with a run's gates, for every text at every layer.
 
-    of_batch: a jitted `faithfulness.outcome_of` of a game and a kind of gates; params: the model's
-    and the probe's.
+    of_batch: a jitted `faithfulness.outcome_of` of a game and a kind of gates
+    params: the parameters of the model and of the probe
     """
 
     def make() -> dict[str, np.ndarray]:
@@ -81,7 +81,7 @@ def outcome(
         return faithfulness.measure(evaluate, stream, jax.random.key(0))._asdict()
 
     arrays = load_or_make(file, make)
-    # Files of a time when an outcome was of one class only have no agreement.
+    # Files of older versions, whose outcomes were always classes, lack the agreement.
     agreement = arrays["prediction"] == arrays["original"]
     return Outcome(**{"agreement": agreement, **arrays})
 
@@ -95,7 +95,7 @@ def log_keep(
 ) -> PerText:
     """log P(z ≠ 0) of a run, nats, (L, T) for every text.
 
-    find: (model's parameters, probe's, inputs) -> (L, B, T), jitted
+    find: (parameters of the model, of the probe, inputs) -> (L, B, T), jitted
     """
 
     def make() -> dict[str, np.ndarray]:

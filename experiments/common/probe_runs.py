@@ -1,4 +1,4 @@
-"""The runs of an experiment: some seeds of the probe of each gate."""
+"""The runs of an experiment: several seeds of the probe of each gate."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from diffmask_jax.training.config import RunConfig, run_config
 
 
 def run_folder(out: Path, gate: str, seed: int) -> Path:
-    """Where the run of a seed lies."""
+    """The folder of the run of a seed."""
     return out / "runs" / f"{gate}-{seed}"
 
 

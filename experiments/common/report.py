@@ -1,4 +1,4 @@
-"""The report every experiment writes: report.json, report.md beside it, and the pictures."""
+"""The report of every experiment: report.json, report.md beside it, and the pictures."""
 
 import json
 import shlex
@@ -20,9 +20,9 @@ CLAIMS = ("claim", "says", "paper", "ours", "spread", "runs", "holds")
 
 
 class Claim(NamedTuple):
-    """One statement with its numbers: the paper's (or None), and what this run measured.
+    """A statement with its numbers: the paper's (or None), and those of this run.
 
-    why: should it not hold, what differs from the paper; empty if that is not known
+    why: the difference from the paper that may explain why it does not hold; empty if unknown
     """
 
     id: str
@@ -46,7 +46,7 @@ def claim(
     holds: bool,
     why: str = "",
 ) -> Claim:
-    """A claim about the mean of one value a run; spread is their standard deviation."""
+    """A claim about the mean of one value per run; the spread is their standard deviation."""
     measured = len(values) > 1 and np.isfinite(values).all()
     spread = float(np.std(values, ddof=1)) if measured else None
     return Claim(id, says, paper, float(np.mean(values)), spread, len(values), unit, holds, why)
@@ -55,7 +55,7 @@ def claim(
 class Timer:
     """Seconds by part, each printed as it ends.
 
-    file: where they are kept, to be added to by the next call of an experiment that was stopped
+    file: where they are kept, so that the next call of a stopped experiment adds to them
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -65,12 +65,12 @@ class Timer:
 
     @property
     def passed(self) -> float:
-        """Seconds since it was made: less than those of all parts where some ran beside others."""
+        """Seconds since the start: less than the sum of all parts if some ran concurrently."""
         return time.perf_counter() - self._start
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Times what is inside; JAX results must be waited for inside as well."""
+        """Time a block, which must also wait for its JAX results."""
         start = time.perf_counter()
         try:
             yield
@@ -91,9 +91,9 @@ def write_report(
     body: str,
     raw: Mapping[str, object],
 ) -> None:
-    """report.json (machine-readable, `raw` results included) and report.md (for people).
+    """Write report.json (machine-readable, with the `raw` results) and report.md (for people).
 
-    timings: seconds by part; of "all", too, where they are not the parts' sum
+    timings: seconds by part, and of "all" if that is not the sum of the parts
     """
     command = shlex.join(["python", "-m", _module(), *sys.argv[1:]])
     where = {name: value for name, value in environment().items() if name != "command"}
@@ -120,7 +120,7 @@ def write_report(
 
 
 def print_claims(claims: Sequence[Claim]) -> None:
-    """A line each, and below what does not hold, why."""
+    """Print a line per claim, followed by the reason if it does not hold."""
     for c in claims:
         paper = "" if c.paper is None else f", {c.paper:g} in the paper"
         holds = "holds" if c.holds else f"DOES NOT HOLD: {c.says}{paper}"
@@ -147,5 +147,5 @@ def _row(c: Claim) -> list[str]:
 
 
 def _digits(number: float) -> str:
-    """Three decimals, but four digits of what these would show as next to nothing."""
+    """Three decimals, but four digits of small numbers."""
     return f"{number:.3f}" if number == 0 or abs(number) >= 0.1 else f"{number:.4g}"

@@ -1,4 +1,4 @@
-"""What an earlier call of an experiment left, so that one that was stopped goes on where it was."""
+"""Results that earlier calls of an experiment have left, from which a stopped one continues."""
 
 import io
 import zipfile
@@ -16,7 +16,7 @@ from diffmask_jax.training import fingerprint
 
 
 def load_or_make(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays that an earlier call left in a file, or those made, and left there, now.
+    """The arrays that an earlier call has left in a file; otherwise they are made and written now.
 
     Raises: UserError if the file is damaged.
     """
@@ -33,10 +33,10 @@ def load_or_make(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[
 
 
 def check_model(folder: Path, model: Classifier) -> None:
-    """Remember, by its fingerprint, which model a folder's results belong to.
+    """Record the fingerprint of the model that a folder's results belong to, or compare it.
 
-    It does not matter where the model lies or how its path is spelt. A folder that remembers no
-    fingerprint, made by an older version, is taken as it is.
+    The model's place and the spelling of its path do not matter. A folder without a fingerprint,
+    made by an older version, is accepted.
 
     Raises: UserError if the results belong to another model, or the fingerprint is damaged.
     """
@@ -53,9 +53,9 @@ def check_model(folder: Path, model: Classifier) -> None:
 
 
 def check_settings(folder: Path, asked: dict[str, Any]) -> None:
-    """Remember what a folder's results were made with.
+    """Record the settings that a folder's results are made with, or compare them.
 
-    Raises: UserError if it holds results that were made with other settings, or they are damaged.
+    Raises: UserError if the folder has results of other settings, or its settings are damaged.
     """
     file = folder / "settings.json"
     stored = settings.read(file)

@@ -1,4 +1,4 @@
-"""From padded batches to the tokens of a data set, one text after the other."""
+"""From padded batches to the tokens of a data set, one text after another."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from diffmask_jax.data.wordpieces import Encoded
 
 
 def joined(texts: Sequence[Encoded], stream: Sequence[Batch], arrays: Sequence[Any]) -> np.ndarray:
-    """Batches of (L, B, T) -> (L, all tokens), the texts in their order and unpadded."""
+    """Batches of (L, B, T) -> (L, all tokens), the texts in order and without padding."""
     found: dict[int, np.ndarray] = {}
     for batch, array in zip(stream, arrays, strict=True):
         for row, index in enumerate(batch.indices):

@@ -1,1 +1,1 @@
-"""How fast, and whether at all, ways to play the game come to its solution."""
+"""Whether, and how fast, different ways of playing the game reach its solution."""

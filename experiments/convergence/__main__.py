@@ -1,14 +1,14 @@
-"""The yardstick: how fast do ways to play come to the solution, and is there one?
+"""The yardstick: how fast do different ways of playing reach the solution, and is there one?
 
     python -m experiments.convergence --model ../shared/models/sst5-minilm \
         --raw-dir ../shared/data/sst [--data-dir tfds] [--gate hidden] [--out reports/convergence]
 
-References are the recipe played far past anyone's patience, two seeds; every recipe of `recipe.py`
-is played for the same budget, by three seeds, and compared with the first reference's keep
-probabilities on the development set, as far as that has come. Stopped and started again, it goes on
-where it was. Cost, small BERT above: two hours a reference of the hidden probe and four of the
-input one on one core, and a twentieth of that a trial; `--references 0` plays trials alone, beside
-another process that plays `--recipes` of none.
+References are the recipe played for very long, with two seeds. Every recipe of `recipe.py` is
+played for the same budget, with three seeds, and compared with the first reference's keep
+probabilities on the development set, as far as that has come. If it is stopped and started again,
+it continues. Cost, small BERT above: on one core, two hours for a reference of the hidden probe and
+four for the input probe, and a twentieth of that per trial; `--references 0` plays only trials,
+beside another process that plays no `--recipes`.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def study(options: argparse.Namespace) -> list[Claim]:
-    """References first; a trial that is done is not repeated. Gives the report's claims."""
+    """Play the references, then all trials that are not done yet; returns the report's claims."""
     prepared, timer = _prepared(options), Timer()
     folder = options.out / options.gate
     recipes = list(RECIPES) if options.recipes is None else options.recipes
@@ -78,7 +78,7 @@ def _folder_of(folder: Path, name: str, seed: int) -> Path:
 
 
 def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) -> list[Claim]:
-    """Of everything that has been played so far, by whichever process."""
+    """Report on everything that has been played so far, by whichever process."""
     folder, margin = options.out / options.gate, MARGINS[options.gate]
     first, truth = folder / "references" / "0", None
     if marks := trial.marks_in(first):
@@ -133,7 +133,7 @@ def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) ->
 
 
 def _found(folders: Sequence[Path], truth: np.ndarray | None) -> list[Trial]:
-    """The trials of folders that have come to a mark."""
+    """The trials of folders that have reached a mark."""
     found = {folder: trial.marks_in(folder) for folder in folders}
     return report.trials_of({folder: marks for folder, marks in found.items() if marks}, truth)
 

@@ -1,4 +1,4 @@
-"""How recipes come to the reference, and what every layer does on the way."""
+"""How recipes approach the reference, and the curves of every layer on the way."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +19,9 @@ COLUMNS = 5
 
 
 def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]) -> None:
-    """Distances (`Trial.far`) against examples seen: a panel a recipe, beside the recipe.
+    """Distances (`Trial.far`) against examples seen: a panel per recipe, a line per seed.
 
-    The nearest first; a line a seed.
+    The nearest recipe comes first; every panel also shows "the recipe".
     """
     names = [name for name in sorted_by_distance(trials) if name != BEST]
     rows = max(1, math.ceil(len(names) / COLUMNS))
@@ -46,7 +46,7 @@ def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]
 
 
 def courses_figure(path: Path, title: str, trials: Mapping[str, Trial], margin: float) -> None:
-    """Distance, masked share, KL, agreement and λ, means over the layers, of a few trials."""
+    """Distance, masked share, KL, agreement and λ of a few trials, averaged over the layers."""
     parts: dict[str, Callable[[Mark], float]] = {
         "masked share": lambda mark: float(np.mean(mark.masked)),
         "KL / margin": lambda mark: float(np.mean(mark.divergence)) / margin,

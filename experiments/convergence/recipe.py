@@ -1,4 +1,4 @@
-"""A way to play the game, as plain values, and the players that it means."""
+"""A way of playing the game, as plain values, and its players."""
 
 import functools
 from typing import Any, NamedTuple
@@ -12,21 +12,25 @@ from diffmask_jax.game.players import Players, descent, falling
 
 
 class Recipe(NamedTuple):
-    """One way to play; what it does not name is as `diffmask train` has it.
+    """One way of playing; everything else is as in `diffmask train`.
 
-    batch: examples a step; layers: what a depth is drawn for (`steps.LAYERS`)
-    optimizer: of φ and b, "rmsprop" (centered) or "adam"; rate, baseline_rate, warmup: its steps
-    fall: how both rates fall, as the inverse "root" of the steps, 1/√(1 + t/1000), as half a
+    batch: examples per step
+    layers: what a depth is drawn for (`steps.LAYERS`)
+    optimizer: of φ and b, "rmsprop" (centered) or "adam"
+    rate, baseline_rate, warmup: of that optimiser
+    fall: how both rates fall: with the inverse "root" of the steps, 1/√(1 + t/1000), as half a
         "cosine" over the whole trial, or not at all, "none"
-    slow: what is judged, the "average" of the fast probe, its "lookahead", or the "fast" one itself
-    dual: "control", by integral and proportional; "ascend", by multiplier_rate; "rmsprop", the
-        same where what a batch did not play enters the moments as a zero
+    slow: the probe that is evaluated: the "average" of the fast one, its "lookahead", or the "fast"
+        one itself
+    dual: "control", by integral and proportional; "ascend", by multiplier_rate; "rmsprop", like
+        that, but layers that a batch does not play enter the moments as zeros
     multiplier: λ·m at the start
-    pull: ε of `objective`; opening: c of a fresh gate network, the logit that votes start from
-    deeper: what is added to it in all layers but the first
-    baselines: where they start, at what the model makes of "no word" or at the "means" of states
-    networks: how they start, "calibrated" to the states or as "drawn"
-    draws: of the gates, an example
+    pull: ε of `objective`
+    opening: c of a fresh gate network, the logit at which votes start
+    deeper: what is added to c in all layers but the first
+    baselines: where they start: at the model's states of "no word", or at the "means" of states
+    networks: how they start: "calibrated" to the states, or as "drawn"
+    draws: draws of the gates per example
     """
 
     batch: int = 32
@@ -91,17 +95,17 @@ RECIPES = {
     "before, a depth an example": BEFORE,
     "before, a depth a batch": BEFORE._replace(layers="batch", multiplier=0.05),
 }
-"""The recipe, what is changed in it, one thing at a time, and what `diffmask train` played before.
+"""The recipe, its variations, one change at a time, and what `diffmask train` played before.
 
-Of the last two the first was played for the input probe, the second for the hidden one; at their
-margins of 0.1 and 0.05 nats λ starts at 1.
+The last two are the former ways of playing for the input and for the hidden probe; at their margins
+of 0.1 and 0.05 nats, λ starts at 1.
 """
 
 PLAYED_BEFORE = {"input": "before, a depth an example", "hidden": "before, a depth a batch"}
 
 
 def players(recipe: Recipe, margin: float, steps: int) -> Players:
-    """Who plays a recipe for so many steps."""
+    """The players of a recipe for so many steps."""
     scale = {"rmsprop": scale_by_standard_deviation(), "adam": optax.scale_by_adam(b2=0.99)}
     rates = (_rate(recipe, peak, steps) for peak in (recipe.rate, recipe.baseline_rate))
     slow = {"average": averaged, "lookahead": lookahead, "fast": _itself}[recipe.slow]

@@ -1,4 +1,4 @@
-"""What the trials say: a table of recipes, the nearest to the reference first, and its claims."""
+"""The report on trials: a table of recipes, the nearest to the reference first, and claims."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +16,8 @@ CLOSER = 0.5
 
 
 class Trial(NamedTuple):
-    """One seed of a recipe: its marks, and at each the distance to the reference and the mean
-    distance to the recipe's other seeds; NaN where there is nothing to compare with."""
+    """One seed of a recipe: its marks, and at each its distance to the reference and its mean
+    distance to the recipe's other seeds; NaN if there is nothing to compare with."""
 
     marks: list[Mark]
     distances: list[float]
@@ -25,12 +25,12 @@ class Trial(NamedTuple):
 
     @property
     def far(self) -> list[float]:
-        """What ranks it: the distance to the reference; where there is none, to other seeds."""
+        """The distances that rank it: to the reference or, if there is none, to other seeds."""
         return self.apart if np.isnan(self.distances).any() else self.distances
 
 
 def trials_of(folders: Mapping[Path, list[Mark]], truth: np.ndarray | None) -> list[Trial]:
-    """The seeds of a recipe, by the folders that their marks lie in."""
+    """The seeds of a recipe, from the folders of their marks."""
     kept = [
         {mark.examples: np.load(folder / f"keep-{mark.examples}.npy") for mark in marks}
         for folder, marks in folders.items()
@@ -55,7 +55,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def recipes_table(trials: Mapping[str, Sequence[Trial]], margin: float) -> str:
-    """One row a recipe: means over its seeds at the end, ± their standard deviation."""
+    """One row per recipe: means over its seeds at the end, ± their standard deviation."""
     head = (
         "recipe",
         "seeds",
@@ -106,7 +106,7 @@ def _spread(values: Sequence[float], form: str) -> str:
 
 
 def layers_table(layers: Sequence[str], mark: Mark, margin: float) -> str:
-    """One row a layer of a probe at one mark."""
+    """One row per layer of a probe at one mark."""
     rows = zip(layers, mark.masked, mark.divergence, mark.multiplier, strict=True)
     return table(
         ("layer", "masked", "KL / margin", "λ"),
@@ -115,7 +115,7 @@ def layers_table(layers: Sequence[str], mark: Mark, margin: float) -> str:
 
 
 def claims(gate: str, trials: Mapping[str, Sequence[Trial]], before: str) -> list[Claim]:
-    """How much nearer to the reference a recipe comes than what was played before."""
+    """How much nearer to the reference a recipe comes than the former way of playing."""
     if not {BEST, before} <= trials.keys():
         return []
     if len({trial.marks[-1].examples for name in (BEST, before) for trial in trials[name]}) > 1:

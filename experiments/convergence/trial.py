@@ -1,8 +1,8 @@
-"""One trial: a recipe played for so many examples, looked at on the way; stopped, it goes on.
+"""One trial: a recipe played for so many examples, and measured at marks on the way.
 
-At marks, spaced evenly in the logarithm of the examples seen, it keeps what the judged probe says
-of every development token and how faithful its gates are there. Nothing depends on where it was
-stopped.
+Marks are evenly spaced in the logarithm of the examples seen. At each, the evaluated probe's keep
+probabilities of all development tokens and its faithfulness are kept. A stopped trial continues,
+and its results do not depend on where it was stopped.
 """
 
 import functools
@@ -32,19 +32,20 @@ from diffmask_jax.training.train import Prepared
 from experiments.common.tokens import joined
 from experiments.convergence.recipe import Recipe, players
 
-CALL = 4  # steps in one call of the device
+CALL = 4  # steps per compiled call
 SAVE_EVERY = 1000  # steps
 MARKS = 8
 FIRST_MARK = 10_000  # examples
 BATCH = 32
-SAMPLE = 256  # texts whose mean states baselines may start from
-EVERY = 4  # of the batches of development texts, one is masked at every layer
+SAMPLE = 256  # texts whose mean states baselines may start at
+EVERY = 4  # one of so many batches of development texts is masked at every layer
 
 
 class Mark(NamedTuple):
-    """The judged probe after so many examples: means over development texts.
+    """The evaluated probe after so many examples: means over development texts.
 
-    seconds: of training alone; masked, divergence (nats), multiplier: one a layer
+    seconds: of training alone
+    masked, divergence (nats), multiplier: one per layer
     """
 
     examples: int
@@ -56,7 +57,7 @@ class Mark(NamedTuple):
 
 
 def marks_of(total: int, batch: int) -> list[int]:
-    """The steps, whole calls, at which a trial of `total` examples is looked at."""
+    """The steps, in whole calls, at which a trial of `total` examples is measured."""
     wanted = np.geomspace(min(FIRST_MARK, total), total, MARKS) / (batch * CALL)
     return sorted({max(1, round(call)) * CALL for call in wanted})
 
@@ -64,9 +65,9 @@ def marks_of(total: int, batch: int) -> list[int]:
 def run(
     recipe: Recipe, config: RunConfig, prepared: Prepared, examples: int, folder: Path
 ) -> list[Mark]:
-    """Play, or go on; the marks, whose keep probabilities lie in `folder` as `keep-EXAMPLES.npy`.
+    """Play, or continue, and return the marks; keep probabilities are in `keep-EXAMPLES.npy`.
 
-    prepared: with its clean passes.
+    prepared: with its clean passes
     """
     model, texts, _, passes = prepared
     assert passes is not None
@@ -115,7 +116,7 @@ def run(
 def start(
     recipe: Recipe, config: RunConfig, game: Game, prepared: Prepared, total: int
 ) -> TrainState:
-    """As `setup.first_state`, with the votes and the baselines that a recipe starts from."""
+    """`setup.first_state` with the votes and the baselines that a recipe starts from."""
     model, train = prepared.model, prepared.texts.train
     probe = setup.fresh_probe(config, game, model, train)
     if recipe.networks == "calibrated":
@@ -129,7 +130,7 @@ def start(
 
 
 def _mean_states(prepared: Prepared) -> list[Float[Array, " _"]]:
-    """Over all word pieces of some training texts."""
+    """The means of all states over the word pieces of some training texts."""
     model = prepared.model
     stream = batches.in_order(prepared.texts.train[:SAMPLE], BATCH, model.config.positions)
     means = state_statistics(model.network, model.params, stream).mean
@@ -137,7 +138,7 @@ def _mean_states(prepared: Prepared) -> list[Float[Array, " _"]]:
 
 
 def _program(recipe: Recipe, game: Game, margin: float, total: int) -> Callable[..., Any]:
-    """(state, key, stored passes, rows a step, the model's parameters) -> state, diagnostics."""
+    """(state, key, stored passes, rows per step, the model's parameters) -> state, diagnostics."""
     team = players(recipe, margin, total)
     draw_layer = steps.LAYERS[recipe.layers](len(game.model.layers))
 
@@ -178,7 +179,7 @@ def _looking(game: Game, prepared: Prepared) -> Callable[..., tuple[Mark, np.nda
 
 
 def marks_in(folder: Path) -> list[Mark]:
-    """The marks that a trial has come to."""
+    """The marks that a trial has reached."""
     file = folder / "marks.json"
     return [Mark(**mark) for mark in json.loads(file.read_text())] if file.exists() else []
 

@@ -4,8 +4,8 @@
 
 GRU is made by `diffmask finetune sst --model gru --embeddings BERT`. Cost, on two CPU cores, for
 the 600 development sentences of at most 25 word pieces: 10 minutes of search, 4 of brute force on
-200 short ones, 8 a seed of learning. Stopped and started again, it goes on where it was. The
-paper: DiffMask F1 80.75 and 32.67% optimal, REINFORCE 73.57 and 8.83%.
+200 short ones, 8 of learning per seed. If it is stopped and started again, it continues. The paper:
+DiffMask F1 80.75 and 32.67% optimal, REINFORCE 73.57 and 8.83%.
 """
 
 import argparse
@@ -38,9 +38,9 @@ from experiments.erasure.learning import LEARNERS, learn, score
 from experiments.erasure.options import add_options
 from experiments.erasure.study import Study, accuracy_of, open_study, search_all
 
-# Chosen by F1 on training sentences, experiments.erasure_tuning, the same grids for both: for as
-# many steps as convergence needs, and for the paper's 300. (DiffMask for 1500 steps at the rates of
-# REINFORCE: 0.1 points of F1 more, 1.4 of optimality less.)
+# Chosen by F1 on training sentences (experiments.erasure_tuning) from the same grids for both, for
+# as many steps as convergence needs and for the paper's 300. (DiffMask for 1500 steps at the rates
+# of REINFORCE: 0.1 points of F1 more, 1.4 of optimality less.)
 SETTINGS = {
     "diffmask": Settings(steps=1500, rate=0.05, multiplier_rate=0.2),
     "reinforce": Settings(steps=1500, rate=0.1, multiplier_rate=0.5),
@@ -53,14 +53,14 @@ TIGHTER = 0.8  # the games' margin, as a share of the one within which a set is 
 
 
 def game(study: Study, settings: Settings) -> Settings:
-    """Settings at the margin that suits the study's."""
+    """Settings with a margin that suits the study's."""
     return settings._replace(margin=round(TIGHTER * study.margin, 12))
 
 
 def learn_all(
     study: Study, optima: list[Optima], seeds: int
 ) -> tuple[Runs, dict[str, list[float]]]:
-    """Both methods' scores and seconds, of every seed."""
+    """Both methods' scores and seconds, for every seed."""
     runs: Runs = {}
     seconds: dict[str, list[float]] = {}
     for method, seed in itertools.product(LEARNERS, range(seeds)):
@@ -76,7 +76,7 @@ def learn_all(
 def learn_shortly(
     study: Study, optima: list[Optima], runs: Runs, seconds: dict[str, list[float]]
 ) -> list[dict[str, Any]]:
-    """Mean scores of the thresholded sets of the first seed, after few steps and after all."""
+    """Mean scores of the first seed's thresholded sets, after few steps and after all."""
     rows = []
     for method in LEARNERS:
         sets, spent = learn(study, method, game(study, SHORT[method]), seed=0)
@@ -90,7 +90,7 @@ def learn_shortly(
 
 
 def run(options: argparse.Namespace) -> list[Claim]:
-    """The whole experiment; writes the report and gives its claims."""
+    """Run the whole experiment, write the report and return its claims."""
     out, places = options.out, places_of(SST, options)
     model = load_classifier(options.model)
     study = open_study(
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
 
 @command("erasure")
 def main() -> None:
-    """Reads the command line and runs the experiment."""
+    """Read the command line and run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The exact search checked by another one: subset after subset, each a whole pass of the model."""
+"""The exact search, checked by brute force: each subset is a whole forward pass of the model."""
 
 import functools
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from diffmask_jax.game.model import Model, Params
 from experiments.common.resume import load_or_make
 from experiments.erasure.study import Study, embed
 
-LONGEST = 16  # word pieces; a plain enumeration of more takes too long
+LONGEST = 16  # word pieces; enumerating the subsets of more takes too long
 
 
 class Agreement(NamedTuple):
-    """How many sentences were searched twice, and for how many both gave the same.
+    """How many sentences were searched twice, and for how many both searches agree.
 
     differing: (number in the split, size and number of optima by the tree, by brute force) where
-        they did not; rounding may decide about a subset whose divergence is the margin
+        they do not; rounding may decide about a subset whose divergence is the margin
     """
 
     sentences: int
@@ -36,10 +36,10 @@ class Agreement(NamedTuple):
 
 
 def compare(study: Study, optima: Sequence[Optima], sentences: int) -> Agreement:
-    """Search the shortest sentences again: their optimum's size, how many there are, and the first.
+    """Search the shortest sentences again, and compare the optima's size, number and first one.
 
-    Each subset is masked at the embedding and read by the model as it stands; the tree shares no
-    more with this than the cell and the divergence. Sentences over LONGEST word pieces stay out.
+    Each subset is masked at the embedding and run through the model itself, with which the tree
+    shares only the cell and the divergence. Sentences of over LONGEST word pieces are left out.
     """
     lengths = study.lengths
     chosen = np.argsort(lengths, kind="stable")[:sentences]

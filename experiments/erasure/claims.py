@@ -33,7 +33,7 @@ RULES = {
     "threshold": "expected gate over ½",
     "best": f"smallest feasible of that and {SAMPLES} samples",
 }
-LEAST_LEAD = 7.0  # points of F1 that the paper's DiffMask is ahead of its REINFORCE
+LEAST_LEAD = 7.0  # points of F1 by which the paper's DiffMask is ahead of its REINFORCE
 MEANINGS = {
     "precision": "precision against the nearest optimum",
     "recall": "recall against the nearest optimum",
@@ -94,7 +94,7 @@ def _lead_claim(runs: Runs, rule: str) -> Claim:
 def search_claims(
     optima: Sequence[Optima], runs: Runs, agreement: Agreement, asked: int
 ) -> list[Claim]:
-    """What shows that the search was exhaustive."""
+    """The evidence that the search was exhaustive."""
     certified = [
         best.covered == sum(math.comb(best.kept.shape[1], k) for k in range(best.size + 1))
         for best in optima
@@ -133,7 +133,7 @@ def search_claims(
 
 
 def other_claims(accuracy: float, search: float, learning: Sequence[float]) -> list[Claim]:
-    """How good the classifier is, and how long the search and learning took."""
+    """The classifier's accuracy, and the times of search and learning."""
     minutes = [seconds / 60 for seconds in learning]
     return [
         claim(

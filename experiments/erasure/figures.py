@@ -1,4 +1,4 @@
-"""How many word pieces learned sets keep beside the optimum, by the length of the sentence."""
+"""The sizes of learned sets beside those of the optima, by the length of the sentence."""
 
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from experiments.common.figures import BLUE, INK, ORANGE, clear, grid
 def sizes_figure(
     path: Path, lengths: np.ndarray, optimum: np.ndarray, learned: dict[str, np.ndarray]
 ) -> None:
-    """Mean sizes by length at the left; then, for each method, its sizes against the optimum's.
+    """Mean sizes by length on the left; then, for each method, its sizes against the optimum's.
 
-    lengths, optimum: a number a sentence; learned: the same by method.
+    lengths, optimum: one number per sentence
+    learned: likewise, by method
     """
     figure = Figure(figsize=(4.2 * (1 + len(learned)), 4.0), layout="constrained")
     figure.suptitle("Kept word pieces, learned and searched", fontsize=12, fontweight="bold")
@@ -53,7 +54,7 @@ def _draw_means(
 def _draw_against(
     axes: Axes, optimum: np.ndarray, sizes: np.ndarray, largest: int, name: str, color: str
 ) -> None:
-    """A dot a pair of sizes, its area the number of sentences; on the line lie equal sizes."""
+    """A dot per pair of sizes, whose area is the number of sentences, and the line of equality."""
     pairs, counts = np.unique(np.stack([optimum, sizes]), axis=1, return_counts=True)
     axes.plot([0, largest], [0, largest], color=QUIET, linewidth=1, zorder=1)
     axes.scatter(pairs[0], pairs[1], s=4 * counts, color=color, alpha=0.75, linewidths=0, zorder=2)

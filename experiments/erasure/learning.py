@@ -1,4 +1,4 @@
-"""Sets of kept tokens learned sentence by sentence, and how close they come to the optima."""
+"""Sets of kept tokens learned for each sentence, and how close they come to the optima."""
 
 import functools
 import time
@@ -33,7 +33,7 @@ from experiments.erasure.study import Bucket, Study, buckets, embed
 
 
 class Learner(NamedTuple):
-    """One way to learn gates, and what its logits mean: the expected gate, and sampled ones."""
+    """One way of learning gates, and the expected and sampled gates of its logits."""
 
     learn: Callable[..., Gates]
     expected: Callable[[Array], Array]
@@ -51,7 +51,7 @@ LEARNERS = {
 
 
 class Sets(NamedTuple):
-    """One set of kept tokens a sentence, and its divergence in nats."""
+    """One set of kept tokens per sentence, and its divergence in nats."""
 
     kept: list[Bool[np.ndarray, " T"]]
     divergence: Float[np.ndarray, " N"]
@@ -60,7 +60,7 @@ class Sets(NamedTuple):
 SAMPLES = 16
 
 Columns = dict[str, np.ndarray]
-"""Scores by name, a number a sentence."""
+"""Scores by name, one number per sentence."""
 
 
 def learn(
@@ -68,9 +68,9 @@ def learn(
 ) -> tuple[dict[str, Sets], float]:
     """Learn gates for every sentence, a bucket in one program, and make sets of them.
 
-    "threshold": tokens whose expected gate is over ½. "best": of that set and SAMPLES sampled
-    ones, a gate over ½ keeping its token, the smallest feasible. Also gives the seconds that
-    learning took, compilation included. What is learned of a bucket is kept in the study's folder.
+    "threshold": the tokens whose expected gate is over ½. "best": the smallest feasible of that set
+    and SAMPLES sampled ones, in which a gate over ½ keeps its token. Also returns the seconds of
+    learning, compilation included. The results of a bucket are kept in the study's folder.
     """
     place = "-".join(map(str, (method, *settings, seed)))
     made: dict[str, list[Any]] = {"threshold": [None] * len(study.encoded)}
@@ -91,9 +91,10 @@ def learn(
 
 
 def score(sets: Sets, optima: Sequence[Optima], margin: float) -> Columns:
-    """Every sentence's overlap with the nearest and with the first optimum, and the rest.
+    """All scores of every sentence, such as its overlap with the nearest and the first optimum.
 
-    feasible: divergence ≤ margin, or all tokens kept; optimal: that, and as small as the optimum.
+    feasible: divergence ≤ margin, or all tokens kept
+    optimal: feasible, and as small as the optimum
     """
     size = np.array([kept.sum() for kept in sets.kept])
     length = np.array([len(kept) for kept in sets.kept])
@@ -122,7 +123,7 @@ def score(sets: Sets, optima: Sequence[Optima], margin: float) -> Columns:
 def _bucket(
     study: Study, bucket: Bucket, learner: Learner, settings: Settings, seed: int
 ) -> dict[str, np.ndarray]:
-    """Gates, sets and their divergences, of one bucket."""
+    """Gates, sets and their divergences for one bucket."""
     network, params = study.model.network, study.model.params
     sentences = params, bucket.inputs, jnp.asarray(study.baseline)
     valid = jnp.asarray(bucket.inputs.valid)

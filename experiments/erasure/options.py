@@ -1,4 +1,4 @@
-"""What both commands of the erasure experiment are told: model, data, margin, report folder."""
+"""The options of both commands of the erasure experiment: model, data, margin, report folder."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from diffmask_jax.tasks.sst import SST
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `experiments.erasure` and `experiments.erasure_tuning` share."""
+    """Add the options that `experiments.erasure` and `experiments.erasure_tuning` share."""
     parser.add_argument("--model", required=True, help="GRU made by `diffmask finetune sst`")
     add_settings(parser, SST.places)
     parser.add_argument("--margin", type=float, default=0.05, help="of feasibility, in nats")

@@ -31,7 +31,7 @@ def table(runs: Runs) -> str:
 
 
 def classes_table(runs: Runs) -> str:
-    """Table 2 as a scorer has it that averages over the classes kept and dropped."""
+    """Table 2 as averages over the two classes, kept and dropped (`subsets.both_classes`)."""
     against = {"both.": "nearest", "both.first.": "first"}
     rows = [
         [NAMES[method], RULES[rule]]
@@ -48,7 +48,7 @@ def classes_table(runs: Runs) -> str:
 
 
 def optima_table(optima: Sequence[Optima], lengths: np.ndarray) -> str:
-    """What the search found, by length."""
+    """The optima by length."""
     head = ("word pieces", "sentences", "mean size of the optimum", "share", "one optimum only")
     rows = []
     edges = [1, 8, 12, 16, 20, int(max(lengths.max(), 25))]
@@ -71,7 +71,7 @@ def optima_table(optima: Sequence[Optima], lengths: np.ndarray) -> str:
 
 
 def budget_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Scores after few and after many steps, each method with the settings that suit it."""
+    """Scores after few and after many steps, with the settings that suit each method."""
     columns = ("steps", "rate", "multiplier_rate", "margin")
     cells = [
         [
@@ -88,7 +88,7 @@ def budget_table(rows: Sequence[dict[str, Any]]) -> str:
 def by_sentence(
     numbers: np.ndarray, lengths: np.ndarray, optima: Sequence[Optima], runs: Runs
 ) -> list[dict[str, Any]]:
-    """What the search found of each sentence, and the first seed's thresholded sets' scores."""
+    """The optima of each sentence, and the scores of the first seed's thresholded sets."""
     return [
         {
             "sentence": int(numbers[i]),
@@ -114,7 +114,7 @@ def body(
     runs: Runs,
     budgets: Sequence[dict[str, Any]],
 ) -> str:
-    """What the report says between its title and its claims."""
+    """The report between its title and its claims."""
     overlaps = [np.mean([overlap_with_first(kept, o.kept).f1 for kept in o.kept]) for o in optima]
     alone = np.mean([len(o.kept) == 1 for o in optima])
     return "\n\n".join(

@@ -29,18 +29,18 @@ from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.classifier import Labelled, evaluator
 from experiments.common.resume import check_settings, load_or_make
 
-CHUNK = 16  # sentences of one length that are searched, and saved, together
-GROWTH = 1.4  # of a search's cost with every word piece, seen on SST, where optima are small
+CHUNK = 16  # sentences of one length that are searched and saved together
+GROWTH = 1.4  # a search's cost per additional word piece, as on SST, where optima are small
 SHORT = 14
-VERSION = 1  # of how results are made: raise it when older ones must not be taken any more
+VERSION = 1  # of the results: raise it to invalidate older ones
 
 
 class Study(NamedTuple):
-    """Sentences of one split that an exact search can do, and where the results lie.
+    """The sentences of one split that are short enough for an exact search.
 
-    numbers: which sentences of the split they are
+    numbers: their numbers in the split
     baseline: replaces the embedding of a dropped word piece
-    margin: nats within which a subset is feasible
+    margin: the largest divergence of a feasible subset, in nats
     """
 
     model: Classifier
@@ -76,10 +76,11 @@ def open_study(
 ) -> Study:
     """The sentences of at most `longest` word pieces.
 
-    places: where the treebank lies. baseline: an .npy file, None for zeros.
-    sample: only so many of the sentences, drawn at random, always the same.
+    places: the places of the treebank
+    baseline: an .npy file, None for zeros
+    sample: only so many of the sentences, drawn at random, but always the same
 
-    Raises: UserError if the model, the margin, the length or the baseline will not do, or the
+    Raises: UserError if the model, the margin, the length or the baseline is unsuitable, or if the
         folder's results belong to another study.
     """
     check_margin(margin)
@@ -110,23 +111,23 @@ def open_study(
 
 
 def accuracy_of(model: Classifier, split: str, places: Any) -> float:
-    """The share of a split's sentences, of all lengths, that the model classifies rightly."""
+    """The model's accuracy on all sentences of a split, of any length."""
     examples = SST.read(places, split)
     encoded = encode_examples(model, examples, truncate=True)
     gold = gold_labels(model, encoded)
-    assert gold is not None  # every sentence of the treebank has its label
+    assert gold is not None  # every sentence of the treebank has a label
     labelled = Labelled(encoded.encoded, gold)
     return float(evaluator(model, labelled)(model.params)["accuracy"])
 
 
 def search_all(study: Study) -> tuple[list[Optima], float]:
-    """The optima of every sentence, and the seconds it took, those of earlier calls included.
+    """The optima of every sentence, and the seconds of search, including those of earlier calls.
 
-    Shorter sentences go first. Each chunk's result is saved; a stopped search goes on behind the
-    last one.
+    Shorter sentences come first. The result of each chunk is saved; a stopped search continues
+    after the last one.
     """
     optima: dict[int, Optima] = {}
-    seconds: dict[int, list[float]] = {}  # by length, a sentence each
+    seconds: dict[int, list[float]] = {}  # by length, one per sentence
     waiting = Counter(study.lengths.tolist())
     shape = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
     bar = tqdm(
@@ -148,9 +149,10 @@ def search_all(study: Study) -> tuple[list[Optima], float]:
 
 
 def estimate(seconds: dict[int, list[float]], waiting: Counter[int]) -> str:
-    """What the waiting lengths will take, from the level of the last four that are done.
+    """How long the remaining lengths will take, estimated from the last four.
 
-    Nothing is said before sentences of SHORT word pieces, for up to there compiling costs most.
+    There is no estimate before sentences of SHORT word pieces, since compiling dominates up to
+    there.
     """
     done = sorted(seconds)[-4:]
     if done[-1] < SHORT:
@@ -161,7 +163,7 @@ def estimate(seconds: dict[int, list[float]], waiting: Counter[int]) -> str:
 
 
 def buckets(study: Study) -> Iterator[Bucket]:
-    """All sentences, padded to the next multiple of four word pieces, and to 8 at least."""
+    """All sentences, padded to the next multiple of four word pieces, but at least to 8."""
     lengths = study.lengths
     padded = np.minimum(np.maximum(8, -(-lengths // 4) * 4), lengths.max())
     for length in np.unique(padded):
@@ -172,7 +174,7 @@ def buckets(study: Study) -> Iterator[Bucket]:
 def embed(
     model: Model, params: Params, inputs: TextInputs
 ) -> tuple[Float[Array, "B T D"], Divergence]:
-    """The embedded sentences, and how far the output moves when something takes their place."""
+    """The embedded sentences, and the divergence of the output with others in their place."""
     logits, (state,) = model.states(params, inputs)
 
     def divergence(masked: Float[Array, "B T D"]) -> Float[Array, " B"]:
@@ -207,7 +209,7 @@ def _unpack(result: dict[str, np.ndarray]) -> list[Optima]:
 
 
 def _digest(*arrays: Any) -> str:
-    """Tells models and data sets apart."""
+    """Identifies models and data sets."""
     return digest(np.asarray(array).tobytes() + b"|" for array in arrays)
 
 

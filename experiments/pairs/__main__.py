@@ -3,9 +3,9 @@
     python -m experiments.pairs --model ../shared/models/sst5-minilm \
         --squad-dir ../shared/data/squad [--out reports/pairs]
 
-An encoder, whatever head it has, is fine-tuned on pairs of a question and a sentence, half of which
-hold the answer; the input probe is trained on it; a page and a picture show some pairs. Stopped and
-started again, it goes on where it was. Cost, small BERT above: an hour on two busy CPU cores. The
+An encoder, with whatever head, is fine-tuned on pairs of a question and a sentence, half of which
+contain the answer; an input probe is trained on it; a page and a picture show some pairs. If it is
+stopped and started again, it continues. Cost, small BERT above: an hour on two busy CPU cores. The
 paper has no pairs: its question answering reads a whole passage.
 """
 
@@ -36,7 +36,7 @@ SHOWN = 12  # pairs on the page
 
 @command("pairs")
 def main() -> None:
-    """Make the pairs, the classifier, the probe and the report."""
+    """Read the command line, and make the pairs, the classifier, the probe and the report."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", required=True, help="folder or hub id of an encoder")
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def study(options: argparse.Namespace) -> None:
-    """Everything; a part that is done is not repeated."""
+    """Run all parts that are not done yet."""
     timer = Timer()
     files = {split: options.out / f"{split}.jsonl" for split in SQUAD}
     for split, most in (("train", options.train_pairs), ("dev", options.dev_pairs)):
@@ -90,7 +90,7 @@ def study(options: argparse.Namespace) -> None:
 
 
 def make_classifier(options: argparse.Namespace, files: dict[str, Path]) -> dict[str, int | float]:
-    """Fine-tune the encoder on the pairs, or find it done; the kept epoch's scores."""
+    """Fine-tune the encoder on the pairs, if that is not done; returns the kept epoch's scores."""
     encoder = load_encoder(options.model, LABELS)
     splits = {split: read_file(file) for split, file in files.items()}
     data = {split: _labelled(encoder, examples) for split, examples in splits.items()}
@@ -107,7 +107,7 @@ def _labelled(encoder, examples: Examples) -> Labelled:  # type: ignore[no-untyp
 
 
 def draw(explainer: Explainer, examples: Examples, out: Path) -> None:
-    """A page of the first pairs, and a picture of the first that answers."""
+    """Draw a page of the first pairs, and a picture of the first pair with the answer."""
     second = examples.second and examples.second[:SHOWN]
     first = Examples(examples.first[:SHOWN], second, None, examples.rows[:SHOWN])
     explanations = explainer(first.texts, truncate=True)
@@ -119,7 +119,7 @@ def draw(explainer: Explainer, examples: Examples, out: Path) -> None:
 
 
 def make_claims(scores: dict[str, int | float], report: dict) -> list[Claim]:
-    """What the classifier and its probe reach; means over all layers."""
+    """The scores of the classifier and of its probe; means over all layers."""
     mean, top = report["thresholded"][-1], report["thresholded"][-2]
     values = [
         ("pairs.accuracy", "accuracy of the classifier on dev", scores["accuracy"], 0.75),

@@ -12,16 +12,17 @@ from diffmask_jax.tasks.questions import Question, answerable
 from diffmask_jax.tasks.squad_json import read_squad
 
 LABELS = ("elsewhere", "answers")
-SHORTEST = 25  # characters of a sentence; what is shorter is an abbreviation's end or a heading
-END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s+(?=[A-Z\"'(])")  # and not after an initial
+SHORTEST = 25  # characters of a sentence; shorter ones end in an abbreviation, or are headings
+END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s+(?=[A-Z\"'(])")  # but not after an initial
 
 
 def write_pairs(squad: Path, out: Path, most: int, seed: int = 0) -> None:
-    """At most so many pairs of a SQuAD file as JSON lines: question, sentence, label, id.
+    """Write at most so many pairs from a SQuAD file as JSON lines: question, sentence, label, id.
 
-    Each question gives the sentence that holds its answer and another one of the same passage.
+    Each question is paired with the sentence that contains its answer, and with another one of the
+    same passage.
 
-    Raises: UserError if the file cannot be read or is no SQuAD.
+    Raises: UserError if the file cannot be read, or is not SQuAD.
     """
     questions = answerable(read_squad(squad)).questions
     pairs = [pair for question in questions for pair in _pairs(question, seed)]
@@ -52,7 +53,7 @@ def _pairs(question: Question, seed: int) -> Iterator[dict[str, str]]:
 
 
 def sentences(passage: str) -> list[tuple[int, int]]:
-    """(start, end) of every sentence of a passage, too short ones joined to the next."""
+    """The (start, end) of every sentence of a passage; short ones are joined to the next."""
     ends = [match.start() for match in END.finditer(passage)] + [len(passage)]
     spans, start = [], 0
     for end in ends:

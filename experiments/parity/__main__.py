@@ -1,10 +1,10 @@
-"""Every supported network against PyTorch transformers: each state, the logits, passes resumed.
+"""Every supported network against PyTorch transformers: all states, logits, resumed passes.
 
     python -m experiments.parity [--model FOLDER …] [--out reports/parity]
 
-A tiny random checkpoint of every kind, made by PyTorch, on a padded batch; and the given ones on a
-few texts and pairs, each framework reading them by its own tokenizer. Cost: two minutes on two CPU
-cores. Needs PyTorch.
+Tiny random checkpoints of every kind, made by PyTorch, are compared on a padded batch, and the
+given ones on a few texts and pairs, tokenised by each framework itself. Cost: two minutes on two
+CPU cores. Needs PyTorch.
 """
 
 import argparse
@@ -27,7 +27,7 @@ OTHERS = ("logits", "resumed", "traced")
 
 
 def run(models: Sequence[str], folder: Path) -> list[Claim]:
-    """All comparisons; writes the report and gives its claims.
+    """Make all comparisons, write the report and return its claims.
 
     Raises: UserError if a model cannot be read.
     """
@@ -62,13 +62,13 @@ def run(models: Sequence[str], folder: Path) -> list[Claim]:
 
 
 def _name(path: str, taken: Collection[str]) -> str:
-    """A folder's own name; its whole path where that names another row."""
+    """A folder's own name, or its whole path if that name is taken."""
     name = Path(path).name
     return path if name in taken else name
 
 
 def make_claim(name: str, row: "Differences") -> Claim:
-    """One a network."""
+    """The claim about one network."""
     says = f"largest difference of a state or a logit, passes resumed too, at most {LIMIT:g}"
     largest = row.largest
     return claim(f"parity.{name}", says, [largest], paper=None, unit="", holds=largest <= LIMIT)
@@ -77,7 +77,7 @@ def make_claim(name: str, row: "Differences") -> Claim:
 def describe(
     tiny: dict[str, "Differences"], real: dict[str, "Differences"], alone: Sequence[str]
 ) -> str:
-    """What the report says before its claims."""
+    """The report before its claims."""
     parts = [
         "Largest absolute differences in float32, at valid positions. W: the word embeddings; E: "
         "what enters the first block; 1, 2, …: the outputs of the blocks. Resumed, traced: the "
@@ -93,7 +93,7 @@ def describe(
 
 
 def table(rows: dict[str, "Differences"]) -> str:
-    """A row a network, a column a state; what a network does not have stays empty."""
+    """One row per network, one column per state; empty for states that it lacks."""
     layers = max((list(row.states) for row in rows.values()), key=len)
     cells = [
         [
@@ -108,7 +108,7 @@ def table(rows: dict[str, "Differences"]) -> str:
 
 @command("parity")
 def main() -> None:
-    """Reads the command line and compares."""
+    """Read the command line and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", default=[], help="classifiers: folders or hub ids")
     parser.add_argument("--out", type=Path, default=Path("reports/parity"), help="report folder")

@@ -1,4 +1,4 @@
-"""How far apart two networks are: at every state, in the logits, and resumed from every state."""
+"""The differences of two networks: at every state, in the logits, and resumed from every state."""
 
 import math
 from collections.abc import Mapping
@@ -17,9 +17,12 @@ from experiments.parity.twins import Twins
 class Differences(NamedTuple):
     """The largest absolute differences, at valid positions, over all batches.
 
-    states: of each, by its label; logits: of a whole pass
-    resumed, traced: of the logits of passes resumed from each of PyTorch's states, by an int and by
-        a traced layer; infinite, as all others, where the two tokenizers disagree
+    states: of each state, by its label
+    logits: of a whole pass
+    resumed, traced: of the logits of passes resumed from each of PyTorch's states, at a static and
+        at a traced layer
+
+    All are infinite if the two tokenizers disagree.
     """
 
     states: dict[str, float]
@@ -29,12 +32,12 @@ class Differences(NamedTuple):
 
     @property
     def largest(self) -> float:
-        """Of all."""
+        """The largest of all differences."""
         return max(*self.states.values(), self.logits, self.resumed, self.traced)
 
 
 def differences(twins: Twins) -> Differences:
-    """Both networks on the same batches, in float32 without short cuts."""
+    """The differences of both networks on the same batches, in full float32."""
     with jax.default_matmul_precision("highest"):
         each = [_of_batch(twins, *batch) for batch in twins.batches]
     return Differences(
@@ -74,9 +77,9 @@ def _of_batch(twins: Twins, inputs: TextInputs, theirs: Mapping[str, torch.Tenso
 def pytorch_pass(
     model: Any, inputs: Mapping[str, torch.Tensor]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The logits and every state of transformers' module: what goes into its blocks, and out.
+    """The logits and every state of transformers' module: the inputs and outputs of its blocks.
 
-    Not its own `hidden_states`, the last of which may have gone through a norm of the head's.
+    Its own `hidden_states` are not used, since the last may have passed through the head's norm.
     """
     blocks = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList))
     states = [model.get_input_embeddings()(inputs["input_ids"])]
@@ -98,7 +101,7 @@ def pytorch_pass(
 
 
 def _same_tokens(inputs: TextInputs, theirs: Mapping[str, torch.Tensor]) -> bool:
-    """Padding may be of other tokens."""
+    """Whether both have the same tokens, except at padding."""
     valid = np.asarray(inputs.valid)
     if not np.array_equal(theirs["attention_mask"].numpy(), valid):
         return False
@@ -110,5 +113,5 @@ def _same_tokens(inputs: TextInputs, theirs: Mapping[str, torch.Tensor]) -> bool
 
 
 def _largest(ours: Any, theirs: Any) -> float:
-    """nan counts as infinite."""
+    """The largest absolute difference; nan counts as infinite."""
     return float(np.nan_to_num(np.abs(np.asarray(ours) - theirs).max(), nan=math.inf))

@@ -1,4 +1,4 @@
-"""The same network in PyTorch and here: tiny random ones of every kind, or a real checkpoint."""
+"""The same network in PyTorch and here: a tiny random one of any kind, or a real checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from diffmask_jax.models.loading import ARCHITECTURES, classifier_params, load_c
 
 CLASSES, VOCABULARY, LENGTHS = 3, 30, (20, 13, 5, 1)
 FIRST = 5
-"""The first token that is not special: some models treat special ones in their own way."""
+"""The first token that is not special: some models treat special tokens differently."""
 
 USUAL = {
     "vocab_size": VOCABULARY,
@@ -35,7 +35,7 @@ USUAL = {
     "eos_token_id": 3,
 }
 ROBERTA = {"pad_token_id": 1, "type_vocab_size": 1}
-# Beside the usual sizes: what each kind of network has of its own.
+# The sizes that are particular to each kind of network.
 OWN: dict[str, dict[str, Any]] = {
     "bert": {},
     "roberta": ROBERTA,
@@ -78,10 +78,10 @@ logging.disable_progress_bar()
 
 
 class Twins(NamedTuple):
-    """One network twice.
+    """One network in both frameworks.
 
-    pytorch: its module, in evaluation mode
-    batches: each as we read it, and as PyTorch's module takes it
+    pytorch: PyTorch's module, in evaluation mode
+    batches: each as our inputs, and as the arguments of PyTorch's module
     """
 
     network: Model
@@ -91,13 +91,13 @@ class Twins(NamedTuple):
 
 
 def tiny(model_type: str, folder: Path) -> Twins:
-    """A random network, made by PyTorch and read from a folder; its batch is padded."""
+    """A random network, made by PyTorch and read from a folder, and a padded batch."""
     torch.manual_seed(0)
     described = transformers.AutoConfig.for_model(model_type, **USUAL | OWN[model_type])
     pytorch = transformers.AutoModelForSequenceClassification.from_config(
         described, attn_implementation="eager"
     )
-    # Far from its initial values, so that every bias and scale shows.
+    # Far from the initial values, so that every bias and scale matters.
     for parameter in pytorch.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     pytorch.save_pretrained(folder)
@@ -124,7 +124,7 @@ def _random_inputs(pad: int, segments: int) -> TextInputs:
 
 
 def real(model: str) -> Twins:
-    """A checkpoint on a few texts and pairs, each framework reading them by its own tokenizer.
+    """A checkpoint and a few texts and pairs, tokenised by each framework itself.
 
     Raises: UserError as `load_classifier` does.
     """

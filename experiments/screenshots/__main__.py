@@ -1,12 +1,12 @@
-"""The pictures of pages and of the terminal in the README and the guide, taken anew.
+"""Takes the pictures of pages and of the terminal in the README and the guide.
 
     python -m experiments.screenshots --run RUN --texts FILE [--model MODEL] [--demo PAGE]
         [--out docs/images]
 
-The page of one text (in both themes, wide and 400 pixels narrow), the report on a file, and what
-`diffmask explain` writes into a terminal of 80 columns; with --model what a short tour says, with
---demo the page that `make demo` made. Chromium draws them. Cost: two minutes on two CPU cores, and
-the tour's own minutes.
+They show the page of one text (in both themes, wide and 400 pixels narrow), the report on a file,
+and the output of `diffmask explain` in a terminal of 80 columns; with --model also a short tour,
+with --demo the page that `make demo` made. Chromium draws them. Cost: two minutes on two CPU cores,
+and the minutes of the tour.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from experiments.screenshots import terminal
 
 TEXT = "I had to look away - this was god awful."
 LINES = ("--layers", "--replay")
-HIGHEST = 1300  # pixels of a page that a picture shows
+HIGHEST = 1300  # pixels: the height of a page that a picture shows
 
 
 @command("screenshots")
 def main() -> None:
-    """Reads the command line, makes the pages, takes the pictures."""
+    """Read the command line, make the pages, and take the pictures."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--run", required=True, type=Path, help="folder made by `diffmask train`")
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def take(options: argparse.Namespace, eye: Browser, folder: Path) -> None:
-    """All pictures. folder: for what they are of."""
+    """Take all pictures. folder: for the files that they show."""
     run = options.run.resolve()
     page, report = folder / "page.html", folder / "report.html"
     _diffmask("explain", run, options.text, "--html", page)
@@ -77,10 +77,10 @@ def _diffmask(*words: str | Path) -> None:
 
 
 def _take(eye: Browser, picture: Path, page: Path, look: Look, place: str = "") -> None:
-    """A picture of the upper end of a page, opened at a place."""
+    """Take a picture of the upper part of a page, opened at a place."""
     eye.open(page.resolve().as_uri() + place, look)
     drawn = Image.open(io.BytesIO(eye.picture(HIGHEST))).convert("RGB")
-    # A third of the bytes, and no dot further than a fortieth from its colour.
+    # A third of the bytes, and every pixel within a fortieth of its colour.
     shown = drawn.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     file = io.BytesIO()
     shown.save(file, "PNG", optimize=True)
@@ -89,7 +89,7 @@ def _take(eye: Browser, picture: Path, page: Path, look: Look, place: str = "") 
 
 
 def _say(eye: Browser, picture: Path, folder: Path, *words: str | Path) -> None:
-    """A picture of what `diffmask` says to a person who types it in a folder."""
+    """Take a picture of a terminal in which `diffmask` is run in a folder."""
     command = [str(word) for word in words]
     said = terminal.typed([str(Path(sys.executable).with_name("diffmask")), *command], folder)
     with tempfile.TemporaryDirectory() as place:

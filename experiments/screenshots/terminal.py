@@ -1,4 +1,4 @@
-"""What a command writes into a terminal of 80 columns, and that as a page to take a picture of."""
+"""The output of a command in a terminal of 80 columns, and that screen as a page."""
 
 import contextlib
 import fcntl
@@ -24,7 +24,7 @@ pre { color: #d9dce3; font: 14px/1.25 "DejaVu Sans Mono", monospace; margin: 18p
 
 
 def typed(command: Sequence[str], folder: Path) -> str:
-    """Everything that a command, run in a folder, writes into a terminal, escapes included.
+    """Everything that a command, run in a folder, writes to a terminal, escape codes included.
 
     Raises: UserError if it fails.
     """
@@ -41,19 +41,19 @@ def typed(command: Sequence[str], folder: Path) -> str:
 
 
 def page(text: str) -> str:
-    """What is on the screen in the end: a line is what follows its last return of the carriage."""
+    """The final screen as a page: of each line, what follows its last carriage return."""
     lines = (line.rpartition("\r")[2] for line in text.replace("\r\n", "\n").split("\n"))
     return _PAGE + "".join(_spans(_MOVE.sub("", "\n".join(lines)).strip("\n"))) + "\n</pre>\n"
 
 
 def _read(terminal: int) -> Iterator[bytes]:
-    with contextlib.suppress(OSError):  # nobody writes into it any more
+    with contextlib.suppress(OSError):  # no process writes to it any more
         while part := os.read(terminal, 65536):
             yield part
 
 
 def _spans(text: str) -> Iterator[str]:
-    """Runs of one look; a look stays until the next reset, as in a terminal."""
+    """Spans of one style, which lasts until the next reset, as in a terminal."""
     first, *rest = _LOOK.split(text)
     yield escape(first)
     style = ""
@@ -65,7 +65,7 @@ def _spans(text: str) -> Iterator[str]:
 
 
 def _style(codes: Sequence[int]) -> str:
-    """What the looks that `render.terminal` and tqdm ask for are in CSS."""
+    """The CSS of the terminal attributes that `render.terminal` and tqdm use."""
     match codes:
         case []:
             return ""

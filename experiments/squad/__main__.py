@@ -1,15 +1,16 @@
-"""What the paper says of BERT on SQuAD (section 3.3, Appendix D.2; Figures 2, 7, 8, 14).
+"""The paper's results on SQuAD (section 3.3, Appendix D.2; Figures 2, 7, 8, 14), on a given BERT.
 
     python -m experiments.squad --model ../shared/models/squad-minilm \
         --raw-dir ../shared/data/squad --tags ../shared/data/pos/squad_dev.upos.jsonl \
         [--seeds 2] [--steps 8000] [--questions 1000] [--methods-on 200] [--out reports/squad]
 
-Stopped and started again, it goes on where it was. Its cost is named by --steps (3 s of a core each
-for a model of 6 blocks of 384), --questions (2 s each) and --methods-on (20 s each). --no-training
-reports on the probes that are there, as far as they have come. The paper's BERT-large: over 95% of
-the input masked in the upper layers while over 90% of starts and ends stay; gold answers of wrongly
-answered questions kept about 60% of the time; questions kept longer than passages; over half of the
-hidden states masked after layer 9 of 24; [SEP] kept at all layers but the last.
+If it is stopped and started again, it continues. Its cost depends on --steps (3 s of one core each
+for a model of 6 blocks of width 384), --questions (2 s each) and --methods-on (20 s each).
+--no-training reports on the probes that exist, as far as they have come. The paper's BERT-large:
+over 95% of the input masked in the upper layers while over 90% of starts and ends stay; gold
+answers of wrongly answered questions kept about 60% of the time; questions kept longer than
+passages; over half of the hidden states masked after layer 9 of 24; [SEP] kept at all layers but
+the last.
 """
 
 import argparse
@@ -44,11 +45,11 @@ from experiments.squad.stages import Answers, Study
 
 METHODS, ON_EXAMPLE = methods.ON_MANY, methods.ON_EXAMPLE
 SETTINGS: dict[str, Any] = {"margin": methods.MARGIN, "batch_size": 16}
-"""Of every probe, beside --steps and the defaults of `diffmask train squad`."""
+"""The settings of every probe, besides --steps and the defaults of `diffmask train squad`."""
 
 
 def run(options: argparse.Namespace) -> list[Claim]:
-    """The whole experiment; writes the report and gives its claims."""
+    """Run the whole experiment, write the report and return its claims."""
     out, places = options.out, places_of(SQUAD, options)
     model = load_answerer(options.model)
     check_model(out, model)
@@ -118,7 +119,7 @@ def publish(
 
 
 def about_questions(study: Study, whole: Study, methods_on: int) -> str:
-    """Which questions are measured, and what it takes, for people."""
+    """Which questions are measured, and the memory that it takes, in words."""
     measured = len(study.questions)
     counted = f", but for Figure 2, counted on {min(methods_on, measured)} of them" * bool(
         methods_on
@@ -133,9 +134,9 @@ def about_questions(study: Study, whole: Study, methods_on: int) -> str:
 def count_methods(
     study: Study, answers: Answers, keep: PerText | None, whole: Study, options: argparse.Namespace
 ) -> Figure2 | None:
-    """Where every method points, over some of the questions; None where none was asked for.
+    """Where every method points, over some of the questions; None if --methods-on is 0.
 
-    keep: of all the study's questions by the probes of the input, if there are any
+    keep: the keep probabilities of all the study's questions by the input probes, if there are any
     whole: as in `drawing.draw_methods`
     """
     drawn, place = set(whole.sample(options.methods_on)), options.out / "measured"
@@ -151,7 +152,7 @@ def count_methods(
 
 @command("squad")
 def main() -> None:
-    """Reads the command line and runs the experiment."""
+    """Read the command line and run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--model", required=True, help="an encoder that answers questions")

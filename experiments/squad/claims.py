@@ -24,10 +24,10 @@ SEPARATORS_KEPT = 0.9
 
 
 class Found(NamedTuple):
-    """Everything that the report says.
+    """All numbers of the report.
 
-    by_gate: of the gates that have a probe
-    nouns, figure2: None where there are no tags, or no question was asked for
+    by_gate: for the gates that have a probe
+    nouns, figure2: None without tags, or with --methods-on 0
     """
 
     layers: tuple[str, ...]
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 def make_claims(found: Found) -> list[Claim]:
-    """Every claim of the experiment that was measured."""
+    """All claims of the experiment that were measured."""
     claims = model_claims(found.scores)
     for gate, numbers in found.by_gate.items():
         claims += gate_claims(gate, numbers, found.layers)
@@ -50,7 +50,7 @@ def make_claims(found: Found) -> list[Claim]:
 
 
 def ids_of(gate: str) -> dict[str, str]:
-    """The claims about one gate's probes, by what they are about."""
+    """The ids of the claims about one gate's probes, by their subject."""
     of = "" if gate == "input" else f".{gate}"
     ids = {
         "masked": f"squad.{gate}.masked_top",
@@ -69,7 +69,7 @@ def ids_of(gate: str) -> dict[str, str]:
 
 
 def model_claims(scores: Mapping[str, Interval]) -> list[Claim]:
-    """How well the model answers, which everything else is about, beside the paper's larger one."""
+    """The model's own scores, beside those of the paper's larger model."""
     papers = {"f1": PAPER_F1, "exact_match": PAPER_EXACT_MATCH}
     return [
         claim(
@@ -85,7 +85,7 @@ def model_claims(scores: Mapping[str, Interval]) -> list[Claim]:
 
 
 def gate_claims(gate: str, numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
-    """All that is claimed of the probes of one gate."""
+    """All claims about the probes of one gate."""
     ids, top = ids_of(gate), above(layers, UPPER)
     claims = top_claims(gate, numbers, top)
     if numbers.gold_when_wrong is not None:
@@ -121,12 +121,12 @@ def top_claims(gate: str, numbers: OfGate, top: np.ndarray) -> list[Claim]:
 
 
 def runs_over(runs: Sequence[Faithful], field: str, layers: np.ndarray) -> list[float]:
-    """The mean over some layers of a number of every run."""
+    """The mean of a number over some layers, for every run."""
     return [float(np.mean(np.array(getattr(run, field))[layers])) for run in runs]
 
 
 def wrong_claim(gate: str, kept: Interval, questions: int) -> Claim:
-    """Gold answers that the model missed, and the probe keeps."""
+    """The claim that the probe keeps gold answers that the model misses."""
     return claim(
         ids_of(gate)["wrong"],
         f"keep of the gold answer's ends, {gate}, where the answer is wrong, mean over the upper "
@@ -139,7 +139,7 @@ def wrong_claim(gate: str, kept: Interval, questions: int) -> Claim:
 
 
 def difference_claim(id: str, says: str, difference: Difference) -> Claim:
-    """A mean difference over questions that is above 0."""
+    """The claim that a mean difference over questions is above 0."""
     return claim(
         id,
         f"{says} (standard error {difference.standard_error:.2g}, p = {difference.p_value:.2g}, "
@@ -152,7 +152,7 @@ def difference_claim(id: str, says: str, difference: Difference) -> Claim:
 
 
 def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
-    """What becomes of hidden states half-way, and of the separators'."""
+    """The claims about hidden states half-way up, and about those of the separators."""
     ids, masked = ids_of("hidden"), runs_over(numbers.sampled, "masked", above(layers, HALFWAY))
     kept = numbers.separators
     at = int(np.argmin(kept.mean[:-1]))
@@ -180,7 +180,7 @@ def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
 
 
 def told(interval: Interval) -> str:
-    """How sure a number is, for people."""
+    """The interval of a number, in words."""
     return f"95% of resampled questions {interval.low:.3g} to {interval.high:.3g}"
 
 
@@ -205,8 +205,8 @@ def noun_claims(nouns: NounShare) -> list[Claim]:
 
 
 def figure2_claims(found: Figure2) -> list[Claim]:
-    """Where a method points, beside where pointing everywhere would; and where DiffMask points
-    more than another does, question by question."""
+    """Where methods point, compared with all tokens; and where DiffMask points more than another
+    method, question by question."""
     claims = []
     for place in ("question", "answer"):
         at = TopShares._fields.index(place)
@@ -234,5 +234,5 @@ def figure2_claims(found: Figure2) -> list[Claim]:
 
 
 def picked(interval: Interval, at: int) -> Interval:
-    """One number of several."""
+    """One of several numbers."""
     return Interval(*(values[at] for values in interval))

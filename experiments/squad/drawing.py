@@ -1,4 +1,4 @@
-"""The paper's example, and every picture of the report."""
+"""The paper's example, and all pictures of the report."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +40,7 @@ def draw(
     by_gate: Mapping[str, OfGate],
     measured: Mapping[str, Measured],
 ) -> None:
-    """Figures 7, 8 and 14, what masking does by layer, and how training went."""
+    """Draw Figures 7, 8 and 14, faithfulness by layer, and the curves of training."""
     named = {GATES[gate].masks: numbers for gate, numbers in by_gate.items()}
     if named:
         kept = {name: numbers.kept for name, numbers in named.items()}
@@ -71,10 +71,10 @@ def draw(
 
 
 def draw_methods(out: Path, whole: Study, methods: Mapping[str, Counted], inputs: Measured) -> None:
-    """Figure 2: the paper's example, a row a method.
+    """Draw Figure 2: the paper's example, with one row per method.
 
-    whole: all questions, whose words the methods take their noise and their mean from
-    inputs: what the probes of the input say
+    whole: all questions, from whose words the methods take their noise and mean
+    inputs: the measurements of the input probes
     """
     place = out / "measured"
     words = stages.statistics_of_words(whole, place / "words.npz")

@@ -27,7 +27,7 @@ _CELL, _BETWEEN, _LINE = 0.3, 0.7, 0.24  # inches, cells, inches
 
 
 def kept_figure(path: Path, layers: Sequence[str], panels: Mapping[str, KeptCurves]) -> None:
-    """Mean keep probability by layer, a panel a probe."""
+    """Mean keep probability by layer, one panel per probe."""
     figure = Figure(figsize=(5.2 * len(panels), 3.6), layout="constrained")
     figure.suptitle("What is kept of questions and their passages", fontsize=12, fontweight="bold")
     axes_of = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -45,7 +45,7 @@ def kept_figure(path: Path, layers: Sequence[str], panels: Mapping[str, KeptCurv
 def faithful_figure(
     path: Path, layers: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> None:
-    """Shares by layer, a panel a probe: of what is masked, and of the predictions that stay."""
+    """Masked share and share of predictions that stay, by layer, one panel per probe."""
     figure = Figure(figsize=(5.2 * len(panels), 3.6), layout="constrained")
     figure.suptitle("What masking leaves of the answers", fontsize=12, fontweight="bold")
     axes_of = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -62,7 +62,7 @@ def faithful_figure(
 def methods_figure(
     path: Path, explanation: Explanation, found: Mapping[str, Float[np.ndarray, " T"]]
 ) -> None:
-    """Figure 2: the tokens of a question and its passage, a row a method, each scaled by itself."""
+    """Figure 2: the tokens of a question and its passage, one row per method, scaled by row."""
     heatmap = explanation.heatmap()
     tokens, names = [visible(token) for token in heatmap.tokens], list(found)
     placed = stretches(heatmap.parts, heatmap.names, between=_BETWEEN)

@@ -1,5 +1,5 @@
-"""The other methods of Figure 2, on word embeddings: as the paper runs them on its one example, and
-on many questions in as many steps as two cores take in minutes."""
+"""The other methods of Figure 2, on word embeddings: with the paper's settings for its one example,
+and with fewer steps for many questions."""
 
 import functools
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from diffmask_jax.attribution.methods import Explained, Method
 from diffmask_jax.game.model import Model, Params
 
 ENTROPY = 5.0 * 170
-"""Guan et al.: the authors weigh the entropy of every position by 5, and ours is a mean over them,
-of which a question with its passage has about 170."""
+"""Guan et al.: the authors weight the entropy of every position by 5; ours is the mean over
+positions, of which a question with its passage has about 170."""
 
 MARGIN = 1.0
 STEPS, FEW = 500, 20
 
 
 class Counted(NamedTuple):
-    """A method: what it is called, what its settings are, and itself, for a network."""
+    """A method: its name, its settings in words, and the function, made for a network."""
 
     title: str
     told: str
@@ -29,7 +29,8 @@ class Counted(NamedTuple):
 
 
 def attention(network: Model, params: Params) -> Method:
-    """What each position receives of the strongest head, the mean over queries and blocks."""
+    """The attention that each position receives in the strongest head, averaged over queries and
+    blocks."""
 
     def attribute(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
         assert network.attention is not None  # BERT has it
@@ -50,7 +51,7 @@ def _known(name: str) -> Counted:
 
 
 def in_steps(steps: int) -> dict[str, Counted]:
-    """Those that come nearer to their answers step by step, from zero or from the mean."""
+    """The iterative methods, with so many steps."""
     told, guan = f"{steps} steps", functools.partial(methods.guan, steps=steps, weight=ENTROPY)
     return {
         "integrated_gradients": _any(

@@ -1,4 +1,4 @@
-"""The numbers of the paper's section 3.3 and Appendix D.2, from what several runs attribute."""
+"""The numbers of the paper's section 3.3 and Appendix D.2, from several runs."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,21 +20,21 @@ from experiments.common.measuring import PerText
 from experiments.squad.stages import Answers, Study
 
 UPPER = 2 / 3
-"""The upper third of a network: what lies above so much of its depth."""
+"""The upper third of a network lies above this share of its depth."""
 
 HALFWAY = 9 / 24
-"""The paper's layer 9 of 24."""
+"""The depth of the paper's layer 9 of 24."""
 
 LONG_KEPT = {"PROPN", "PUNCT"}
 SOON_DROPPED = {"ADP", "CCONJ", "SCONJ"}
 TOP = 10
-"""Tokens of a question and its passage that a method points to most."""
+"""The number of tokens of a question and its passage that a method points to most."""
 
 TEXTS = {"question": (0,), "passage": (1,), "both": (-1, 0, 1)}
 
 
 class Faithful(NamedTuple):
-    """What masking with a run's gates does, by layer: shares, and nats."""
+    """Faithfulness of a run's gates, by layer: shares, and nats."""
 
     masked: list[float]
     divergence: list[float]
@@ -43,13 +43,13 @@ class Faithful(NamedTuple):
 
 
 class OfGate(NamedTuple):
-    """What the runs of one gate say; keep probabilities are averaged over the runs.
+    """The numbers of one gate; keep probabilities are averaged over its runs.
 
-    sampled: what masking with sampled gates does, a run each
-    top, late: means over the upper third of the layers, and over those deeper than the paper's 9 of
-        24, of what sampled gates do, by the name of the number
+    sampled: faithfulness with sampled gates, for each run
+    top, late: its means over the upper third of the layers, and over those deeper than the paper's
+        9 of 24, by the name of the number
     kept: Figure 7's curves
-    gold_when_wrong: of these the dashed one, mean over the upper third; None where none is wrong
+    gold_when_wrong: the dashed one of these, mean over the upper third; None if none is wrong
     separators: mean keep probability of both [SEP], by layer
     tagged: Figure 14: the question's, the passage's and both texts' tokens by part of speech
     tags_apart: proper nouns and punctuation minus adpositions and conjunctions, Σ keep over layers
@@ -67,22 +67,23 @@ class OfGate(NamedTuple):
 
 
 def depths(layers: Sequence[str]) -> Float[np.ndarray, " L"]:
-    """How deep each state lies, from 0 for the embeddings to 1 for the last block."""
+    """The depth of each state, from 0 for the embeddings to 1 for the last block."""
     blocks = [int(layer) if layer.isdigit() else 0 for layer in layers]
     return np.array(blocks) / max(*blocks, 1)
 
 
 def above(layers: Sequence[str], share: float) -> Bool[np.ndarray, " L"]:
-    """Which states lie deeper than a share of the network."""
+    """Which states are deeper than a share of the network."""
     return depths(layers) > share
 
 
 class Figure2(NamedTuple):
     """Shares of the ten top tokens in the question, the answer and elsewhere, over N questions.
 
-    shares: of each method; chance: of all tokens; all that follows is paired, question by question
-    over_chance: a method's minus those of all tokens
-    diffmask_over: DiffMask's minus a method's; nothing without a probe of the input
+    shares: for each method
+    chance: for all tokens
+    over_chance: each method's minus those of all tokens, paired by question
+    diffmask_over: DiffMask's minus each method's, paired by question; empty without an input probe
     """
 
     shares: dict[str, Interval]
@@ -92,14 +93,14 @@ class Figure2(NamedTuple):
 
 
 def by_question(outcome: Outcome) -> dict[str, Float[np.ndarray, "L N"]]:
-    """What was found of each; a span is kept if its start and its end are."""
+    """The fields of `Faithful` for each question; a span stays if its start and its end do."""
     spans = (outcome.prediction == outcome.original).all(axis=-1).astype(float)
     found = (outcome.masked, outcome.divergence, outcome.agreement, spans)
     return dict(zip(Faithful._fields, map(np.asarray, found), strict=True))
 
 
 def faithful(outcome: Outcome) -> Faithful:
-    """Means over questions."""
+    """The means over questions."""
     return Faithful(*(of.mean(axis=1).tolist() for of in by_question(outcome).values()))
 
 
@@ -130,7 +131,7 @@ def of_gate(
     answers: Answers,
     tags: Sequence[QuestionTags] | None,
 ) -> OfGate:
-    """Everything of one gate. keep: averaged over the runs; sampled: of each."""
+    """All numbers of one gate. keep: averaged over the runs; sampled: for each run."""
     parts, layers = study.parts, study.model.network.layers
     upper = above(layers, UPPER)
     values = [token_groups.layers_kept(text) for text in keep]
@@ -157,7 +158,7 @@ def of_gate(
 
 
 def tags_of_pieces(study: Study, tags: Sequence[QuestionTags]) -> list[tuple[str, ...]]:
-    """The part of speech of every piece; both separators apart, as "[SEP] 1" and "[SEP] 2"."""
+    """The part of speech of every piece; the separators are "[SEP] 1" and "[SEP] 2"."""
     return [
         tuple(_numbered(piece_tags(encoded, tagged), encoded.parts < 0))
         for encoded, tagged in zip(study.data.encoded, tags, strict=True)
@@ -165,7 +166,7 @@ def tags_of_pieces(study: Study, tags: Sequence[QuestionTags]) -> list[tuple[str
 
 
 def _numbered(names: Sequence[str], special: Bool[np.ndarray, " T"]) -> Iterator[str]:
-    """Special tokens that stand there more than once, with a number each."""
+    """The names, with numbers for special tokens that occur more than once."""
     total = Counter(name for name, is_special in zip(names, special, strict=True) if is_special)
     seen: Counter[str] = Counter()
     for name, is_special in zip(names, special, strict=True):
@@ -178,8 +179,8 @@ def by_tag(
     pieces: Sequence[tuple[str, ...]],
     parts: Sequence[np.ndarray],
 ) -> dict[str, list[Group]]:
-    """Figure 14: Σ keep over layers by part of speech, the longest kept first; special tokens
-    stand with both texts."""
+    """Figure 14: Σ keep over layers by part of speech, the longest kept first. Special tokens are
+    only in the panel of both texts."""
     panels = {}
     for text, wanted in TEXTS.items():
         chosen = [np.isin(own, wanted) for own in parts]
@@ -195,14 +196,14 @@ def by_tag(
 
 
 def nouns(study: Study, tags: Sequence[QuestionTags]) -> NounShare:
-    """How much of the gold answers is nouns."""
+    """The share of nouns in the gold answers."""
     return noun_share(study.questions, tags)
 
 
 def figure2(
     study: Study, answers: Answers, found: dict[str, list[Float[np.ndarray, " _"]]]
 ) -> Figure2:
-    """Where each method's ten top tokens lie; "diffmask" is the name of ours."""
+    """Where each method's ten top tokens are. found: attributions by method, ours as "diffmask"."""
     pairs = list(zip(study.parts, map(tuple, answers.spans.tolist()), strict=True))
     chance = np.array([top_tokens.shares_by_chance(*pair) for pair in pairs])
     shares = {

@@ -1,4 +1,4 @@
-"""What the SQuAD experiment's report says around its claims: how it was made, tables, pictures."""
+"""The SQuAD experiment's report around its claims: how it was made, tables, pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,10 +13,11 @@ from experiments.squad.numbers import TOP, Faithful, Figure2, OfGate
 
 
 class About(NamedTuple):
-    """What a report says of how it was made.
+    """How a report was made.
 
-    questions: sentences on them; left_out: lines, of those that were
-    runs: a row a run: its name, the step of its probe, and whether it had settled
+    questions: sentences about them
+    left_out: lines about those that were left out
+    runs: one row per run: its name, the step of its probe, and whether it had settled
     not_run: gates without a probe
     counted: the methods of Figure 2
     """
@@ -29,7 +30,7 @@ class About(NamedTuple):
 
 
 def body(found: Found, about: About) -> str:
-    """What the report says between its title and its claims."""
+    """The report between its title and its claims."""
     parts = [about.questions, *about.left_out]
     parts.append(markdown.table(["run", "steps", "has it settled?"], about.runs))
     parts += [not_run(gate) for gate in about.not_run]
@@ -51,13 +52,13 @@ def body(found: Found, about: About) -> str:
 
 
 def not_run(gate: str) -> str:
-    """What a report leaves out for want of a probe."""
+    """A sentence about the numbers that are missing for want of a probe."""
     ids = [*ids_of(gate).values(), *["squad.fig2.diffmask*"] * (gate == "input")]
     return f"Not run: there is no probe of {gate} masking, and so no number of {', '.join(ids)}."
 
 
 def layer_table(layers: Sequence[str], runs: Sequence[Faithful]) -> str:
-    """A row a layer, means over the runs."""
+    """One row per layer, means over the runs."""
     columns = [np.mean([getattr(run, field) for run in runs], axis=0) for field in Faithful._fields]
     rows = [
         [layer, f"{masked:.1%}", f"{nats:.3f}", f"{positions:.1%}", f"{spans:.1%}"]
@@ -79,7 +80,7 @@ def kept_table(layers: Sequence[str], numbers: OfGate) -> str:
 
 
 def figure2_table(found: Figure2, counted: Mapping[str, Counted]) -> str:
-    """A row a method, and all tokens; means with the intervals of 95%."""
+    """One row per method, and one for all tokens; means with 95% intervals."""
     named = {name: f"{one.title}, {one.told}" for name, one in counted.items()}
     named["diffmask"] = "DiffMask, Σ of P(z ≠ 0) over layers"
     rows = [[named[name], *map(_cell, *shares)] for name, shares in found.shares.items()]

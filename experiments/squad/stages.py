@@ -1,5 +1,5 @@
-"""The parts of the SQuAD experiment that take time; each leaves its result in a file and is not
-repeated where that file is there, so that an experiment that was stopped goes on where it was."""
+"""The parts of the SQuAD experiment that take time. Each writes its result to a file and is skipped
+if that file exists, so that a stopped experiment continues."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,14 +42,14 @@ from experiments.squad.methods import Counted
 
 BATCH = 16
 LENGTHS = (64, 128, 192, 256, 320, 384)
-"""Texts are padded to these: fewer programs than `data.batches` would have, for fewer texts."""
+"""The lengths to which texts are padded; `data.batches` has more of them, for more texts."""
 
 DRAW = 0
-"""The seed by which questions are drawn: of a large sample, a small one is a part."""
+"""The seed by which questions are drawn; a small sample is part of a larger one."""
 
 
 class Study(NamedTuple):
-    """What is studied, questions in the order of their file, each with its number there."""
+    """The questions under study, in the order of their file, with their numbers there."""
 
     model: Classifier
     data: EncodedQuestions
@@ -57,21 +57,21 @@ class Study(NamedTuple):
 
     @property
     def questions(self) -> list[Question]:
-        """Those that are not too long."""
+        """The questions that are not too long."""
         return self.data.questions
 
     @property
     def parts(self) -> list[np.ndarray]:
-        """Of every question, the text of each piece: 0, 1, or -1 for a special one."""
+        """For every question, the text of each piece: 0, 1, or -1 for a special one."""
         return [encoded.parts for encoded in self.data.encoded]
 
     def sample(self, count: int) -> list[int]:
-        """The numbers of at most so many questions, drawn by chance, always the same."""
+        """The numbers of at most so many questions, drawn at random, but always the same."""
         drawn = np.random.default_rng(DRAW).permutation(len(self.questions))
         return sorted(drawn[:count].tolist())
 
     def at(self, chosen: Sequence[int]) -> "Study":
-        """The same for some of the questions."""
+        """The study of some of the questions."""
         data = self.data._replace(
             questions=[self.data.questions[i] for i in chosen],
             encoded=[self.data.encoded[i] for i in chosen],
@@ -82,7 +82,7 @@ class Study(NamedTuple):
     def batches(self, size: int) -> list[Batch]:
         """All questions with their passages, the shortest first, in batches of exactly `size` rows.
 
-        The last is filled up with its first text, as those of `data.batches` are.
+        The last batch of a length is filled up with its first text, as in `data.batches`.
         """
         texts, found = self.data.encoded, []
         order = np.argsort([len(text.ids) for text in texts], kind="stable")
@@ -99,14 +99,14 @@ class Study(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What the unmasked model says: both argmaxes as they come, and the best legal span."""
+    """The unmasked model's answers: both argmaxes, each for itself, and the best legal span."""
 
     ends: Int[np.ndarray, "N 2"]
     spans: Int[np.ndarray, "N 2"]
 
 
 class Measured(NamedTuple):
-    """What the runs of one gate say of every question, a list entry a run."""
+    """The measurements of the runs of one gate, for every question; one list entry per run."""
 
     folders: list[Path]
     explainers: list[Explainer]
@@ -129,7 +129,7 @@ def open_study(model: Classifier, places: SquadPlaces) -> Study:
 
 
 def study_of(model: Classifier, questions: Sequence[Question]) -> Study:
-    """Any questions, without those that are too long with their passages."""
+    """The study of any questions, without those that are too long with their passages."""
     limit = min(LONGEST, model.config.positions)
     data = encode_questions(model.tokenizer, questions, limit)
     return Study(model, data, range(len(data.questions)))
@@ -146,7 +146,7 @@ def train_all(configs: dict[Path, RunConfig]) -> None:
 def kept(configs: dict[Path, RunConfig], gate: str) -> list[Path]:
     """The runs of a gate that have kept a probe, however far they have come.
 
-    Raises: UserError if one was made with other settings, but for how many steps it may take.
+    Raises: UserError if one was made with other settings, apart from the number of steps.
     """
     found = []
     for folder, config in configs.items():
@@ -183,8 +183,8 @@ def answers(study: Study, file: Path) -> Answers:
 def measure(study: Study, folders: Sequence[Path], place: Path) -> Measured:
     """Keep probabilities, and faithfulness with sampled gates.
 
-    The runs play the same game, so that one compiled program serves all of them. What is found of a
-    run is kept in `place` by its name and the step of its probe.
+    The runs play the same game, so that one compiled program serves all of them. The results of a
+    run are kept in `place` by its name and the step of its probe.
     """
     explainers = explainers_of(study.model, folders)
     find, sampled, _ = programs(explainers[0].game)
@@ -217,7 +217,7 @@ def statistics_of_words(study: Study, file: Path) -> Statistics:
 
     @jax.jit
     def add(total: Moments | None, params: Any, inputs: Any) -> Moments:
-        _, states = network.states(params, inputs)  # of which the compiler keeps the first
+        _, states = network.states(params, inputs)  # the compiler removes all but the first
         batch = schulz.moments(states[0], inputs.valid)
         return batch if total is None else schulz.merge(total, batch)
 
@@ -227,7 +227,7 @@ def statistics_of_words(study: Study, file: Path) -> Statistics:
             real = np.arange(len(batch.inputs.valid))[:, None] < len(batch.indices)
             inputs = batch.inputs._replace(valid=batch.inputs.valid & real)
             total = add(total, study.model.params, inputs)
-        assert total is not None  # for there is no study without a question
+        assert total is not None  # there is no study without questions
         return {name: np.asarray(of) for name, of in schulz.finish(total)._asdict().items()}
 
     return Statistics(**{name: jnp.asarray(of) for name, of in load_or_make(file, make).items()})
@@ -238,7 +238,7 @@ def attributions(
 ) -> list[Float[np.ndarray, " _"]]:
     """One method's attributions to the word embeddings of every question and its passage.
 
-    Each is kept in a file by its number, so that a larger sample goes on from a smaller one.
+    Each is kept in a file by its number, so that a larger sample continues from a smaller one.
     """
     network = study.model.network
 

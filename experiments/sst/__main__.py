@@ -1,13 +1,13 @@
-"""Everything the paper says of BERT on SST (section 3.2, Figures 4, 5 and 6) on a given BERT.
+"""The paper's results on SST (section 3.2, Figures 4, 5 and 6), on a given BERT.
 
     python -m experiments.sst --model ../shared/models/sst5-minilm --raw-dir ../shared/data/sst \
         --tags ../shared/data/pos/sst_dev.upos.jsonl [--seeds 5] [--out reports/sst]
 
-Cost, small BERT above: 12 minutes a hidden run and 20 an input one on one core, 50 for the rest.
-Stopped and started again, it goes on where it was. The paper's BERT-base: macro-F1 37.9 → 38.3 with
-46.3% of the input masked, → 38.9 with 67.6% of the hidden states; standard deviation over 5 seeds
-0.05 and 0.03; [CLS]'s last state the largest hidden attribution in 99% of sentences (Schulz et al.
-71%).
+Cost, small BERT above, on one core: 12 minutes per hidden run and 20 per input run, 50 for the
+rest. If it is stopped and started again, it continues. The paper's BERT-base: macro-F1 37.9 → 38.3
+with 46.3% of the input masked, → 38.9 with 67.6% of the hidden states; standard deviation over 5
+seeds 0.05 and 0.03; [CLS]'s last state has the largest hidden attribution in 99% of sentences
+(Schulz et al. 71%).
 """
 
 import argparse
@@ -39,7 +39,7 @@ from experiments.sst.stages import Measured, Study
 Tags = list[tuple[str, ...]]
 
 SENTENCE = "A fast , funny , highly enjoyable movie ."
-# Beside the defaults of `diffmask train sst`; docs/results.md says what else was tried.
+# Besides the defaults of `diffmask train sst`; docs/results.md says what else was tried.
 SETTINGS: dict[str, dict[str, Any]] = {
     "input": {"margin": 0.1, "steps": 2400},
     "hidden": {"margin": 0.05, "steps": 2400},
@@ -47,7 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def compare(study: Study, by_gate: dict[str, Measured]) -> None:
-    """Figure 6, as a picture and as a page."""
+    """Draw Figure 6, as a picture and as a page."""
     explainers = [measured.explainers[0] for measured in by_gate.values()]
     noise = comparing.noise_of(by_gate["input"].folders[0], explainers[0])
     comparison = comparing.compare(explainers, noise, SENTENCE, names=IN_THE_PAPER)
@@ -56,7 +56,7 @@ def compare(study: Study, by_gate: dict[str, Measured]) -> None:
 
 
 def draw_groups(study: Study, by_gate: dict[str, Measured], tagged: Tags | None) -> dict[str, Any]:
-    """Figures 4 and 5, the latter if there are tags; gives their numbers."""
+    """Draw Figures 4 and 5, the latter if there are tags; returns their numbers."""
     layers = len(study.model.network.layers)
     depths = {GATES[gate].masks: measured.layers_kept() for gate, measured in by_gate.items()}
     figures = {"figure4": {n: sst_numbers.by_label(study, v) for n, v in depths.items()}}
@@ -78,7 +78,7 @@ def draw_groups(study: Study, by_gate: dict[str, Measured], tagged: Tags | None)
 
 
 def run(options: argparse.Namespace) -> list[Claim]:
-    """The whole experiment; writes the report and gives its claims."""
+    """Run the whole experiment, write the report and return its claims."""
     out, seeds = options.out, options.seeds
     places = places_of(SST, options)
     model = load_classifier(options.model)
@@ -138,7 +138,7 @@ def _tags(options: argparse.Namespace, study: Study) -> Tags | None:
 
 @command("sst")
 def main() -> None:
-    """Reads the command line and runs the experiment."""
+    """Read the command line and run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="BERT fine-tuned on SST, five classes")
     add_settings(parser, SST.places)

@@ -1,4 +1,4 @@
-"""Figures 4 and 5: which tokens are kept how long; and how training went, run by run."""
+"""Figures 4 and 5: how long tokens are kept; and the curves of training, run by run."""
 
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from experiments.common.figures import BLUE, PALE_BLUE, clear, grid
 def token_groups_figure(
     path: Path, title: str, axis_label: str, panels: dict[str, list[Group]], layers: int
 ) -> None:
-    """Mean number of layers that keep a token, by group: a panel a probe, a row a group, as given.
+    """Mean number of layers that keep a token, by group: a panel per probe, a row per group.
 
-    What the marks mean is said below; the number of tokens stands at the right of each row.
+    The marks are explained below; the number of tokens is at the right of each row.
     """
     rows = max(map(len, panels.values()))
     size = (4.6 * len(panels), 0.3 * rows + 1.7)
@@ -51,7 +51,7 @@ def training_figure(
     """Masked share, divergence and agreement over the steps of several runs.
 
     curves: by run, in order of step, dictionaries with step, masked, divergence and agreement
-    margin: the divergence that is allowed, drawn as a dashed line
+    margin: the divergence allowed, drawn as a dashed line
     """
 
     def quantity(key: str, name: str, **look: Any) -> Quantity:

@@ -1,11 +1,12 @@
-"""What a margin buys: how much can be masked, and what it costs in macro-F1, margin by margin.
+"""What a margin buys: how much can be masked at each margin, and its cost in macro-F1.
 
     python -m experiments.sst.margins --model ../shared/models/sst5-minilm \
         --raw-dir ../shared/data/sst [--input 0.1 0.05 0.02] [--hidden 0.05 0.02 0.01]
 
-Section 3.2 of the paper says at which masked share macro-F1 does not fall; which margin that takes
-is a matter of the model. One run a margin, on all development and test sentences. Cost, the small
-BERT above: a run 12 to 20 minutes of one core, measuring it 2. Goes on where it was stopped.
+Section 3.2 of the paper says at which masked share macro-F1 does not fall; the margin for that
+depends on the model. There is one run per margin, on all development and test sentences. Cost,
+small BERT above, on one core: 12 to 20 minutes per run, and 2 to measure it. If it is stopped and
+started again, it continues.
 """
 
 import argparse
@@ -42,10 +43,11 @@ COLORS = {"dev": BLUE, "test": ORANGE}
 
 
 class Row(NamedTuple):
-    """What a run at one margin (nats) comes to, the mean of its layers, gates sampled.
+    """The results of a run at one margin (nats), averaged over its layers, with sampled gates.
 
-    masked, agreement: shares of the development sentences; divergence: nats
-    macro_f1: by split ("dev", "test"), what masking changes
+    masked, agreement: shares, on the development sentences
+    divergence: nats, on the development sentences
+    macro_f1: its change by masking, by split ("dev", "test")
     """
 
     gate: str
@@ -57,7 +59,7 @@ class Row(NamedTuple):
 
 
 def measured(study: Study, test: Study, configs: dict[Path, RunConfig]) -> list[Row]:
-    """A row a run, in the order of the runs."""
+    """One row per run, in the order of the runs."""
     rows = []
     for folder, config in configs.items():
         found = stages.measure(study, test, [folder])
@@ -105,7 +107,7 @@ def body(rows: Sequence[Row]) -> str:
 
 
 def figure(rows: Sequence[Row], path: Path) -> None:
-    """Change of macro-F1 over masked share: a panel a gate, a line a split, a point a margin."""
+    """Change of macro-F1 over masked share: a panel per gate, a line per split, a point per margin."""
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, gate in zip(drawn.subplots(1, len(GATES), sharey=True), GATES, strict=True):
         of_gate = [row for row in rows if row.gate == gate]
@@ -145,7 +147,7 @@ def figure(rows: Sequence[Row], path: Path) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Trains and measures what is not there, and writes the report."""
+    """Train and measure all runs that are not done yet, and write the report."""
     out, places = options.out, places_of(SST, options)
     model = load_classifier(options.model)
     study, test = (stages.open_study(model, places, split, out) for split in ("dev", "test"))
@@ -181,7 +183,7 @@ def _as_json(row: Row) -> dict[str, Any]:
 
 @command("sst.margins")
 def main() -> None:
-    """Reads the command line and runs the experiment."""
+    """Read the command line and run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="BERT fine-tuned on SST, five classes")
     add_settings(parser, SST.places)

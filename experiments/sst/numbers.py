@@ -1,4 +1,4 @@
-"""The numbers of the paper's section 3.2, from the attributions of several runs."""
+"""The numbers of the paper's section 3.2, from several runs."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ AUTHORS_BATCH = 64
 
 
 class Flips(NamedTuple):
-    """How often masking turns a prediction, by how sure the model was of it."""
+    """How often masking changes predictions of which the model was more or less certain."""
 
     gap: str
     sentences: int
@@ -30,19 +30,19 @@ class Flips(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """Everything that the report says, by gate ("input", "hidden").
+    """All numbers of the report, by gate ("input", "hidden").
 
-    sampled, thresholded: the table of `faithfulness.table`, one a run
-    changes: by split ("dev", "test") and score, what masking with sampled gates changes, all runs
-        and layers taken together
-    predictions: by split, what is predicted after masking, of every run, layer and sentence
-    on_margin: of every run, the share of the layers whose divergence is within 10% of the margin,
+    sampled, thresholded: `faithfulness.table` of each run
+    changes: by split ("dev", "test") and score, the change by masking with sampled gates, averaged
+        over runs and layers
+    predictions: by split, the predictions after masking, for every run, layer and sentence
+    on_margin: for every run, the share of the layers whose divergence is within 10% of the margin,
         or below it at λ ≈ 0
-    unread: of every run of the hidden probe, the mean keep probability of the last layer's states
+    unread: for every run of the hidden probe, the mean keep probability of the last layer's states
         other than [CLS]
-    forming: of every run of the input probe, the masked share at the last layer minus that at E
-    cls_largest: among all states and in the last layer, of every run and of Schulz et al. by whose
-        labels they are given, the latter among all states for some of the sentences only
+    forming: for every run of the input probe, the masked share at the last layer minus that at E
+    cls_largest: among all states and in the last layer, for every run, and for Schulz et al. by
+        their kind of labels; the latter among all states only for some of the sentences
     """
 
     sampled: dict[str, list[list[dict[str, float]]]]
@@ -65,7 +65,7 @@ def numbers(
     schulz: dict[str, dict[str, PerText]],
     probabilities: Float[np.ndarray, "N C"],
 ) -> Numbers:
-    """Everything that the report says."""
+    """All numbers of the report."""
     places = {"all states": slice(None), "last layer": slice(-1, None)}
 
     def score(prediction: Any) -> dict[str, float]:
@@ -138,42 +138,42 @@ def change(
 
 
 def written(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """Predictions as text: of every run and layer."""
+    """Predictions as text, for every run and layer."""
     return [[digits(layer) for layer in outcome.prediction] for outcome in outcomes]
 
 
 def digits(classes: np.ndarray) -> str:
-    """The class of every sentence, a digit each."""
+    """The class of every sentence, as one digit each."""
     return "".join(map(str, classes))
 
 
 def on_margin(rows: Sequence[dict[str, Any]]) -> float:
-    """Share of the layers of a run that end on their margin; NaN where a run does not say."""
+    """Share of the layers of a run that end on their margin; NaN if unknown."""
     return float(np.mean([row["on_margin"] for row in rows])) if rows else math.nan
 
 
 def kept_of_unread(log_keep: PerText) -> float:
-    """Mean P(z ≠ 0) of the last layer's states but [CLS]'s, which alone is read."""
+    """Mean P(z ≠ 0) of the last layer's states other than [CLS], the only one that is read."""
     return float(np.exp(np.concatenate([text[-1, 1:] for text in log_keep])).mean())
 
 
 def forming(study: Study, outcome: Outcome) -> float:
-    """How much more of the input is masked at the last layer than at the embedding."""
+    """The masked share of the input at the last layer minus that at the embedding layer."""
     masked = dict(zip(study.model.network.layers, outcome.masked.mean(axis=1), strict=True))
     *_, last = masked.values()
     return float(last - masked["E"])
 
 
 def stability(log_keep: Sequence[PerText]) -> float:
-    """Standard deviation over the runs of each P(z ≠ 0), averaged over tokens and layers."""
+    """Standard deviation of each P(z ≠ 0) over runs, averaged over tokens and layers."""
     stacked = np.exp(np.stack([np.concatenate(run, axis=1) for run in log_keep]))
     return float(np.std(stacked, axis=0, ddof=1).mean())
 
 
 def cls_largest(attributions: PerText, layer: slice) -> float:
-    """Share of sentences whose largest attribution, among some layers, is [CLS]'s last state.
+    """Share of sentences in which [CLS]'s last state has the largest attribution among some layers.
 
-    Another state with the same attribution counts against it.
+    A tie counts against it.
     """
     hits = []
     for attribution in attributions:
@@ -217,7 +217,7 @@ def by_tag(
 
 
 def flips(probabilities: Float[np.ndarray, "N C"], outcomes: Sequence[Outcome]) -> list[Flips]:
-    """By the gap between the two largest class probabilities: the share of predictions turned."""
+    """The share of changed predictions, by the gap between the two largest class probabilities."""
     ordered = np.sort(probabilities, axis=1)
     gap = ordered[:, -1] - ordered[:, -2]
     turned = np.mean([o.prediction != o.original for o in outcomes], axis=(0, 1))

@@ -17,7 +17,7 @@ PAPER_MASKED_F1 = {"input": 38.3, "hidden": 38.9}
 PAPER_MASKED = {"input": 0.463, "hidden": 0.676}
 PAPER_STABILITY = {"input": 0.05, "hidden": 0.03}
 PAPER_CLS = {"diffmask": 0.99, "schulz": 0.71}
-LARGEST_LOSS = 0.5  # of F1, in points
+LARGEST_LOSS = 0.5  # points of F1
 LARGEST_UNREAD = 0.05
 SIGNIFICANT = 0.01
 
@@ -25,7 +25,7 @@ SIGNIFICANT = 0.01
 def faithfulness_claims(
     gate: str, rows: Sequence[dict[str, float]], changes: dict[str, dict[str, Change]]
 ) -> list[Claim]:
-    """F1 before and after masking, and how much was masked; rows: means over layers, one a run."""
+    """F1 before and after masking, and the masked share. rows: means over layers, one per run."""
     share = [row["masked"] for row in rows]
     unharmed = all(_is_unharmed(changes[split]["macro_f1"]) for split in ("dev", "test"))
     enough = bool(np.mean(share) >= PAPER_MASKED[gate]) and unharmed
@@ -84,7 +84,7 @@ def stability_claim(gate: str, value: float, runs: int) -> Claim:
 
 
 def settled_claims(numbers: Numbers) -> list[Claim]:
-    """Whether the games ended where they must, and show a decision forming."""
+    """Whether the games end at their margins, and whether a decision can be seen to form."""
     return [
         *(
             claim(
@@ -148,7 +148,7 @@ def cls_claims(
 
 
 def polar_claim(suffix: str, gate: str, polar: Difference, runs: int) -> Claim:
-    """Figure 4's statement, with its test."""
+    """The statement of Figure 4, with its test."""
     says = (
         f"{gate} attributions: strongly positive and negative words are kept for more layers than "
         f"neutral ones; {polar.sentences} sentences, Wilcoxon p = {polar.p_value:.1e}"
@@ -194,7 +194,7 @@ def mean_row(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def flip_table(flips: dict[str, list[Flips]]) -> str:
-    """Predictions turned by masking, by the model's own certainty."""
+    """Predictions changed by masking, by the model's own certainty."""
     cells = [
         [rows[0].gap, str(rows[0].sentences), *(f"{row.flipped:.1%}" for row in rows)]
         for rows in zip(*flips.values(), strict=True)
@@ -203,7 +203,7 @@ def flip_table(flips: dict[str, list[Flips]]) -> str:
 
 
 def make_claims(numbers: Numbers, runs: int) -> list[Claim]:
-    """Every claim of the experiment."""
+    """All claims of the experiment."""
     claims: list[Claim] = []
     for gate, tables in numbers.sampled.items():
         rows = [table[-1] for table in tables]
@@ -218,7 +218,7 @@ def make_claims(numbers: Numbers, runs: int) -> list[Claim]:
 
 
 def body(numbers: Numbers, layers: Sequence[str], tagged: bool) -> str:
-    """What the report says between its title and its claims."""
+    """The report between its title and its claims."""
     parts = ["Times are those of the last call; what an earlier one had finished was not repeated."]
     for gate in numbers.sampled:
         for name, tables in (("sampled", numbers.sampled), ("thresholded", numbers.thresholded)):

@@ -1,5 +1,5 @@
-"""The parts of the SST experiment that take time; each leaves its result in a file and is not
-repeated where that file is there, so that an experiment that was stopped goes on where it was."""
+"""The parts of the SST experiment that take time. Each writes its result to a file and is skipped
+if that file exists, so that a stopped experiment continues."""
 
 import functools
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ SCHULZ_BATCH = 32
 
 
 class Study(NamedTuple):
-    """What is studied, sentences in the order of their file, and where its results lie."""
+    """The sentences under study, in the order of their file, and the folder of the results."""
 
     model: Classifier
     sentences: list[Sentence]
@@ -58,7 +58,7 @@ class Study(NamedTuple):
         return np.array([sentence.label for sentence in self.sentences])
 
     def sample(self, count: int) -> "Study":
-        """The same for some of the sentences, evenly spaced."""
+        """The study of some of the sentences, evenly spaced."""
         chosen = np.linspace(0, len(self.encoded) - 1, min(count, len(self.encoded))).astype(int)
         return self._replace(
             sentences=[self.sentences[i] for i in chosen], encoded=[self.encoded[i] for i in chosen]
@@ -70,7 +70,7 @@ class Study(NamedTuple):
 
 
 def open_study(model: Classifier, places: SstPlaces, split: str, out: Path) -> Study:
-    """A split as a model reads it. Raises: UserError if they do not fit together."""
+    """A split as a model reads it. Raises: UserError if the model does not have SST's classes."""
     sentences = load_sst(split, *places.folders)
     if len(model.labels) != 5:
         raise UserError(
@@ -82,9 +82,9 @@ def open_study(model: Classifier, places: SstPlaces, split: str, out: Path) -> S
 
 
 class Measured(NamedTuple):
-    """What the runs of one gate say of every sentence, a list entry a run.
+    """The measurements of the runs of one gate, for every sentence; one list entry per run.
 
-    Of the development set, but `test`: what masking does to the test set, gates sampled.
+    They are on the development set, except `test`: the outcome on the test set, with sampled gates.
     """
 
     folders: list[Path]
@@ -104,7 +104,7 @@ class Measured(NamedTuple):
         return curves(self.folders)
 
     def settled(self) -> list[list[dict[str, Any]]]:
-        """What every run says of its layers: which have settled, which are on their margin."""
+        """For every run, which of its layers have settled, and which are on their margin."""
         return [runs.load_layers(folder) for folder in self.folders]
 
 
@@ -152,7 +152,7 @@ def schulz_last(
 ) -> PerText:
     """Schulz et al.'s attributions of labels to the last state, (1, T) for every sentence.
 
-    labels: a class for every sentence, which the bottleneck is to let through
+    labels: the class of every sentence whose information the bottleneck is to preserve
     """
     game, top = explainer.game, len(study.model.network.layers) - 1
     here = jax.tree.map(lambda a: a[top], noise)
@@ -176,14 +176,14 @@ def schulz_last(
 
 
 def _filled(labels: np.ndarray) -> np.ndarray:
-    """As the rows of a batch that its last texts do not fill."""
+    """Labels filled up to the rows of a batch."""
     return np.concatenate([labels, np.repeat(labels[:1], SCHULZ_BATCH - len(labels))])
 
 
 def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) -> PerText:
     """Schulz et al.'s attributions to every state, (L, T) for every sentence of a study.
 
-    Kept batch by batch: each takes as long as 50 gradients at every layer.
+    Results are kept batch by batch, since each takes 50 gradients at every layer.
     """
     game = explainer.game
 
@@ -212,7 +212,8 @@ def schulz_of(
     explainer: Explainer,
     noise: Statistics,
 ) -> dict[str, dict[str, PerText]]:
-    """Their attributions to the last state, of labels of each kind, and of some texts to all."""
+    """Schulz et al.'s attributions by each kind of labels: for all texts to the last state, and for
+    some to all states."""
     place = study.folder / "measured"
     return {
         "last layer": {

@@ -3,11 +3,11 @@
     python -m experiments.toy [--seeds 5] [--out reports/toy] [--setting ours|authors]
                               [--embedding-baseline mean|learned]
 
-Cost: a minute or two on two CPU cores for 5 seeds, almost half of it to compile programs. The
-counting models are trained at a rate that falls to 0, and the epoch is kept that is best on
-examples held out for that alone; whatever needs only them runs beside each other. The paper's Table
-1 (attribution to the hidden state, KL / JS to the truth in nats): erasure – / 0.27, integrated
-gradients 1.32 / 0.27, Schulz et al. 1.12 / 0.18, Guan et al. 0.88 / 0.24, DiffMask 0.01 / 0.00.
+Cost: a minute or two on two CPU cores for 5 seeds, almost half of it for compilation. The counting
+models are trained at a rate that falls to 0, and the best epoch on separate held-out examples is
+kept; all parts that need only these models run concurrently. The paper's Table 1 (attribution to
+the hidden state, KL / JS to the truth in nats): erasure – / 0.27, integrated gradients 1.32 / 0.27,
+Schulz et al. 1.12 / 0.18, Guan et al. 0.88 / 0.24, DiffMask 0.01 / 0.00.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from experiments.toy.report import BASELINE, BODY, NAMES, distances, make_claims
 
 
 def draw(models: Models, example: int, found: dict[str, Any], folder: Path) -> None:
-    """Figure 3: attributions to one example, DiffMask's to both states; Figure 11; the page."""
+    """Draw Figure 3, attributions for one example, DiffMask's to both states; Figure 11; a page."""
     first = jax.tree.map(lambda a: a[0], models)
     embedding, hidden = (
         jax.tree.map(lambda a: a[0], found[name]) for name in (ON_EMBEDDING, ON_HIDDEN)
@@ -45,7 +45,7 @@ def draw(models: Models, example: int, found: dict[str, Any], folder: Path) -> N
 
 
 def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Claim]:
-    """The whole experiment; writes the report and gives its claims."""
+    """Run the whole experiment, write the report and return its claims."""
     timer = Timer()
     task, plan = parts.make_task(seeds), parts.make_plan(setting, baseline)
     models = beside(parts.first(task, plan), timer)[COUNTING]
@@ -94,7 +94,7 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
 
 @command("toy")
 def main() -> None:
-    """Reads the command line and runs the experiment."""
+    """Read the command line and run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
     parser.add_argument("--out", type=Path, default=Path("reports/toy"), help="report folder")

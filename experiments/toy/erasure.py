@@ -1,9 +1,9 @@
 """Exact erasure on the counting model: all subsets of an example's digits, prefixes shared.
 
 The model reads left to right, so that its 2ⁿ subsets are the leaves of a tree of 2ⁿ⁺¹ − 1 recurrent
-states (as in `attribution.prefix_search`, whose texts are too long to hold all of it at once); here
-one example after another has its whole tree, in one program. Half of the examples have at most half
-the positions, and nothing is computed beyond these for them.
+states, as in `attribution.prefix_search`. There texts are too long for the whole tree to be in
+memory; here each example has its whole tree, one after another, in one program. Half of the
+examples have at most half the positions, and nothing is computed for them beyond these.
 """
 
 import functools
@@ -22,8 +22,8 @@ MARGIN = 0.05
 
 @functools.partial(jax.jit, static_argnums=2)
 def erasure(params: Any, data: Clean, layer: int) -> Float[Array, "S N T"]:
-    """The fewest digits that keep D within the margin, at least one, the states of all others
-    zeroed; of several such sets that of the smallest D. 1 for these digits, of all seeds' examples.
+    """The smallest sets of digits, of at least one, with D within the margin when the states of all
+    others are zeros; of several the one of the smallest D. 1 for the digits in the set, else 0.
 
     Keeping every digit is feasible by definition.
     """
@@ -42,12 +42,12 @@ def erasure(params: Any, data: Clean, layer: int) -> Float[Array, "S N T"]:
 def _smallest(
     params: Any, example: tuple[Float[Array, "T 2 P"], Bool[Array, " T"], Float[Array, ""]]
 ) -> Float[Array, " T"]:
-    """Of one example. read: what the model reads of each digit when it is dropped and when kept."""
+    """The set of one example. read: the inputs of each digit when it is dropped and when kept."""
     read, valid, logit = example
     middle = len(valid) // 2
 
     def grown(h: Float[Array, "M H"], positions: range) -> Float[Array, "N H"]:
-        """Bit t of a row's number says whether digit t is kept."""
+        """The states of all subsets; bit t of a row's number says whether digit t is kept."""
         for t in positions:
             both = [jnp.where(valid[t], toy.step(params, h, x), h) for x in read[t]]
             h = jnp.concatenate(both)
@@ -59,7 +59,7 @@ def _smallest(
         found = toy.finish(params, h)
         divergence = TOY.family.divergence(jnp.broadcast_to(logit, found.shape), found)
         enough = (divergence <= MARGIN) | jnp.all(kept == valid, axis=1)
-        # A set that keeps padding repeats the smaller one without it.
+        # A set that keeps padding duplicates the smaller one without it.
         feasible = enough & (size > 0) & jnp.all(valid | ~kept, axis=1)
         smallest = jnp.min(jnp.where(feasible, size, len(valid)))
         closest = jnp.argmin(jnp.where(feasible & (size == smallest), divergence, jnp.inf))

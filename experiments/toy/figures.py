@@ -1,4 +1,4 @@
-"""Figures 3 and 11: one example seen by every method, and the hidden states of the toy model."""
+"""Figures 3 and 11: one example by every method, and the hidden states of the toy model."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ IN_QUERY, OTHER = ORANGE, SLATE
 
 
 def choose_example(inputs: ToyInputs, truth: Bool[Array, "S N T"]) -> int:
-    """The first seed's first example of at least 8 digits, n more often than m, m twice, and two
-    others.
+    """The first seed's first example of at least 8 digits, with n more often than m, m twice, and
+    two others.
 
-    Long and mixed enough to show what a method keeps; it does not look at any attribution.
+    It is long and mixed enough to show what a method keeps, and chosen without any attribution.
     """
     inputs, truth = jax.tree.map(lambda a: a[0], (inputs, truth))
     n, m = (
@@ -33,7 +33,7 @@ def choose_example(inputs: ToyInputs, truth: Bool[Array, "S N T"]) -> int:
 def figure_3(
     path: Path, inputs: ToyInputs, example: int, rows: dict[str, Float[Array, " T"]]
 ) -> None:
-    """Attributions of one example, a row a method, each scaled to sum to one."""
+    """Attributions for one example, one row per method, each scaled to sum to one."""
     length = int(jnp.sum(inputs.valid[example]))
     digits, query = inputs.digits[example, :length], inputs.query[example]
     values = np.stack([np.asarray(row[:length]) for row in rows.values()])
@@ -61,7 +61,7 @@ def figure_3(
 def figure_11(
     path: Path, states: Float[Array, "N T 2"], valid: Bool[Array, "N T"], truth: Bool[Array, "N T"]
 ) -> None:
-    """The 2-d hidden states of one model: do those of queried digits stand apart?"""
+    """The 2-d hidden states of one model: are those of queried digits separate?"""
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for mask, color, name in (

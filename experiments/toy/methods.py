@@ -18,10 +18,10 @@ from experiments.toy.setup import over_seeds
 STEPS = 500
 PATH = 200
 """Steps of integrated gradients. The authors take 500; with 100 the gap of completeness is below 2%
-of every example, with 300 below 0.2%, and what Table 1 says of both is the same to four digits."""
+for every example, with 300 below 0.2%, and both give the same four digits in Table 1."""
 BLOCKS = 10
-"""In how many parts a seed's examples are worked through: what a part's gradients need is then
-still in the processor's cache, as it is in training."""
+"""The number of blocks in which a seed's examples are worked through, so that the intermediate
+values of a block's gradients fit the processor's cache, as in training."""
 
 
 def from_mean(key: Key[Array, ""], target: Explained, *, steps: int) -> Float[Array, "N T"]:
@@ -55,11 +55,11 @@ def attribute(
     blocks: int = 1,
     reading: tuple[int, ...] | None = None,
 ) -> Float[Array, "S N T"]:
-    """One method's attributions to state `layer` of every seed, one block of examples after
-    another: block k has every `blocks`-th from the k-th on.
+    """One method's attributions to state `layer` for every seed, one block of examples after
+    another: block k has every `blocks`-th example from the k-th on.
 
-    reading: where examples stand longest first, as `setup.reading` tells of blocks: then nothing is
-    computed for those that are over.
+    reading: `setup.reading` of the blocks, if examples are sorted by falling length: then nothing is
+    computed after an example's end.
     """
     model = make_model(reading)
 

@@ -1,4 +1,4 @@
-"""A page of a few toy examples: which digits the network still needs at each of its states."""
+"""A page of a few toy examples: the digits that the network needs at each of its states."""
 
 import functools
 from pathlib import Path
@@ -18,7 +18,7 @@ from diffmask_jax.render.spelling import spell
 from diffmask_jax.runtime.files import write_atomically
 from experiments.toy.setup import GAME
 
-SHOWN, SHORTEST = 10, 6  # sequences, and of so many digits at least
+SHOWN, SHORTEST = 10, 6  # the number of sequences, and the least number of digits of each
 
 
 def write_page(
@@ -28,9 +28,10 @@ def write_page(
     clean: Clean,
     keep: Float[Array, "L N T"],
 ) -> None:
-    """The first of one seed's sequences that are long enough, replayed at each state.
+    """Write a page of the first long enough sequences of one seed, replayed at each state.
 
-    probes: of each state the one that was trained on it; keep: by that probe
+    probes: for each state the one that was trained on it
+    keep: the keep probabilities by that probe
     """
     lengths = np.asarray(clean.inputs.valid.sum(axis=1))
     chosen = np.flatnonzero(lengths >= SHORTEST)[:SHOWN]
@@ -49,7 +50,7 @@ def write_page(
 def _replayed(
     params: Any, probe: Any, clean: Clean, keep: Float[Array, "N T"], layer: int
 ) -> Float[Array, "N 3"]:
-    """From what is kept of one state: P(yes), D in nats, and whether the prediction stays."""
+    """P(yes), D in nats and whether the prediction stays, from only what is kept of one state."""
     family, gate = TOY.family, (keep > 0.5).astype(jnp.float32)
     logits = masked_logits(GAME, params, probe, clean, gate, layer)
     stays = family.agreement(family.prediction(clean.logits), family.prediction(logits))
@@ -60,7 +61,7 @@ def _replayed(
 def _entry(
     row: int, clean: Clean, keep: Float[np.ndarray, "L T"], told: Float[np.ndarray, "L 3"]
 ) -> Entry:
-    """One sequence. told: `_replayed` at each state."""
+    """The entry of one sequence. told: `_replayed` at each state."""
     length = int(np.asarray(clean.inputs.valid)[row].sum())
     n, m = np.asarray(clean.inputs.query)[row].tolist()
     digits = [str(digit) for digit in np.asarray(clean.inputs.digits)[row, :length].tolist()]

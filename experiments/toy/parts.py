@@ -1,4 +1,4 @@
-"""The parts of the toy experiment, and which of them can run beside each other."""
+"""The parts of the toy experiment, and which of them can run concurrently."""
 
 import functools
 import threading
@@ -22,11 +22,11 @@ from experiments.toy.setup import Split, Style
 EMBEDDING, HIDDEN = 0, 1
 
 Plan = dict[int, tuple[Style, int]]
-"""In which style and for how many epochs DiffMask is trained on each state."""
+"""The style and the number of epochs of DiffMask's training on each state."""
 
 
 def make_plan(setting: str, baseline: str) -> Plan:
-    """SETTINGS; the baseline of the embedding is "learned" or stays at its "mean"."""
+    """The plan of a setting; the baseline of the embedding is "learned" or stays at its "mean"."""
     play, rates, epochs = SETTINGS[setting]
     on_embedding = rates if baseline == "learned" else rates._replace(baseline=0.0)
     return {
@@ -43,18 +43,18 @@ def _authors(rates: Rates) -> Style:
     return Style(players.authors(rates), 0.0)
 
 
-# Ours are the players, rates and pull of `diffmask train`: ten seeds of ten end at the truth.
-# Between the authors' players λ falls to 0 before much is masked, and one training of twenty then
-# ends in a bad optimum, in which digits are dropped that count.
+# "ours" has the players, rates and pull of `diffmask train`: ten of ten seeds end at the truth.
+# With the authors' players λ falls to 0 before much is masked, and one training in twenty then ends
+# in a bad optimum, in which digits that count are dropped.
 SETTINGS: dict[str, tuple[Callable[[Rates], Style], Rates, tuple[int, int]]] = {
     "ours": (_ours, RATES, (30, 60)),
     "authors": (_authors, Rates(3e-4, 1e-3, 0.3, warmup=200), (100, 100)),
 }
-"""By name: the style, its rates, and the epochs on both states."""
+"""By name: the style, with its rates, and the epochs on both states."""
 
 
 class Task(NamedTuple):
-    """The data, each seed's along axis 0, and `setup.reading_in_batches` of those to train on."""
+    """The data of all seeds along axis 0, and `setup.reading_in_batches` of the training data."""
 
     keys: Array
     training: Split
@@ -64,7 +64,7 @@ class Task(NamedTuple):
 
 
 class Models(NamedTuple):
-    """The counting models and the data as they see it, frozen; each seed's along axis 0."""
+    """The frozen counting models and their clean passes, with all seeds along axis 0."""
 
     keys: Array
     params: Any
@@ -74,8 +74,7 @@ class Models(NamedTuple):
 
 
 class Played(NamedTuple):
-    """DiffMask on one of their states: probes, training curves, and P(z ≠ 0) of the validation
-    examples."""
+    """DiffMask on one state: probes, training curves, and P(z ≠ 0) of the validation examples."""
 
     probe: Any
     curves: dict[str, np.ndarray]
@@ -83,21 +82,21 @@ class Played(NamedTuple):
 
 
 def make_task(seeds: list[int]) -> Task:
-    """The same data for a seed whichever others there are."""
+    """The data of every seed, which do not depend on the other seeds."""
     training, dev = setup.make_data(seeds)
     reading = setup.reading_in_batches(training.inputs.valid)
     return Task(setup.seed_keys(seeds), training, dev, setup.make_held_out(seeds), reading)
 
 
 def train(task: Task) -> Models:
-    """The counting models."""
+    """Train the counting models."""
     params = setup.train_model(task.keys, task.training, task.held_out, task.reading)
     clean, dev_clean = (setup.clean(params, split) for split in (task.training, task.dev))
     return Models(task.keys, params, task.dev, clean, dev_clean)
 
 
 def play(models: Models, plan: Plan, layer: int) -> Played:
-    """DiffMask on one state of all counting models."""
+    """Train DiffMask on one state of all counting models."""
     seeds = models.keys, models.params, models.clean
     probe, curves = setup.train_probe(*seeds, layer, *plan[layer])
     return Played(probe, curves, setup.keep_probability(probe, models.dev_clean, layer))
@@ -118,14 +117,14 @@ def _statistics(models: Models) -> Statistics:
 
 
 def _given(models: Models, method: Method, noise: Statistics) -> tuple[Any, ...]:
-    """Arguments of `methods.attribute`."""
+    """The arguments of `methods.attribute`."""
     reading = setup.reading(models.dev.inputs.valid[:, :: methods.BLOCKS])
     seeds = models.keys, models.params, models.dev_clean, noise
     return method, *seeds, HIDDEN, methods.BLOCKS, reading
 
 
 def attribute_example(models: Models, example: int) -> dict[str, Float[Array, " T"]]:
-    """All methods' attributions to the embeddings of one of the first seed's examples."""
+    """All methods' attributions to the embeddings of one example of the first seed."""
     seed, one = slice(0, 1), slice(example, example + 1)
     noise = methods.state_statistics(models.clean, EMBEDDING)
     keys, params, noise = jax.tree.map(lambda a: a[seed], (models.keys, models.params, noise))
@@ -142,7 +141,7 @@ EXAMPLE = "all methods, one example"
 
 
 def first(task: Task, plan: Plan) -> dict[str, Callable[[], Any]]:
-    """The counting models; training them keeps one core busy, and another compiles meanwhile."""
+    """The first parts: one core trains the counting models while another compiles."""
     trained = threading.Event()
 
     def counting() -> Models:
@@ -155,7 +154,7 @@ def first(task: Task, plan: Plan) -> dict[str, Callable[[], Any]]:
 
 
 def then(models: Models, plan: Plan, example: int) -> dict[str, Callable[[], Any]]:
-    """All that needs nothing but the counting models; what takes longest comes first."""
+    """The parts that need only the counting models; those that take longest come first."""
     played = {ON_HIDDEN: HIDDEN, ON_EMBEDDING: EMBEDDING}
     return {
         **{name: functools.partial(play, models, plan, layer) for name, layer in played.items()},
@@ -169,9 +168,9 @@ def then(models: Models, plan: Plan, example: int) -> dict[str, Callable[[], Any
 
 
 def _compile_ahead(task: Task, plan: Plan, enough: Callable[[], bool]) -> None:
-    """Programs that will be wanted, in this order, for as long as nothing better is to be done.
+    """Compile programs that will be needed, in this order, until there is something better to do.
 
-    JAX keeps what it has compiled for shapes, which are known before the models are.
+    JAX caches them by shapes, which are known before the models are.
     """
     train = functools.partial(setup.train_model, reading=task.reading)
     params = jax.eval_shape(train, task.keys, task.training, task.held_out)

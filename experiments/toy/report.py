@@ -1,4 +1,4 @@
-"""What the toy experiment's report says: the paper's numbers, the claims, Table 1 and the text."""
+"""The toy experiment's report: the paper's numbers, the claims, Table 1 and the text."""
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +35,13 @@ WHY = {
     "guan": "other counting models than the paper's; these differ by ± {spread:.2f}",
     "diffmask": "a seed is unfinished: they differ by ± {spread:.2f}",
 }
-"""Should a row of Table 1 not hold: what differs from the paper."""
+"""The difference from the paper that may explain why a row of Table 1 does not hold."""
 
 
 @jax.jit
 @jax.vmap
 def distances(attribution: Array, data: Split) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Mean KL and JS of the truth from one seed's attributions; examples without truth left out."""
+    """Mean KL and JS of the truth from one seed's attributions, over examples that have a truth."""
     valid = data.inputs.valid
     shares = ground_truth.normalise(attribution, valid)
     truth = ground_truth.normalise(data.truth.astype(jnp.float32), valid)
@@ -56,7 +56,7 @@ def distances(attribution: Array, data: Split) -> tuple[Float[Array, ""], Float[
 def make_claims(
     accuracy: np.ndarray, table: dict[str, np.ndarray], embedding_keep: np.ndarray
 ) -> list[Claim]:
-    """What the issue and the paper say of these numbers; rows other than DiffMask hold if close."""
+    """The claims about Table 1; rows of other methods hold if they are close to the paper's."""
     claims = [
         Claim(
             id="toy.accuracy.min",
@@ -105,7 +105,7 @@ def make_claims(
 
 
 def table_1(table: dict[str, np.ndarray]) -> str:
-    """Table 1 in Markdown, mean ± standard deviation over seeds, the paper's numbers beside it."""
+    """Table 1 in Markdown: mean ± standard deviation over seeds, beside the paper's numbers."""
     rows = []
     for name, values in table.items():
         cells = [NAMES[name]]

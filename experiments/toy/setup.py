@@ -34,14 +34,14 @@ GAME = Game(TOY, probes.hidden_probe(32), MARGIN, mean_log_keep)
 
 
 class Style(NamedTuple):
-    """How the game is played: between whom, and how strongly votes are pulled (`Game.pull`)."""
+    """How the game is played: its players, and `Game.pull`."""
 
     players: Players
     pull: float
 
 
 class Split(NamedTuple):
-    """One part of the data of every seed; truth marks the positions that hold n or m."""
+    """One split of the data of every seed. truth: the positions of n and m."""
 
     inputs: ToyInputs
     label: Array
@@ -49,8 +49,8 @@ class Split(NamedTuple):
 
 
 def make_data(seeds: list[int]) -> tuple[Split, Split]:
-    """Training and validation examples, each seed with a draw of its own along axis 0; every part
-    stands longest first."""
+    """Training and validation examples, drawn for each seed along axis 0, and sorted by falling
+    length."""
     drawn = [generate(seed, TRAINING + VALIDATION) for seed in seeds]
 
     def part(rows: slice) -> Split:
@@ -60,7 +60,7 @@ def make_data(seeds: list[int]) -> tuple[Split, Split]:
 
 
 def make_held_out(seeds: list[int]) -> Split:
-    """More examples of every seed, to choose a counting model by and for nothing else."""
+    """Further examples of every seed, used only to select a counting model."""
     return _split([generate(seed, VALIDATION, stream=1) for seed in seeds])
 
 
@@ -76,27 +76,27 @@ def _split(drawn: list[ToyData]) -> Split:
 
 
 def seed_keys(seeds: list[int]) -> Key[Array, " S"]:
-    """One key a seed, the same whichever other seeds run beside it."""
+    """One key per seed, which does not depend on the other seeds."""
     return jnp.stack([jax.random.key(seed) for seed in seeds])
 
 
 DEALT = np.linspace(0, TRAINING - 1, TRAINING // BATCH * BATCH).round().astype(int)
-"""Which examples, of all of them longest first, fill whole batches: all but 40, spread evenly."""
+"""The examples, sorted by falling length, that fill whole batches: all but 40, evenly spread."""
 
 
 def _batches(
     key: Key[Array, ""], epoch: Array | int, valid: Bool[Array | np.ndarray, "N T"]
 ) -> Int[Array, "_ B"]:
-    """All examples in a new order, dealt out longest first: row r of every batch is of the r-th
-    part of the lengths, so that all batches are alike and few rows are still read at their end."""
+    """All examples in a new order: row r of every batch comes from the r-th quantile of falling
+    lengths, so that all batches have similar lengths, and few rows are still read at their end."""
     draw = jax.random.uniform(jax.random.fold_in(key, epoch), valid.shape[:1])
     order = jnp.argsort(draw - jnp.sum(valid, axis=1))
     return order[DEALT].reshape(BATCH, -1).T
 
 
 def reading(valid: Bool[Array | np.ndarray, "S N T"]) -> tuple[int, ...]:
-    """How many rows of data that stand longest first are still read at each position, at most, in
-    whichever seed; whole eights, so that other data seldom need another program."""
+    """How many rows of data sorted by falling length are still read at each position, the maximum
+    over seeds; rounded up to multiples of 8, so that other data seldom need another program."""
     lengths = np.sum(np.asarray(valid), axis=-1)
     return tuple(_at_most(lengths > position) for position in range(valid.shape[-1]))
 
@@ -107,13 +107,13 @@ def _at_most(longer: Bool[np.ndarray, "S N"]) -> int:
 
 
 def reading_in_batches(valid: Bool[Array | np.ndarray, "S N T"]) -> tuple[int, ...]:
-    """The same of the batches that training data are dealt out into."""
-    return reading(valid[:, DEALT[:: len(DEALT) // BATCH]])  # a row's longest
+    """`reading` of the batches into which training data are dealt."""
+    return reading(valid[:, DEALT[:: len(DEALT) // BATCH]])  # the longest example of each row
 
 
 def over_seeds(function: Callable) -> Callable:
-    """A function of one seed's arrays for all seeds': one after another on a CPU, whose caches hold
-    what one needs, at once elsewhere. The numbers are the same."""
+    """A function of one seed's arrays, applied to all seeds: one after another on a CPU, whose
+    caches fit one seed, and at once elsewhere. The numbers are the same."""
 
     def of_all(*arguments: Any) -> Any:
         if jax.default_backend() == "cpu":
@@ -134,10 +134,10 @@ class _Best(NamedTuple):
 def train_model(
     keys: Key[Array, " S"], data: Split, held_out: Split, reading: tuple[int, ...]
 ) -> Any:
-    """Adam on the binary cross-entropy, batches of 128, 30 epochs at a rate that falls from 3e-3 to
-    0 (half a cosine); of these the epoch that is best on held-out examples.
+    """Adam on the binary cross-entropy, with batches of 128, for 30 epochs at a rate that falls
+    from 3e-3 to 0 (half a cosine); returns the model of the best epoch on held-out examples.
 
-    reading: as `reading_in_batches` tells of the data.
+    reading: `reading_in_batches` of the data
     """
     model = toy.make_model(reading)
     batches = TRAINING // BATCH
@@ -181,13 +181,13 @@ def accuracy(data: Clean, label: Int[Array, "S N"]) -> Float[Array, " S"]:
 @jax.jit
 @jax.vmap
 def clean(params: Any, data: Split) -> Clean:
-    """The model's states of a whole split: frozen, so computed once."""
+    """The clean pass of a whole split, computed once, since the model is frozen."""
     return clean_pass(GAME, params, data.inputs)
 
 
 @jax.jit
 def _fresh(keys: Key[Array, " S"], data: Clean, layer: Array | int) -> Any:
-    """Every seed's probe, drawn anew for each state; baselines at the mean of each."""
+    """A fresh probe per seed and state, whose baselines start at the mean of each state."""
 
     def one(key: Key[Array, ""], data: Clean) -> Any:
         means = [statistics(state, data.inputs.valid).mean for state in data.states]
@@ -202,7 +202,7 @@ def _before(probe: Any, players: Players) -> steps.TrainState:
 
 
 def start(keys: Key[Array, " S"], data: Clean, *, layer: int, style: Style) -> steps.TrainState:
-    """Every seed's players before the first step."""
+    """The state of every seed before the first step."""
     return _before(_fresh(keys, data, layer), style.players)
 
 
@@ -218,9 +218,9 @@ def epoch(
     style: Style,
     reading: tuple[int, ...],
 ) -> tuple[steps.TrainState, dict[str, Array]]:
-    """One epoch of every seed on one state, and its mean diagnostics; the old state is consumed.
+    """One epoch of every seed on one state, and its mean diagnostics; the old state is donated.
 
-    reading: as `reading_in_batches` tells of the data.
+    reading: `reading_in_batches` of the data
     """
     game = GAME._replace(model=toy.make_model(reading), pull=style.pull)
 
@@ -239,7 +239,7 @@ def epoch(
 def train_probe(
     keys: Key[Array, " S"], params: Any, data: Clean, layer: int, style: Style, epochs: int
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """DiffMask on one state; gives the probes and the training curves, (seeds, epochs) each."""
+    """DiffMask on one state: the probes, and the training curves, (seeds, epochs) each."""
     state, curves = start(keys, data, layer=layer, style=style), []
     how = {
         "layer": layer,
@@ -254,7 +254,7 @@ def train_probe(
 
 
 def _told(diagnostics: Diagnostics, layer: int) -> dict[str, Array]:
-    """What an epoch on one state tells, a mean a curve."""
+    """The curves' values for an epoch on one state, each a mean."""
     told = {"loss": jnp.mean(diagnostics.loss)}
     for name in ("divergence", "masked", "agreement", "multiplier"):
         told[name] = jnp.mean(getattr(diagnostics, name)[..., layer])
