@@ -107,7 +107,7 @@ def body(rows: Sequence[Row]) -> str:
 
 
 def figure(rows: Sequence[Row], path: Path) -> None:
-    """Change of macro-F1 over masked share: a panel per gate, a line per split, a point per margin."""
+    """Change of macro-F1 over masked share: panels by gate, lines by split, points by margin."""
     drawn = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, gate in zip(drawn.subplots(1, len(GATES), sharey=True), GATES, strict=True):
         of_gate = [row for row in rows if row.gate == gate]

@@ -1,5 +1,5 @@
-"""The race with PyTorch: the same weights, batches and steps in this package, in PyTorch as the
-paper's authors write it, and in PyTorch as well as it can be written.
+"""The race with PyTorch: the same weights, batches and steps in this package, in PyTorch in the
+authors' style, and in optimised PyTorch.
 
     python -m experiments.throughput --model MODEL --raw-dir SST [--out reports/throughput]
     python -m experiments.throughput toy | sst | squad | explain | growth     (one part of it)
@@ -7,10 +7,10 @@ paper's authors write it, and in PyTorch as well as it can be written.
     python -m experiments.throughput erasure                 (the exact search of erasure)
     python -m experiments.throughput texts [--run RUN]       (the memory of explaining many)
 
-Cost: about 45 minutes on two CPU cores, alone on the machine; the toy a minute, growth five. Needs
-PyTorch. On a GPU, models and texts that are not given are random ones of the same shapes. First all
-are shown to compute the same thing; then they take turns. The paper reports no speeds; the authors'
-own code takes 5.4 s per input-probe step of 64 sentences on such a machine.
+Cost: about 45 minutes on two CPU cores of an otherwise idle machine; the toy a minute, growth five.
+Needs PyTorch. On a GPU, models and texts that are not given are random ones of the same shapes. All
+contenders are first shown to compute the same thing; then they take turns. The paper reports no
+speeds; the authors' own code takes 5.4 s per input-probe step of 64 sentences on such a machine.
 """
 
 import argparse
@@ -33,7 +33,7 @@ RACE = ("toy", "sst", "explain", "growth", "squad")
 
 @command("throughput")
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the command line and runs the race, or one part of it."""
+    """Read the command line and run the race, or one part of it."""
     if arguments is None:
         use_huge_pages()
     options = _parse(arguments)
@@ -81,7 +81,7 @@ def _race(options: argparse.Namespace, folder: Path) -> None:
     for name in RACE if options.task == "all" else (options.task,):
         for section in PARTS[name](options, contest, folder, timer):
             sections[name] = section
-            # Whenever there is more: a race that is stopped leaves what it has come to.
+            # Whenever there is more, so that a race that is stopped leaves its results so far.
             claims = [claim for section in sections.values() for claim in section.claims]
             body = "\n\n".join(f"## {s.title}\n\n{s.body.strip()}" for s in sections.values())
             raw: dict[str, Any] = {done: section.raw for done, section in sections.items()}

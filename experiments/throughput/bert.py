@@ -1,4 +1,4 @@
-"""One race on BERT: heats choose PyTorch's fastest way, all are shown to agree, then they race."""
+"""One race on BERT: heats find PyTorch's fastest way, all are shown to agree, then they race."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ PAIRS = [
     (CACHED, USUAL + "{}", "vs_lean_pytorch"),
     (CACHED, BEST + "{}" + CACHED, "vs_cached_pytorch"),
 ]
-"""What is added to ours, to PyTorch's ({}: the precision, if not float32), and the claim's name."""
+"""Additions to our name, to PyTorch's ({}: the precision, if not float32), and to the claim's."""
 
 
 class Fastest(NamedTuple):
@@ -44,21 +44,22 @@ class Fastest(NamedTuple):
 
     @property
     def told(self) -> str:
-        """Its name, and of which it is the fastest."""
+        """Its name, and those of the others."""
         run = [name for name, heat in self.heats.items() if "seconds" in heat]
         return f"{self.name}, the best of {len(run)} ways: {'; '.join(run)}"
 
     @property
     def compiling(self) -> float:
-        """Seconds that the first run took beyond the next ones, 0 where nothing is compiled."""
+        """Seconds that the first run took longer than the next ones, 0 if nothing is compiled."""
         heat = self.heats[self.name]
         return heat["first"] - min(heat["seconds"]) if self.name.endswith("compiled") else 0.0
 
 
 class Field(NamedTuple):
-    """A race's setup in every precision, with what of it both games share.
+    """A race's setup in every precision, and what its games share.
 
-    fastest, passes, rates: by precision; passes are the clean states, none where they are not kept
+    fastest, rates: by precision
+    passes: the clean states by precision, if they are kept
     """
 
     setups: dict[str, Setup]
@@ -69,7 +70,7 @@ class Field(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """What a race found: the laps, and a row of numbers for each contender."""
+    """The results of a race: the laps, and a row of numbers for each contender."""
 
     laps: Laps
     differences: dict[str, float]
@@ -78,7 +79,7 @@ class Finish(NamedTuple):
 
 
 def settle_threads(setup: Setup, chunk: Chunk, tries: int = 3) -> dict[str, Any]:
-    """Give PyTorch the threads that suit the first step of a chunk best; which, and the seconds."""
+    """Set PyTorch's number of threads to the best for a chunk's first step; returns the times."""
     chunk = first_step(chunk)
     most = os.cpu_count() or 1
     if throughput_torch.DEVICE != "cpu":
@@ -101,7 +102,7 @@ def keep_passes(setup: Setup, texts: Sequence[Encoded]) -> CleanStates:
 
 
 def enter(field: Field, examples: list[Chunk]) -> dict[str, Contender]:
-    """All contenders of a race, ours compiled; PyTorch's in the same order."""
+    """All contenders of a race, with ours compiled; PyTorch's are in the same order."""
     entered: dict[str, Contender] = {}
     for precision, setup in field.setups.items():
         suffix = "" if precision == "float32" else f", {precision}"
@@ -124,9 +125,9 @@ def enter(field: Field, examples: list[Chunk]) -> dict[str, Contender]:
 
 
 def run(field: Field, rounds: int, each: int, name: str, compared: Setup | None = None) -> Finish:
-    """Agreement in float32, then the race, on chunks of training's own stream.
+    """Check agreement in float32, then race, on chunks of training's own stream.
 
-    compared: a smaller setup that is to agree instead, where that of the race takes too long.
+    compared: a smaller setup to check instead, if that of the race takes too long
 
     Raises: UserError if the contenders do not compute the same thing.
     """
@@ -157,7 +158,7 @@ def run(field: Field, rounds: int, each: int, name: str, compared: Setup | None 
 
 
 def table(finish: Finish, memory: dict[str, float | None]) -> str:
-    """A row a contender, in Markdown: medians over the rounds, smallest and largest in brackets."""
+    """One row per contender, in Markdown: medians over the rounds, and the extremes in brackets."""
     head = ("", "examples/s", "tokens/s", "of the matrix rate", "compiling", "memory")
     rows = []
     for name, laps in finish.laps.items():
@@ -175,10 +176,10 @@ def table(finish: Finish, memory: dict[str, float | None]) -> str:
 
 
 def make_claims(prefix: str, finish: Finish, goals: Mapping[str, float]) -> list[Claim]:
-    """Ours against each of PyTorch's, in the same precision; the authors know float32 only.
+    """Claims on ours against each of PyTorch's in the same precision; the authors' is float32 only.
 
-    With cached states ours has one pass less than PyTorch, and then as many as PyTorch with cached
-    states. goals: what a ratio must reach, by the claim; 1 where nothing was asked for.
+    Ours with cached states, which has one pass less than PyTorch, is also compared with PyTorch
+    with cached states. goals: the least ratio by the name of the claim, by default 1.
     """
     claims = []
     for suffix in ("", ", bfloat16"):
@@ -199,7 +200,7 @@ def make_claims(prefix: str, finish: Finish, goals: Mapping[str, float]) -> list
 
 
 def raw(finish: Finish) -> dict[str, Any]:
-    """Every round's numbers."""
+    """The numbers of every round."""
     return {
         "largest_relative_differences": finish.differences,
         "rounds": {name: [lap._asdict() for lap in laps] for name, laps in finish.laps.items()},

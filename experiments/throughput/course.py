@@ -1,4 +1,4 @@
-"""What all contenders of a race run: one game, one start, the same batches and the same layers."""
+"""The work of all contenders of a race: one game, one start, the same batches and layers."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -30,9 +30,10 @@ from diffmask_jax.training.setup import (
 
 
 class Setup(NamedTuple):
-    """A game before its first step: today's default, or the authors', where it is asked for.
+    """A game before its first step: today's default, or the authors'.
 
-    sizes: the model's; probe: the JAX parameters that every contender starts from
+    sizes: those of the model
+    probe: the JAX parameters that every contender starts from
     padded: the length to which the authors pad all texts
     """
 
@@ -47,7 +48,7 @@ class Setup(NamedTuple):
 
     @property
     def draw_layer(self) -> DrawLayer:
-        """One layer an example, or one a batch."""
+        """One layer per example, or one per batch."""
         return LAYERS[self.config.layers](len(self.game.model.layers))
 
     @property
@@ -57,14 +58,15 @@ class Setup(NamedTuple):
 
     @property
     def players(self) -> Players:
-        """The two whose game it is."""
+        """The players of the game."""
         return players_of(self.config)
 
 
 class Chunk(NamedTuple):
     """The batches of one call, all of one length, and the layers that are played on them.
 
-    number: of the chunk, from which its steps count; layers: (steps,) or (steps, B)
+    number: of the chunk, which determines the numbers of its steps
+    layers: (steps,) or (steps, B)
     """
 
     number: int
@@ -87,11 +89,11 @@ def prepare(
     padded: int = 84,
     setting: str = "settling",
 ) -> Setup:
-    """Open gates and baselines at zero: what they are does not matter to the speed.
+    """A game with a blank probe, whose values do not affect the speed.
 
-    setting: "settling", all depths in every batch, or "authors", one layer a batch.
+    setting: "settling", all depths in every batch, or "authors", one layer per batch
 
-    Raises: UserError if the model is no BERT.
+    Raises: UserError if the model is not a BERT.
     """
     if classifier.architecture.model_type != BERT.model_type:
         raise UserError(f"{classifier.path} holds no BERT, which the race is about")
@@ -116,7 +118,7 @@ def prepare(
 
 
 def chunks(setup: Setup, texts: Sequence[Encoded]) -> Iterator[Chunk]:
-    """Training's own stream of batches, without end."""
+    """Training's own endless stream of batches."""
     config, limit = setup.config, setup.sizes.positions
     stream = batches.shuffled(
         texts, config.batch_size, config.steps_per_call, config.seed, limit=limit
@@ -144,11 +146,11 @@ def first_step(chunk: Chunk) -> Chunk:
 
 
 def longest(setup: Setup, texts: Sequence[Encoded], first: int = 8) -> Chunk:
-    """Of the first chunks of the stream: the one that takes the most memory."""
+    """The longest of the first chunks of the stream, which takes the most memory."""
     return max(itertools.islice(chunks(setup, texts), first), key=lambda chunk: chunk.length)
 
 
 def deal(stream: Iterator[Chunk], rounds: int, each: int) -> list[list[Chunk]]:
-    """The next chunks of a stream as rounds of `each`, alike in their lengths."""
+    """The next chunks of a stream as rounds of `each`, with similar lengths."""
     taken = sorted(itertools.islice(stream, rounds * each), key=lambda chunk: chunk.length)
     return [taken[start::rounds] for start in range(rounds)]

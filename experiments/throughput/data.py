@@ -1,4 +1,4 @@
-"""Which network is raced, and on which texts: real ones, or random ones of the same shapes."""
+"""The networks and texts of a race: real ones, or random ones of the same shapes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -32,28 +32,28 @@ BASE = EncoderConfig(
 )
 LARGE = dataclasses.replace(BASE, width=1024, heads=16, blocks=24, intermediate=4096)
 DECILES = (4, 11, 15, 18, 21, 24, 27, 30, 35, 41, 80)
-"""Word pieces of SST's training sentences, [CLS] and [SEP] included."""
+"""Deciles of the word pieces of SST's training sentences, [CLS] and [SEP] included."""
 
 FRESH = 0.02  # the deviation of a fresh weight
 
 SENTENCES = 8544
-"""Of SST's training split."""
+"""The number of sentences in SST's training split."""
 
 
 def small(blocks: int = 6) -> EncoderConfig:
-    """The shape of a MiniLM, with as many blocks."""
+    """The shape of a MiniLM, with so many blocks."""
     return dataclasses.replace(BASE, width=384, blocks=blocks, intermediate=1536)
 
 
 class Source(NamedTuple):
-    """Where a contest's parts lie, as given on the command line; other processes read them anew."""
+    """The places of a contest's parts, from the command line; other processes read them anew."""
 
     model: str | None
     places: SstPlaces
 
 
 class Contest(NamedTuple):
-    """A network, the texts it is trained on, and what to call both."""
+    """A network, the texts that it is trained on, and the names of both."""
 
     source: Source
     classifier: Classifier
@@ -89,10 +89,10 @@ def random_answerer(config: EncoderConfig) -> Classifier:
 def random_weights(
     config: EncoderConfig, architecture: Architecture = BERT, head: Head = SINGLE_LABEL
 ) -> Classifier:
-    """A network that has learned nothing: the speed does not depend on it.
+    """A network with random weights, on which the speed does not depend.
 
-    Fresh weights would leave the output all but alike whatever is masked, and nothing to compare
-    but rounding: here each linear map keeps the size of what it maps.
+    With fresh weights the output would hardly change whatever is masked, so that only rounding
+    would be compared; here each linear map preserves the scale of its input.
     """
     labels = tuple(map(str, range(config.classes)))
 
@@ -119,7 +119,7 @@ def _network(config: EncoderConfig, architecture: Architecture, head: Head) -> M
 
 
 def random_texts(vocabulary: int, count: int, quantiles: Sequence[int]) -> list[Encoded]:
-    """Texts of random tokens, their lengths drawn between evenly spaced quantiles."""
+    """Texts of random tokens, with lengths drawn between evenly spaced quantiles."""
     rng = np.random.default_rng(0)
     at = np.linspace(0, 1, len(quantiles))
     lengths = np.interp(rng.random(count), at, quantiles).round().astype(int)
@@ -127,7 +127,7 @@ def random_texts(vocabulary: int, count: int, quantiles: Sequence[int]) -> list[
 
 
 def text(ids: Sequence[int] | np.ndarray) -> Encoded:
-    """Word pieces that stand for nothing."""
+    """Word pieces of a text that does not exist."""
     numbers = np.asarray(ids, np.int32)
     nothing = ("",) * len(numbers)
     return Encoded(
@@ -142,7 +142,7 @@ def text(ids: Sequence[int] | np.ndarray) -> Encoded:
 
 
 def shallower(classifier: Classifier, blocks: int) -> Classifier:
-    """The same network with only its first blocks."""
+    """The network with only its first blocks."""
     config = dataclasses.replace(classifier.config, blocks=blocks)
     params = {**classifier.params, "blocks": classifier.params["blocks"][:blocks]}
     network = _network(config, classifier.architecture, classifier.head)

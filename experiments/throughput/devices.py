@@ -1,10 +1,10 @@
-"""A training step on some simulated devices: its speed, and the bytes that they exchange.
+"""A training step on simulated devices: its speed, and the bytes that they exchange.
 
     python -m experiments.throughput.devices DEVICES
 
-`growth` starts one process a number of devices, for JAX fixes it at its first use. All
-devices share this machine's cores: what grows with their number is what the program is about, not
-the speed.
+`growth` starts one process for each number of devices, since JAX fixes that number at its first
+use. All devices share this machine's cores, so that the speed cannot grow with their number; the
+measurement is about what they exchange.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ NETWORK = dataclasses.replace(data.small(blocks=1), vocabulary=1000)
 
 
 def measure_apart(count: int) -> dict[str, Any]:
-    """What `measure` finds in a process with so many simulated CPU devices."""
+    """The result of `measure` in a process with so many simulated CPU devices."""
     command = [sys.executable, "-m", __name__, str(count)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     root = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def measure_apart(count: int) -> dict[str, Any]:
 
 
 def measure() -> dict[str, Any]:
-    """Examples a second, and bytes a step exchanges at a batch and one twice as large."""
+    """Examples per second, and the bytes that a step exchanges, also for a batch twice as large."""
     measured: dict[str, Any] = {"devices": jax.device_count(), "exchanged": {}}
     for batch in (2 * BATCH, BATCH):
         setup, chunk = _case(batch)
@@ -56,15 +56,15 @@ def measure() -> dict[str, Any]:
     leaves = jax.tree.leaves(setup.probe)
     measured["examples_per_second"] = TIMED * STEPS * BATCH / seconds
     measured["gradient_bytes"] = sum(leaf.nbytes for leaf in leaves)
-    # Of every step its loss, and of every layer λ's gradient and the other diagnostics; of a call,
-    # its notice and its last loss.
+    # Per step its loss, and for every layer λ's gradient and the other diagnostics; per call its
+    # notice and its last loss.
     others = len(setup.game.model.layers) * len(Diagnostics._fields) + 3
     measured["other_bytes"] = 4 * others
     return measured
 
 
 def exchanged(text: str) -> int:
-    """Bytes that all collective operations of a compiled program take in, by its text."""
+    """The bytes that all collective operations of a compiled program take in, from its text."""
     kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
     total = 0
     for shapes, _ in re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", text):

@@ -1,9 +1,9 @@
 """Subsets per second of the exact search, beside a plain batched enumeration of the same subsets.
 
-The plain one is written as well as it can be without a tree: inputs projected beforehand,
-thousands of subsets in one batch, one program. The tree compares all 2^n subsets of one text, at a
-margin that nothing but the whole text meets; the plain one is timed on the first 2^15 of them,
-batches of one shape and so of one cost. The weights are random: the cost does not depend on them.
+The plain one is as fast as it can be without a tree: inputs are projected beforehand, and thousands
+of subsets are in one batch of one program. The tree compares all 2^n subsets of one text, at a
+margin that only the whole text meets; the plain one is timed on the first 2^15 of them, in batches
+of one shape and therefore of equal cost. The weights are random: the cost does not depend on them.
 """
 
 import statistics
@@ -31,7 +31,7 @@ LEAST = 8.0
 
 
 def run(folder: Path, rounds: int) -> None:
-    """Time both at every length, interleaved; writes the report."""
+    """Time both at every length, interleaved, and write the report."""
     params = _params()
     rows = []
     for length in tqdm(LENGTHS, "lengths", disable=None, leave=False):
@@ -86,7 +86,7 @@ def run(folder: Path, rounds: int) -> None:
 
 
 def _params() -> Params:
-    """Random ones; the update gates nearly shut, lest the last token has forgotten the first."""
+    """Random parameters; update gates are nearly closed, so that the first token is remembered."""
     keys = jax.random.split(jax.random.key(0), 2)
     kernel = jax.random.normal(keys[0], (WIDTH, 3 * WIDTH)) / WIDTH**0.5
     bias = jnp.repeat(jnp.array([0.0, 3.0, 0.0]), WIDTH)
@@ -98,7 +98,7 @@ def _params() -> Params:
 
 
 def _texts(params: Params, length: int) -> Texts:
-    """A text of random tokens, dropped ones read as zeros."""
+    """A text of random tokens; dropped ones are read as zeros."""
     kept = jax.random.normal(jax.random.key(length), (1, length, 3 * WIDTH))
     h = jnp.zeros((1, WIDTH))
     for t in range(length):
@@ -108,7 +108,7 @@ def _texts(params: Params, length: int) -> Texts:
 
 
 def _tree(params: Params, texts: Texts) -> float:
-    """Subsets a second."""
+    """Subsets per second."""
     start = time.perf_counter()
     (found,) = search(GRU_RECURRENCE, params, jnp.zeros(WIDTH), texts, MARGIN)
     seconds = time.perf_counter() - start
@@ -117,7 +117,7 @@ def _tree(params: Params, texts: Texts) -> float:
 
 
 def _plain(params: Params, texts: Texts, subsets: int) -> float:
-    """Subsets a second, of the first so many."""
+    """Subsets per second, over the first so many."""
     numbers = np.arange(subsets, dtype=np.int32).reshape(-1, min(subsets, WIDTHS[-1]))
     start = time.perf_counter()
     jax.block_until_ready([_enumerate(params, texts, batch) for batch in numbers])
@@ -140,7 +140,7 @@ def _enumerate(params: Params, texts: Texts, numbers: Int[Array, " N"]) -> Float
 
 
 def _agree(params: Params, texts: Texts) -> float:
-    """The largest difference of the divergences of the optima that a search at a margin finds."""
+    """The largest difference between the divergences of the optima found at a margin."""
     length = texts.read.shape[1]
     plain = np.asarray(_enumerate(params, texts, jnp.arange(2 ** min(length, 12))))
     margin = float(np.sort(plain[:-1])[3])

@@ -1,8 +1,8 @@
-"""Explaining 1000 sentences at all layers: a probe's one pass against integrated gradients.
+"""Explaining 1000 sentences at all layers: one pass of a probe against integrated gradients.
 
 Integrated gradients of a thousand sentences would take an hour on two cores. Each round times them
-on a few sentences of every padded length, and weighs these as the thousand have them; the probe
-explains all.
+on a few sentences of every padded length, weighted by how often it occurs in the thousand; the
+probe explains all of them.
 """
 
 import functools
@@ -43,11 +43,11 @@ PROBE, OURS, TORCH = "DiffMask, ours", "integrated gradients, ours", "integrated
 
 Method = Callable[[Any], Any]
 Weighed = tuple[float, TextInputs]
-"""A batch, and how much its seconds count."""
+"""The weight of a batch's seconds, and the batch."""
 
 
 def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Section:
-    """The comparison, at float32 on both sides. steps: fewer for tests.
+    """The comparison, in float32 on both sides. steps: fewer for tests.
 
     Raises: UserError if the integrated gradients of the two frameworks differ.
     """
@@ -106,7 +106,7 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
 
 
 def sample(texts: Sequence[Encoded], limit: int, number: int) -> list[Weighed]:
-    """A few texts of every padded length, others in every round; together they weigh one text."""
+    """A few texts of every padded length, different in every round; the weights sum to one text."""
     groups: dict[int, list[Encoded]] = {}
     for text in texts:
         groups.setdefault(batches.padded_length(len(text.ids), limit), []).append(text)
@@ -118,7 +118,7 @@ def sample(texts: Sequence[Encoded], limit: int, number: int) -> list[Weighed]:
 
 
 def contenders(setup: Setup, way: Way, steps: int) -> dict[str, Method]:
-    """Each explains a batch at all layers."""
+    """The contenders, each of which explains a batch at all layers."""
     params, layers = setup.classifier.params, len(setup.game.model.layers)
     explain = jax.jit(functools.partial(keep_probabilities, setup.game))
     integrate = jax.jit(functools.partial(_integrate, setup, steps))
@@ -155,7 +155,7 @@ def check(methods_by_name: dict[str, Method], inputs: TextInputs) -> float:
 
 
 def time_of(method: Method, work: Sequence[tuple[float, Any]]) -> float:
-    """Weighed seconds: those of a sentence."""
+    """The weighted seconds of one sentence."""
     total = 0.0
     for weight, inputs in work:
         start = time.perf_counter()

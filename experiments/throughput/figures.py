@@ -1,4 +1,4 @@
-"""How examples per second grow: a panel a quantity, a line a contender."""
+"""The growth of examples per second: a panel per quantity, a line per contender."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from diffmask_jax.render.picture import save
 from experiments.common.figures import BLUE, ORANGE, clear, grid, legend_below
 
 Curve = tuple[list[int], dict[str, list[float]]]
-"""The values of a quantity, and by contender the examples per second at each."""
+"""The values of a quantity, and the examples per second at each, by contender."""
 
 
 def growth_figure(path: Path, curves: dict[str, Curve]) -> None:
-    """Both axes are logarithmic: work in proportion to a quantity is a straight line."""
+    """Draw curves on logarithmic axes, where work proportional to a quantity is a straight line."""
     figure = Figure(figsize=(3.1 * len(curves), 3.5), layout="constrained")
     figure.suptitle("Examples per second, training the input probe", fontsize=12, fontweight="bold")
     panels = figure.subplots(1, len(curves), squeeze=False)[0]

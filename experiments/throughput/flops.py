@@ -1,4 +1,4 @@
-"""How much of a device's matrix rate training uses: floating-point operations by shapes alone."""
+"""The share of a device's matrix rate that training uses: operations counted from shapes."""
 
 import time
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ from diffmask_jax.models.config import EncoderConfig
 from experiments.throughput.course import Chunk, Setup
 
 SIZES = {"cpu": 2048}
-LARGE = 8192  # of the square matrices on an accelerator
+LARGE = 8192  # rows of the square matrices on an accelerator
 SECONDS = 1.0
 
 
 def matrix_rate(precision: str) -> float:
-    """FLOP/s of one large matrix product, the best of those that fit into a second."""
+    """FLOP/s of one large matrix product, the best of as many as fit into a second."""
     size = SIZES.get(jax.default_backend(), LARGE)
     a = jnp.ones((size, size), jnp.dtype(precision))
     product = jax.jit(jnp.matmul).lower(a, a).compile()
@@ -31,31 +31,32 @@ def matrix_rate(precision: str) -> float:
 
 
 class Flops(NamedTuple):
-    """Of a block's forward pass: matrices with weights, and attention's two products."""
+    """The operations of a block's forward pass: products with weights, and attention's two."""
 
     weights: int
     attention: int
 
     @property
     def forward(self) -> int:
-        """q·kᵀ and the mixing of v, beside the weights."""
+        """Of the forward pass: the weights, q·kᵀ and the mixing of v."""
         return self.weights + self.attention
 
     @property
     def backward(self) -> int:
-        """To the activations alone: as many for the weights, and two for each of attention's."""
+        """Of gradients of activations: as many for the weights, and two per attention product."""
         return self.weights + 2 * self.attention
 
 
 def block_flops(config: EncoderConfig, batch: int, length: int) -> Flops:
-    """Of a whole block."""
+    """The operations of a whole block."""
     width = config.width
     weights = 4 * width**2 + 2 * width * config.intermediate
     return Flops(2 * batch * length * weights, 4 * batch * length**2 * width)
 
 
 def last_block_flops(config: EncoderConfig, batch: int, length: int) -> Flops:
-    """Of a block whose first row alone is read: k and v of all rows, one row of the rest."""
+    """The operations of a block of which only the first row is read: k and v of all rows, and one
+    row of everything else."""
     width = config.width
     keys_and_values = length * 2 * width**2
     one_row = 2 * width**2 + 2 * width * config.intermediate
@@ -63,10 +64,10 @@ def last_block_flops(config: EncoderConfig, batch: int, length: int) -> Flops:
 
 
 def needed_flops(setup: Setup, chunks: Iterable[Chunk], steps: int | None, cached: bool) -> float:
-    """What the first steps of some chunks need of the frozen model, probe left out.
+    """The operations of the frozen model, without the probe, in the first steps of some chunks.
 
-    A clean pass of whole blocks unless it is cached; the blocks above the masked state forwards
-    and backwards, the last of them for the rows that the head reads. Padding counts as tokens.
+    They are a clean pass of whole blocks, unless it is cached, and the blocks above the masked
+    state forwards and backwards, the last of them for the rows that the head reads. Padding counts.
     """
     total, blocks = 0.0, setup.sizes.blocks
     for chunk in chunks:
@@ -75,7 +76,7 @@ def needed_flops(setup: Setup, chunks: Iterable[Chunk], steps: int | None, cache
         last = whole if setup.reads is None else last_block_flops(*shape)
         for layer in chunk.layers[:steps]:
             total += 0 if cached else batch * blocks * whole.forward
-            # A row at a time; states 0 and 1 lie below the first block.
+            # One row at a time; states 0 and 1 are below the first block.
             for target in np.broadcast_to(setup.game.probe.target(layer), batch).tolist():
                 if masked := blocks - max(target - 1, 0):
                     total += (masked - 1) * (whole.forward + whole.backward)

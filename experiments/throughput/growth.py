@@ -1,6 +1,7 @@
-"""How the speed grows with batch, length, layers and devices, and what devices say to each other.
+"""The growth of speed with batch, length, layers and devices, and the bytes that devices exchange.
 
-On a network of a MiniLM's shape with random weights and texts of random tokens, all of one length.
+Measured on a network of a MiniLM's shape with random weights, and texts of random tokens of one
+length.
 """
 
 import statistics
@@ -42,7 +43,7 @@ CURVES: dict[str, list[Point]] = {
 }
 
 Speeds = dict[str, list[float]]
-"""Contender -> examples per second, one number a timed call."""
+"""Contender -> examples per second, one number per timed call."""
 
 
 def run(
@@ -99,10 +100,10 @@ def run(
 
 
 def speeds(classifier: Classifier, point: Point) -> Speeds:
-    """Both in turn, each after an untimed call.
+    """The speeds of both, in turn, each after an untimed call.
 
-    PyTorch's way is a fixed one, for heats at every point would take longer than all the rest:
-    lean, on a CPU with oneDNN's products.
+    PyTorch's way is fixed, lean, and on a CPU with oneDNN's products: heats at every point would
+    take longer than everything else.
     """
     setup, chunk = case(classifier, point)
     ways = throughput_torch.ways("float32")
@@ -122,7 +123,7 @@ def speeds(classifier: Classifier, point: Point) -> Speeds:
 
 
 def case(classifier: Classifier, point: Point) -> tuple[Setup, Chunk]:
-    """What both run."""
+    """The setup and the chunk that both run."""
     cut = data.shallower(classifier, point.blocks)
     setup = prepare(cut, "input", batch=point.batch, steps=STEPS)
     rng = np.random.default_rng(0)
@@ -131,7 +132,7 @@ def case(classifier: Classifier, point: Point) -> tuple[Setup, Chunk]:
 
 
 def make_claims(apart: Sequence[dict[str, Any]]) -> list[Claim]:
-    """What several devices exchange; one alone has nobody to talk to."""
+    """The claims about what several devices exchange."""
     several = [part for part in apart if part["devices"] > 1]
     extra = [
         size - part["gradient_bytes"] - part["other_bytes"]

@@ -1,6 +1,6 @@
-"""What a training step of the hidden probe costs by the layer it masks: blocks below are skipped.
+"""The cost of a training step of the hidden probe by the masked layer: blocks below are skipped.
 
-The layer is a traced number, so one compiled program serves all of them.
+The layer is a traced number, so that one compiled program serves all layers.
 """
 
 import statistics
@@ -24,7 +24,7 @@ BATCH, LENGTH = 64, 24
 
 
 def run(model: str, folder: Path, rounds: int) -> None:
-    """Time steps at every layer, interleaved, with the clean states given; writes the report."""
+    """Time steps at every layer, interleaved, with given clean states, and write the report."""
     setup = prepare(load_classifier(model), "hidden", setting="authors")
     game, layers = setup.game, setup.game.model.layers
     params = setup.classifier.params

@@ -1,4 +1,4 @@
-"""The most memory that one way to train takes: each is measured in a process of its own."""
+"""The peak memory of one way of training, measured in a process of its own."""
 
 import gc
 import multiprocessing
@@ -12,11 +12,11 @@ MIB = 2**20
 
 
 def peak_mib(build: Callable[..., Callable[[], None]], *arguments: Any) -> float | None:
-    """MiB at the highest point of what `build(*arguments)` returns, run in a fresh process.
+    """The peak, in MiB, of running what `build(*arguments)` returns in a fresh process.
 
-    On a CPU what the process grows by from when it has loaded both frameworks, whichever of them
-    trains, to the highest point of its training: weights, data, programs and activations. On a GPU
-    what the framework's allocator gave out. None if the process did not live to say it.
+    On a CPU it is the growth of the process after it has loaded both frameworks, whichever of them
+    trains: weights, data, programs and activations. On a GPU it is what the framework's allocator
+    gave out. None if the process was killed.
     """
     context = multiprocessing.get_context("spawn")
     parent, child = context.Pipe()
@@ -33,12 +33,12 @@ def peak_mib(build: Callable[..., Callable[[], None]], *arguments: Any) -> float
 
 def _measure(answer: Any, build: Callable[..., Callable[[], None]], arguments: Any) -> None:
     import jax
-    import torch  # noqa: F401  both, that neither side is charged for the other's code
+    import torch  # noqa: F401  both, so that neither side is charged for the other's
 
     jax.devices()
     before = psutil.Process().memory_info().rss
     run = build(*arguments)
-    gc.collect()  # what was only needed to build it, as JAX's copy of PyTorch's weights
+    gc.collect()  # what was only needed to build it, such as JAX's copy of PyTorch's weights
     process, done = psutil.Process(), threading.Event()
     peak = [process.memory_info().rss]
 
@@ -55,7 +55,7 @@ def _measure(answer: Any, build: Callable[..., Callable[[], None]], arguments: A
 
 
 def _on_gpu() -> int:
-    """Bytes at the highest point, 0 without one; the framework that did not train has none."""
+    """The peak on a GPU, in bytes, of the framework that trains; 0 without a GPU."""
     import sys
 
     import jax

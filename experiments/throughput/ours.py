@@ -25,10 +25,10 @@ def ours(
     passes: CleanStates | None = None,
     ready: Mapping[int, Any] | None = None,
 ) -> Contender:
-    """Several steps a call, one program a length, compiled here for those of the examples.
+    """Several steps per call, with one program per length, compiled here for the examples' lengths.
 
     passes: the clean states of all texts, to be looked up instead of computed
-    ready: length -> what `program` has compiled already
+    ready: length -> the result of `program`, if it is compiled already
     """
     mesh = devices.data_mesh()
     params = devices.place(setup.classifier.params, mesh, devices.WHOLE)
@@ -58,7 +58,7 @@ def program(setup: Setup, chunk: Chunk) -> Any:
 
 
 def alone(source: Source, precision: str, batch: int) -> Callable[[], None]:
-    """What trains the input probe of a contest on its longest chunk and does nothing else."""
+    """A function that only trains the input probe of a contest on its longest chunk."""
     contest = data.sst(source)
     setup = prepare(contest.classifier, "input", precision, batch=batch)
     chunk = longest(setup, contest.texts)
@@ -68,7 +68,7 @@ def alone(source: Source, precision: str, batch: int) -> Callable[[], None]:
 
 def _fresh(setup: Setup, mesh: Mesh) -> steps.TrainState:
     state = steps.init(setup.probe, len(setup.game.model.layers), setup.players)
-    # Copies: the first call is given the memory of what it starts from.
+    # Copies, since the first call overwrites its state.
     return devices.place(jax.tree.map(np.array, state), mesh, devices.WHOLE)
 
 
@@ -90,7 +90,7 @@ def _compiled(
 def _arguments(
     setup: Setup, params: Any, passes: CleanStates | None, chunk: Chunk, mesh: Mesh
 ) -> tuple[Any, Any]:
-    """What a call takes beside the state, as `training.calls.Caller` gives it."""
+    """The arguments of a call besides the state, as in `training.calls.Caller`."""
     feed, _ = training.clean_passes(setup.game, params, passes)
     stored, entries = feed(chunk.batch)
     notices = np.full((1, len(mesh.local_devices)), Notice.NONE, np.int32)

@@ -1,4 +1,4 @@
-"""Racing: contenders take turns on the same work; what they did becomes a table and claims."""
+"""Racing: contenders take turns on the same work; their times become a table and claims."""
 
 import statistics
 import time
@@ -13,11 +13,11 @@ from experiments.throughput.course import Chunk
 
 
 class Contender(NamedTuple):
-    """One way to train.
+    """One way of training.
 
     run: takes a chunk's steps, and returns when they are done
-    steps: how many steps of a chunk it takes, None for all; its speed is that of those
-    compiling: seconds until its programs were ready, 0 where nothing is compiled
+    steps: how many steps of a chunk it takes, None for all; its speed counts only these
+    compiling: seconds until its programs were ready, 0 if nothing is compiled
     """
 
     run: Callable[[Chunk], None]
@@ -26,7 +26,7 @@ class Contender(NamedTuple):
 
 
 class Lap(NamedTuple):
-    """One round of one contender; tokens are valid ones."""
+    """One round of one contender; tokens do not include padding."""
 
     seconds: float
     examples: int
@@ -34,7 +34,7 @@ class Lap(NamedTuple):
 
     @property
     def speed(self) -> float:
-        """Examples a second."""
+        """Examples per second."""
         return self.examples / self.seconds
 
 
@@ -43,7 +43,7 @@ Laps = dict[str, list[Lap]]
 
 
 class Section(NamedTuple):
-    """What one workload adds to the report."""
+    """The part of one workload in the report."""
 
     title: str
     claims: list[Claim]
@@ -52,10 +52,10 @@ class Section(NamedTuple):
 
 
 def race(contenders: dict[str, Contender], rounds: Sequence[Sequence[Chunk]], name: str) -> Laps:
-    """All contenders run the work of every round in turn, each after an untimed chunk a length.
+    """All contenders run the work of every round in turn, each after an untimed chunk per length.
 
-    Another one begins in every round, and nobody is always first or last. name: the race's, for the
-    progress bar.
+    A different one begins each round, so that none is always first or last. name: that of the race,
+    for the progress bar.
     """
     shapes = {chunk.length: chunk for work in rounds for chunk in work}
     turns = len(contenders) * (len(rounds) + 1)
@@ -72,7 +72,7 @@ def race(contenders: dict[str, Contender], rounds: Sequence[Sequence[Chunk]], na
 
 
 def rotated(names: Sequence[str], number: int) -> list[str]:
-    """The names, begun at another one in every round."""
+    """The names, rotated by the number of the round."""
     first = number % len(names)
     return [*names[first:], *names[:first]]
 
@@ -90,13 +90,13 @@ def lap(contender: Contender, work: Iterable[Chunk]) -> Lap:
 
 
 def ratios(laps: Laps, ours: str, theirs: str) -> list[float]:
-    """How many times as fast, round by round."""
+    """How many times as fast ours is, round by round."""
     pairs = zip(laps[ours], laps[theirs], strict=True)
     return [mine.speed / other.speed for mine, other in pairs]
 
 
 def ratio_claim(name: str, says: str, values: Sequence[float], atleast: float) -> Claim:
-    """A claim about the median over the rounds; spread is their standard deviation."""
+    """A claim about the median over rounds; the spread is their standard deviation."""
     middle, spread = float(np.median(values)), float(np.std(values))
     return Claim(name, says, None, middle, spread, len(values), "×", middle >= atleast)
 

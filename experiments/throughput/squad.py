@@ -1,5 +1,5 @@
-"""Training steps of the input probe on networks that answer questions, at 384 word pieces: one of a
-BERT-large's shape, as the paper's, and one of a MiniLM's, as people have on their own machines."""
+"""Training steps of the input probe on networks for question answering, at 384 word pieces: one of
+BERT-large's shape, as in the paper, and one of a MiniLM's, for people's own machines."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,8 +21,8 @@ from experiments.throughput.race import Contender, Section
 
 
 class Work(NamedTuple):
-    """What is run: a network, pieces a text, examples a batch, steps a call, calls a round, rounds
-    at most."""
+    """The work: a network, pieces per text, examples per batch, steps per call, calls per round,
+    and the largest number of rounds."""
 
     config: EncoderConfig
     length: int
@@ -41,7 +41,7 @@ ON_GPU = {
     "squad.small": Work(data.small(), 384, batch=64, steps=4, each=2, rounds=7),
 }
 HEAT_BLOCKS = 4
-"""So many tell which way is fast, and whether all agree: all blocks are alike."""
+"""The number of blocks in heats and checks of agreement, since all blocks are alike."""
 
 GOALS = {"squad.vs_best_pytorch": 1.1, "squad.bfloat16.vs_best_pytorch": 1.0}
 ON_CARD = {"squad.bfloat16.vs_best_pytorch": 1.3}
@@ -50,7 +50,7 @@ ON_CARD = {"squad.bfloat16.vs_best_pytorch": 1.3}
 def run(
     precisions: Sequence[str], rounds: int, timer: Timer, works: Mapping[str, Work] | None = None
 ) -> Iterator[Section]:
-    """A race a network: after each, all so far. works: smaller ones for tests.
+    """One race per network; yields all results so far after each. works: smaller ones for tests.
 
     Raises: UserError if the contenders do not compute the same thing.
     """
@@ -120,7 +120,7 @@ def setup_of(classifier: Classifier, work: Work, precision: str) -> Setup:
 
 
 def texts_of(work: Work, rounds: int) -> list[Encoded]:
-    """As many texts of random pieces as so many rounds read."""
+    """As many random texts as so many rounds read."""
     rng, count = np.random.default_rng(0), rounds * work.each * work.batch * work.steps
     return [data.text(rng.integers(1, work.config.vocabulary, work.length)) for _ in range(count)]
 
@@ -128,7 +128,7 @@ def texts_of(work: Work, rounds: int) -> list[Encoded]:
 def measure_memory(
     work: Work, fastest: Mapping[str, Fastest], threads: int
 ) -> dict[str, float | None]:
-    """MiB at the highest point of a step, by contender."""
+    """The peak memory of a step in MiB, by contender."""
     peaks = {}
     for p, best in fastest.items():
         suffix = "" if p == "float32" else f", {p}"
@@ -140,14 +140,14 @@ def measure_memory(
 
 
 def ours_alone(work: Work, precision: str) -> Callable[[], None]:
-    """What takes steps of this kind and does nothing else."""
+    """A function that only takes steps of this kind."""
     setup = setup_of(data.random_answerer(work.config), work, precision)
     chunk = next(chunks(setup, texts_of(work, 1)))
     return _alone(ours(setup, [chunk]), chunk)
 
 
 def lean_alone(work: Work, precision: str, way: str, threads: int) -> Callable[[], None]:
-    """The same in PyTorch, in one of its ways."""
+    """Like `ours_alone`, in one of PyTorch's ways."""
     contenders.settle(threads)
     setup = setup_of(data.random_answerer(work.config), work, precision)
     network = contenders.network(setup, precision)
@@ -156,7 +156,7 @@ def lean_alone(work: Work, precision: str, way: str, threads: int) -> Callable[[
 
 
 def authors_alone(work: Work, threads: int) -> Callable[[], None]:
-    """The same in the authors' style."""
+    """Like `ours_alone`, in the authors' style."""
     contenders.settle(threads)
     setup, texts = setup_of(data.random_answerer(work.config), work, "float32"), texts_of(work, 1)
     return _alone(contenders.authors(setup, texts), next(chunks(setup, texts)))

@@ -17,8 +17,7 @@ GAMES = {
     "hidden": ("hidden", "settling"),
     "hidden.batch": ("hidden", "authors"),
 }
-"""A game's name in claims -> what it masks, and whose game it is: the authors play a layer a
-batch."""
+"""A game's name in claims -> its gate and its setting: the authors play one layer per batch."""
 
 EACH = 3
 GOALS = {
@@ -38,7 +37,7 @@ ON_GPU = {"sst.input.bfloat16.vs_best_pytorch": 1.3}
 def run(
     contest: Contest, precisions: Sequence[str], rounds: int, timer: Timer, batch: int = 64
 ) -> Iterator[Section]:
-    """All games, all contenders; what there is after each game. batch: a smaller one for tests.
+    """All games and contenders; yields the results so far after each. batch: smaller for tests.
 
     Raises: UserError if the contenders do not compute the same thing.
     """
@@ -92,7 +91,7 @@ def run(
 def measure_memory(
     source: Source, fastest: dict[str, Fastest], batch: int, threads: int
 ) -> dict[str, float | None]:
-    """MiB at the highest point of training the input probe, by contender."""
+    """The peak memory of training the input probe in MiB, by contender."""
     peaks = {}
     for p, best in fastest.items():
         suffix = "" if p == "float32" else f", {p}"

@@ -1,7 +1,7 @@
-"""What explaining many texts takes: `diffmask explain --jsonl` of ever more, a process each.
+"""The memory of explaining ever more texts with `diffmask explain --jsonl`, in a process each.
 
-Without a run, a random probe of a small random BERT explains random words, for neither memory nor
-the speed around the network depends on what was learned. Needs Linux, which tells a process's peak.
+Without a run, a random probe of a small random BERT explains random words: neither memory nor the
+speed around the network depends on what was learned. Needs Linux, which reports a process's peak.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from experiments.throughput import data
 
 COUNTS = (100, 10_000, 100_000)
 OF_A_RUN = (100, 1000)
-MOST = 1.2  # times the least peak
+MOST = 1.2  # the largest allowed peak, relative to the smallest
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LENGTHS = (3, 20)  # words
 NETWORK = dataclasses.replace(
@@ -38,14 +38,14 @@ NETWORK = dataclasses.replace(
 
 
 def run(folder: Path, trained: Path | None, counts: Sequence[int] | None = None) -> None:
-    """Measure every number of texts; writes the report.
+    """Measure every number of texts, and write the report.
 
     trained: a run's folder; None: a random one
     """
     counts = counts or (OF_A_RUN if trained else COUNTS)
     with tempfile.TemporaryDirectory() as place:
         explained = trained or random_run(Path(place))
-        measured(explained, counts[0], Path(place))  # whose programs the others find on disk
+        measured(explained, counts[0], Path(place))  # the others find its programs on disk
         told = [measured(explained, count, Path(place)) for count in counts]
     start, rows = told[0], []
     for count, found in zip(counts, told, strict=True):
@@ -76,7 +76,7 @@ def run(folder: Path, trained: Path | None, counts: Sequence[int] | None = None)
 
 
 def measured(explained: Path, count: int, place: Path) -> dict[str, Any]:
-    """Peak resident memory in MiB and CPU seconds of one command, its start included."""
+    """Peak resident memory in MiB and CPU seconds of one command, including its start."""
     texts, out = place / "texts.txt", place / "explained.jsonl"
     texts.write_text("".join(f"{text}\n" for text in random_texts(count)))
     asked = ["explain", str(explained), "--file", str(texts), "--jsonl", str(out)]
@@ -89,7 +89,7 @@ def measured(explained: Path, count: int, place: Path) -> dict[str, Any]:
 
 
 def random_texts(count: int) -> list[str]:
-    """Words of the random model, the same ones for the same place."""
+    """Texts of the random model's words, always the same."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(*LENGTHS, count, endpoint=True)
     numbers = rng.integers(len(SPECIAL), NETWORK.vocabulary, (count, LENGTHS[1]))
@@ -118,7 +118,7 @@ def random_run(place: Path) -> Path:
 
 
 def _peak() -> float:
-    """MiB. Not `getrusage`, which counts what the process was forked from."""
+    """The peak in MiB, not from `getrusage`, which includes the process it was forked from."""
     (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     return int(peak) / 1024
 

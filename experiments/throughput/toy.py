@@ -1,6 +1,6 @@
 """DiffMask steps per second on the toy task: ours beside two eager PyTorch loops of the same step.
 
-First both sides are shown to compute the same thing; then they take turns on the clock.
+Both sides are first shown to compute the same thing; then they are timed in turn.
 """
 
 import itertools
@@ -41,11 +41,11 @@ LIMIT, READ = "products alone, whole batches", "products alone, without padding"
 GOAL, SHARE = 50, 0.6
 
 Speeds = dict[str, list[float]]
-"""Contender -> steps per second, one number a round."""
+"""Contender -> steps per second, one number per round."""
 
 
 class Contender(NamedTuple):
-    """One way to train: `run` takes `steps` steps; PyTorch's number of threads, None for JAX."""
+    """One way of training: `run` takes `steps` steps; PyTorch's number of threads, None for JAX."""
 
     run: Callable[[], object]
     steps: int
@@ -53,7 +53,7 @@ class Contender(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Frozen models with random weights, and their clean passes, one a seed along axis 0."""
+    """Frozen models with random weights, and their clean passes, with all seeds along axis 0."""
 
     keys: Key[Array, " S"]
     params: Any
@@ -61,7 +61,7 @@ class Task(NamedTuple):
 
 
 def make_task(seeds: int) -> Task:
-    """Speed does not depend on what the model has learned, so it has learned nothing."""
+    """The task, with random models, since speed does not depend on what they have learned."""
     keys = setup.seed_keys(list(range(seeds)))
     data, _ = setup.make_data(list(range(seeds)))
     params = jax.jit(jax.vmap(toy.init))(keys)
@@ -74,7 +74,7 @@ def start(task: Task, layer: int) -> TrainState:
 
 
 def ours(task: Task, layer: int) -> Contender:
-    """Epochs of the toy experiment inside one call each, compiled here."""
+    """Epochs of the toy experiment, one compiled call each."""
     state, data = start(task, layer), (task.keys, task.params, task.data)
     reading = setup.reading_in_batches(task.data.inputs.valid)
     how = {"layer": layer, "style": STYLE, "reading": reading}
@@ -90,7 +90,7 @@ def ours(task: Task, layer: int) -> Contender:
 
 
 def products(layer: int, reading: Sequence[int]) -> Contender:
-    """Nothing but the products of a step on one seed, forwards and backwards, one after another.
+    """Only the matrix products of a step on one seed, forwards and backwards.
 
     reading: how many rows of the batch are read at each position
     """
@@ -117,7 +117,7 @@ def products(layer: int, reading: Sequence[int]) -> Contender:
 
 
 def theirs(task: Task, layer: int, threads: int) -> dict[str, Contender]:
-    """Both PyTorch loops, of the first seed."""
+    """Both PyTorch loops, on the first seed."""
     state = start(task, layer)
     params, inputs, probe, multipliers = jax.tree.map(
         lambda a: a[0],
@@ -139,7 +139,7 @@ def theirs(task: Task, layer: int, threads: int) -> dict[str, Contender]:
 
 
 def steps_per_second(contender: Contender, seconds: float) -> float:
-    """Of as many runs as it takes to fill the time."""
+    """Steps per second, over as many runs as fill the time."""
     if contender.threads:
         torch.set_num_threads(contender.threads)
     start, runs, passed = time.perf_counter(), 0, 0.0
@@ -151,7 +151,7 @@ def steps_per_second(contender: Contender, seconds: float) -> float:
 
 
 def race(contenders: dict[str, Contender], rounds: int) -> Speeds:
-    """Steps per second in every round; all take turns, each after some untimed runs."""
+    """Steps per second in every round; contenders take turns, each after some untimed runs."""
     speeds: Speeds = {name: [] for name in contenders}
     for number in range(rounds):
         for name in rotated([*contenders], number):
@@ -161,18 +161,18 @@ def race(contenders: dict[str, Contender], rounds: int) -> Speeds:
 
 
 def best(speeds: Speeds, loop: str) -> list[float]:
-    """The rounds of a PyTorch loop at the number of threads that suits it best."""
+    """The rounds of a PyTorch loop with its best number of threads."""
     settings = [rounds for name, rounds in speeds.items() if name.startswith(loop)]
     return max(settings, key=np.median)
 
 
 def ratios(speeds: Speeds, mine: str, loop: str) -> list[float]:
-    """How many times as fast, round by round."""
+    """How many times as fast ours is, round by round."""
     return [a / b for a, b in zip(speeds[mine], best(speeds, loop), strict=True)]
 
 
 def make_claims(speeds: dict[int, Speeds]) -> list[Claim]:
-    """Three for each state that is masked, a seed against a seed."""
+    """Three claims for each masked state, comparing one seed with one seed."""
     found = []
     for layer, name in STATES.items():
         prefix = "toy" if layer == HIDDEN else f"toy.{name}"
@@ -205,7 +205,7 @@ def table(speeds: dict[int, Speeds]) -> str:
 
 
 def check(timer: Timer) -> dict[str, dict[str, float]]:
-    """Ends the program if the two sides do not compute the same thing."""
+    """Check that both sides compute the same thing, and end the program otherwise."""
     case, found = toy_check.example(), {}
     with timer.part("toy: compare loss, gradients and steps"):
         for layer, name in STATES.items():

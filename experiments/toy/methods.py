@@ -58,8 +58,8 @@ def attribute(
     """One method's attributions to state `layer` for every seed, one block of examples after
     another: block k has every `blocks`-th example from the k-th on.
 
-    reading: `setup.reading` of the blocks, if examples are sorted by falling length: then nothing is
-    computed after an example's end.
+    reading: `setup.reading` of the blocks, if examples are sorted by falling length; then nothing
+    is computed after the end of an example.
     """
     model = make_model(reading)
 

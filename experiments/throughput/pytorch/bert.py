@@ -1,8 +1,8 @@
-"""A frozen BERT in PyTorch, written as well as it can be: pure functions over tensors.
+"""A frozen BERT in optimised PyTorch: pure functions over tensors.
 
-The same network as Hugging Face's modules, whose weights it takes, with what these leave undone:
-one matrix for queries, keys and values, fused attention, no weight gradients, a pass that resumes
-at any state, and in the last block only the rows that the head reads: a classifier's, [CLS] alone.
+It is the same network as Hugging Face's modules, whose weights it uses, with optimisations that
+these lack: one matrix for queries, keys and values, fused attention, no weight gradients, a pass
+that resumes at any state, and in the last block only the rows that the head reads, such as [CLS].
 """
 
 import functools
@@ -38,7 +38,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 Weight = tuple[Tensor, Tensor]
-"""The weight (out, in) and bias of a linear map, or the scale and shift of a norm."""
+"""The weight (out, in) and bias of a linear layer, or the scale and shift of a norm."""
 
 Head = Callable[[Tensor, Tensor], Tensor]
 """(the last state, valid) -> float32 logits: of classes (B, C), of spans (B, T, 2)."""
@@ -47,7 +47,7 @@ Module: TypeAlias = BertForSequenceClassification | BertForQuestionAnswering
 
 
 class Block(NamedTuple):
-    """The weights of one block; `mixed` maps a state to its queries, keys and values at once."""
+    """The weights of one block; `mixed` maps a state to queries, keys and values at once."""
 
     mixed: Weight
     mix: Weight
@@ -58,7 +58,7 @@ class Block(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A whole network: its sizes, and its weights in the type that it computes in."""
+    """A whole network: its sizes, and its weights in the type of its computations."""
 
     config: EncoderConfig
     word: Tensor
@@ -72,8 +72,8 @@ class Network(NamedTuple):
 def hugging_face(classifier: Classifier, attention: str, device: str = "cpu") -> Module:
     """The classifier's folder as Hugging Face reads it, frozen, in evaluation mode.
 
-    Without a folder, where the weights are random: their module with ours. attention: "eager", as
-    in the authors' version of transformers, or "sdpa".
+    Without a folder, their module with our random weights. attention: "eager", as in the authors'
+    version of transformers, or "sdpa".
     """
     logging.disable_progress_bar()
     kind: Any = BertForQuestionAnswering if classifier.head.spans else BertForSequenceClassification
@@ -142,9 +142,11 @@ def padding_bias(network: Network, valid: Tensor) -> Tensor:
 def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`linear`, as a convolution of width one, which PyTorch leaves to oneDNN.
 
-    Float32 matrix products go to MKL, which keeps to AVX2 on a CPU that is not Intel's.
+    Float32 matrix products go to MKL, which uses only AVX2 on CPUs that are not Intel's.
     """
-    rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as it lies
+    rows = x.reshape(1, -1, 1, x.shape[-1]).permute(
+        0, 3, 1, 2
+    )  # channels last, the order in memory
     product = conv2d(rows, weight[:, :, None, None], bias)
     return product.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
@@ -190,7 +192,7 @@ def embed(network: Network, words: Tensor, segments: Tensor) -> Tensor:
 
 
 def classes(pooler: Weight, classifier: Weight, last: Tensor, valid: Tensor) -> Tensor:
-    """A `Head`; of the last state the first row is enough."""
+    """A `Head`, for which the first row of the last state is enough."""
     pooled = torch.tanh(linear(last[:, 0], *pooler))
     return linear(pooled, *classifier).float()
 
@@ -226,11 +228,11 @@ def resume(
     block: Callable = run_block,
     cls: bool = True,
 ) -> Tensor:
-    """The logits from states put in place of the network's own; nothing below them is run.
+    """The logits from states in place of the network's own; nothing below them is run.
 
-    states: by the state whose place they take, each for the rows that come next: one for the whole
-    batch, or several that join one pass, each where it belongs, the lowest first.
-    cls: whether the last block computes only the first row, where the head reads no other.
+    states: by the number of the state, each for the rows that come next: one for the whole batch,
+        or several that join one pass at their layers, the lowest first
+    cls: whether the last block computes only the first row, if the head reads no other
     """
     bias, top = padding_bias(network, valid), len(network.blocks)
     state = None

@@ -1,8 +1,8 @@
-"""DiffMask's step on BERT in PyTorch as the paper's authors write it.
+"""DiffMask's step on BERT in PyTorch in the authors' style.
 
-Hugging Face's modules as they are, texts padded to one length, hooks that are installed and removed
-at every pass, and every batch run twice, once a player: each time a clean pass, from which hooks
-read the states, and a masked pass of the whole model, in which a hook replaces one.
+It uses Hugging Face's modules as they are, pads all texts to one length, installs and removes hooks
+at every pass, and runs every batch twice, once for each player: each time a clean pass, in which
+hooks read the states, and a masked pass of the whole model, in which a hook replaces one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,7 +70,7 @@ def authors_pass(play: Play, player: Mover, batch: Sequence[Tensor], layer: int)
 
 
 def authors_step(play: Play, batch: Sequence[Tensor], layer: int) -> Outcome:
-    """Every batch is run twice, once a player."""
+    """A step of both players, in which every batch is run twice, once for each."""
     for player in (play.moved.primal, play.moved.dual):
         outcome = authors_pass(play, player, batch, layer)
         player.step()
@@ -117,5 +117,5 @@ def _run(model: Any, tokens: Tensor, valid: Tensor) -> Tensor:
 
 
 def _state_of(out: Any) -> Tensor:
-    # Before its version 5, transformers' blocks give a tuple.
+    # Before version 5, transformers' blocks return a tuple.
     return out[0] if isinstance(out, tuple) else out

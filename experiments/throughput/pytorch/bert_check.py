@@ -1,7 +1,8 @@
 """Shows that our step on BERT and those in PyTorch compute the same thing, before they are raced.
 
-Same weights, batch, layers and gates' noise, no dropout: then L₀, the divergence and the gradient
-of every weight of both players must agree, though the authors' way pads the texts much further.
+With the same weights, batch, layers and noise of gates, and without dropout, L₀, the divergence and
+the gradient of every weight of both players must agree, although the authors pad texts much
+further.
 """
 
 import functools
@@ -39,14 +40,14 @@ from experiments.throughput.pytorch.players import (
 )
 
 LIMIT = 1e-3
-"""Allowed difference of float32 numbers, relative to the largest entry of each array."""
+"""The largest allowed difference of float32 numbers, relative to the largest entry of an array."""
 
 MULTIPLIER = 10.0
 AUTHORS = "authors' style"
 
 
 class Example(NamedTuple):
-    """A batch, and a probe drawn so that every gradient has something to say."""
+    """A batch, and a probe drawn such that no gradient vanishes."""
 
     inputs: TextInputs
     probe: Any
@@ -55,7 +56,7 @@ class Example(NamedTuple):
 
 
 def example(setup: Setup, chunk: Chunk) -> Example:
-    """The first batch of a chunk; gates that c = 0 opens halfway, where a fresh probe has c = 5."""
+    """The first batch of a chunk; c = 0, instead of the usual 5, opens the gates halfway."""
     inputs = jax.tree.map(lambda array: array[0], chunk.batch.inputs)
     probe = {**setup.probe, "gates": [g | {"shift": jnp.zeros(())} for g in setup.probe["gates"]]}
     leaves, tree = jax.tree.flatten(probe)
@@ -82,7 +83,7 @@ def check(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> dict[str, floa
 
 
 def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> dict[str, float]:
-    """Of L₀, D and all gradients, relative to the largest entry of each."""
+    """The differences of L₀, D and all gradients, relative to the largest entry of each."""
     case, differences = example(setup, chunk), {}
     top = len(setup.game.model.layers) - 1
     depths: list[Any] = [top // 2] if setup.config.gate == "input" else [0, top]
@@ -135,7 +136,7 @@ def _ours(setup: Setup, case: Example) -> Callable[[Array], tuple[float, np.ndar
         (for_probe, for_multipliers), diagnostics = run(
             case.probe, case.multipliers, setup.classifier.params, case.inputs, played
         )
-        # Our λ descends −λ·(D − m), PyTorch's climbs λ·(D − m).
+        # Our λ descends on −λ·(D − m), PyTorch's ascends on λ·(D − m).
         expected = player_weights(for_probe, -for_multipliers)
         return float(diagnostics.loss), np.asarray(diagnostics.divergence, np.float64), expected
 
@@ -183,8 +184,7 @@ def _keys(gate_key: Key[Array, ""], batch: int) -> Key[Array, " B"]:
 
 
 def _noise(setup: Setup, case: Example, played: Any) -> Noise:
-    """The noise that `objective` draws for the rows that have a vote, and zeros where a text is
-    padded further."""
+    """The noise that `objective` draws for the rows that have a vote, and zeros at further padding."""
     layers = len(setup.game.model.layers)
     batch, length = case.inputs.valid.shape
 
@@ -205,10 +205,10 @@ def _tensor(array: Any) -> Tensor:
 
 
 def _largest(expected: Weights, theirs: Weights, divergence: float) -> float:
-    """The worst over all weights; what ought to be zero counts as it is.
+    """The largest relative difference over all weights; absolute where gradients should be zero.
 
-    divergence: the size of what λ's gradient D − m is a difference of, and by which it is measured:
-    near the margin it is small itself, and D no more exact than elsewhere.
+    divergence: the size of D, relative to which λ's gradient D − m is measured: near the margin the
+    difference is small, but D is no more exact than elsewhere
     """
     scales = {name: np.abs(value).max() or 1.0 for name, value in expected.items()}
     scales["multipliers"] = max(scales["multipliers"], divergence)

@@ -8,7 +8,7 @@ from experiments.throughput.pytorch.bert import Network
 from experiments.throughput.pytorch.bert_steps import Way
 
 ROWS = 64
-"""Rows of a batch: as many points of the path are run at once as fill it."""
+"""Rows of a batch, which is filled with as many points of the path as possible."""
 
 
 def integrated_gradients(
@@ -20,7 +20,7 @@ def integrated_gradients(
     steps: int,
     way: Way,
 ) -> Tensor:
-    """|Σ_d h_d · ∫₀¹ ∂score(α·h)/∂h_d dα| of the predicted class' logit from zero (B, T).
+    """|Σ_d h_d · ∫₀¹ ∂score(α·h)/∂h_d dα| of the predicted class's logit from zero (B, T).
 
     By the midpoint rule, as in `diffmask_jax.attribution.integrated_gradients`.
     """

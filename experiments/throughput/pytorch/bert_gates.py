@@ -1,4 +1,4 @@
-"""What both probes do to the states of a network in PyTorch, as `diffmask_jax.game.probes`."""
+"""The gates of both probes in PyTorch, like `diffmask_jax.game.probes`."""
 
 import itertools
 import operator
@@ -13,18 +13,19 @@ from experiments.throughput.pytorch import players as torch_players
 from experiments.throughput.pytorch.players import Noise, Players, Product
 
 Layers = int | Tensor
-"""The depth that is played: one for the batch, or one an example (B,), the lowest first."""
+"""The depth that is played: one for the batch, or one per example (B,), the lowest first."""
 
 
 States = Callable[[int, slice], Tensor]
-"""(state, rows) -> these rows of it: of states that a pass has given, or that are looked up."""
+"""(state, rows) -> these rows of a state, which comes from a pass or is looked up."""
 
 
 class Masked(NamedTuple):
-    """States under one draw of their gates, and what the game says about them.
+    """States masked by one draw of their gates, and the quantities of the game.
 
-    states: what takes the place of which state; of several, each for the rows that come next
-    log_keep: log P(z ≠ 0) (B, T); squares: Σ a² over the votes of a gate (B, T)
+    states: the masked states by number, each for the rows that come next
+    log_keep: log P(z ≠ 0) (B, T)
+    squares: Σ a² over the votes of a gate (B, T)
     """
 
     states: dict[int, Tensor]
@@ -33,7 +34,7 @@ class Masked(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What one vote says: its draw, log P(v ≠ 0) and a², (N, T) each."""
+    """One vote: its draw, log P(v ≠ 0) and a², (N, T) each."""
 
     draw: Tensor
     log_keep: Tensor
@@ -51,12 +52,12 @@ def mask_input(
     noise: Noise,
     product: Product = linear,
 ) -> Masked:
-    """The input under the product of the votes up to a depth; no row's vote above it is taken."""
+    """The input masked by the product of each row's votes up to its depth."""
     input_ = states(0, slice(None))
     words = input_.float()
     gate: list[Tensor] = []
     for k, first in enumerate(_starts(layer, len(players.gates))):
-        if first < len(words):  # the rows of depth k and more are the last ones
+        if first < len(words):  # the rows of depth k or more are the last ones
             state = words if k == 0 else states(k, slice(first, None)).float()
             told = _told(players, k, (words[first:], state), noise, product)
             gate = list(told) if k == 0 else _onto(gate, told, first)
@@ -72,7 +73,7 @@ def mask_hidden(
     noise: Noise,
     product: Product = linear,
 ) -> Masked:
-    """States under their own votes, each for the rows that play it."""
+    """States masked by their own votes, each for the rows that play it."""
     masked, tolds = {}, []
     for k, rows in _played(layer, len(players.gates)):
         state = states(k, rows)
@@ -104,7 +105,7 @@ def _onto(gate: Sequence[Tensor], told: Told, first: int) -> list[Tensor]:
 
 
 def _starts(layer: Layers, layers: int) -> list[int]:
-    """The first row of each depth or of a higher one; the number of rows where there is none."""
+    """The first row of each depth or a higher one; the number of rows if there is none."""
     if isinstance(layer, int):
         return [0] * (layer + 1)
     depths = torch.arange(layers + 1, device=layer.device)
@@ -112,7 +113,7 @@ def _starts(layer: Layers, layers: int) -> list[int]:
 
 
 def _played(layer: Layers, layers: int) -> Iterator[tuple[int, slice]]:
-    """The depths that are played, and by which rows."""
+    """The depths that are played, and the rows of each."""
     if isinstance(layer, int):
         yield layer, slice(None)
         return

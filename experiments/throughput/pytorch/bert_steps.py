@@ -1,7 +1,7 @@
-"""DiffMask's step on BERT in PyTorch as well as it can be written: no pass and no block in vain.
+"""DiffMask's step on BERT in optimised PyTorch, without any superfluous pass or block.
 
 One masked pass serves both players, the clean pass has no graph and may be looked up, the masked
-one resumes at its state, and the batches are the ones that JAX gets.
+one resumes at its state, and the batches are the same as JAX's.
 """
 
 from collections.abc import Callable
@@ -27,17 +27,18 @@ from experiments.throughput.pytorch.players import (
 
 
 class Stakes(NamedTuple):
-    """What is played for: m, nats, and ε, how strongly votes are held where they can still move."""
+    """The constants of the objective: m, in nats, and ε (`Game.pull`)."""
 
     margin: float
     pull: float
 
 
 class Way(NamedTuple):
-    """How a step is computed, which changes nothing in what it computes.
+    """How a step is computed; its results do not depend on it.
 
-    product: matrix products of the probe; block: `bert.run_block`, its products replaced or
-    compiled; cls: whether the last block computes only the first row, all that a classifier reads
+    product: matrix products of the probe
+    block: `bert.run_block`, with other products, or compiled
+    cls: whether the last block computes only the first row, the only one that a classifier reads
     """
 
     product: Product
@@ -60,7 +61,7 @@ class Play(NamedTuple):
 class Batch(NamedTuple):
     """A padded batch as `TextInputs`, and its clean pass: float32 logits and all states.
 
-    Where each example plays a depth of its own, those of the lowest come first.
+    If each example plays its own depth, the lowest come first.
     """
 
     segments: Tensor
@@ -78,7 +79,7 @@ def start(
     noise: Noise,
     way: Way,
 ) -> Play:
-    """The game before its first step, from `player_weights`. moving: players -> their optimisers"""
+    """The game before its first step, from `player_weights`. moving: players -> optimisers."""
     players = torch_players.players(weights).to(network.word.device)
     return Play(network, players, gating, stakes, noise, moving(players), way)
 
@@ -104,7 +105,7 @@ def lean_pass(play: Play, batch: Batch, layer: Layers) -> Outcome:
 
 
 def lean_step(play: Play, batch: Batch, layer: Layers) -> Outcome:
-    """One pass moves both players."""
+    """A step of both players from one pass."""
     outcome = lean_pass(play, batch, layer)
     play.moved.primal.step()
     play.moved.dual.step()
@@ -121,7 +122,7 @@ def game(
     layer: Layers,
     stakes: Stakes,
 ) -> Outcome:
-    """The gradients of expected share kept + λ·(KL − m) + ε/2·Σ a², the mean over each layer's
+    """The gradients of expected share kept + λ·(KL − m) + ε/2·Σ a², averaged over each layer's
     examples first, as in `diffmask_jax.game.objective`."""
     terms = masked.log_keep.exp() + stakes.pull / 2 * masked.squares
     sparsity = (terms * valid).sum(-1) / valid.sum(-1)
@@ -135,7 +136,7 @@ def game(
 
 
 def divergence(original: Tensor, masked: Tensor) -> Tensor:
-    """KL(original ‖ masked), nats (B,): of classes (B, C), or of starts and of ends (B, T, 2)."""
+    """KL(original ‖ masked), nats (B,): of classes (B, C), or of starts and ends (B, T, 2)."""
     log_p = log_softmax(original, dim=1)
     terms = log_p.exp() * (log_p - log_softmax(masked, dim=1))
     return terms.flatten(1).sum(-1)

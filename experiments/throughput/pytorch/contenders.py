@@ -1,4 +1,4 @@
-"""PyTorch's side of the race: the authors' style, and the ways to write it well."""
+"""PyTorch's side of the race: the authors' style, and several optimised variants."""
 
 import functools
 import time
@@ -42,9 +42,9 @@ WHOLE = "whole last block"
 
 
 def ways(precision: str, reads: int | None = 1) -> dict[str, Way]:
-    """The variants that may be the fastest without a compiler.
+    """The variants, without a compiler, that may be the fastest.
 
-    reads: as `Setup.reads`; only where the head reads one row can the last block be cut short.
+    reads: `Setup.reads`; only if the head reads one row can the last block be cut short
     """
     cut = reads == 1
     by_name = {"lean": Way(linear, run_block, cls=cut)}
@@ -57,7 +57,7 @@ def ways(precision: str, reads: int | None = 1) -> dict[str, Way]:
 
 
 def compiled(by_name: dict[str, Way]) -> dict[str, Way]:
-    """The same with `torch.compile`, once for all lengths; it compiles when they are first run."""
+    """Variants with `torch.compile`, once for all lengths; it compiles when they are first run."""
     return {
         f"{name}, compiled": way._replace(block=torch.compile(way.block, dynamic=True))
         for name, way in by_name.items()
@@ -66,9 +66,9 @@ def compiled(by_name: dict[str, Way]) -> dict[str, Way]:
 
 
 def settle(threads: int) -> None:
-    """PyTorch's threads, and its limit of compiled versions, which it would pass in silence.
+    """Set PyTorch's threads, and raise its limit of compiled versions, which it exceeds silently.
 
-    On a GPU also what JAX does there unasked: float32 products in TensorFloat-32.
+    On a GPU also enable what JAX does there by default: float32 products in TensorFloat-32.
     """
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("highest" if DEVICE == "cpu" else "high")
@@ -77,7 +77,7 @@ def settle(threads: int) -> None:
 
 @contextmanager
 def whole_float32() -> Iterator[None]:
-    """Float32 products without short cuts, in both frameworks; a CPU takes none anyway."""
+    """Full float32 products in both frameworks, as on any CPU."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -94,7 +94,7 @@ def network(setup: Setup, precision: str) -> Network:
 
 
 def lean(setup: Setup, frozen: Network, way: Way, passes: CleanStates | None = None) -> Contender:
-    """Our batches, layers and players, one masked pass a step. passes: clean states to look up."""
+    """Our batches, layers and players, one masked pass per step. passes: stored clean states."""
     play = bert_steps.start(
         frozen,
         player_weights(setup.probe, jnp.ones(len(setup.game.model.layers))),
@@ -123,12 +123,12 @@ def lean(setup: Setup, frozen: Network, way: Way, passes: CleanStates | None = N
 
 
 def stakes(setup: Setup) -> Stakes:
-    """What a setup's game is played for."""
+    """The constants of a setup's objective."""
     return Stakes(setup.game.margin, setup.game.pull)
 
 
 def moving(setup: Setup) -> Moving:
-    """What moves a setup's players."""
+    """The optimisers of a setup's players."""
     if setup.config.setting == "authors":
         return functools.partial(optimisers, rates=setup.rates)
     return functools.partial(settling, rates=setup.rates, margin=setup.game.margin)
@@ -140,7 +140,7 @@ def padded(setup: Setup) -> int:
 
 
 def authors(setup: Setup, texts: Sequence[Encoded]) -> Contender:
-    """Hooks, padding and two runs a batch, on the first batch of each chunk: all cost the same."""
+    """Hooks, padding and two runs per batch, on each chunk's first batch: all cost the same."""
     model = bert.hugging_face(setup.classifier, "eager", DEVICE)
     play = bert_authors.start(
         model,
@@ -156,7 +156,7 @@ def authors(setup: Setup, texts: Sequence[Encoded]) -> Contender:
     def run(chunk: Chunk) -> None:
         rows = chunk.batch.indices[:1].tolist()
         for batch in bert_authors.batches(tokens, valid, rows):
-            # The authors draw one layer a batch; where ours has one an example, all in turn.
+            # The authors draw one layer per batch; where ours has one per example, take turns.
             drawn = chunk.layers[0]
             layer = chunk.number % len(play.players.gates) if drawn.ndim else int(drawn)
             bert_authors.authors_step(play, [part.to(DEVICE) for part in batch], layer)
@@ -168,7 +168,7 @@ def authors(setup: Setup, texts: Sequence[Encoded]) -> Contender:
 def fastest(
     setup: Setup, precision: str, chunk: Chunk, tries: int = TRIES
 ) -> tuple[str, Way, dict[str, dict[str, Any]]]:
-    """The variant that takes a chunk in the least time; the heats' seconds, or why one failed."""
+    """The fastest variant on a chunk; the seconds of the heats, or the error of one that failed."""
     heats: dict[str, dict[str, Any]] = {}
     frozen, candidates = network(setup, precision), ways(precision, setup.reads)
     candidates |= compiled(candidates)
@@ -180,7 +180,7 @@ def fastest(
             first = time.perf_counter() - start
             seconds = [lap(contender, [chunk]).seconds for _ in range(tries)]
             heats[name] = {"first": first, "seconds": seconds}
-        except Exception as error:  # of the compiler, or of what it calls
+        except Exception as error:  # from the compiler, or what it calls
             lines = str(error).strip().splitlines() or [""]
             heats[name] = {"failed": f"{type(error).__name__}: {lines[0][:200]}"}
     times = {name: min(heat["seconds"]) for name, heat in heats.items() if "seconds" in heat}
@@ -191,7 +191,7 @@ def fastest(
 def best_threads(
     setup: Setup, chunk: Chunk, most: int, tries: int = TRIES
 ) -> tuple[int, dict[int, float]]:
-    """1 or all of the cores, whichever takes a chunk in less time."""
+    """1 or all of the cores, whichever is faster on a chunk."""
     frozen, way = network(setup, "float32"), ways("float32", setup.reads)["lean"]
     seconds = {}
     for threads in sorted({1, most}):
@@ -206,7 +206,7 @@ def best_threads(
 def lean_alone(
     source: Source, precision: str, batch: int, way: str, threads: int
 ) -> Callable[[], None]:
-    """As `ours.alone`, in one of the `ways`."""
+    """Like `ours.alone`, in one of the `ways`."""
     settle(threads)
     contest = data.sst(source)
     setup = prepare(contest.classifier, "input", precision, batch=batch)
@@ -216,13 +216,13 @@ def lean_alone(
 
 
 def named(way: str, setup: Setup) -> Way:
-    """One of the `ways`, or of those compiled, for a setup."""
+    """One of the `ways`, or of the compiled ones, for a setup."""
     plain = ways(setup.config.precision, setup.reads)
     return (plain if way in plain else compiled(plain))[way]
 
 
 def authors_alone(source: Source, batch: int, threads: int) -> Callable[[], None]:
-    """As `ours.alone`, in the authors' style."""
+    """Like `ours.alone`, in the authors' style."""
     settle(threads)
     contest = data.sst(source)
     setup = prepare(contest.classifier, "input", batch=batch)
@@ -232,7 +232,7 @@ def authors_alone(source: Source, batch: int, threads: int) -> Callable[[], None
 
 
 def look_up(stored: Sequence[Tensor], numbers: Tensor, layer: int, rows: slice) -> Tensor:
-    """Some rows of a batch's states, copied when they are asked for. numbers: the batch's rows."""
+    """Some rows of a batch's states, copied on demand. numbers: the batch's rows."""
     return stored[layer][numbers[rows]]
 
 
@@ -246,7 +246,7 @@ def shared(passes: Clean) -> Any:
 
 
 def wait() -> None:
-    """Until the device is done."""
+    """Wait until the device is done."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
 

@@ -1,6 +1,6 @@
 """The two players in PyTorch: gate networks, baselines, multipliers, and their optimisers.
 
-PyTorch is needed only by what `experiments.throughput` loads.
+Only `experiments.throughput` needs PyTorch.
 """
 
 import math
@@ -30,7 +30,7 @@ Weights = dict[str, np.ndarray]
 
 
 def logistic(layer: int, shape: torch.Size, device: str = "cpu") -> Tensor:
-    """log u − log(1−u) with u ~ U(0, 1), kept off the ends."""
+    """log u − log(1−u) with u ~ U(0, 1), bounded away from 0 and 1."""
     return torch.rand(shape, device=device).logit(eps=1e-7)
 
 
@@ -44,7 +44,7 @@ class Gate(nn.Module):
         self.shift = nn.Parameter(torch.tensor(5.0))
 
     def forward(self, *parts: Tensor, product: Product = linear) -> Tensor:
-        """10·tanh(w·tanh(W·x + b) + b') + c; the parts of x are never joined."""
+        """10·tanh(w·tanh(W·x + b) + b') + c; the parts of x are never concatenated."""
         first, *others = self.first.weight.split([part.shape[-1] for part in parts], dim=1)
         x = product(parts[0], first, self.first.bias)
         for part, weight in zip(parts[1:], others, strict=True):
@@ -78,13 +78,13 @@ def player_weights(probe: Any, multipliers: Array) -> Weights:
 
 
 def load(module: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
-    """The module with these weights, every one of them given."""
+    """The module with these weights, which must include all of its own."""
     module.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     return module
 
 
 def players(weights: Mapping[str, np.ndarray]) -> Players:
-    """Both players with the weights that `player_weights` gives, of whatever size."""
+    """Both players, of any size, with the weights from `player_weights`."""
     gates = len(weights["multipliers"])
     first = [weights[f"gates.{k}.first.parametrizations.weight.original1"] for k in range(gates)]
     widths = [len(value) for name, value in weights.items() if name.startswith("baselines.")]
@@ -94,7 +94,7 @@ def players(weights: Mapping[str, np.ndarray]) -> Players:
 
 
 def gradients(playing: Players) -> Weights:
-    """By the names of `player_weights`; zero where the step did not reach."""
+    """All gradients by the names of `player_weights`; zero for weights that were not used."""
     return {
         name: np.zeros(weight.shape, np.float32)
         if weight.grad is None
@@ -121,27 +121,27 @@ def mask(state: Tensor, z: Tensor, baseline: Tensor) -> Tensor:
 
 
 Follow = Callable[[list[Any], list[Tensor], int], None]
-"""(fast weights, slow ones, steps so far): move the slow ones, after each step of the fast ones."""
+"""(fast weights, slow ones, steps so far): move the slow ones after each step of the fast ones."""
 
 
 def lookahead(fast: list[Any], slow: list[Tensor], steps: int) -> None:
-    """Every 6th step slow weights go half the way to the fast ones, which follow."""
+    """Every 6th step slow weights move half way to the fast ones, which continue from there."""
     if steps % 6 == 0:
         for ahead, behind in zip(fast, slow, strict=True):
             ahead.copy_(behind.lerp_(ahead, 0.5))
 
 
 def averaged(fast: list[Any], slow: list[Tensor], steps: int, sharpness: float = 8.0) -> None:
-    """A running average of the fast weights, as `diffmask_jax.game.optimizers` has it.
+    """A running average of the fast weights, as in `diffmask_jax.game.optimizers`.
 
-    Nothing holds the variance up where it rounds below zero, which takes gates that are all shut.
+    The variance has no floor here; it would round below zero only if all gates were closed.
     """
     weight = (sharpness + 1) / (steps + sharpness)
     torch._foreach_lerp_(slow, [weights.detach() for weights in fast], weight)
 
 
 class Followed:
-    """The weights that `fast` moves, and slow ones that follow them."""
+    """The weights moved by `fast`, and slow ones that follow them."""
 
     def __init__(self, fast: torch.optim.Optimizer, follow: Follow) -> None:
         self.fast, self.follow = fast, follow
@@ -150,7 +150,7 @@ class Followed:
         self.steps = 0
 
     def step(self) -> None:
-        """One step of each; clears the gradients."""
+        """One step of each; the gradients are cleared."""
         self.fast.step()
         self.fast.zero_grad()
         self.steps += 1
@@ -159,7 +159,7 @@ class Followed:
 
 
 class Controller:
-    """The PI controller in log λ of `diffmask_jax.game.multipliers`, all layers being played."""
+    """The PI controller in log λ of `diffmask_jax.game.multipliers`, if all layers are played."""
 
     def __init__(self, multipliers: nn.Parameter, margin: float, integral: float) -> None:
         self.weights: list[Any] = [multipliers]
@@ -169,7 +169,7 @@ class Controller:
 
     @torch.no_grad()
     def step(self) -> None:
-        """λ follows D − m, which its gradient holds."""
+        """λ follows D − m, which is its gradient."""
         (multipliers,) = self.weights
         assert multipliers.grad is not None
         excess = multipliers.grad * (len(multipliers) / self.margin)
@@ -183,17 +183,17 @@ class Controller:
 
 
 class Mover(Protocol):
-    """What moves one player."""
+    """The optimiser of one player."""
 
     weights: list[Any]
 
     def step(self) -> None:
-        """One move from the weights' gradients, which it clears."""
+        """One step with the weights' gradients, which are cleared."""
         ...
 
 
 class Optimisers(NamedTuple):
-    """The probe's (primal) and the multipliers' (dual), which ascends."""
+    """The optimiser of the probe (primal), and that of the multipliers (dual), which ascends."""
 
     primal: Mover
     dual: Mover
@@ -201,7 +201,7 @@ class Optimisers(NamedTuple):
 
 
 Moving = Callable[[Players], Optimisers]
-"""Players -> what moves them, before the first step."""
+"""Players -> their optimisers, before the first step."""
 
 
 def optimisers(playing: Players, rates: Rates) -> Optimisers:
@@ -225,7 +225,7 @@ def settling(playing: Players, rates: Rates, margin: float) -> Optimisers:
 
 
 def _rmsprop(playing: Players, rates: Rates, foreach: bool | None = None) -> torch.optim.RMSprop:
-    """Centered RMSprop of gate networks and baselines, each at their rate."""
+    """Centered RMSprop of gate networks and baselines, each at its own rate."""
     groups: list[dict[str, Any]] = [
         {"params": playing.gates.parameters(), "lr": rates.probe},
         {"params": playing.baselines.parameters(), "lr": rates.baseline},
@@ -234,13 +234,13 @@ def _rmsprop(playing: Players, rates: Rates, foreach: bool | None = None) -> tor
 
 
 def end_step(playing: Players, moved: Optimisers) -> None:
-    """What follows the moves of both players."""
+    """Project the multipliers after the steps of both players."""
     moved.rate.step()
     playing.multipliers.data.clamp_(0, LARGEST)
 
 
 class Outcome(NamedTuple):
-    """Batch means of what the players bargain over, for people to watch."""
+    """Batch means of the game's quantities, for people."""
 
     sparsity: Tensor
     divergence: Tensor
@@ -253,9 +253,9 @@ def backward(
     margin: float,
     shares: Tensor | None = None,
 ) -> Outcome:
-    """Gradients of the batch mean of L₀ + λ·(D − m) for whichever weights want one.
+    """Gradients of the batch mean of L₀ + λ·(D − m) for all weights that require one.
 
-    shares: of the examples in the mean of the losses, together 1; None: all alike
+    shares: the weights of the examples in the mean, which sum to 1; None: equal weights
     """
     mean = torch.mean if shares is None else shares.dot
     mean(sparsity + multiplier * (divergence - margin)).backward()

@@ -1,8 +1,8 @@
 """Shows that our step on the toy task and both PyTorch ones compute the same thing.
 
-Same weights, same batch, same noise: then the loss, the divergence, every gradient, and the weights
-after some steps must agree. The authors' way draws anew for λ once the probe has moved, so that its
-steps cannot agree exactly; its gradients must.
+With the same weights, batch and noise, the loss, the divergence, every gradient, and the weights
+after some steps must agree. The authors draw again for λ once the probe has moved, so that their
+steps cannot agree exactly; their gradients must.
 """
 
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ STEPS = 15
 
 
 class Example(NamedTuple):
-    """A random model, a batch and a probe, drawn so that every gradient has something to say."""
+    """A random model, a batch and a probe, drawn such that no gradient vanishes."""
 
     params: Any
     clean: Clean
@@ -38,10 +38,10 @@ class Example(NamedTuple):
 
 
 def example() -> Example:
-    """A batch of seed 0 of all lengths, longest example first, as the lean loop wants it.
+    """A batch of seed 0 with all lengths, the longest example first, as the lean loop expects.
 
-    Fresh weights would leave the outputs all but alike and the gates open: these are larger, and c
-    starts at 0 instead of 5.
+    With fresh weights the outputs would hardly differ and the gates would be open: these are
+    larger, and c starts at 0 instead of 5.
     """
     data, _ = make_data([0])
     inputs = jax.tree.map(lambda a: a[0, :: TRAINING // BATCH][:BATCH], data.inputs)
@@ -65,7 +65,7 @@ def largest_differences(case: Example, layer: int) -> dict[str, float]:
 
 
 def agree(differences: dict[str, float]) -> bool:
-    """To float32 tolerance; steps divide by a deviation of gradients, which costs two digits."""
+    """Whether all agree within float32; steps divide by a deviation, which costs two digits."""
     limits = {name: 1e-3 if name.startswith("weights") else 1e-5 for name in differences}
     return all(differences[name] <= limit for name, limit in limits.items())
 
@@ -76,7 +76,7 @@ def _gradient_differences(case: Example, layer: int) -> dict[str, float]:
     (for_probe, for_multipliers), diagnostics = gradient(
         case.probe, multipliers, case.params, case.clean, layer, gate_key
     )
-    # Our λ descends −λ·(D − m), PyTorch's climbs λ·(D − m).
+    # Our λ descends on −λ·(D − m), PyTorch's ascends on λ·(D − m).
     expected = player_weights(for_probe, -for_multipliers)
 
     def authors(play: Play) -> toy_steps.Outcome:
@@ -109,7 +109,7 @@ def _objective(
 
 
 def _step_difference(case: Example, layer: int) -> float:
-    """How far apart both sides' weights end, over how far they moved."""
+    """The distance of both sides' weights at the end, relative to how far they moved."""
     key = jax.random.key(4)
 
     @jax.jit
@@ -157,6 +157,6 @@ def _minus(a: Weights, b: Weights) -> Weights:
 
 
 def _largest(expected: Weights, theirs: Weights) -> float:
-    """The worst over all weights; what ought to be zero, of a state not played, counts as it is."""
+    """The largest relative difference over all weights; absolute for states that are not played."""
     scales = {name: np.abs(value).max() or 1.0 for name, value in expected.items()}
     return max(float(np.abs(theirs[name] - expected[name]).max() / scales[name]) for name in scales)

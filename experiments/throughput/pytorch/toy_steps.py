@@ -1,8 +1,9 @@
-"""DiffMask's step on the toy task in eager PyTorch: as the paper's authors write it, and lean.
+"""DiffMask's step on the toy task in eager PyTorch: in the authors' style, and lean.
 
-Both play the game of `diffmask_jax.game.steps`. The authors' way: every batch is run twice, once
-a player, each time through a clean and a masked pass of the whole model, with hooks that read and
-replace its states. The lean way: clean states known beforehand, one masked pass for both players.
+Both play the game of `diffmask_jax.game.steps`. In the authors' style every batch is run twice,
+once for each player, each time through a clean and a masked pass of the whole model, with hooks
+that read and replace its states. The lean one has precomputed clean states, and one masked pass for
+both players.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ def backward(play: Play, log_keep: Tensor, valid: Tensor, divergence: Tensor) ->
 
 
 def authors_batches(inputs: ToyInputs) -> Iterator[Sequence[Tensor]]:
-    """Batches (query, digits, valid), shuffled every epoch, without end."""
+    """Endless batches (query, digits, valid), shuffled every epoch."""
     data = TensorDataset(*(torch.tensor(np.asarray(array)).long() for array in inputs))
     loader = DataLoader(data, batch_size=BATCH, shuffle=True, drop_last=True)
     while True:
@@ -105,7 +106,7 @@ def authors_pass(play: Play, player: Mover, batch: Sequence[Tensor]) -> Outcome:
 
 
 def authors_step(play: Play, batch: Sequence[Tensor]) -> None:
-    """Every batch is run twice, once a player."""
+    """A step of both players, in which every batch is run twice, once for each."""
     for player in (play.moved.primal, play.moved.dual):
         authors_pass(play, player, batch)
         player.step()
@@ -113,9 +114,9 @@ def authors_step(play: Play, batch: Sequence[Tensor]) -> None:
 
 
 class Clean(NamedTuple):
-    """What a lean step needs to know of examples; a frozen model makes it once for all epochs.
+    """The inputs of a lean step, computed by the frozen model once for all epochs.
 
-    query: (N, 64), what the queries add to the first layer of the feed-forward network
+    query: (N, 64), the queries' contribution to the first layer of the feed-forward network
     """
 
     logits: Tensor
@@ -141,7 +142,7 @@ def lean_data(play: Play, inputs: ToyInputs) -> Clean:
 
 
 def lean_batches(data: Clean) -> Iterator[Clean]:
-    """Batches, shuffled every epoch, without end; longest example first, as the GRU wants them."""
+    """Endless batches, shuffled every epoch, the longest example first, as the GRU expects."""
     while True:
         for rows in torch.randperm(len(data.lengths)).split(BATCH)[:-1]:
             rows = rows[data.lengths[rows].argsort(descending=True)]
@@ -163,7 +164,7 @@ def lean_pass(play: Play, batch: Clean) -> Outcome:
 
 
 def lean_step(play: Play, batch: Clean) -> None:
-    """One pass moves both players."""
+    """A step of both players from one pass."""
     lean_pass(play, batch)
     play.moved.primal.step()
     play.moved.dual.step()
