@@ -42,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     option(
         "--file",
         type=path_of,
-        help=".txt with one text a line, .tsv, .csv, .jsonl, .parquet; questions: .jsonl of "
+        help=".txt with one text per line, .tsv, .csv, .jsonl, .parquet; questions: .jsonl of "
         "question, passage and perhaps answers (default: standard input)",
     )
     add_columns(parser, "text", "pair")

@@ -66,7 +66,7 @@ class SstPlaces(PreparedPlaces):
 
     raw_dir: str | None = setting(
         None,
-        "folder of train.txt, dev.txt and test.txt, a tree a line",
+        "folder of train.txt, dev.txt and test.txt, one tree per line",
         told="downloaded",
         is_path=True,
     )

@@ -28,7 +28,9 @@ class SstTrees(tfds.core.GeneratorBasedBuilder):
 
     name = "sst_trees"
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder with train.txt, dev.txt and test.txt, a tree a line."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "A folder with train.txt, dev.txt and test.txt, one tree per line."
+    )
 
     def _info(self) -> tfds.core.DatasetInfo:
         label = tfds.features.ClassLabel(names=LABELS)

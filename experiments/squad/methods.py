@@ -63,7 +63,7 @@ def in_steps(steps: int) -> dict[str, Counted]:
 
 
 ATTENTION = Counted("Attention", "strongest head, mean over queries and blocks", attention)
-LEFT_OUT = _any("Leave one out", "a pass a token, over the mean", methods.leave_one_out)
+LEFT_OUT = _any("Leave one out", "one pass per token, over the mean", methods.leave_one_out)
 
 ON_EXAMPLE: dict[str, Counted] = {
     "attention": ATTENTION,

@@ -137,7 +137,7 @@ def figure(rows: Sequence[Row], path: Path) -> None:
         axes.axvline(
             PAPER_MASKED[gate], color="black", linestyle=":", label="masked in the paper, no loss"
         )
-        axes.set_title(f"{gate} probe, one run a margin", fontsize=10)
+        axes.set_title(f"{gate} probe, one run per margin", fontsize=10)
         axes.margins(x=0.1, y=0.12)
         axes.set_xlabel("masked, %", fontsize=9)
         clear(axes)

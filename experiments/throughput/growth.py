@@ -168,10 +168,10 @@ def _medians(points: Sequence[Speeds]) -> dict[str, list[float]]:
 BODY = """
 ![examples per second](growth.png)
 
-Training steps of the input probe, a layer an example, float32. PyTorch, with {threads} threads, is
-written one fixed way, which need not be its fastest at every point. Simulated devices share this
-machine's cores: that the speed stays level is all they can show of it. What a step exchanges, from
-the compiled program ({blocks} blocks), with the probe's gradients beside it:
+Training steps of the input probe, one layer per example, float32. PyTorch, with {threads} threads,
+is written in one fixed way, which need not be its fastest at every point. Simulated devices share
+this machine's cores: at best the speed stays level. What a step exchanges, from the compiled
+program ({blocks} blocks), with the probe's gradients beside it:
 
 {table}
 """

@@ -75,7 +75,7 @@ def run(
         claims += bert.make_claims(f"sst.{name}", finish, goals)
         table = bert.table(finish, memory if by_precision is shared else {})
         gate, setting = GAMES[name]
-        title = f"{gate.capitalize()} probe" + ", a layer a batch" * (setting == "authors")
+        title = f"{gate.capitalize()} probe" + ", one layer per batch" * (setting == "authors")
         tables.append(f"### {title}\n\n{table}")
         raw[name] = bert.raw(finish)
         body = BODY.format(
@@ -106,12 +106,12 @@ BODY = """
 {named}, batches of {batch}, bucketed by length as `diffmask train` makes them. All contenders take
 turns on the same batches and layers. They play today's default: every depth in every batch, rows
 that join one pass where they are masked, a pull on the votes, averaged probes, controlled λ; and
-then, for hidden states, the authors' game, one layer a batch. Medians over the rounds, smallest and
-largest in brackets. PyTorch's threads: {threads}, the faster of 1 and all cores.
+then, for hidden states, the authors' game, one layer per batch. Medians over the rounds, smallest
+and largest in brackets. PyTorch's threads: {threads}, the faster of 1 and all cores.
 
 - *Authors' style*: Hugging Face's modules with eager attention, texts padded to 84 word pieces,
   hooks, every batch run twice (once a player), each time a clean and a masked pass of the whole
-  model; one layer a batch, and the authors' optimisers.
+  model; one layer per batch, and the authors' optimisers.
 - *Best*: the fastest of some ways to write it in PyTorch, found by heats ({best}). All have one
   masked pass for both players, no graph in the clean pass, no weight gradients, one matrix for q, k
   and v, `scaled_dot_product_attention`, no vote that nobody needs, and no block for a row below its

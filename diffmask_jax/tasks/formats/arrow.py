@@ -1,4 +1,4 @@
-"""Parquet files, and folders that Hugging Face's `datasets` saved with save_to_disk."""
+"""Parquet files, and folders saved by `save_to_disk` of Hugging Face's `datasets`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from diffmask_jax.tasks.formats.table import Row, Table
 
 
 def read_parquet(path: Path) -> Table:
-    """Raises: UserError if the file cannot be read or is damaged, or pyarrow is missing."""
+    """A Parquet file. Raises: UserError if it cannot be read or is damaged, or without pyarrow."""
     pyarrow = _pyarrow(path)
 
     def batches(names: Sequence[str]) -> Iterator[Any]:
@@ -22,15 +22,15 @@ def read_parquet(path: Path) -> Table:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             return _table(path, file.schema_arrow.names, batches)
-    except Exception as error:  # Arrow has many families of them for a damaged file
+    except Exception as error:  # Arrow has many kinds of errors for damaged files
         raise _unreadable(path, error) from error
 
 
 def read_datasets_folder(path: Path) -> Table:
-    """One split, as `Dataset.save_to_disk` writes it.
+    """One split, as written by `Dataset.save_to_disk`.
 
     Raises:
-      UserError: it is another directory, holds several splits or is damaged; pyarrow is missing.
+      UserError: it is another folder, has several splits, or is damaged; pyarrow is missing.
     """
     if (path / "dataset_dict.json").is_file():
         splits = ", ".join(_strings(path / "dataset_dict.json", "splits"))
@@ -55,7 +55,7 @@ def read_datasets_folder(path: Path) -> Table:
 
 
 def _data_files(state: Path) -> list[Path]:
-    """The files that a state.json names. Raises: UserError if they do not lie beside it."""
+    """The files that a state.json names. Raises: UserError if they are not beside it."""
     entries = json_files.field(json_files.read(state), "_data_files", list, str(state))
     if not entries:
         raise UserError(f"{state} names no data files")
@@ -77,7 +77,7 @@ def _strings(file: Path, name: str) -> list[str]:
 def _table(
     path: Path, names: list[str], batches: Callable[[Sequence[str]], Iterator[Any]]
 ) -> Table:
-    """batches: the names of columns -> record batches that have these, read anew."""
+    """A table. batches: the names of columns -> record batches with these, read anew each time."""
 
     def rows(chosen: Sequence[str]) -> Iterator[Row]:
         number = 0
@@ -87,7 +87,7 @@ def _table(
                 for place in range(batch.num_rows):
                     number += 1
                     yield str(number), [column[place] for column in columns]
-        except Exception as error:  # as in `read_parquet`: a name that stands twice, bytes, dates
+        except Exception as error:  # as in `read_parquet`; also for duplicate names, bytes, dates
             raise _unreadable(path, error) from error
 
     return Table(list(names), rows)

@@ -1,4 +1,4 @@
-"""Tables of commas (.csv) or tabs (.tsv) whose first line names the columns."""
+"""Tables delimited by commas (.csv) or tabs (.tsv), whose first line names the columns."""
 
 import collections
 import csv
@@ -15,23 +15,23 @@ Cells = tuple[int, list[str]]
 
 
 def read_csv(path: Path) -> Table:
-    """Cells between commas; one in quotes may hold commas, line ends and doubled quotes.
+    """Cells separated by commas; quoted cells may contain commas, newlines and doubled quotes.
 
     Raises:
-      UserError: the file cannot be read or is no UTF-8 text; quotes are wrong; a row has more or
-        fewer cells than the first line, or a name stands twice in that.
+      UserError: the file cannot be read or is not UTF-8 text; quotes do not match; a row has more
+        or fewer cells than the first line, or that line has duplicate names.
     """
     return _table(path, _reader(path, ","))
 
 
 def read_tsv(path: Path) -> Table:
-    """Cells between tabs; quotes as in a .csv where the file needs that rule, else plain signs.
+    """Cells separated by tabs. Quotes are ordinary characters, unless the file needs them.
 
-    It does if lines have more or fewer cells than the first when quotes are plain signs.
+    It needs them, as in a .csv, if otherwise lines have more or fewer cells than the first.
 
     Raises:
-      UserError: the file cannot be read or is no UTF-8 text; a row has more or fewer cells than
-        the first line, or a name stands twice in that.
+      UserError: the file cannot be read or is not UTF-8 text; a row has more or fewer cells than
+        the first line, or that line has duplicate names.
     """
     plain, quoted = _reader(path, "\t", quotes=False), _reader(path, "\t")
     sizes = collections.Counter(len(cells) for _, cells in plain())
@@ -44,7 +44,7 @@ def read_tsv(path: Path) -> Table:
 
 
 def _reader(path: Path, delimiter: str, quotes: bool = True) -> Callable[[], Iterator[Cells]]:
-    """() -> all rows but those of empty cells, read anew."""
+    """() -> all rows, except empty ones, read anew each time."""
     lines = lines_of(path, newline="")
 
     def rows() -> Iterator[Cells]:

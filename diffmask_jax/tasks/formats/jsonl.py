@@ -1,4 +1,4 @@
-"""JSON Lines: an object a line, or a string a line."""
+"""JSON Lines: one object per line, or one string per line."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from diffmask_jax.tasks.formats.table import Row, Table, lines_of
 
 
 def read_jsonl(path: Path) -> Table:
-    """The objects' keys as columns; strings as one column called text. Blank lines are left out.
+    """The objects' keys as columns; strings as one column called text. Blank lines are skipped.
 
     Raises:
-      UserError: the file cannot be read or is no UTF-8 text; a line is neither object nor string.
+      UserError: the file cannot be read or is not UTF-8 text; a line is neither object nor string.
     """
     lines = lines_of(path, newline="\n")
 

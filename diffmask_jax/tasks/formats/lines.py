@@ -1,4 +1,4 @@
-"""Plain text: one text a line."""
+"""Plain text: one text per line."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,14 +8,14 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.columns import TEXT
 from diffmask_jax.tasks.formats.table import Row, Table, lines_of
 
-LOOKED_AT = 100  # lines
+LOOKED_AT = 100  # lines by which a table is recognised
 
 
 def read_lines(path: Path) -> Table:
     """The lines that are not blank, as one column called text.
 
     Raises:
-      UserError: the file cannot be read, is no UTF-8 text, or is a table by another name.
+      UserError: the file cannot be read, is not UTF-8 text, or is a table of the wrong ending.
     """
     lines = lines_of(path, newline=None)
 
@@ -34,9 +34,10 @@ def read_lines(path: Path) -> Table:
 
 
 def _kind_of_table(texts: list[str]) -> str | None:
-    """The ending of a file of such lines, if they are objects of JSON, or two and more have cells.
+    """The proper ending of a file of such lines, if they are a table; None if they are texts.
 
-    Of tabs as many in every line; of commas, where the first line names a column of texts.
+    They are a table if they are JSON objects, if every line has equally many tabs, or if they have
+    commas and the first line names a column of texts.
     """
     if texts and all(text.startswith('{"') and text.endswith("}") for text in texts):
         return ".jsonl"

@@ -1,4 +1,4 @@
-"""What every file format is read as: named columns, and rows that are read as they are needed."""
+"""The common form of all file formats: named columns, and rows that are read when needed."""
 
 import collections
 import io
@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import reading
 
-MOST = 1 << 30  # bytes of what is held in memory, because it can be read only once
+MOST = 1 << 30  # bytes of a pipe, which is kept in memory because it can be read only once
 
 Row = tuple[str, list[Any]]
-"""The line on which a row begins, or its number where a format has no lines, from 1; its cells."""
+"""The line on which a row begins, or its number in a format without lines, from 1; its cells."""
 
 
 class Table(NamedTuple):
-    """Rows of named cells, which are not held: they are read anew each time they are asked for.
+    """Rows of named cells, which are not kept in memory, but read anew each time.
 
     Attributes:
-      names: the names of the columns, in their order.
-      rows: the names of some -> every row in its order with its cells of these: str, or what else
-        the format has (None where it has nothing). Raises: UserError at what is damaged.
+      names: the names of the columns, in order.
+      rows: (names of some columns) -> all rows in order, each with its cells of these: str, or
+        other types of the format; None if empty. Raises: UserError at damaged rows.
     """
 
     names: list[str]
@@ -32,11 +32,11 @@ class Table(NamedTuple):
 def lines_of(path: Path, newline: str | None) -> Callable[[], Iterator[str]]:
     """() -> the lines of a UTF-8 file with their ends, without a byte order mark, read anew.
 
-    What can be read only once, a pipe, is held as it is. newline: what ends a line, as of `open`.
+    The content of a pipe is kept in memory, since it can be read only once. newline: as in `open`.
 
     Raises:
-      UserError: at once, if it cannot be read, is not UTF-8, or holds a NUL, as no text does; if
-        more than `MOST` bytes come through a pipe.
+      UserError: at once, if the file cannot be read, is not UTF-8, or contains a NUL, which no text
+        does; if more than `MOST` bytes come through a pipe.
     """
     held = None if os.path.isfile(path) else _held(path)
 
@@ -52,17 +52,17 @@ def lines_of(path: Path, newline: str | None) -> Callable[[], Iterator[str]]:
                 start = _first_wrong_byte(path.read_bytes() if held is None else held)
                 raise UserError(f"{path}: not UTF-8 text (byte {start})") from error
 
-    collections.deque(lines(), maxlen=0)  # what is no text at all is not asked for its columns
+    collections.deque(lines(), maxlen=0)  # so that errors of encoding come before those of columns
     return lines
 
 
 def read_text(path: Path) -> str:
-    """A whole file as of `lines_of`, line ends as they stand. Raises: UserError as that does."""
+    """A whole file, with its line ends as they are. Raises: UserError as `lines_of` does."""
     return "".join(lines_of(path, newline="")())
 
 
 def _held(path: Path) -> bytes:
-    """What can be read only once, as far as its first NUL, for a device may have no end."""
+    """The content of a pipe or device up to its first NUL, since a device may never end."""
     content = bytearray()
     with reading(path), open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -77,9 +77,9 @@ def _held(path: Path) -> bytes:
 
 
 def _first_wrong_byte(content: bytes) -> int:
-    """Counted in the whole file: who reads it block by block counts in a block."""
+    """The place of the first byte that is not UTF-8, counted in the whole file, not in a block."""
     try:
         content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return error.start
-    return len(content)  # it was changed meanwhile
+    return len(content)  # the file was changed meanwhile

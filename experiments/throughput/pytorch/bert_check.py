@@ -99,7 +99,7 @@ def largest_differences(setup: Setup, chunk: Chunk, ways: Mapping[str, Way]) -> 
         }
         if isinstance(layer, int):
             runs[AUTHORS] = functools.partial(_authors, setup, case, model, layer)
-        where = f"layer {layer}" if isinstance(layer, int) else "a layer an example"
+        where = f"layer {layer}" if isinstance(layer, int) else "one layer per example"
         for name, run in runs.items():
             outcome, theirs = run()
             at = f"{name}, {where}"
@@ -184,7 +184,7 @@ def _keys(gate_key: Key[Array, ""], batch: int) -> Key[Array, " B"]:
 
 
 def _noise(setup: Setup, case: Example, played: Any) -> Noise:
-    """The noise that `objective` draws for the rows that have a vote, and zeros at further padding."""
+    """The noise that `objective` draws for rows with a vote, and zeros at further padding."""
     layers = len(setup.game.model.layers)
     batch, length = case.inputs.valid.shape
 
