@@ -12,7 +12,7 @@ beside another process that plays no `--recipes`.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +79,7 @@ def _folder_of(folder: Path, name: str, seed: int) -> Path:
 
 def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) -> list[Claim]:
     """Report on everything that has been played so far, by whichever process."""
-    folder, margin = options.out / options.gate, MARGINS[options.gate]
+    folder, gate = options.out / options.gate, options.gate
     first, truth = folder / "references" / "0", None
     if marks := trial.marks_in(first):
         truth = np.load(first / f"keep-{marks[-1].examples}.npy")
@@ -89,38 +89,14 @@ def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) ->
         for name in RECIPES
     }
     trials = {name: seeds for name, seeds in by_name.items() if seeds}
-    parts, claims = [], []
-    for number, reference in enumerate(references):
-        end = reference.marks[-1]
-        parts += [
-            f"## Reference {number}: {end.examples:,} examples, {end.seconds:.0f} s",
-            report.layers_table(layers, end, margin),
-            f"![](reference{number}.png)",
-        ]
-        title = f"Reference {number} of the {options.gate} probe"
-        place = folder / f"reference{number}.png"
-        figures.layers_figure(place, title, layers, reference.marks, margin)
-    if len(references) > 1:
-        parts.append(f"The distance between the two references: {references[1].distances[-1]:.4f}.")
-    if trials:
-        claims = report.claims(options.gate, trials, PLAYED_BEFORE[options.gate])
-        to = "to the reference" if references else "between seeds"
-        title = f"Distance {to}, {options.gate} probe"
-        figures.recipes_figure(folder / "recipes.png", title, trials)
-        courses = {name: trials[name][0] for name in report.sorted_by_distance(trials)[:9]}
-        if references:
-            courses["reference 0"] = references[0]
-        title = f"On the way, {options.gate} probe: the nearest recipes, one seed each"
-        figures.courses_figure(folder / "courses.png", title, courses, margin)
-        parts += [
-            "## Recipes, one thing changed in each",
-            report.recipes_table(trials, margin),
-            "![](recipes.png)",
-            "![](courses.png)",
-        ]
+    claims = report.claims(gate, trials, PLAYED_BEFORE[gate]) if trials else []
+    parts = [
+        *_of_references(folder, gate, layers, references),
+        *(_of_recipes(folder, gate, trials, references) if trials else []),
+    ]
     write_report(
         folder,
-        f"Convergence of the {options.gate} probe",
+        f"Convergence of the {gate} probe",
         claims,
         timer.seconds,
         body="\n\n".join(parts),
@@ -130,6 +106,39 @@ def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) ->
         },
     )
     return claims
+
+
+def _of_references(
+    folder: Path, gate: str, layers: Sequence[str], references: Sequence[Trial]
+) -> Iterator[str]:
+    """The report's paragraphs about references; draws a figure of each."""
+    for number, reference in enumerate(references):
+        end = reference.marks[-1]
+        yield f"## Reference {number}: {end.examples:,} examples, {end.seconds:.0f} s"
+        yield report.layers_table(layers, end, MARGINS[gate])
+        yield f"![](reference{number}.png)"
+        title = f"Reference {number} of the {gate} probe"
+        place = folder / f"reference{number}.png"
+        figures.layers_figure(place, title, layers, reference.marks, MARGINS[gate])
+    if len(references) > 1:
+        yield f"The distance between the two references: {references[1].distances[-1]:.4f}."
+
+
+def _of_recipes(
+    folder: Path, gate: str, trials: Mapping[str, Sequence[Trial]], references: Sequence[Trial]
+) -> Iterator[str]:
+    """The report's paragraphs about recipes; draws their distances and the courses of some."""
+    to = "to the reference" if references else "between seeds"
+    figures.recipes_figure(folder / "recipes.png", f"Distance {to}, {gate} probe", trials)
+    courses = {name: trials[name][0] for name in report.sorted_by_distance(trials)[:9]}
+    if references:
+        courses["reference 0"] = references[0]
+    title = f"On the way, {gate} probe: the nearest recipes, one seed each"
+    figures.courses_figure(folder / "courses.png", title, courses, MARGINS[gate])
+    yield "## Recipes, one thing changed in each"
+    yield report.recipes_table(trials, MARGINS[gate])
+    yield "![](recipes.png)"
+    yield "![](courses.png)"
 
 
 def _found(folders: Sequence[Path], truth: np.ndarray | None) -> list[Trial]:
