@@ -12,13 +12,15 @@ from jaxtyping import Array, Float, Int, Key
 from tqdm import tqdm
 
 from diffmask_jax.analysis.faithfulness import Outcome
-from diffmask_jax.attribution import methods, schulz
-from diffmask_jax.attribution.schulz import Moments, Statistics
+from diffmask_jax.analysis.state_statistics import state_statistics
+from diffmask_jax.attribution import methods
+from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data.batches import Batch, pad
 from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.game.model import States
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.spans import best_span
@@ -215,20 +217,14 @@ def statistics_of_words(study: Study, file: Path) -> Statistics:
     """Mean and deviation of the word embeddings over all questions with their passages."""
     network = study.model.network
 
-    @jax.jit
-    def add(total: Moments | None, params: Any, inputs: Any) -> Moments:
+    def words(params: Any, inputs: Any) -> tuple[None, States]:
         _, states = network.states(params, inputs)  # the compiler removes all but the first
-        batch = schulz.moments(states[0], inputs.valid)
-        return batch if total is None else schulz.merge(total, batch)
+        return None, states[:1]
 
     def make() -> dict[str, np.ndarray]:
-        total = None
-        for batch in study.batches(BATCH):
-            real = np.arange(len(batch.inputs.valid))[:, None] < len(batch.indices)
-            inputs = batch.inputs._replace(valid=batch.inputs.valid & real)
-            total = add(total, study.model.params, inputs)
-        assert total is not None  # there is no study without questions
-        return {name: np.asarray(of) for name, of in schulz.finish(total)._asdict().items()}
+        only_words = network._replace(states=words)
+        found = state_statistics(only_words, study.model.params, study.batches(BATCH))
+        return {name: np.asarray(of[0]) for name, of in found._asdict().items()}
 
     return Statistics(**{name: jnp.asarray(of) for name, of in load_or_make(file, make).items()})
 
