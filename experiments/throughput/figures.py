@@ -1,6 +1,7 @@
-"""How examples per second grow: a panel a quantity, a line a contender."""
+"""How speed and memory grow: a column a quantity, a line a contender."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,25 +12,33 @@ from experiments.common.figures import clear, legend_below
 
 COLORS, LINE = ("#353aa6", "#c2410c"), "#e2e4ea"
 
-Curve = tuple[list[int], dict[str, list[float]]]
-"""The values of a quantity, and by contender the examples per second at each."""
+
+class Curve(NamedTuple):
+    """The values of a quantity; at each, examples per second by contender, and our MiB."""
+
+    at: list[int]
+    speeds: dict[str, list[float]]
+    mib: list[float]
 
 
 def growth_figure(path: Path, curves: dict[str, Curve]) -> None:
-    """Both axes are logarithmic: work in proportion to a quantity is a straight line."""
-    figure = Figure(figsize=(3.1 * len(curves), 3.5), layout="constrained")
-    figure.suptitle("Examples per second, training the input probe", fontsize=12, fontweight="bold")
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axes, (name, curve) in zip(panels, curves.items(), strict=True):
-        _draw(axes, name, *curve)
+    """Speeds above, memory below; logarithmic axes: growth in proportion is a straight line."""
+    figure = Figure(figsize=(3.1 * len(curves), 5.6), layout="constrained")
+    figure.suptitle("Training the input probe", fontsize=12, fontweight="bold")
+    above, below = figure.subplots(2, len(curves), squeeze=False)
+    for speeds, memory, (name, curve) in zip(above, below, curves.items(), strict=True):
+        _draw(speeds, name, curve.at, curve.speeds)
+        _draw(memory, "", curve.at, {"ours": curve.mib})
+    above[0].set_ylabel("examples per second")
+    below[0].set_ylabel("MiB a program works in")
     legend_below(figure, 2)
     save(figure, path)
 
 
-def _draw(axes: Axes, name: str, at: list[int], speeds: dict[str, list[float]]) -> None:
-    for color, (contender, values) in zip(COLORS, speeds.items(), strict=False):
-        axes.plot(at, values, "o-", color=color, linewidth=1.5, markersize=4, label=contender)
-    axes.set_title(name, fontsize=10, loc="left")
+def _draw(axes: Axes, title: str, at: list[int], lines: dict[str, list[float]]) -> None:
+    for color, (label, values) in zip(COLORS, lines.items(), strict=False):
+        axes.plot(at, values, "o-", color=color, linewidth=1.5, markersize=4, label=label)
+    axes.set_title(title, fontsize=10, loc="left")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(FixedLocator(at))
@@ -38,8 +47,8 @@ def _draw(axes: Axes, name: str, at: list[int], speeds: dict[str, list[float]]) 
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
-    highest = max(max(values) for values in speeds.values())
-    lowest = min(min(values) for values in speeds.values())
+    highest = max(max(values) for values in lines.values())
+    lowest = min(min(values) for values in lines.values())
     axes.set_ylim(lowest / 1.6, highest * 1.6)
     axes.grid(color=LINE, linewidth=0.8)
     clear(axes)
