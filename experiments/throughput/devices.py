@@ -1,4 +1,4 @@
-"""A training step on simulated devices: its speed, and the bytes that they exchange.
+"""A training step on simulated devices: its speed, its memory, and the bytes that they exchange.
 
     python -m experiments.throughput.devices DEVICES
 
@@ -23,7 +23,7 @@ import numpy as np
 from diffmask_jax.game.objective import Diagnostics
 from experiments.throughput import data
 from experiments.throughput.course import Chunk, Setup, chunks, prepare
-from experiments.throughput.ours import ours, program
+from experiments.throughput.ours import ours, program, working_mib
 
 BATCH, LENGTH, STEPS, TIMED = 64, 24, 2, 3
 NETWORK = dataclasses.replace(data.small(blocks=1), vocabulary=1000)
@@ -41,7 +41,7 @@ def measure_apart(count: int) -> dict[str, Any]:
 
 
 def measure() -> dict[str, Any]:
-    """Examples per second, and the bytes that a step exchanges, also for a batch twice as large."""
+    """Examples per second, MiB per device, and the bytes exchanged per step, also for twice the batch."""
     measured: dict[str, Any] = {"devices": jax.device_count(), "exchanged": {}}
     for batch in (2 * BATCH, BATCH):
         setup, chunk = _case(batch)
@@ -53,6 +53,7 @@ def measure() -> dict[str, Any]:
     for _ in range(TIMED):
         contender.run(chunk)
     seconds = time.perf_counter() - start
+    measured["mib"] = working_mib(compiled)
     leaves = jax.tree.leaves(setup.probe)
     measured["examples_per_second"] = TIMED * STEPS * BATCH / seconds
     measured["gradient_bytes"] = sum(leaf.nbytes for leaf in leaves)

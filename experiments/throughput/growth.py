@@ -1,4 +1,4 @@
-"""The growth of speed with batch, length, layers and devices, and the bytes that devices exchange.
+"""The growth of time and memory with batch, length, blocks and devices, and what devices exchange.
 
 Measured on a network of a MiniLM's shape with random weights, and texts of random tokens of one
 length.
@@ -18,13 +18,12 @@ from experiments.common.report import Claim, Timer, claim
 from experiments.throughput import bert, data
 from experiments.throughput.course import Chunk, Setup, chunks, prepare
 from experiments.throughput.devices import BATCH, NETWORK, measure_apart
-from experiments.throughput.figures import growth_figure
-from experiments.throughput.ours import ours
+from experiments.throughput.figures import Curve, growth_figure
+from experiments.throughput.ours import ours, program, working_mib
 from experiments.throughput.pytorch import contenders as throughput_torch
 from experiments.throughput.race import Section, lap
 
 BLOCKS, STEPS, TIMED = 6, 2, 3
-OURS = "ours"
 DEVICES = (1, 2, 4, 8)
 
 
@@ -38,12 +37,19 @@ class Point(NamedTuple):
 
 CURVES: dict[str, list[Point]] = {
     "batch": [Point(batch=n) for n in (8, 16, 32, 64, 128)],
-    "length": [Point(batch=16, length=n) for n in (16, 32, 64, 128)],
+    "length": [Point(batch=8, length=n) for n in (16, 32, 64, 128, 256, 512)],
     "blocks": [Point(blocks=n) for n in (1, 2, 4, 6)],
 }
 
 Speeds = dict[str, list[float]]
 """Contender -> examples per second, one number per timed call."""
+
+
+class Cost(NamedTuple):
+    """The cost of a point: both contenders' speeds, and our program's working memory in MiB."""
+
+    speeds: Speeds
+    mib: float
 
 
 def run(
@@ -52,26 +58,26 @@ def run(
     curves: dict[str, list[Point]] = CURVES,
     counts: Sequence[int] = DEVICES,
 ) -> Section:
-    """All curves, and the claims about bytes. curves, counts: fewer for tests."""
+    """All curves, and the claims about memory and bytes. curves, counts: fewer for tests."""
     network = data.small(max(p.blocks for points in curves.values() for p in points))
     classifier = data.random_weights(network)
-    measured: dict[str, list[Speeds]] = {}
+    measured: dict[str, list[Cost]] = {}
     with timer.part("growth: PyTorch's threads"):
         setup, chunk = case(classifier, Point(blocks=network.blocks))
         threads = bert.settle_threads(setup, chunk)
     with timer.part("growth: batch, length, blocks"):
         points = [(name, point) for name, points in curves.items() for point in points]
         for name, point in tqdm(points, "growth", disable=None, leave=False):
-            measured.setdefault(name, []).append(speeds(classifier, point))
+            measured.setdefault(name, []).append(cost(classifier, point))
     with timer.part("growth: devices"):
         shown = tqdm(counts, "devices", disable=None, leave=False)
         apart = [measure_apart(count) for count in shown]
-    drawn = {
-        name: ([getattr(point, name) for point in points], _medians(measured[name]))
-        for name, points in curves.items()
-    }
-    on_devices = {OURS: [part["examples_per_second"] for part in apart]}
-    drawn["simulated devices"] = list(counts), on_devices
+    drawn = {name: _curve(name, points, measured[name]) for name, points in curves.items()}
+    drawn["simulated devices"] = Curve(
+        list(counts),
+        {bert.OURS: [part["examples_per_second"] for part in apart]},
+        [part["mib"] for part in apart],
+    )
     growth_figure(folder / "growth.png", drawn)
     table = markdown.table(
         ("devices", f"bytes at a batch of {BATCH}", f"of {2 * BATCH}", "gradients of the probe"),
@@ -87,8 +93,8 @@ def run(
     raw = {
         "points": {
             name: [
-                {**point._asdict(), "examples_per_second": speed}
-                for point, speed in zip(points, measured[name], strict=True)
+                {**point._asdict(), "examples_per_second": cost.speeds, "mib": cost.mib}
+                for point, cost in zip(points, measured[name], strict=True)
             ]
             for name, points in curves.items()
         },
@@ -96,11 +102,12 @@ def run(
         "threads": threads,
     }
     body = BODY.format(table=table, blocks=NETWORK.blocks, threads=threads["threads"])
-    return Section("Growth", make_claims(apart), body, raw)
+    claims = [*memory_claims(curves, measured), *byte_claims(apart)]
+    return Section("Growth", claims, body, raw)
 
 
-def speeds(classifier: Classifier, point: Point) -> Speeds:
-    """The speeds of both, in turn, each after an untimed call.
+def cost(classifier: Classifier, point: Point) -> Cost:
+    """The cost of both, in turn, each after an untimed call.
 
     PyTorch's way is fixed, lean, and on a CPU with oneDNN's products: heats at every point would
     take longer than everything else.
@@ -109,8 +116,9 @@ def speeds(classifier: Classifier, point: Point) -> Speeds:
     ways = throughput_torch.ways("float32")
     name = "oneDNN's products" if "oneDNN's products" in ways else "lean"
     network = throughput_torch.network(setup, "float32")
+    compiled = program(setup, chunk)
     contenders = {
-        OURS: ours(setup, [chunk]),
+        bert.OURS: ours(setup, [chunk], ready={chunk.length: compiled}),
         f"PyTorch, {name}": throughput_torch.lean(setup, network, ways[name]),
     }
     for contender in contenders.values():
@@ -119,7 +127,7 @@ def speeds(classifier: Classifier, point: Point) -> Speeds:
     for _ in range(TIMED):
         for name, contender in contenders.items():
             by_name[name].append(lap(contender, [chunk]).speed)
-    return by_name
+    return Cost(by_name, working_mib(compiled))
 
 
 def case(classifier: Classifier, point: Point) -> tuple[Setup, Chunk]:
@@ -131,7 +139,29 @@ def case(classifier: Classifier, point: Point) -> tuple[Setup, Chunk]:
     return setup, next(chunks(setup, [data.text(row) for row in rows]))
 
 
-def make_claims(apart: Sequence[dict[str, Any]]) -> list[Claim]:
+def memory_claims(curves: dict[str, list[Point]], measured: dict[str, list[Cost]]) -> list[Claim]:
+    """Memory grows at most in proportion to each quantity, between its two largest values.
+
+    There the memory that does not depend on the quantity matters least.
+    """
+    claims = []
+    for name, points in curves.items():
+        least, most = (getattr(point, name) for point in points[-2:])
+        before, after = (cost.mib for cost in measured[name][-2:])
+        claims.append(
+            claim(
+                f"growth.memory_with_{name}",
+                f"from {name} {least} to {most} memory grows at most {most / least:g} times",
+                [after / before],
+                paper=None,
+                unit="×",
+                holds=after / before <= most / least,
+            )
+        )
+    return claims
+
+
+def byte_claims(apart: Sequence[dict[str, Any]]) -> list[Claim]:
     """The claims about what several devices exchange."""
     several = [part for part in apart if part["devices"] > 1]
     extra = [
@@ -161,17 +191,20 @@ def make_claims(apart: Sequence[dict[str, Any]]) -> list[Claim]:
     ]
 
 
-def _medians(points: Sequence[Speeds]) -> dict[str, list[float]]:
-    return {name: [statistics.median(speed[name]) for speed in points] for name in points[0]}
+def _curve(name: str, points: Sequence[Point], costs: Sequence[Cost]) -> Curve:
+    contenders = costs[0].speeds
+    speeds = {who: [statistics.median(cost.speeds[who]) for cost in costs] for who in contenders}
+    return Curve([getattr(point, name) for point in points], speeds, [cost.mib for cost in costs])
 
 
 BODY = """
-![examples per second](growth.png)
+![examples per second and memory](growth.png)
 
 Training steps of the input probe, one layer per example, float32. PyTorch, with {threads} threads,
-is written in one fixed way, which need not be its fastest at every point. Simulated devices share
-this machine's cores: at best the speed stays level. What a step exchanges, from the compiled
-program ({blocks} blocks), with the probe's gradients beside it:
+is written in one fixed way, which need not be its fastest at every point. Memory is the working
+memory of our compiled program besides weights, probe and data (XLA's own count), on several devices
+that of each. Simulated devices share this machine's cores: at best the speed stays level. What a
+step exchanges, from the compiled program ({blocks} blocks), with the probe's gradients beside it:
 
 {table}
 """

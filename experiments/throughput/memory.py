@@ -1,5 +1,7 @@
 """The peak memory of one way of training, measured in a process of its own."""
 
+import contextlib
+import ctypes
 import gc
 import multiprocessing
 import threading
@@ -38,7 +40,7 @@ def _measure(answer: Any, build: Callable[..., Callable[[], None]], arguments: A
     jax.devices()
     before = psutil.Process().memory_info().rss
     run = build(*arguments)
-    gc.collect()  # what was only needed to build it, such as JAX's copy of PyTorch's weights
+    _give_back()
     process, done = psutil.Process(), threading.Event()
     peak = [process.memory_info().rss]
 
@@ -52,6 +54,13 @@ def _measure(answer: Any, build: Callable[..., Callable[[], None]], arguments: A
     done.set()
     watcher.join()
     answer.send((_on_gpu() or peak[0] - before) / MIB)
+
+
+def _give_back() -> None:
+    """Free what was only needed for building: JAX's copy of PyTorch's weights, a compiler's pages."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _on_gpu() -> int:

@@ -16,6 +16,7 @@ from diffmask_jax.training.clean_states import CleanStates
 from experiments.throughput import data
 from experiments.throughput.course import Chunk, Setup, longest, prepare
 from experiments.throughput.data import Source
+from experiments.throughput.memory import MIB
 from experiments.throughput.race import Contender
 
 
@@ -55,6 +56,11 @@ def program(setup: Setup, chunk: Chunk) -> Any:
     mesh = devices.data_mesh()
     params = devices.place(setup.classifier.params, mesh, devices.WHOLE)
     return _compiled(setup, params, None, _fresh(setup, mesh), chunk, mesh)
+
+
+def working_mib(program: Any) -> float:
+    """MiB that a compiled program works in on each device, beside what it is given and returns."""
+    return program.memory_analysis().temp_size_in_bytes / MIB
 
 
 def alone(source: Source, precision: str, batch: int) -> Callable[[], None]:
