@@ -41,7 +41,7 @@ def measure_apart(count: int) -> dict[str, Any]:
 
 
 def measure() -> dict[str, Any]:
-    """Examples per second, MiB per device, and the bytes exchanged per step, also for twice the batch."""
+    """Examples per second, MiB per device, and bytes exchanged per step at a batch and twice it."""
     measured: dict[str, Any] = {"devices": jax.device_count(), "exchanged": {}}
     for batch in (2 * BATCH, BATCH):
         setup, chunk = _case(batch)

@@ -57,7 +57,7 @@ def _measure(answer: Any, build: Callable[..., Callable[[], None]], arguments: A
 
 
 def _give_back() -> None:
-    """Free what was only needed for building: JAX's copy of PyTorch's weights, a compiler's pages."""
+    """Free what only building needed: JAX's copy of PyTorch's weights, a compiler's pages."""
     gc.collect()
     with contextlib.suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
