@@ -116,9 +116,9 @@ def steps_done(folder: Path) -> int:
 
 
 def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
-    """Whether a run that has come to step `done` has come to its end, validated."""
+    """Whether a run that has come to step `done` has come to its end, judged."""
     settled = distributed.by_first(lambda: run_folder.settled_at(folder) == done)
-    return (done >= config.steps or settled) and _is_validated(folder, done)
+    return (done >= config.steps or settled) and _is_judged(folder, done)
 
 
 def _start(
@@ -154,7 +154,7 @@ def _played(
     What is due to be judged is saved before, so that nothing is lost if that ends in its midst.
     """
     step, notice = int(start.step), Notice.NONE
-    if is_due(config, step) and not _is_validated(folder, step):  # stopped in between
+    if is_due(config, step) and not _is_judged(folder, step):  # stopped in between
         judge(start)
     if is_finished(config, folder, step):
         return step, notice
@@ -195,8 +195,9 @@ def _judge(
     call.progress.caution(cautions.during(config, layers, log.curves))
 
 
-def _is_validated(folder: Path, step: int) -> bool:
-    return distributed.by_first(lambda: is_validated(folder, step))
+def _is_judged(folder: Path, step: int) -> bool:
+    """Whether a step is validated and its probe not gone since."""
+    return distributed.by_first(lambda: is_validated(folder, step) and keeping.has_probe(folder))
 
 
 def _validator(
