@@ -298,6 +298,7 @@ def test_a_model_is_no_run_and_a_run_no_model(refused, run, tiny_bert, texts_fil
 
 def test_what_is_no_text_is_not_explained_as_one(refused, run, texts_file):
     assert f"give it by --file {texts_file}" in refused("explain", run, texts_file)
+    assert "- is no text: leave it out" in refused("explain", run, "-")
     for layer in (3, "0-2", "1, 2", "-1", "E", "all"):
         line = refused("explain", run, "--layers", "--", TEXT, layer)
         assert f"--layers takes no layer, and {layer} would be" in line

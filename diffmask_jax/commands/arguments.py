@@ -41,7 +41,9 @@ def name_of(text: str) -> str:
 
 
 def path_of(text: str) -> Path:
-    """What an option that names a file or folder takes."""
+    """What an option that names a file or folder takes: no dash, which elsewhere is a stream."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("- names no file: say /dev/stdin, /dev/stdout or ./-")
     return Path(name_of(text))
 
 

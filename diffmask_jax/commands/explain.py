@@ -136,8 +136,10 @@ def _given(options: argparse.Namespace) -> Examples | None:
 
 
 def _check_texts(options: argparse.Namespace) -> None:
-    """Raises: UserError if a text is a file's name, or a layer meant for --layers."""
+    """Raises: UserError if a text is a file's name, a layer meant for --layers, or a dash."""
     for text in options.text:
+        if text == "-":
+            raise UserError("- is no text: leave it out, and texts are read from standard input")
         if Path(text).suffix.lower() in READERS.keys() - {""} and os.path.isfile(text):
             raise UserError(f"{text} is a file, not a text: give it by --file {text}")
         if options.layers and _LAYERS.fullmatch(text.strip()):
