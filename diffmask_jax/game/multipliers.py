@@ -4,11 +4,11 @@ Both ways are optax transformations of a pair of λs whose gradient is −(D −
 where a batch did not play a layer: there λ and all that is remembered of it stand still.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -51,7 +51,7 @@ def control(
     does not matter to it, nor does the scale of single divergences, by which RMSprop divides, nor
     D's unit: c·D against c·m moves λ/c as D against m moves λ (up to λ = 200).
     """
-    smallest = np.log(min(SMALLEST / margin, LARGEST))
+    smallest = math.log(min(SMALLEST / margin, LARGEST))
 
     def init(multipliers: optax.LookaheadParams) -> Control:
         none = jnp.zeros_like(multipliers.fast)  # and a copy, for a state that can be donated
@@ -69,7 +69,7 @@ def control(
         weight = followed(state.weight, 1.0)
         error = jnp.clip(excess / jnp.maximum(weight, 1e-6), -1.0, 1.0)
         log = state.log + jnp.where(played, integral * error, 0.0)
-        log = jnp.clip(log, smallest, np.log(LARGEST))
+        log = jnp.clip(log, smallest, math.log(LARGEST))
         wanted = jnp.exp(log + proportional * error)
         return jax.tree.map(lambda now: wanted - now, multipliers), Control(log, excess, weight)
 

@@ -80,15 +80,13 @@ def finetune(
         if history := _read_history(place, [score.name for score in scoring.scores]):
             _check_kept(folder, model)
         else:
-            say(opening(model, train, recipe))
+            say(opening(model, train))
         return _finetune(model, train, evaluate, recipe, place, history)
 
 
-def opening(model: Classifier, train: Labelled, recipe: Recipe) -> str:
+def opening(model: Classifier, train: Labelled) -> str:
     """A line on what is about to be fine-tuned, on what."""
-    told = (
-        f"fine-tuning {Path(model.path).name} on {len(train.texts)} texts, {recipe.epochs} epochs"
-    )
+    told = f"fine-tuning {Path(model.path).name} on {len(train.texts)} texts"
     has_classes = model.head.problem_type in CLASSIFICATIONS
     return f"{told}; {classes_told(model.labels)}" if has_classes else told
 
