@@ -89,6 +89,8 @@ class GrowingFile:
         """How many lines are there, whole and by the multiple; the file is left behind them."""
         done = place = end = 0
         for number, line in enumerate(self._file, start=1):
+            if b"\0" in line:  # a block that a power cut has left empty
+                break
             place += len(line)
             if number % self._together == 0 and line.endswith(b"\n"):
                 done, end = number, place
