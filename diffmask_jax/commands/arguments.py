@@ -13,10 +13,14 @@ from diffmask_jax.runtime.settings import naming, option
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, but an option must be written in full, and a mistake is told in a line."""
+    """argparse's parser, but an option must be written in full, and a mistake is told in a line.
 
-    def __init__(self, **options: Any) -> None:
+    name: whose lines they are
+    """
+
+    def __init__(self, name: str = "diffmask", **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False} | options)
+        self._name = name
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Of help and versions, where argparse's own passes over what cannot be written."""
@@ -24,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with status 2: a page of all options would bury the message."""
-        say(f"diffmask: {message} (see {self.prog} --help)")
+        say(f"{self._name}: {message} (see {self.prog} --help)")
         self.exit(2)
 
 
