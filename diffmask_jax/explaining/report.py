@@ -17,7 +17,7 @@ from diffmask_jax.explaining.word_groups import Names, families, kept_by, words_
 from diffmask_jax.models.heads import Score
 from diffmask_jax.runtime.json_files import jsonable
 from diffmask_jax.runtime.markdown import table
-from diffmask_jax.training.assessment import Assessment, told
+from diffmask_jax.training.assessment import THRESHOLDED, Assessment, told
 
 WORDS = 20  # kept longest, and as many dropped first
 LEAST = 5  # texts that a word must be in to be among them
@@ -25,9 +25,10 @@ TURNS = 50  # texts that are listed
 
 
 class Subject(NamedTuple):
-    """What a report is about: a run, its data, and the margin (nats) and layers of its probe."""
+    """What a report is about: a run, its model, data, margin (nats) and layers."""
 
     run: str
+    model: str
     data: str
     gate: str
     margin: float
@@ -154,7 +155,7 @@ def as_text(report: Report) -> str:
     return "\n".join(
         [
             f"{subject.run}: {subject.gate} probe on {report.texts} texts ({subject.data})",
-            *told(report.assessment),
+            *told(report.assessment, THRESHOLDED),
             "",
             table(head, rows),
         ]
