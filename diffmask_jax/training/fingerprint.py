@@ -2,9 +2,9 @@
 
 Every number of every tensor counts, whatever file it came from: a model that was moved, sharded or
 saved in another format is the same. A tensor's digest is its CRC-32, which takes 0.15 s on one core
-for a BERT-base, where SHA-256 takes 0.3 to 1 s; it does not guard against forgery. The tensors'
-places, PyTorch's names, have a digest of their own, since two of one shape may be swapped. The names
-of the outputs do not count, since they may be changed to more readable ones.
+for a BERT-base, where SHA-256 takes 0.3 to 1 s; it does not guard against forgery. The places of
+the tensors (PyTorch's names) have a digest of their own, since two of one shape may be swapped. The
+names of the outputs do not count, since they may be changed to more readable ones.
 """
 
 import json
