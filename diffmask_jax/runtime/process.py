@@ -115,9 +115,7 @@ def leave(status: int) -> NoReturn:
     threads still use: SIGSEGV instead of the status.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(
-            AttributeError, OSError, ValueError
-        ):  # a closed stream, a full disk
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed stream, full disk
             stream.flush()
     os._exit(status)
 

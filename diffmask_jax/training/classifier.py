@@ -105,9 +105,7 @@ def _finetune(
 
     if len(history) < recipe.epochs:
         play(model, *train, recipe, place / "checkpoints", len(history), judge)
-    shutil.rmtree(
-        place / "checkpoints", ignore_errors=True
-    )  # they take three times the model's size
+    shutil.rmtree(place / "checkpoints", ignore_errors=True)  # three times the model's size
     return _best(history, best)
 
 
