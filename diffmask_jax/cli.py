@@ -28,6 +28,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     process.draw_into_files()
     process.check_here()
     process.forget_empty_variables()
+    process.forget_strictness()
     process.check_addresses()
     process.check_bars()
     keep_compiled_programs()

@@ -24,7 +24,7 @@ from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.tasks.sst import SST
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.erasure.claims import percent
 from experiments.erasure.learning import LEARNERS, learn, score
 from experiments.erasure.options import add_options
@@ -77,7 +77,7 @@ def _read(file: Path) -> dict[str, Any]:
 @command("erasure_tuning")
 def main() -> None:
     """Read the command line and run the grid."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("erasure_tuning", __doc__)
     add_options(parser)
     grid = (
         ("margins", [0.05]),

@@ -6,7 +6,6 @@ Cost: half a minute per run on two CPU cores. The probe is always float32; only 
 precision differs. The paper does not discuss it.
 """
 
-import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training import setup
 from diffmask_jax.training.config import PRECISIONS
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.common.report import Claim, Timer, claim, print_claims, write_report
 
 TOLD = "Keep probabilities in bfloat16 against float32, over all layers and tokens."
@@ -31,10 +30,10 @@ MEAN, SAME = 0.01, 0.99
 of ½."""
 
 
-@command("precision")
+@command("precision", goes_on=False)
 def main() -> None:
     """Read the command line, compare run by run, and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("precision", __doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="folders made by `diffmask train`")
     add_settings(parser, SST.places)
     parser.add_argument("--texts", type=int, default=300, help="sentences (default 300)")

@@ -297,7 +297,10 @@ def test_a_model_is_no_run_and_a_run_no_model(refused, run, tiny_bert, texts_fil
 
 
 def test_what_is_no_text_is_not_explained_as_one(refused, run, texts_file):
-    assert f"give it by --file {texts_file}" in refused("explain", run, texts_file)
+    for file in (texts_file, texts_file.with_name("reviews.json"), texts_file.parent):
+        file.touch()
+        assert f"give it by --file {file}" in refused("explain", run, file)
+    assert "- is no text: leave it out" in refused("explain", run, "-")
     for layer in (3, "0-2", "1, 2", "-1", "E", "all"):
         line = refused("explain", run, "--layers", "--", TEXT, layer)
         assert f"--layers takes no layer, and {layer} would be" in line

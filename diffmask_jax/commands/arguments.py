@@ -13,10 +13,14 @@ from diffmask_jax.runtime.settings import naming, option
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, but options must be written in full, and errors take one line."""
+    """argparse's parser, but options must be written in full, and errors take one line.
 
-    def __init__(self, **options: Any) -> None:
+    name: what those lines begin with
+    """
+
+    def __init__(self, name: str = "diffmask", **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False} | options)
+        self._name = name
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write help and versions, for which argparse ignores errors of writing."""
@@ -24,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2, without the page of all options that would bury the message."""
-        say(f"diffmask: {message} (see {self.prog} --help)")
+        say(f"{self._name}: {message} (see {self.prog} --help)")
         self.exit(2)
 
 
@@ -41,7 +45,9 @@ def name_of(text: str) -> str:
 
 
 def path_of(text: str) -> Path:
-    """The type of an option that names a file or folder."""
+    """The type of an option that names a file or folder; a dash, a stream elsewhere, is none."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("- names no file: say /dev/stdin, /dev/stdout or ./-")
     return Path(name_of(text))
 
 

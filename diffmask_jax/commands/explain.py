@@ -23,7 +23,6 @@ from diffmask_jax.commands.shared import (
 )
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.messages import say
-from diffmask_jax.tasks.files import READERS
 from diffmask_jax.tasks.task import Examples, source_of
 
 HELP = "explain texts with a trained probe"
@@ -136,10 +135,13 @@ def _given(options: argparse.Namespace) -> Examples | None:
 
 
 def _check_texts(options: argparse.Namespace) -> None:
-    """Raises: UserError if a text is a file's name, or a value meant for --layers."""
+    """Raises: UserError if a text is a path, a value meant for --layers, or a dash."""
     for text in options.text:
-        if Path(text).suffix.lower() in READERS.keys() - {""} and os.path.isfile(text):
-            raise UserError(f"{text} is a file, not a text: give it by --file {text}")
+        if text == "-":
+            raise UserError("- is no text: leave it out, and texts are read from standard input")
+        if (Path(text).suffix or os.sep in text) and os.path.exists(text):
+            kind = "folder" if os.path.isdir(text) else "file"
+            raise UserError(f"{text} is a {kind}, not a text: give it by --file {text}")
         if options.layers and _LAYERS.fullmatch(text.strip()):
             raise UserError(f"--layers takes no layer, and {text} would be explained as a text")
 

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
 
     from diffmask_jax.runtime import distributed, preemption
     from diffmask_jax.training import keeping
-    from diffmask_jax.training.assessment import told
+    from diffmask_jax.training.assessment import SAMPLED, told
     from diffmask_jax.training.train import train
 
     if options.distributed == "auto":
@@ -73,4 +73,4 @@ def run(options: argparse.Namespace) -> None:
                 f"{scores['agreement']:.1%}"
             )
             if (assessment := keeping.assessed(options.out)) is not None:
-                show("\n".join(told(assessment)))
+                show("\n".join(told(assessment, SAMPLED)))

@@ -104,7 +104,8 @@ def as_markdown(report: dict[str, Any]) -> str:
             for layer, row in zip(report["layers"], rows, strict=True)
         ]
         lines += ["", f"{kind} gates", "", markdown.table(head, cells)]
-    lines += ["", *assessment.told(assessment.from_json(report["verdict"]))]
+    verdict = assessment.from_json(report["verdict"])
+    lines += ["", *assessment.told(verdict, assessment.THRESHOLDED)]
     return "\n".join(lines)
 
 

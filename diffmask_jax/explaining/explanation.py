@@ -30,7 +30,7 @@ from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.tasks import questions
-from diffmask_jax.training.assessment import Assessment, sentences
+from diffmask_jax.training.assessment import SAMPLED, Assessment, sentences
 
 if TYPE_CHECKING:  # both are slow to import, and optional
     from matplotlib.axes import Axes
@@ -260,8 +260,9 @@ class Explanation:
 
 def page_of(entries: Sequence[Entry], title: str, assessment: Assessment | None) -> str:
     """A page of explanations by one probe, and the verdict on it."""
-    verdict = None if assessment is None else (assessment.answer, sentences(assessment))
-    return page(entries, title, verdict)
+    if assessment is None:
+        return page(entries, title)
+    return page(entries, title, (f"{assessment.answer} ({SAMPLED})", sentences(assessment)))
 
 
 def _hashable(value: Any) -> Any:

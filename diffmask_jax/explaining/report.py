@@ -17,7 +17,7 @@ from diffmask_jax.explaining.word_groups import Names, families, kept_by, words_
 from diffmask_jax.models.heads import Score
 from diffmask_jax.runtime.json_files import jsonable
 from diffmask_jax.runtime.markdown import table
-from diffmask_jax.training.assessment import Assessment, told
+from diffmask_jax.training.assessment import THRESHOLDED, Assessment, told
 
 WORDS = 20  # the words listed that are kept longest, and as many that are dropped first
 LEAST = 5  # the texts in which such a word must occur
@@ -25,9 +25,10 @@ TURNS = 50  # the changed predictions listed
 
 
 class Subject(NamedTuple):
-    """The subject of a report: a run, its data, and the margin (nats) and layers of its probe."""
+    """The subject of a report: a run, its model and data, and its margin (nats) and layers."""
 
     run: str
+    model: str
     data: str
     gate: str
     margin: float
@@ -157,7 +158,7 @@ def as_text(report: Report) -> str:
     return "\n".join(
         [
             f"{subject.run}: {subject.gate} probe on {report.texts} texts ({subject.data})",
-            *told(report.assessment),
+            *told(report.assessment, THRESHOLDED),
             "",
             table(head, rows),
         ]

@@ -17,6 +17,7 @@ from diffmask_jax.render.charts import Axis, Bar, Level, Series, bar_table, line
 from diffmask_jax.render.layer_names import explained, some_of
 from diffmask_jax.render.report_html import Opened, Section
 from diffmask_jax.render.text import shorten
+from diffmask_jax.training.assessment import THRESHOLDED
 
 OPENED = 20  # the texts that can be opened, or fewer:
 CELLS = 60_000  # the most cells that they may have together, lest the page be too large
@@ -41,8 +42,10 @@ def page(report: Report, survey: Survey, rows: Sequence[str]) -> str:
     chosen = np.unique(np.linspace(0, report.texts - 1, min(count, report.texts)).astype(int))
     return report_html.page(
         f"Which {masks} the predictions need",
-        f"{subject.run}, {report.texts} texts ({subject.data}); a position is kept where its keep "
-        "probability is above ½; intervals hold the mean at 95% (bootstrap over texts)",
+        f"{subject.run}: a probe trained to drop what {subject.model} can do without, at a "
+        f"divergence of {subject.margin:g} nats; here on {report.texts} texts ({subject.data}). "
+        "A position is kept where its keep probability is above ½; intervals hold the mean at 95% "
+        "(bootstrap over texts).",
         sections,
         f"{len(chosen)} texts, evenly spread over the data",
         [_opened(survey, rows, number) for number in chosen.tolist()],
@@ -54,7 +57,7 @@ def _verdict(report: Report) -> Section:
     found = [(finding.holds, finding.says) for finding in verdict.findings]
     return Section(
         f"Is this probe good? {VERDICTS[verdict.answer]}.",
-        "What it did to these texts, and how its training ended.",
+        f"What it did to these texts ({THRESHOLDED}), and how its training ended.",
         report_html.findings(found, verdict.advice),
     )
 
@@ -151,18 +154,18 @@ def _groups(report: Report) -> Section:
 
 
 def _kept_table(caption: str, kept: Sequence[Kept], report: Report) -> str:
-    bars = [
-        Bar(
-            one.name,
-            (str(one.tokens), str(one.texts), f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]"),
-            one.mean,
-            one.low,
-            one.high,
-        )
-        for one in kept
-    ]
     longest = float(len(report.subject.layers))
-    return bar_table(caption, ["", "times", "texts", "layers that keep it"], bars, longest)
+    head = ["", "times", "texts", "layers that keep it"]
+    return bar_table(caption, head, [_kept_bar(one) for one in kept], longest)
+
+
+def _kept_bar(kept: Kept) -> Bar:
+    """With its interval, of which a single text says nothing."""
+    counts, mean = (str(kept.tokens), str(kept.texts)), f"{kept.mean:.2f}"
+    if kept.texts == 1:
+        return Bar(kept.name, (*counts, mean), kept.mean)
+    interval = f"{mean} [{kept.low:.2f}, {kept.high:.2f}]"
+    return Bar(kept.name, (*counts, interval), kept.mean, kept.low, kept.high)
 
 
 def _turned(report: Report) -> Section:

@@ -54,6 +54,7 @@ def report_on(
     report = report_of(
         Subject(
             str(folder),
+            Path(model.path).name,
             name,
             explainer.config.gate,
             explainer.config.margin,

@@ -4,11 +4,11 @@ Both of its forms are optax transformations of a pair of 位s. The gradient is 鈭
 exactly 0 for a layer that the batch did not play: its 位 and optimiser state then stay as they are.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -52,7 +52,7 @@ def control(
     RMSprop divides, nor on the unit of D: c路D against c路m moves 位/c as D against m moves 位 (up to
     位 = 200).
     """
-    smallest = np.log(min(SMALLEST / margin, LARGEST))
+    smallest = math.log(min(SMALLEST / margin, LARGEST))
 
     def init(multipliers: optax.LookaheadParams) -> Control:
         none = jnp.zeros_like(multipliers.fast)  # copied below, since donated buffers must differ
@@ -70,7 +70,7 @@ def control(
         weight = followed(state.weight, 1.0)
         error = jnp.clip(excess / jnp.maximum(weight, 1e-6), -1.0, 1.0)
         log = state.log + jnp.where(played, integral * error, 0.0)
-        log = jnp.clip(log, smallest, np.log(LARGEST))
+        log = jnp.clip(log, smallest, math.log(LARGEST))
         wanted = jnp.exp(log + proportional * error)
         return jax.tree.map(lambda now: wanted - now, multipliers), Control(log, excess, weight)
 

@@ -24,6 +24,7 @@ from diffmask_jax.models.huggingface.description import (
     check_class_names,
     output_names,
     read_description,
+    tell_other_numbers,
 )
 from diffmask_jax.models.huggingface.folders import find_folder
 from diffmask_jax.models.huggingface.tokenizers import read_tokenizer_of
@@ -78,6 +79,7 @@ def load_classifier(
     architecture = ARCHITECTURES[description["model_type"]]
     check_class(description, architecture.class_name)
     labels = output_names(description)
+    tell_other_numbers(description)
     head = head_of(description.get("problem_type"), len(labels))
     return _load(folder, description, architecture, labels, head, dtype, remat)
 

@@ -263,6 +263,7 @@ _STYLE = """
 @media (max-width: 600px) {
   .dm .data { font-size: 12px }
   .dm .data :is(th, td) { padding-right: 8px }
+  .dm .data .bar { width: auto; min-width: 40px }
 }
 @media print { .dm .data tr { break-inside: avoid } }
 """

@@ -90,6 +90,8 @@ class GrowingFile:
         """The number of whole lines, by the multiple; the file is positioned after them."""
         done = place = end = 0
         for number, line in enumerate(self._file, start=1):
+            if b"\0" in line:  # a block that a power cut has left empty
+                break
             place += len(line)
             if number % self._together == 0 and line.endswith(b"\n"):
                 done, end = number, place

@@ -20,6 +20,7 @@ OF_MEMORY = (
     *("can't start new thread", "std::bad_alloc"),
 )
 OF_DEVICES = ("nable to initialize backend", "nknown backend")
+STRICTNESS = ("JAX_NUMPY_RANK_PROMOTION", "JAX_TRANSFER_GUARD", "JAX_NO_TRACING")
 OUR_VARIABLES = ("JAX_", "XLA_", "SLURM_", "OMPI_", "TPU_", "KUBERNETES_", "COORDINATOR_")
 
 
@@ -62,6 +63,13 @@ def forget_empty_variables() -> None:
     """Unset empty variables of JAX and its launchers: they say nothing, and JAX fails on some."""
     for name, value in [*os.environ.items()]:
         if not value and name.startswith(OUR_VARIABLES):
+            del os.environ[name]
+
+
+def forget_strictness() -> None:
+    """Of variables by which JAX forbids who develops a program what is in order in this one."""
+    for name in [*os.environ]:
+        if name.startswith(STRICTNESS):
             del os.environ[name]
 
 
@@ -132,6 +140,18 @@ def refusal(error: Exception) -> str | None:
         return f"cannot write standard output: {error.strerror}"
     if isinstance(error, MemoryError) or any(sign in said for sign in OF_MEMORY):
         return f"out of memory ({said or 'none is left'}): give less at once, or raise `ulimit -v`"
-    if any(sign in said for sign in OF_DEVICES):
-        return f"JAX finds no device ({said}): see the variable JAX_PLATFORMS"
+    if any(sign in said for sign in OF_DEVICES) or _finds_no_device(error):
+        asked = said or os.environ.get("JAX_PLATFORMS")
+        return f"JAX finds no device ({asked}): see the variable JAX_PLATFORMS"
     return None
+
+
+def _finds_no_device(error: Exception) -> bool:
+    """Of a kind that it knows and the machine has not, which JAX tells by an assertion alone."""
+    if not isinstance(error, AssertionError) or (jax := sys.modules.get("jax")) is None:
+        return False
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError):
+        return True
+    return False

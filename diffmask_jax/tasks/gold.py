@@ -1,5 +1,6 @@
 """Gold labels for a model's outputs, from what people write: names, numbers, lists."""
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -9,6 +10,8 @@ import numpy as np
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.messages import excerpt, shows
+
+CLASSIFICATIONS = ("single_label_classification", "multi_label_classification")
 
 _SEPARATORS = re.compile(r"[,|;]")
 
@@ -52,7 +55,8 @@ def class_names(
     name. rows: as in `gold_of`.
 
     Raises:
-      UserError: there is no label, or only one class; or a label is empty.
+      UserError: there is no label, or only one class; a label is empty; or a number is written in
+        two ways, 1 and 1.0, which would become two classes.
     """
     if problem_type == "regression":
         return ("LABEL_0",)
@@ -73,7 +77,18 @@ def class_names(
     numbers = {name: _number(name) for name in names}
     if all(number is not None for number in numbers.values()):
         names.sort(key=lambda name: numbers[name] or 0.0)
+        for first, second in itertools.pairwise(names):
+            if numbers[first] == numbers[second]:
+                raise UserError(f"the labels {first!r} and {second!r} are one: write it one way")
     return tuple(names)
+
+
+def classes_told(names: Sequence[str]) -> str:
+    """A line on the classes that labels were taken for; for people, who may have meant numbers."""
+    numbers = [number for name in names if (number := _number(name)) is not None]
+    is_real = not all(map(float.is_integer, numbers))
+    told = f"{len(names)} classes: {', '.join(names[:8])}" + ", …" * (len(names) > 8)
+    return told + "; for real numbers say --problem-type regression" * is_real
 
 
 def _labelled(

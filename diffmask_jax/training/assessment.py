@@ -13,6 +13,9 @@ from diffmask_jax.training.settled import MOVED_MASKED, MOVED_MULTIPLIER, OFF_MA
 NEXT_TO_NOTHING = 0.05  # share of positions: a probe that masks less says little
 NEXT_TO_ALL = 0.98  # share of positions: the model gives the same answer whatever it reads
 
+SAMPLED, THRESHOLDED = "gates drawn as in training", "gates at ½"
+"""How the gates were made that were looked at, for two verdicts on one probe may differ by it."""
+
 
 class Finding(NamedTuple):
     """The result of one check: whether it passed (None: unknown), and words for people."""
@@ -57,10 +60,10 @@ class Assessment(NamedTuple):
     advice: tuple[str, ...]
 
 
-def told(assessment: Assessment) -> list[str]:
-    """The verdict in at most six lines."""
+def told(assessment: Assessment, gates: str) -> list[str]:
+    """The verdict in at most six lines. gates: `SAMPLED` or `THRESHOLDED`."""
     marks = {True: "+", False: "-", None: "?"}
-    lines = [f"the probe is {assessment.answer}"]
+    lines = [f"the probe is {assessment.answer} ({gates})"]
     lines += [f"  {marks[finding.holds]} {finding.says}" for finding in assessment.findings]
     return lines + [f"  next: {'; or '.join(assessment.advice)}"] * bool(assessment.advice)
 

@@ -24,7 +24,8 @@ from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime import locks, settings
 from diffmask_jax.runtime.files import check_own, remove_half_written, write_in
 from diffmask_jax.runtime.json_files import check, dumps, finite, read_lines
-from diffmask_jax.runtime.messages import show
+from diffmask_jax.runtime.messages import say, show
+from diffmask_jax.tasks.gold import CLASSIFICATIONS, classes_told
 from diffmask_jax.tasks.scoring import Scoring, by_labels
 from diffmask_jax.training.classifier_calls import play
 
@@ -79,7 +80,16 @@ def finetune(
         place = _open(folder, origin | dataclasses.asdict(recipe))
         if history := _read_history(place, [score.name for score in scoring.scores]):
             _check_kept(folder, model)
+        else:
+            say(opening(model, train))
         return _finetune(model, train, evaluate, recipe, place, history)
+
+
+def opening(model: Classifier, train: Labelled) -> str:
+    """A line on what is about to be fine-tuned, on what."""
+    told = f"fine-tuning {Path(model.path).name} on {len(train.texts)} texts"
+    has_classes = model.head.problem_type in CLASSIFICATIONS
+    return f"{told}; {classes_told(model.labels)}" if has_classes else told
 
 
 def _finetune(

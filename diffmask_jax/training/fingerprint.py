@@ -2,8 +2,9 @@
 
 Every number of every tensor counts, whatever file it came from: a model that was moved, sharded or
 saved in another format is the same. A tensor's digest is its CRC-32, which takes 0.15 s on one core
-for a BERT-base, where SHA-256 takes 0.3 to 1 s; it does not guard against forgery. The names of the
-outputs do not count, since they may be changed to more readable ones.
+for a BERT-base, where SHA-256 takes 0.3 to 1 s; it does not guard against forgery. The places of
+the tensors (PyTorch's names) have a digest of their own, since two of one shape may be swapped. The
+names of the outputs do not count, since they may be changed to more readable ones.
 """
 
 import json
@@ -17,11 +18,13 @@ import numpy as np
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.models.huggingface.weights import tensor_names
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.task import Examples
 
 FILE = "fingerprint.json"
+PLACES = "places of the weights"  # older versions did not keep it
 
 Fingerprint = Mapping[str, Any]
 """Digests and values by name: weights, tokenizer, train texts, and the sizes in config.json."""
@@ -29,13 +32,16 @@ Fingerprint = Mapping[str, Any]
 
 def of_model(model: Classifier) -> dict[str, Any]:
     """The fingerprint of a network: its weights, its tokenizer and its config.json."""
-    arrays = (np.ascontiguousarray(leaf) for leaf in jax.device_get(jax.tree.leaves(model.params)))
-    weights = sorted(f"{array.shape} {zlib.crc32(array.data)}" for array in arrays)
+    arrays = map(np.ascontiguousarray, jax.device_get(jax.tree.leaves(model.params)))
+    weights = [f"{array.shape} {zlib.crc32(array.data)}" for array in arrays]
+    names = tensor_names(model.params, model.architecture.name(model.config))
+    placed = map(" ".join, zip(names, weights, strict=True))
     described = model.architecture.describe(model.config)
     return {
         **json.loads(json.dumps(described)),  # as it will be read back, with lists for tuples
         "problem_type": model.head.problem_type,
-        "weights": settings.digest(map(str.encode, weights)),
+        "weights": settings.digest(map(str.encode, sorted(weights))),
+        PLACES: settings.digest(map(str.encode, sorted(placed))),
         "tokenizer": model.tokenizer.digest,
     }
 
@@ -50,7 +56,8 @@ def of_texts(**splits: Examples) -> dict[str, Any]:
 
 def differing(made_with: Fingerprint, found: Fingerprint) -> list[str]:
     """The names that two fingerprints have in common and whose values differ."""
-    return [name for name in found if name in made_with and made_with[name] != found[name]]
+    names = [name for name in found if name in made_with and made_with[name] != found[name]]
+    return [name for name in names if name != PLACES or "weights" not in names]
 
 
 def keep(folder: Path, found: Fingerprint) -> None:

@@ -46,6 +46,11 @@ def keep(
 SCORES = ("step", "masked", "divergence", "agreement")
 
 
+def has_probe(folder: Path) -> bool:
+    """Whether a run has a probe, kept or last, as each has after a validation."""
+    return any((folder / name).is_file() for name in (run_folder.PROBE, run_folder.LAST))
+
+
 def kept_scores(folder: Path) -> dict[str, float] | None:
     """The validation scores of the probe kept so far; None if there is none.
 
@@ -55,10 +60,18 @@ def kept_scores(folder: Path) -> dict[str, float] | None:
 
 
 def none_feasible(config: RunConfig, folder: Path) -> str:
-    """How near a run without a feasible probe came to one, and what its options are; for people."""
+    """How near a run without a feasible probe came to one, and what its options are; for people.
+
+    If one was feasible after all: that what the run kept of it is gone.
+    """
     kinds = {"step": int, "divergence": float, "agreement": float}
     validations = json_files.read_lines(folder / VALIDATIONS, kinds)
     best, last = min(validations, key=lambda scores: _excess(config, scores)), validations[-1]
+    if _is_feasible(config, best):
+        return (
+            f"the probe that was kept, {folder / run_folder.PROBE}, is gone: put it back, or train "
+            f"anew; what the last one says: `diffmask explain {folder} --last-probe`"
+        )
     return (
         f"no validation found a probe with {_promise(config)}. The nearest was that of step "
         f"{_told(best)}; the last that of step {_told(last)}. Train longer (--steps), or loosen "

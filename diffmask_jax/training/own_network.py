@@ -28,6 +28,8 @@ from diffmask_jax.game.steps import Play, TrainState
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.settings import positive, positive_int
 from diffmask_jax.runtime.tensors import check_finite
+from diffmask_jax.training import settled
+from diffmask_jax.training.settled import Curves
 
 RATES = Rates(probe=1.5e-3, baseline=3e-3, multiplier=0.001, warmup=100)
 PULL = 0.003
@@ -53,6 +55,12 @@ class Fitted(NamedTuple):
     def __call__(self, inputs: Any) -> Float[Array, "L B T"]:
         """P(z ≠ 0) of every position of a batch at every layer."""
         return _keep(self.game, self.model_params, self.probe_params, inputs)
+
+    def settled(self) -> str:
+        """A line: training has settled at every layer, or where and why not (`verdict_on`)."""
+        curves = Curves(*(getattr(self.curves, name) for name in Curves._fields))
+        margin = self.game.margin
+        return settled.told(settled.verdict_on(curves, margin), self.game.model.layers, margin)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -89,14 +97,15 @@ def fit_probe(
         hidden: width of the gate networks' hidden layer; by default a quarter of the widest state.
 
     Raises:
-        UserError: if the gate is unknown, a number is out of range or stops being finite, or there
-            are fewer examples than one batch.
+        UserError: if the gate is unknown, a number is out of range or stops being finite, there are
+            fewer examples than one batch, or `valid` or a state has the wrong shape.
     """
     keep_compiled_programs()
     _check(gate, margin, steps, batch_size)
     _check_examples(inputs, batch_size, len(model.layers))
     some = jax.tree.map(lambda array: array[:SAMPLE], inputs)
     _, states = jax.jit(model.states)(params, some)
+    _check_states(states, some.valid, model.layers)
     widths = tuple(state.shape[-1] for state in states)
     probe = probes.PROBES[gate](hidden or max(max(widths) // 4, 1))
     model = model._replace(layers=tuple(model.layers))
@@ -133,10 +142,24 @@ def _check_examples(inputs: Any, batch_size: int, layers: int) -> None:
     """Raises: UserError if these are not examples, or too few for a batch."""
     if not hasattr(inputs, "valid"):
         raise UserError("the inputs need a field `valid`: which positions (N, T) are not padding")
+    kind = getattr(inputs.valid, "dtype", None), getattr(inputs.valid, "ndim", None)
+    if kind != (bool, 2):
+        raise UserError("the inputs' `valid` must be an array of booleans (N, T): array > 0, say")
     if batch_size < layers:
         raise UserError(f"a batch of {batch_size} has no example for each of {layers} layers")
     if (count := len(inputs.valid)) < batch_size:
         raise UserError(f"{count} examples do not fill one batch of {batch_size}")
+
+
+def _check_states(states: States, valid: Array | np.ndarray, layers: Sequence[str]) -> None:
+    """Raises: UserError if the network gives other states than it names, or of other positions."""
+    if len(states) != len(layers):
+        raise UserError(f"the network gives {len(states)} states, and `layers` names {len(layers)}")
+    for layer, state in zip(layers, states, strict=True):
+        if state.shape[:-1] != valid.shape:
+            raise UserError(
+                f"state {layer} is {state.shape}: it must be (N, T, width), N and T as of `valid`"
+            )
 
 
 def _played(

@@ -197,7 +197,8 @@ def _judge(
 
 
 def _is_validated(folder: Path, step: int) -> bool:
-    return distributed.by_first(lambda: is_validated(folder, step))
+    """Whether a step is validated and its probe not gone since."""
+    return distributed.by_first(lambda: is_validated(folder, step) and keeping.has_probe(folder))
 
 
 def _validator(
@@ -206,12 +207,13 @@ def _validator(
     """Computes `faithfulness.table` on evenly spaced development texts, with sampled gates."""
     count = min(config.validation_texts, len(dev))
     chosen = [dev[i] for i in np.linspace(0, len(dev) - 1, count).astype(int)]
+    rows = devices.round_up(min(VALIDATION_BATCH, count), mesh)  # each costs a pass a layer
     evaluate = devices.spread(faithfulness.outcome_of, mesh, game, faithfulness.sampled)
 
     def validate(state: TrainState) -> list[dict[str, float]]:
         outcome = faithfulness.measure(
             functools.partial(evaluate, params, state.probe.slow),
-            batches.in_order(chosen, devices.round_up(VALIDATION_BATCH, mesh), limit),
+            batches.in_order(chosen, rows, limit),
             jax.random.key(config.seed),
         )
         return faithfulness.table(outcome)

@@ -13,6 +13,10 @@ EVERY = 10.0  # seconds between two plain lines
 TIMED = 3  # calls that are timed before the first estimate
 # Fits 80 columns in a run of 10,000 steps; tqdm cuts longer lines.
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+MEANING = (
+    "masked: share of positions dropped; D: divergence that costs, in nats; agree: predictions "
+    "that stay; λ: price of D"
+)
 
 
 class Progress:
@@ -44,6 +48,7 @@ class Progress:
         self._cautions: set[str] = set()
 
     def __enter__(self) -> "Progress":
+        self._say(MEANING)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,10 +100,7 @@ class Progress:
         if self._calls < TIMED or self._done >= self._steps:
             return ""
         seconds = (self._steps - self._done) * self._each
-        if brief:
-            minutes = round(seconds / 60)
-            return f"{minutes // 60}:{minutes % 60:02d} h left,"
-        return f"{_time(seconds)} to go"
+        return f"{_brief_time(seconds)} left," if brief else f"{_time(seconds)} to go"
 
     def _say(self, line: str) -> None:
         if self._speaks:
@@ -121,3 +123,11 @@ def _time(seconds: float) -> str:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _brief_time(seconds: float) -> str:
+    """40 s, 12 min, 3:20 h: no word longer than a bar has room for."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60}:{minutes % 60:02d} h"

@@ -1,4 +1,4 @@
-"""The yardstick: how fast do different ways of playing reach the solution, and is there one?
+r"""The yardstick: how fast do different ways of playing reach the solution, and is there one?
 
     python -m experiments.convergence --model ../shared/models/sst5-minilm \
         --raw-dir ../shared/data/sst [--data-dir tfds] [--gate hidden] [--out reports/convergence]
@@ -17,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from diffmask_jax.commands.arguments import Parser
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.training import clean_states
 from diffmask_jax.training.config import RunConfig, run_config
 from diffmask_jax.training.train import Prepared, prepare
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.convergence import figures, report, trial
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe
@@ -36,7 +35,7 @@ MARGINS = {"input": 0.1, "hidden": 0.05}
 @command("convergence")
 def main() -> None:
     """Play the references, then the recipes, and report."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of("convergence", __doc__)
     add = parser.add_argument
     add("--model", required=True, help="folder or hub id of a classifier of SST-5")
     add("--raw-dir", help="folder of SST's trees")

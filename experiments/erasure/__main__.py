@@ -22,7 +22,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.tasks.sst import SST
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.common.report import Claim, print_claims, write_report
 from experiments.erasure import figures, report
 from experiments.erasure.brute_force import compare
@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
 @command("erasure")
 def main() -> None:
     """Read the command line and run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("erasure", __doc__)
     add_options(parser)
     parser.add_argument(
         "--baseline", type=Path, help=".npy file of a vector that replaces dropped ones (zeros)"

@@ -1,4 +1,4 @@
-"""A pair classifier, made and explained: does a sentence of SQuAD's passages answer a question?
+r"""A pair classifier, made and explained: does a sentence of SQuAD's passages answer a question?
 
     python -m experiments.pairs --model ../shared/models/sst5-minilm \
         --squad-dir ../shared/data/squad [--out reports/pairs]
@@ -12,7 +12,6 @@ paper has no pairs: its question answering reads a whole passage.
 import argparse
 from pathlib import Path
 
-from diffmask_jax.commands.arguments import Parser
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import evaluation, presenting
 from diffmask_jax.explaining.explainer import Explainer
@@ -26,7 +25,7 @@ from diffmask_jax.training import setup
 from diffmask_jax.training.classifier import Labelled, finetune
 from diffmask_jax.training.config import run_config
 from diffmask_jax.training.train import train
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.common.report import Claim, Timer, claim, print_claims, write_report
 from experiments.pairs.data import LABELS, write_pairs
 
@@ -37,7 +36,7 @@ SHOWN = 12  # pairs on the page
 @command("pairs")
 def main() -> None:
     """Read the command line, and make the pairs, the classifier, the probe and the report."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of("pairs", __doc__)
     add = parser.add_argument
     add("--model", required=True, help="folder or hub id of an encoder")
     add("--squad-dir", required=True, type=Path, help=f"folder of {' and '.join(SQUAD.values())}")

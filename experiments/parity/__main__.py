@@ -7,7 +7,6 @@ given ones on a few texts and pairs, tokenised by each framework itself. Cost: t
 CPU cores. Needs PyTorch.
 """
 
-import argparse
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from diffmask_jax.models.loading import ARCHITECTURES
 from diffmask_jax.runtime import markdown
 from diffmask_jax.runtime.files import make_folder
-from experiments.common.command import command, need_torch
+from experiments.common.command import command, need_torch, parser_of
 from experiments.common.report import Claim, Timer, claim, print_claims, write_report
 
 if TYPE_CHECKING:
@@ -106,10 +105,10 @@ def table(rows: dict[str, "Differences"]) -> str:
     return markdown.table(("", *layers, *OTHERS), cells)
 
 
-@command("parity")
+@command("parity", goes_on=False)
 def main() -> None:
     """Read the command line and compare."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("parity", __doc__)
     parser.add_argument("--model", nargs="+", default=[], help="classifiers: folders or hub ids")
     parser.add_argument("--out", type=Path, default=Path("reports/parity"), help="report folder")
     options = parser.parse_args()

@@ -19,11 +19,10 @@ from pathlib import Path
 from PIL import Image
 
 from diffmask_jax import cli
-from diffmask_jax.commands.arguments import Parser
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import make_folder, write_atomically
 from experiments.common.browser import Browser, Look, browser
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.screenshots import terminal
 
 TEXT = "I had to look away - this was god awful."
@@ -31,10 +30,10 @@ LINES = ("--layers", "--replay")
 HIGHEST = 1300  # pixels: the height of a page that a picture shows
 
 
-@command("screenshots")
+@command("screenshots", goes_on=False)
 def main() -> None:
     """Read the command line, make the pages, and take the pictures."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of("screenshots", __doc__)
     add = parser.add_argument
     add("--run", required=True, type=Path, help="folder made by `diffmask train`")
     add("--texts", required=True, type=Path, help="texts of the report, labelled or not")

@@ -1,4 +1,4 @@
-"""The paper's results on SQuAD (section 3.3, Appendix D.2; Figures 2, 7, 8, 14), on a given BERT.
+r"""The paper's results on SQuAD (section 3.3, Appendix D.2; Figures 2, 7, 8, 14), on a given BERT.
 
     python -m experiments.squad --model ../shared/models/squad-minilm \
         --raw-dir ../shared/data/squad --tags ../shared/data/pos/squad_dev.upos.jsonl \
@@ -32,7 +32,7 @@ from diffmask_jax.tasks.encoded_questions import LONGEST, told
 from diffmask_jax.tasks.question_tags import read_question_tags
 from diffmask_jax.tasks.squad import SQUAD
 from diffmask_jax.training.config import as_dict
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.common.measuring import PerText
 from experiments.common.probe_runs import configurations
 from experiments.common.report import Claim, Timer, print_claims, write_report
@@ -153,7 +153,7 @@ def count_methods(
 @command("squad")
 def main() -> None:
     """Read the command line and run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("squad", __doc__)
     add = parser.add_argument
     add("--model", required=True, help="an encoder that answers questions")
     add_settings(parser, SQUAD.places)

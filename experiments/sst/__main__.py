@@ -1,4 +1,4 @@
-"""The paper's results on SST (section 3.2, Figures 4, 5 and 6), on a given BERT.
+r"""The paper's results on SST (section 3.2, Figures 4, 5 and 6), on a given BERT.
 
     python -m experiments.sst --model ../shared/models/sst5-minilm --raw-dir ../shared/data/sst \
         --tags ../shared/data/pos/sst_dev.upos.jsonl [--seeds 5] [--out reports/sst]
@@ -28,7 +28,7 @@ from diffmask_jax.runtime.files import make_folder, write_atomically
 from diffmask_jax.tasks import tags as parts_of_speech
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import as_dict
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.common.probe_runs import configurations, run_folder
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.sst import figures as sst_figures
@@ -139,7 +139,7 @@ def _tags(options: argparse.Namespace, study: Study) -> Tags | None:
 @command("sst")
 def main() -> None:
     """Read the command line and run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("sst", __doc__)
     parser.add_argument("--model", required=True, help="BERT fine-tuned on SST, five classes")
     add_settings(parser, SST.places)
     tags = parser.add_mutually_exclusive_group()

@@ -1,4 +1,4 @@
-"""What a margin buys: how much can be masked at each margin, and its cost in macro-F1.
+r"""What a margin buys: how much can be masked at each margin, and its cost in macro-F1.
 
     python -m experiments.sst.margins --model ../shared/models/sst5-minilm \
         --raw-dir ../shared/data/sst [--input 0.1 0.05 0.02] [--hidden 0.05 0.02 0.01]
@@ -30,7 +30,7 @@ from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.runtime.markdown import table
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import RunConfig, run_config
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.common.figures import BLUE, ORANGE, clear, legend_below
 from experiments.common.report import Timer, write_report
 from experiments.sst import numbers, stages
@@ -184,7 +184,7 @@ def _as_json(row: Row) -> dict[str, Any]:
 @command("sst.margins")
 def main() -> None:
     """Read the command line and run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("sst.margins", __doc__)
     parser.add_argument("--model", required=True, help="BERT fine-tuned on SST, five classes")
     add_settings(parser, SST.places)
     for gate, margins in MARGINS.items():

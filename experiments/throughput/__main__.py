@@ -26,12 +26,12 @@ from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.runtime.huge_pages import use_huge_pages
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import PRECISIONS
-from experiments.common.command import command, need_torch
+from experiments.common.command import command, need_torch, parser_of
 
 RACE = ("toy", "sst", "explain", "growth", "squad")
 
 
-@command("throughput")
+@command("throughput", goes_on=False)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and run the race, or one part of it."""
     if arguments is None:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("throughput", __doc__)
     parser.add_argument(
         "task", nargs="?", default="all", choices=[*RACE, "all", *OTHERS], help="default: all"
     )

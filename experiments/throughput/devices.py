@@ -1,4 +1,4 @@
-"""A training step on simulated devices: its speed, its memory, and the bytes that they exchange.
+"""A training step on simulated devices, as JSON: its speed, memory, and the bytes they exchange.
 
     python -m experiments.throughput.devices DEVICES
 
@@ -20,7 +20,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from diffmask_jax.errors import UserError
 from diffmask_jax.game.objective import Diagnostics
+from experiments.common.command import command, parser_of
 from experiments.throughput import data
 from experiments.throughput.course import Chunk, Setup, chunks, prepare
 from experiments.throughput.ours import ours, program, working_mib
@@ -82,6 +84,17 @@ def _case(batch: int) -> tuple[Setup, Chunk]:
     return setup, next(chunks(setup, [data.text(row) for row in rows]))
 
 
-if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+@command("throughput.devices", goes_on=False)
+def main() -> None:
+    """Reads the command line and measures."""
+    parser = parser_of("throughput.devices", __doc__)
+    parser.add_argument("devices", type=int, help="how many to simulate")
+    devices = parser.parse_args().devices
+    if devices < 1:
+        raise UserError(f"DEVICES must be at least 1, got {devices}")
+    jax.config.update("jax_num_cpu_devices", devices)
     print(json.dumps(measure()))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data import batches
-from diffmask_jax.data.inputs import TextInputs
+from diffmask_jax.data.inputs import PackedInputs, TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.answering import in_few_shapes
@@ -75,7 +75,8 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
             for name, method in methods_by_name.items():
                 seconds[name].append(time_of(method, work if name == PROBE else part))
                 bar.update()
-    rate, flops = matrix_rate("float32"), sum(weight * needed(setup, one) for weight, one in work)
+    rate = matrix_rate("float32")
+    flops = sum(weight * needed(setup, inputs) for weight, inputs in work)
     own = [1000 * value for value in seconds[PROBE]]
     claims = [
         ratio_claim(
@@ -172,7 +173,7 @@ def check(methods_by_name: dict[str, Method], inputs: TextInputs) -> float:
     return difference
 
 
-def needed(setup: Setup, inputs: TextInputs) -> float:
+def needed(setup: Setup, inputs: TextInputs | PackedInputs) -> float:
     """Floating-point operations of explaining a batch: a clean pass, and every gate network's.
 
     Matrix products alone, as in `flops`; padding counts as tokens.

@@ -10,7 +10,6 @@ the hidden state, KL / JS to the truth in nats): erasure – / 0.27, integrated 
 Schulz et al. 1.12 / 0.18, Guan et al. 0.88 / 0.24, DiffMask 0.01 / 0.00.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import make_folder
 from experiments.common.beside import beside
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.toy import figures, methods, pages, parts, setup
 from experiments.toy.parts import COUNTING, EXAMPLE, HIDDEN, ON_EMBEDDING, ON_HIDDEN, Models
@@ -92,10 +91,10 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     return claims
 
 
-@command("toy")
+@command("toy", goes_on=False)
 def main() -> None:
     """Read the command line and run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("toy", __doc__)
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
     parser.add_argument("--out", type=Path, default=Path("reports/toy"), help="report folder")
     parser.add_argument(

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from diffmask_jax.errors import UserError
-from experiments.common.command import command
+from experiments.common.command import command, parser_of
 
 STARTED = """
 import os, signal, sys
@@ -55,6 +55,18 @@ def test_what_a_person_can_put_right_is_a_line(fault, told, capsys):
     assert ended.value.code == 2
     line = capsys.readouterr().err
     assert line.startswith(f"experiments.study: {told}") and line.count("\n") == 1
+
+
+def test_help_is_the_whole_docstring_and_a_mistake_is_a_line(capsys):
+    told = "What it is about,\nwhich takes two lines.\n\n    python -m experiments.study [--out]\n"
+    parser = parser_of("study", told)
+    parser.add_argument("--seeds", type=int)
+    assert told in parser.format_help()
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--seed", "1"])
+    assert ended.value.code == 2
+    line = "unrecognized arguments: --seed 1 (see python -m experiments.study --help)"
+    assert capsys.readouterr().err == f"experiments.study: {line}\n"
 
 
 def test_what_went_well_ends_without_an_exit(capsys):

@@ -83,9 +83,8 @@ def test_what_to_think_of_the_probe_is_saved_with_it(tmp_path):
     for one, there in ((known, True), (unknown, False)):
         one.save(tmp_path / "page.html")
         read = Elements((tmp_path / "page.html").read_text())  # whose text ends where a tag begins
-        says = (
-            "not settled: why, and what next\nAs it should be: D is <b>small. Next: train longer."
-        )
+        says = "not settled (gates drawn as in training): why, and what next\n"
+        says += "As it should be: D is <b>small. Next: train longer."
         assert (says in read.text) == there
 
 

@@ -322,7 +322,7 @@ def test_the_command_says_what_it_found_and_where_it_wrote(run, texts_file, tmp_
     assert cli.main(["report", str(run), "--texts", str(texts_file), "--out", str(out)]) == 0
     said = capsys.readouterr()
     assert said.out.startswith(
-        f"{run}: input probe on 8 texts (texts.txt)\nthe probe is not good\n"
+        f"{run}: input probe on 8 texts (texts.txt)\nthe probe is not good (gates at ½)\n"
     )
     assert said.err == f"written to {out} and page.json\n"
     assert json.loads(out.with_suffix(".json").read_text())["rivalry"] is None

@@ -287,6 +287,14 @@ def test_the_controller_is_its_formula():
         np.testing.assert_allclose(seen, np.exp(log + 0.4 * even), rtol=1e-4)
 
 
+def test_the_controller_is_of_float32_where_jax_has_doubles_too():
+    """With JAX_ENABLE_X64 a step would else not give back what it was given."""
+    with jax.enable_x64(True):
+        control, lambdas = duals.control(0.1), pair(jnp.ones(3, jnp.float32))
+        _, state = jax.eval_shape(control.update, lambdas.fast, control.init(lambdas), lambdas)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {np.dtype(np.float32)}
+
+
 def test_a_layer_that_is_not_played_keeps_its_multiplier():
     excess = np.array([[0.3, 0.3], [0.0, 0.3], [0.0, 0.3]], np.float32)
     found = controlled(excess)

@@ -44,6 +44,15 @@ def test_whatever_stops_it_the_same_lines_are_gone_on_with(tmp_path_factory, sto
     assert path.read_bytes() == WHOLE and os.listdir(folder) == ["a.jsonl"]
 
 
+def test_blocks_that_a_power_cut_has_left_empty_are_written_anew(tmp_path):
+    """Behind what was made safe, with later ones that had come to the disk."""
+    start = WHOLE.index(b"line 9")
+    content = WHOLE[:start] + bytes(12) + WHOLE[start + 12 :]
+    (tmp_path / "a.a1.partial").write_bytes(content)
+    assert write(tmp_path / "a") == 8
+    assert (tmp_path / "a").read_bytes() == WHOLE
+
+
 def test_it_says_where_the_lines_are(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "a", 9)

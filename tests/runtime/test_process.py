@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from diffmask_jax import cli
@@ -50,6 +51,28 @@ def test_empty_variables_are_forgotten_and_no_others(monkeypatch):
     process.forget_empty_variables()
     assert os.environ["JAX_PROCESS_ID"] == "3" and os.environ["NO_COLOR"] == ""
     assert not {"JAX_NUM_PROCESSES", "JAX_ENABLE_X64", "SLURM_PROCID"} & os.environ.keys()
+
+
+def test_what_jax_forbids_its_developers_is_forgotten(monkeypatch):
+    forbidden = {"JAX_NUMPY_RANK_PROMOTION": "raise", "JAX_NO_TRACING": "1"}
+    forbidden |= {"JAX_TRANSFER_GUARD_HOST_TO_DEVICE": "disallow"}
+    for name, value in forbidden.items() | {("JAX_PLATFORMS", "cpu")}:
+        monkeypatch.setenv(name, value)
+    process.forget_strictness()
+    assert not forbidden.keys() & os.environ.keys() and os.environ["JAX_PLATFORMS"] == "cpu"
+
+
+def test_a_device_that_jax_knows_and_the_machine_has_not_is_one_line(monkeypatch):
+    """`JAX_PLATFORMS=cuda` without a GPU: JAX 0.10 has an assertion for it, and no word."""
+
+    def devices():
+        raise AssertionError
+
+    assert process.refusal(AssertionError()) is None  # one of ours
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    told = "JAX finds no device (cuda): see the variable JAX_PLATFORMS"
+    assert process.refusal(AssertionError()) == told
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v")

@@ -226,6 +226,31 @@ def test_folders_that_are_no_data_set(tmp_path):
     assert_refused(tmp_path, "names 'x.arrow', which is no file beside it")
 
 
+def test_a_data_set_whose_rows_have_an_order_of_their_own_is_refused(tmp_path):
+    """As early versions of `datasets` saved what was shuffled: its files are those from before."""
+    state = {"_data_files": [{"filename": "data.arrow"}], "_indices_files": []}
+    for order, says in (
+        ([], "is no file beside it"),
+        ([{"filename": "i.arrow"}], "flatten_indices"),
+    ):
+        (tmp_path / "state.json").write_text(json.dumps(state | {"_indices_files": order}))
+        assert_refused(tmp_path, says)
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv", "jsonl"])
+def test_a_file_that_is_changed_meanwhile_is_not_taken_for_what_was_looked_at(tmp_path, ending):
+    content = '"text"\n"a film"\n"a plot"\n'
+    path = write(tmp_path / f"a.{ending}", content)
+    source = open_file(path)
+    portions = source.portions(1)
+    next(portions)
+    path.write_text(content + '"and more"\n')
+    with pytest.raises(UserError, match="was changed while it was read"):
+        list(portions)
+    with pytest.raises(UserError, match="was changed while it was read"):
+        source.whole()
+
+
 # --- tables by another name ------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from diffmask_jax.training.assessment import (
+    SAMPLED,
     LayerMeans,
     as_json,
     assess,
@@ -103,9 +104,12 @@ def test_the_verdict_is_six_lines_at_most_and_a_paragraph_and_survives_json():
         divergence=[1.0] * 3, agreement=[0.0] * 3, masked=[1.0] * 3,
     )  # fmt: skip
     good = assessed()
-    assert [len(told(one)) for one in (worst, good)] == [6, 5]
-    assert told(good)[0] == "the probe is good" and told(good)[1].startswith("  + divergence is")
-    assert told(worst)[1].startswith("  - ") and told(worst)[5].startswith("  next: train longer")
+    assert [len(told(one, SAMPLED)) for one in (worst, good)] == [6, 5]
+    first, second, *_ = told(good, SAMPLED)
+    assert first == "the probe is good (gates drawn as in training)"
+    assert second.startswith("  + divergence is")
+    _, first, *_, last = told(worst, SAMPLED)
+    assert first.startswith("  - ") and last.startswith("  next: train longer")
     text = sentences(worst)
     assert text.startswith("Not as it should be: divergence is over")
     assert all(finding.says in text for finding in worst.findings)

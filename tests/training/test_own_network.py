@@ -112,6 +112,7 @@ def test_layers_come_as_python_ints_and_states_in_their_own_width():
     assert seen == set(enumerate(uneven.WIDTHS))
     assert fitted(uneven.INPUTS).shape == (3, uneven.B, uneven.T)
     assert all(np.isfinite(curve).all() and len(curve) == 3 for curve in fitted.curves)
+    assert fitted.settled().startswith(f"not settled: {fitted.game.model.layers[0]} (moving")
     found = fitted.probe_params["baselines"]
     assert [baseline.shape for baseline in found] == [(width,) for width in uneven.WIDTHS]
     assert fitted.probe_params["gates"][0]["first"]["kernel"].shape == (3, 7)
@@ -136,11 +137,34 @@ def test_the_network_s_parameters_stay_and_a_seed_gives_the_same_bits():
         ({"margin": -0.1}, "margin (-0.1) must be a positive number"),
         ({"gate": "output"}, "gate is 'output', not one of input, hidden"),
         ({"inputs": uneven.INPUTS.words}, "the inputs need a field `valid`"),
+        (
+            {"inputs": uneven.INPUTS._replace(valid=[[1, 0]])},
+            "`valid` must be an array of booleans",
+        ),
+        (
+            {"inputs": uneven.INPUTS._replace(valid=np.ones((uneven.B, uneven.T, 1), bool))},
+            "`valid` must be an array of booleans (N, T)",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(change, says):
     with pytest.raises(UserError, match=re.escape(says)):
         fit(uneven.model(), **change)
+
+
+def test_states_that_do_not_fit_are_refused_in_a_line():
+    model = uneven.model()
+    with pytest.raises(UserError, match="the network gives 3 states, and `layers` names 2"):
+        fit(model._replace(layers=model.layers[:2]))
+
+    def first_positions(params, inputs):
+        logits, states = model.states(params, inputs)
+        return logits, (states[0][:, :1], *states[1:])
+
+    with pytest.raises(
+        UserError, match=rf"state {model.layers[0]} is .*: it must be \(N, T, width"
+    ):
+        fit(model._replace(states=first_positions))
 
 
 def test_a_network_that_gives_no_numbers_is_told():

@@ -23,6 +23,7 @@ from diffmask_jax.runtime import compilations, preemption
 from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.runtime.preemption import Notice
 from diffmask_jax.training import clean_states, keeping, probe, run_folder, settled
+from diffmask_jax.training.config import run_config
 from diffmask_jax.training.curve_log import read_curves
 from diffmask_jax.training.run_log import RunLog
 from diffmask_jax.training.settled import verdict_on
@@ -144,6 +145,24 @@ def test_a_run_made_longer_ends_as_if_it_had_been_asked_so_at_once(
     assert_same_run(tmp_path, whole("input"))
     assert run_folder.load_config(tmp_path).steps == STEPS
     assert cli.main([*arguments, "--steps", "8"]) == 2  # but not shorter
+
+
+def test_a_finished_run_whose_probe_is_gone_makes_it_again(
+    whole, shallow_bert, texts_file, tmp_path
+):
+    """It is in the last checkpoint."""
+    run = shutil.copytree(whole("input"), tmp_path / "run")
+    (run / "probe.safetensors").unlink()
+    assert cli.main(command(shallow_bert, texts_file, run)) == 0
+    assert_same_run(run, whole("input"))
+
+
+def test_a_feasible_probe_that_is_gone_is_not_called_infeasible(tmp_path):
+    """Of the authors' game, whose last one may be another."""
+    config = run_config("m", "texts", setting="authors", margin=0.1)
+    scores = {"step": 3, "masked": 0.5, "divergence": 0.01, "agreement": 1.0}
+    (tmp_path / "validation.jsonl").write_text(json.dumps(scores) + "\n")
+    assert "probe.safetensors, is gone: put it back" in keeping.none_feasible(config, tmp_path)
 
 
 @pytest.mark.long

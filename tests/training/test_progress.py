@@ -42,8 +42,9 @@ def test_plain_lines_every_few_seconds_and_an_estimate_after_three_calls(clock, 
         for step in range(28, 56, 4):
             call(told, clock, step, 2)
     lines = capsys.readouterr().err.splitlines()
-    memory = lines[2].rpartition("; ")[2]
+    memory = lines[3].rpartition("; ")[2]
     assert lines == [
+        progress.MEANING,
         "compiling the steps",
         "step 4 of 400: masked 31.2%, D 0.103, agree 93%, λ 1.9 (margin 0.1)",
         f"500 ms a step, at most 3 min to go; {memory}",
@@ -62,7 +63,7 @@ def test_a_caution_is_told_once_and_only_by_the_process_that_speaks(clock, capsy
             call(one, clock, 4, 100)
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if "caution" in line] == ["caution: a", "caution: b"]
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 @pytest.mark.parametrize("steps", [80, 8000, 1_000_000])
@@ -93,3 +94,10 @@ def test_the_bar_fits_80_columns_with_the_longest_of_numbers(steps, clock, monke
 )  # fmt: skip
 def test_times_are_as_exact_as_estimates_are(seconds, words):
     assert progress._time(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.3, "0 s"), (89.0, "89 s"), (100.0, "2 min"), (12000.0, "3:20 h")]
+)
+def test_a_bar_has_room_for_a_time(seconds, words):
+    assert progress._brief_time(seconds) == words

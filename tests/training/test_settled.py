@@ -37,9 +37,9 @@ def test_what_rests_on_its_margin_has_settled():
         ({"masked": 0.3 + 0.2 * T}, "moving"),
         ({"multiplier": 0.5 + 5 * T}, "moving"),
         ({"multiplier": 3 + np.sin(4 * np.pi * T)}, "moving"),  # half a swing a window
-        ({"divergence": 1.2 * MARGIN}, "D 1.20 m"),
-        ({"divergence": 0.8 * MARGIN}, "D 0.80 m"),
-        ({"divergence": 1.2 * MARGIN, "multiplier": 0.01}, "D 1.20 m"),
+        ({"divergence": 1.2 * MARGIN}, "D 1.20 margins"),
+        ({"divergence": 0.8 * MARGIN}, "D 0.80 margins"),
+        ({"divergence": 1.2 * MARGIN, "multiplier": 0.01}, "D 1.20 margins"),
     ],
 )
 def test_what_moves_or_is_off_its_margin_has_not_and_the_other_layer_has(what, why):

@@ -9,7 +9,7 @@ from typing import Any
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.json_files import shown
-from diffmask_jax.runtime.messages import shows
+from diffmask_jax.runtime.messages import say, shows
 
 Description = dict[str, Any]
 
@@ -145,6 +145,22 @@ def output_names(description: Description) -> tuple[str, ...]:
             for number, name in enumerate(str(names[key]) for key in keys)
         ]
     )
+
+
+def tell_other_numbers(description: Description) -> None:
+    """Say if `label2id` gives an output another number than `id2label`, as `output_names` does."""
+    names, numbers = description.get("id2label"), description.get("label2id")
+    if not (isinstance(names, dict) and isinstance(numbers, dict)):
+        return
+    of_name = {str(name): number for number, name in names.items()}
+    for name, number in numbers.items():
+        named = str(names.get(str(number)))
+        if name in of_name and named != name:
+            say(
+                f"warning: config.json contradicts itself: label2id says that {name!r} is number "
+                f"{shown(number)}, id2label {of_name[name]}: id2label is used"
+            )
+            return
 
 
 def _number_name(number: int) -> str:

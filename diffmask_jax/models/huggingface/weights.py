@@ -147,13 +147,18 @@ def _read(path: Path) -> Weights:
 
 
 def _read_shards(index: Path) -> Weights:
-    """All files that an index names, which must have its format and be in its folder."""
+    """Each tensor from the file that an index names for it, of its format and in its folder."""
     format = index.suffixes[-3]  # of model.safetensors.index.json
     places = json_files.field(json_files.read(index), "weight_map", dict, str(index))
     shards = sorted({json_files.check(shard, str, f"{index}: a file") for shard in places.values()})
     for shard in shards:
         _check_shard(index, shard, format)
-    return {k: tensor for shard in shards for k, tensor in _read(index.parent / shard).items()}
+    return {
+        name: tensor
+        for shard in shards
+        for name, tensor in _read(index.parent / shard).items()
+        if places.get(name) == shard
+    }
 
 
 def _check_shard(index: Path, shard: str, format: str) -> None:

@@ -10,6 +10,8 @@ from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.files import file_in
 from diffmask_jax.tasks.formats.table import Row, Table
 
+ORDERS = ("_indices_files", "_indices_data_files")
+
 
 def read_parquet(path: Path) -> Table:
     """A Parquet file. Raises: UserError if it cannot be read or is damaged, or without pyarrow."""
@@ -55,8 +57,18 @@ def read_datasets_folder(path: Path) -> Table:
 
 
 def _data_files(state: Path) -> list[Path]:
-    """The files that a state.json names. Raises: UserError if they are not beside it."""
-    entries = json_files.field(json_files.read(state), "_data_files", list, str(state))
+    """The files that a state.json names.
+
+    Raises: UserError if they are not beside it, or if their rows are to be read in an order of
+        their own, as early versions of `datasets` saved what was sorted, shuffled or selected.
+    """
+    described = json_files.read(state)
+    if order := next((name for name in ORDERS if described.get(name)), None):
+        raise UserError(
+            f"{state} names an order of the rows of its own ({order}): load it with `datasets`, "
+            "call flatten_indices() and save it anew"
+        )
+    entries = json_files.field(described, "_data_files", list, str(state))
     if not entries:
         raise UserError(f"{state} names no data files")
     names = []

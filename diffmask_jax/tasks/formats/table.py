@@ -36,9 +36,12 @@ def lines_of(path: Path, newline: str | None) -> Callable[[], Iterator[str]]:
 
     Raises:
       UserError: at once, if the file cannot be read, is not UTF-8, or contains a NUL, which no text
-        does; if more than `MOST` bytes come through a pipe.
+        does; if more than `MOST` bytes come through a pipe. Later, at the end of the lines, if the
+        file has changed since: what was checked before is not what was read.
     """
     held = None if os.path.isfile(path) else _held(path)
+    with reading(path):
+        before = _state(path)
 
     def lines() -> Iterator[str]:
         with reading(path), io.BytesIO(held) if held is not None else open(path, "rb") as file:
@@ -51,6 +54,8 @@ def lines_of(path: Path, newline: str | None) -> Callable[[], Iterator[str]]:
             except UnicodeDecodeError as error:
                 start = _first_wrong_byte(path.read_bytes() if held is None else held)
                 raise UserError(f"{path}: not UTF-8 text (byte {start})") from error
+            if held is None and _state(path) != before:
+                raise UserError(f"{path} was changed while it was read: begin again")
 
     collections.deque(lines(), maxlen=0)  # so that errors of encoding come before those of columns
     return lines
@@ -74,6 +79,12 @@ def _held(path: Path) -> bytes:
                     f"{path} gives more than {MOST >> 20} MiB: write it to a file first"
                 )
     return bytes(content)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Others once a file is written to, or another takes its name."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _first_wrong_byte(content: bytes) -> int:

@@ -15,6 +15,7 @@ from diffmask_jax.models.huggingface.description import (
     check_class_names,
     describe_class_names,
     output_names,
+    tell_other_numbers,
 )
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime.messages import shows
@@ -100,6 +101,21 @@ def test_a_name_is_text(name):
 def test_a_number_of_outputs_that_no_head_has():
     with pytest.raises(UserError, match="at most 65536 will do"):
         output_names({"num_labels": 10**9})
+
+
+def test_other_numbers_in_the_inverse_are_told(capsys):
+    names = {"0": "bad", "1": "good"}
+    for other, told in (
+        ({"bad": 1, "good": 0}, "label2id says that 'bad' is number 1, id2label 0"),
+        ({"bad": 0, "good": "0"}, "label2id says that 'good' is number \"0\", id2label 1"),
+        ({"bad": 0, "good": 1}, ""),
+        ({"LABEL_0": 1, "LABEL_1": 0}, ""),  # as transformers fills in what nobody said
+        ([], ""),
+    ):
+        tell_other_numbers({"id2label": names, "label2id": other})
+        assert told in capsys.readouterr().err or not told
+    tell_other_numbers({"id2label": {"0": "n", "1": "n"}, "label2id": {"n": 0}})
+    assert capsys.readouterr().err == ""
 
 
 def test_what_is_described_is_read_back():

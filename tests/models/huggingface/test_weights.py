@@ -16,6 +16,7 @@ from bert_folder import (
     save_safetensors,
     save_shards,
 )
+from safetensors.numpy import save_file
 
 from diffmask_jax.models.loading import load_classifier
 
@@ -81,6 +82,18 @@ def test_old_names_and_extra_tensors_are_accepted(folder):
         "cls.predictions.bias": np.zeros(12, np.float32),
     }
     save_safetensors(folder, old | extra)
+    assert_same(load_classifier(folder).params, expected)
+
+
+def test_a_tensor_is_read_from_the_file_that_the_index_names(folder):
+    """Whatever another shard holds of the same name, as one of an earlier save may."""
+    expected = load_classifier(folder).params
+    (folder / "model.safetensors").unlink()
+    save_shards(folder)
+    names = list(WEIGHTS)
+    for number, own in enumerate((names[:7], names[7:]), start=1):
+        held = {name: tensor if name in own else 0 * tensor for name, tensor in WEIGHTS.items()}
+        save_file(held, folder / f"model-0000{number}-of-00002.safetensors")
     assert_same(load_classifier(folder).params, expected)
 
 
