@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Explainer", "Explanation", "__version__", "fit_probe", "run_config", "train"]
 
-# Only who asks for one of these pays for importing JAX.
+# Imported on first use, since each of them imports JAX.
 _PLACES = {
     "Explainer": "diffmask_jax.explaining.explainer",
     "Explanation": "diffmask_jax.explaining.explanation",

@@ -10,9 +10,9 @@ from diffmask_jax.runtime.huge_pages import use_huge_pages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, and give the status that it ends with (`ending.status_of`)."""
+    """Run one command, and return its exit status (`ending.status_of`)."""
     process.open_standard_streams()
-    from_a_shell = arguments is None  # and not from Python
+    from_a_shell = arguments is None  # not from Python
     if from_a_shell:
         use_huge_pages()
     run = functools.partial(_run, arguments)
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    # Not above: what is imported here need not be imported to start again with huge pages.
+    # Imported here, not above: restarting with huge pages does without it.
     from diffmask_jax.commands.parse import COMMANDS, parse
 
     options = parse(arguments)

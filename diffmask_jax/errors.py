@@ -1,4 +1,4 @@
-"""The one exception for what a person can put right."""
+"""The one exception for mistakes that a person can correct."""
 
 import contextlib
 import re
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 FLAGS = {"anyway", "cache_states", "last_probe", "profile", "remat", "replay", "truncate"}
-"""Options that are on or off."""
+"""Options without a value."""
 
 _QUOTED_OR_OPTION = re.compile(r"`[^`]*`|(?<![\w-])--([a-z][a-z-]*)(?: (\d[\w.]*))?")
 
 
 class UserError(Exception):
-    """A mistake in the input, told in one line that says what is wrong and what to do.
+    """A mistake in the input, with one line that says what is wrong and what to do.
 
-    The command line prints the line to stderr and exits with status 2; no traceback.
+    The command line prints the line to stderr and exits with status 2, without a traceback.
 
-    Messages are written as the command line's user knows its options: `--batch-size 32`. Who calls
-    from Python reads `batch_size=32`, but what stands between `backticks` is a command anywhere.
+    Messages name options as on the command line, `--batch-size 32`. Callers from Python read
+    `batch_size=32` instead, except between `backticks`, which enclose commands.
     """
 
     in_shell: ClassVar[bool] = False
@@ -29,7 +29,7 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def speaking_to_a_shell() -> Iterator[None]:
-    """While a command runs, messages name options as that has them."""
+    """Around a command, whose messages name options as on the command line."""
     before, UserError.in_shell = UserError.in_shell, True
     try:
         yield

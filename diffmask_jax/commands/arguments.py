@@ -45,7 +45,7 @@ def name_of(text: str) -> str:
 
 
 def path_of(text: str) -> Path:
-    """The type of an option that names a file or folder; a dash, a stream elsewhere, is none."""
+    """The type of an option that names a file or folder, but not a stream by a dash."""
     if text == "-":
         raise argparse.ArgumentTypeError("- names no file: say /dev/stdin, /dev/stdout or ./-")
     return Path(name_of(text))

@@ -74,9 +74,7 @@ def _run(options: argparse.Namespace) -> None:
     from diffmask_jax.training.classifier import Labelled, finetune
     from diffmask_jax.training.setup import encode_split
 
-    source = find_folder(
-        options.embeddings if is_gru else options.model
-    )  # before data is downloaded
+    source = find_folder(options.embeddings if is_gru else options.model)  # before data downloads
     examples = {split: task.read(places, split) for split in ("train", "dev")}
     check_alike(**examples)
     kind = options.problem_type

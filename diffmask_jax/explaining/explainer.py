@@ -79,7 +79,7 @@ class Explainer:
 
         Args:
             run: the run's folder.
-            model: where the model lies now, if it was moved.
+            model: where the model is now, if it was moved.
             anyway: accept a different model, if the probe fits it.
             last_probe: use the run's last probe even if it is not the one the run kept; every
                 explanation then says so (`Explanation.doubt`).
@@ -278,9 +278,7 @@ class Explainer:
             parts=tuple(encoded.parts.tolist()),
             words=words_of(text, encoded),
             layers=model.network.layers,
-            keep=np.array(
-                replies.keep[:, row, : len(encoded.tokens)]
-            ),  # copied, since a view would keep its batch in memory
+            keep=np.array(replies.keep[:, row, : len(encoded.tokens)]),  # a view keeps its batch
             labels=model.labels,
             outputs=outputs,
             answer=answer(outputs),

@@ -160,7 +160,7 @@ def _kept_table(caption: str, kept: Sequence[Kept], report: Report) -> str:
 
 
 def _kept_bar(kept: Kept) -> Bar:
-    """With its interval, of which a single text says nothing."""
+    """The bar of a name, with its interval unless it occurs in a single text."""
     counts, mean = (str(kept.tokens), str(kept.texts)), f"{kept.mean:.2f}"
     if kept.texts == 1:
         return Bar(kept.name, (*counts, mean), kept.mean)

@@ -98,8 +98,8 @@ def calibrated(
 
     Data-dependent initialisation (Salimans & Kingma 2016, section 3): where t = W·x/‖W‖ has mean μ
     and deviation σ over the valid positions, scale = s/σ and bias = −s·μ/σ, with s from `SPREAD`.
-    However small or large the states are, tokens are told apart, no tanh saturates, and all votes
-    start near c, whatever the seed.
+    However small or large the states are, votes distinguish tokens, no tanh saturates, and all
+    votes start near c, whatever the seed.
     """
     new, x = dict(gate), x.astype(jnp.float32)
     for name, spread in zip(("first", "second"), SPREAD, strict=True):

@@ -161,7 +161,7 @@ def _step(
         batch, gate_keys = part
         played = layer
         if isinstance(layer, np.ndarray):
-            # Static depths begin anew with every part. Rows of one depth are brought together
+            # Static depths start again with every part. Rows of one depth are brought together
             # before anything is computed: a slice costs less than a gather.
             order = np.argsort(layer[: len(gate_keys)], kind="stable")
             (batch, gate_keys), played = rows_of((batch, gate_keys), order), layer[order]

@@ -189,9 +189,7 @@ def classifier_params(weights: Weights, architecture: Architecture, config: obje
 
 def _check_depth(weights: Weights, config: object) -> None:
     """Raises: UserError for too few tensors, before the shapes of all blocks are computed."""
-    blocks = getattr(
-        config, "drawn", getattr(config, "blocks", 0)
-    )  # ALBERT's blocks share parameters
+    blocks = getattr(config, "drawn", getattr(config, "blocks", 0))  # ALBERT's share parameters
     if blocks > max(len(weights), AT_ONCE):
         raise UserError(
             f"config.json asks for {blocks} blocks, and the weights have {len(weights)} tensors: "

@@ -54,9 +54,8 @@ def _text(heatmap: Heatmap) -> str:
 
 
 def _piece(heatmap: Heatmap, at: int, piece: str, value: float) -> str:
-    special = " dir=ltr" * (
-        heatmap.parts[at] < 0
-    )  # its letters must not affect the text's direction
+    # The letters of a special token must not affect the direction of the text.
+    special = " dir=ltr" * (heatmap.parts[at] < 0)
     look = f'class="{level(value)}"{special} title="{value:.3f}"'
     return f"<span {look}>{_marked(heatmap, at, piece)}</span>"
 

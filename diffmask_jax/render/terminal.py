@@ -58,9 +58,7 @@ def _painted_text(heatmap: Heatmap, width: int) -> Iterator[str]:
         for i, (at, piece) in enumerate(pieces):
             # A word has one blank on either side, in the colour of the piece that it touches.
             text = " " * (i == 0) + piece + " " * (i == len(pieces) - 1)
-            if (
-                used + display_width(text) > width
-            ):  # a word longer than a line is broken between pieces
+            if used + display_width(text) > width:  # a long word is broken between pieces
                 yield line
                 line, used = "", 0
             line += _paint(text, values[at], *_attributes(heatmap.marks, at))

@@ -14,7 +14,5 @@ def use_huge_pages() -> None:
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         tuned = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-        with contextlib.suppress(
-            OSError
-        ):  # for instance an interpreter in another user's private folder
+        with contextlib.suppress(OSError):  # such as of an interpreter in a private folder
             os.execve(sys.executable, sys.orig_argv, tuned)

@@ -40,9 +40,7 @@ def held(folder: Path) -> Iterator[None]:
                 break
             if second == 0:
                 distributed.say(f"{folder} is in use by {other}: waiting up to {WAIT} s for it")
-            time.sleep(
-                1
-            )  # every process wakes each second, since none may wait long for another's answer
+            time.sleep(1)  # in every process, since none may wait long for another's answer
         else:
             raise UserError(f"{folder} is in use by {other}: wait for it, or choose another --out")
         yield

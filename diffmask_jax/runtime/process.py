@@ -67,7 +67,7 @@ def forget_empty_variables() -> None:
 
 
 def forget_strictness() -> None:
-    """Of variables by which JAX forbids who develops a program what is in order in this one."""
+    """Unset JAX's variables for developers that forbid what this program legitimately does."""
     for name in [*os.environ]:
         if name.startswith(STRICTNESS):
             del os.environ[name]
@@ -123,9 +123,7 @@ def leave(status: int) -> NoReturn:
     threads still use: SIGSEGV instead of the status.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(
-            AttributeError, OSError, ValueError
-        ):  # a closed stream, a full disk
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed stream, full disk
             stream.flush()
     os._exit(status)
 
@@ -149,7 +147,7 @@ def refusal(error: Exception) -> str | None:
 
 
 def _finds_no_device(error: Exception) -> bool:
-    """Of a kind that it knows and the machine has not, which JAX tells by an assertion alone."""
+    """Whether JAX finds no device of a kind it knows, which it reports only by an assertion."""
     if not isinstance(error, AssertionError) or (jax := sys.modules.get("jax")) is None:
         return False
     try:

@@ -84,7 +84,7 @@ def class_names(
 
 
 def classes_told(names: Sequence[str]) -> str:
-    """A line on the classes that labels were taken for; for people, who may have meant numbers."""
+    """A line on the classes that labels were read as, for people who may have meant numbers."""
     numbers = [number for name in names if (number := _number(name)) is not None]
     is_real = not all(map(float.is_integer, numbers))
     told = f"{len(names)} classes: {', '.join(names[:8])}" + ", …" * (len(names) > 8)

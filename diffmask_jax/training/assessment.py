@@ -14,7 +14,7 @@ NEXT_TO_NOTHING = 0.05  # share of positions: a probe that masks less says littl
 NEXT_TO_ALL = 0.98  # share of positions: the model gives the same answer whatever it reads
 
 SAMPLED, THRESHOLDED = "gates drawn as in training", "gates at ½"
-"""How the gates were made that were looked at, for two verdicts on one probe may differ by it."""
+"""How the gates of a verdict were made, since two verdicts on one probe may differ by it."""
 
 
 class Finding(NamedTuple):

@@ -86,7 +86,7 @@ def finetune(
 
 
 def opening(model: Classifier, train: Labelled) -> str:
-    """A line on what is about to be fine-tuned, on what."""
+    """A line that says what is about to be fine-tuned, and on what."""
     told = f"fine-tuning {Path(model.path).name} on {len(train.texts)} texts"
     has_classes = model.head.problem_type in CLASSIFICATIONS
     return f"{told}; {classes_told(model.labels)}" if has_classes else told
@@ -115,9 +115,7 @@ def _finetune(
 
     if len(history) < recipe.epochs:
         play(model, *train, recipe, place / "checkpoints", len(history), judge)
-    shutil.rmtree(
-        place / "checkpoints", ignore_errors=True
-    )  # they take three times the model's size
+    shutil.rmtree(place / "checkpoints", ignore_errors=True)  # three times the model's size
     return _best(history, best)
 
 

@@ -24,7 +24,7 @@ from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.task import Examples
 
 FILE = "fingerprint.json"
-PLACES = "places of the weights"  # older versions did not keep it
+PLACES = "places of the weights"  # missing in folders of older versions
 
 Fingerprint = Mapping[str, Any]
 """Digests and values by name: weights, tokenizer, train texts, and the sizes in config.json."""

@@ -47,7 +47,7 @@ SCORES = ("step", "masked", "divergence", "agreement")
 
 
 def has_probe(folder: Path) -> bool:
-    """Whether a run has a probe, kept or last, as each has after a validation."""
+    """Whether a run has a probe, kept or last, as every run has after a validation."""
     return any((folder / name).is_file() for name in (run_folder.PROBE, run_folder.LAST))
 
 
@@ -62,7 +62,7 @@ def kept_scores(folder: Path) -> dict[str, float] | None:
 def none_feasible(config: RunConfig, folder: Path) -> str:
     """How near a run without a feasible probe came to one, and what its options are; for people.
 
-    If one was feasible after all: that what the run kept of it is gone.
+    If one was feasible after all, the message is that the file of the kept probe is gone.
     """
     kinds = {"step": int, "divergence": float, "agreement": float}
     validations = json_files.read_lines(folder / VALIDATIONS, kinds)

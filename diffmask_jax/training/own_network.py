@@ -57,7 +57,7 @@ class Fitted(NamedTuple):
         return _keep(self.game, self.model_params, self.probe_params, inputs)
 
     def settled(self) -> str:
-        """A line: training has settled at every layer, or where and why not (`verdict_on`)."""
+        """A line that says whether training has settled at every layer, or where and why not."""
         curves = Curves(*(getattr(self.curves, name) for name in Curves._fields))
         margin = self.game.margin
         return settled.told(settled.verdict_on(curves, margin), self.game.model.layers, margin)

@@ -174,9 +174,7 @@ def save_probe(
     told: dict[str, Any] = dict(scores)
     if validated is not None:
         told["validated"] = {k: np.array(v).tolist() for k, v in validated._asdict().items()}
-    metadata = {
-        "scores": json_files.dumps(told)
-    }  # a single entry, since several have no fixed order
+    metadata = {"scores": json_files.dumps(told)}  # one entry, since several have no fixed order
     write_in(folder, name, save(arrays, metadata=metadata))
 
 

@@ -33,7 +33,7 @@ def command(name: str, goes_on: bool = True) -> Callable[[Callable[P, object]], 
 
 
 def parser_of(name: str, docstring: str | None) -> Parser:
-    """Of an experiment's command line; its help begins with the module's docstring, whole."""
+    """The parser of an experiment's command line, whose help begins with the whole docstring."""
     return Parser(
         f"experiments.{name}",
         prog=f"python -m experiments.{name}",

@@ -38,12 +38,12 @@ class Flops(NamedTuple):
 
     @property
     def forward(self) -> int:
-        """Of the forward pass: the weights, q·kᵀ and the mixing of v."""
+        """The operations of the forward pass: products with weights, q·kᵀ, and the mixing of v."""
         return self.weights + self.attention
 
     @property
     def backward(self) -> int:
-        """Of gradients of activations: as many for the weights, and two per attention product."""
+        """The operations of gradients of activations: two per attention product, else as many."""
         return self.weights + 2 * self.attention
 
 

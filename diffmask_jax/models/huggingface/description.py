@@ -148,7 +148,7 @@ def output_names(description: Description) -> tuple[str, ...]:
 
 
 def tell_other_numbers(description: Description) -> None:
-    """Say if `label2id` gives an output another number than `id2label`, as `output_names` does."""
+    """Warn if `label2id` contradicts `id2label`, which `output_names` reads."""
     names, numbers = description.get("id2label"), description.get("label2id")
     if not (isinstance(names, dict) and isinstance(numbers, dict)):
         return

@@ -67,9 +67,7 @@ def _write_tokenizer(made: Path, classifier: Classifier) -> None:
     vocabulary = Path(classifier.path) / "vocab.txt"
     try:
         classifier.tokenizer.save_pretrained(made)
-    except (
-        Exception
-    ) as error:  # tokenizers raises no narrower kind, for instance if the disk is full
+    except Exception as error:  # tokenizers raises no narrower kind, such as for a full disk
         raise error if isinstance(error, OSError) else OSError(str(error)) from error
     if vocabulary.is_file():
         shutil.copyfile(vocabulary, made / "vocab.txt")

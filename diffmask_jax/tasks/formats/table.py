@@ -82,7 +82,7 @@ def _held(path: Path) -> bytes:
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Others once a file is written to, or another takes its name."""
+    """Numbers that change when a file is written to, or replaced by another of its name."""
     found = os.stat(path)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 

@@ -144,9 +144,7 @@ def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
     Float32 matrix products go to MKL, which uses only AVX2 on CPUs that are not Intel's.
     """
-    rows = x.reshape(1, -1, 1, x.shape[-1]).permute(
-        0, 3, 1, 2
-    )  # channels last, the order in memory
+    rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as in memory
     product = conv2d(rows, weight[:, :, None, None], bias)
     return product.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
