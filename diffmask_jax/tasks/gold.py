@@ -79,7 +79,9 @@ def class_names(
         names.sort(key=lambda name: numbers[name] or 0.0)
         for first, second in itertools.pairwise(names):
             if numbers[first] == numbers[second]:
-                raise UserError(f"the labels {first!r} and {second!r} are one: write it one way")
+                raise UserError(
+                    f"the labels {first!r} and {second!r} are one number: write it one way"
+                )
     return tuple(names)
 
 

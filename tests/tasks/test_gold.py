@@ -119,8 +119,8 @@ def test_rows_are_named_as_their_file_names_them():
     ("cells", "kind", "says"),
     [
         ([[], []], MULTI, "no text of the data has a label"),
-        (["1", "0", "1.0"], SINGLE, "the labels '1' and '1.0' are one: write it one way"),
-        ([1, 2.0, 1.0], SINGLE, "the labels '1' and '1.0' are one"),
+        (["1", "0", "1.0"], SINGLE, "the labels '1' and '1.0' are one number: write it one way"),
+        ([1, 2.0, 1.0], SINGLE, "the labels '1' and '1.0' are one number"),
         (["a", "a"], SINGLE, "the data has one class only, 'a'"),
         (["a", ["b"]], SINGLE, r"row 2: the label \"\['b'\]\" is neither a name nor a number"),
         (["a", {"b": 1}], SINGLE, "row 2: the label .* is neither a name nor a number"),

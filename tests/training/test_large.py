@@ -30,7 +30,7 @@ MOST = 9.0  # GiB
 HOW = [
     "--precision", "bfloat16", "--accumulate", "2", "--remat", "--layers", "batch", "--batch-size",
     "2", "--steps", "2", "--steps-per-call", "1", "--validate-every", "2", "--validation-texts",
-    "2", "--margin", "1",
+    "1", "--margin", "1",
 ]  # fmt: skip
 
 
