@@ -127,7 +127,8 @@ def check_data(options: argparse.Namespace) -> None:
 
 
 def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, EncodedExamples]":
-    """What `add_data` asked for: its name, and its texts as the run's model reads them.
+    """What `add_data` asked for: its name, and its texts as the run's model reads them; how many
+    there are is said, for what is done with them takes a while.
 
     Raises: UserError if it cannot be read, or its gold labels, named by a column, do not fit.
     """
@@ -150,6 +151,7 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
         except UserError as error:  # a column that nobody named may be about something else
             say(f"no scores against gold labels: {error}")
             data = data._replace(gold=None)
+    say(f"compiling, then looking at {len(data.encoded)} texts")
     return name, data
 
 

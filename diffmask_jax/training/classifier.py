@@ -24,7 +24,7 @@ from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime import locks, settings
 from diffmask_jax.runtime.files import check_own, remove_half_written, write_in
 from diffmask_jax.runtime.json_files import check, dumps, finite, read_lines
-from diffmask_jax.runtime.messages import show
+from diffmask_jax.runtime.messages import say, show
 from diffmask_jax.tasks.scoring import Scoring, by_labels
 from diffmask_jax.training.classifier_calls import play
 
@@ -103,6 +103,11 @@ def _finetune(
         show("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
     if len(history) < recipe.epochs:
+        say(
+            f"fine-tuning {Path(model.path).name} ({model.architecture.model_type}): "
+            f"{len(train.texts)} texts, {recipe.epochs} epochs, steps of {recipe.batch_size}; each "
+            "length of texts is compiled when it first comes"
+        )
         play(model, *train, recipe, place / "checkpoints", len(history), judge)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # thrice the model's size
     return _best(history, best)
