@@ -51,6 +51,7 @@ def main() -> None:
     write_report(options.out, "float32 and bfloat16", claims, timer.seconds, body=body, raw=raw)
     print(body)
     print_claims(claims)
+    print(f"report in {options.out}/report.md")
 
 
 def compare(run: Path, texts: list[Text]) -> dict[str, Any]:

@@ -129,6 +129,8 @@ def check_data(options: argparse.Namespace) -> None:
 def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, EncodedExamples]":
     """The options of `add_data`: the data's name, and its texts as the run's model reads them.
 
+    Says how many texts there are, since what is done with them takes a while.
+
     Raises: UserError if it cannot be read, or if gold labels in a named column do not match the
         model.
     """
@@ -152,6 +154,7 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
         except UserError as error:  # a column that was not named may be about something else
             say(f"no scores against gold labels: {error}")
             data = data._replace(gold=None)
+    say(f"compiling, then looking at {len(data.encoded)} texts")
     return name, data
 
 

@@ -80,16 +80,9 @@ def finetune(
         place = _open(folder, origin | dataclasses.asdict(recipe))
         if history := _read_history(place, [score.name for score in scoring.scores]):
             _check_kept(folder, model)
-        else:
-            say(opening(model, train))
+        elif model.head.problem_type in CLASSIFICATIONS:
+            say(classes_told(model.labels))
         return _finetune(model, train, evaluate, recipe, place, history)
-
-
-def opening(model: Classifier, train: Labelled) -> str:
-    """A line that says what is about to be fine-tuned, and on what."""
-    told = f"fine-tuning {Path(model.path).name} on {len(train.texts)} texts"
-    has_classes = model.head.problem_type in CLASSIFICATIONS
-    return f"{told}; {classes_told(model.labels)}" if has_classes else told
 
 
 def _finetune(
@@ -114,6 +107,11 @@ def _finetune(
         show("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
     if len(history) < recipe.epochs:
+        say(
+            f"fine-tuning {Path(model.path).name} ({model.architecture.model_type}): "
+            f"{len(train.texts)} texts, {recipe.epochs} epochs, steps of {recipe.batch_size}; each "
+            "length of texts is compiled when it first comes"
+        )
         play(model, *train, recipe, place / "checkpoints", len(history), judge)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # three times the model's size
     return _best(history, best)

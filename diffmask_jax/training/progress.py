@@ -14,7 +14,7 @@ TIMED = 3  # calls that are timed before the first estimate
 # Fits 80 columns in a run of 10,000 steps; tqdm cuts longer lines.
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 MEANING = (
-    "masked: share of positions dropped; D: divergence that costs, in nats; agree: predictions "
+    "masked: share of positions dropped; D: divergence it costs, in nats; agree: predictions "
     "that stay; λ: price of D"
 )
 

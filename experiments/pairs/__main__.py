@@ -86,6 +86,7 @@ def study(options: argparse.Namespace) -> None:
         raw={"finetuning": scores, "kept": kept, "evaluation": report},
     )
     print_claims(claims)
+    print(f"report in {options.out}/report.md")
 
 
 def make_classifier(options: argparse.Namespace, files: dict[str, Path]) -> dict[str, int | float]:

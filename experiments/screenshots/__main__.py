@@ -52,10 +52,9 @@ def main() -> None:
 
 def take(options: argparse.Namespace, eye: Browser, folder: Path) -> None:
     """Take all pictures. folder: for the files that they show."""
-    run = options.run.resolve()
     page, report = folder / "page.html", folder / "report.html"
-    _diffmask("explain", run, options.text, "--html", page)
-    _diffmask("report", run, "--texts", options.texts, "--out", report)
+    _diffmask("explain", options.run, options.text, "--html", page)
+    _diffmask("report", options.run, "--texts", options.texts, "--out", report)
     at = f"#layer={options.layer}"
     _take(eye, options.out / "page.png", page, Look(scale=1.5), at)
     _take(eye, options.out / "page_dark.png", page, Look(dark=True), at)
@@ -63,6 +62,7 @@ def take(options: argparse.Namespace, eye: Browser, folder: Path) -> None:
     _take(eye, options.out / "report.png", report, Look(1100))
     if options.demo is not None:
         _take(eye, options.out / "demo.png", options.demo, Look())
+    run = options.run.resolve()
     _say(eye, options.out / "terminal.png", run.parent, "explain", run.name, options.text, *LINES)
     if options.model is not None:
         texts, model = options.texts.resolve(), Path(options.model).resolve()

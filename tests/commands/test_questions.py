@@ -334,7 +334,8 @@ def test_a_model_of_the_other_kind(answerer, tiny_bert, places, texts_file, run,
 
     assert "not a BertForQuestionAnswering" in told(train(tiny_bert, places, tmp_path / "out"))
     texts = ["train", "texts", "--model", answerer, *both(texts_file), "--out", tmp_path / "out"]
-    assert "is a BertForQuestionAnswering" in told(cli.main([*map(str, texts)]))
+    line = told(cli.main([*map(str, texts)]))
+    assert "is a BertForQuestionAnswering" in line and "`diffmask train questions`" in line
     assert "not a BertForQuestionAnswering" in told(
         cli.main(["evaluate", str(run), "--model", str(tiny_bert)])
     )

@@ -170,7 +170,8 @@ def test_the_command_writes_json_and_markdown(either, texts_file, tmp_path, caps
     assert json.loads(out.read_text()) == report
     markdown = evaluation.as_markdown(report) + "\n"
     assert written.out == out.with_suffix(".md").read_text() == markdown
-    assert written.err == f"written to {out} and report.md\n"
+    *_, last = written.err.splitlines()
+    assert last == f"written to {out} and report.md"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "report.md"]
 
 

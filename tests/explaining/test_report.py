@@ -324,7 +324,10 @@ def test_the_command_says_what_it_found_and_where_it_wrote(run, texts_file, tmp_
     assert said.out.startswith(
         f"{run}: input probe on 8 texts (texts.txt)\nthe probe is not good (gates at ½)\n"
     )
-    assert said.err == f"written to {out} and page.json\n"
+    assert said.err.splitlines() == [
+        "compiling, then looking at 8 texts",
+        f"written to {out} and page.json",
+    ]
     assert json.loads(out.with_suffix(".json").read_text())["rivalry"] is None
 
 

@@ -157,12 +157,20 @@ def test_a_finished_one_is_left_as_it_is(model, data, whole, monkeypatch):
 
 
 @BERT_ONLY
-def test_another_seed_is_another_training(model, data, whole, tmp_path, capsys):
+def test_another_seed_is_another_training_which_speaks(
+    model, data, whole, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(classifier_calls, "EVERY", 0.0)
     recipe = dataclasses.replace(RECIPE, seed=1)
     finetune(model, data, data, recipe, tmp_path)
     assert [line["loss"] for line in history(tmp_path)] != [line["loss"] for line in history(whole)]
     printed = capsys.readouterr()
-    assert printed.out.count("macro_f1") == 3 and printed.err == ""
+    assert printed.out.count("macro_f1") == 3
+    classes, opening, *lines = printed.err.splitlines()
+    assert classes.startswith(f"{len(model.labels)} classes: {model.labels[0]}, ")
+    assert opening.startswith(f"fine-tuning {Path(model.path).name} (bert): {len(TEXTS)} texts, 3 ")
+    told = [re.fullmatch(rf"step (\d+) of {6 * EPOCH}: loss \d\.\d+", line) for line in lines]
+    assert [int(one[1]) for one in told] == [*range(2, 6 * EPOCH + 1, 2)]
 
 
 # --- stopping and going on -------------------------------------------------------------------

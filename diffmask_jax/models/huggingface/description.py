@@ -107,9 +107,12 @@ def check_class(
         return
     names = [str(name) for name in written] if isinstance(written, list) else [str(written)]
     if class_name not in names:
+        todo = f"fine-tune it on {first} first"
+        if names[0].endswith("ForQuestionAnswering"):
+            todo = "its probe is trained by `diffmask train questions`"
         raise UserError(
             f"the checkpoint is a {names[0]} (architectures in config.json), not a {class_name}: "
-            f"fine-tune it on {first} first"
+            f"{todo}"
         )
 
 
