@@ -191,8 +191,8 @@ class Explainer:
         batch_size: how many texts run at once. progress: draw a progress bar.
         truncate, replay: as in a call.
 
-        Raises: UserError as a call does: at once if `texts` is not an iterable, for a bad text when
-            its turn comes.
+        Raises: UserError as a call does: for a bad text when its turn comes, but at once if `texts`
+            is not an iterable.
         """
         if type(batch_size) is not int or batch_size < 1:
             raise UserError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
