@@ -9,6 +9,7 @@ from diffmask_jax.explaining.rivals import LONGEST, PROBE, Means, Rivalry
 from diffmask_jax.runtime import markdown
 from diffmask_jax.runtime.json_files import jsonable
 
+FEWEST = 6  # texts: of fewer, all differ to one side by chance in over 5% (2·2⁻⁵)
 LOWER, HIGHER = "sufficiency ↓", "comprehensiveness ↑"
 PARTS = {
     "of as many tokens as the probe keeps": "",
@@ -28,15 +29,17 @@ def explained(rivalry: Rivalry) -> str:
         "tokens; normalised: 0 and 1 are the smallest and largest area that a search found of any "
         f"order, over the {rivalry.searched} texts of at most {LONGEST} tokens. * and °: the probe "
         "is better or worse than that method, the paired 95% interval of the difference being "
-        "without 0 (bootstrap over texts)."
+        f"without 0 (bootstrap over texts; of fewer than {FEWEST} texts nothing is marked)."
     )
 
 
 def rows(rivalry: Rivalry, measures: tuple[str, ...] = Measures._fields) -> list[list[str]]:
     """For each method its name, and the mean of each measure with its interval and mark."""
     means, differences = rivalry.means(), rivalry.differences()
+    counts = {name: rivalry.measures.shape[1] for name in measures}
+    counts |= {name: rivalry.searched for name in measures if name.endswith("_normalised")}
     return [
-        [name, *(_cell(name, measure, means, differences) for measure in measures)]
+        [name, *(_cell(name, one, means, differences, counts[one]) for one in measures)]
         for name in rivalry.methods
     ]
 
@@ -61,12 +64,14 @@ def as_json(rivalry: Rivalry) -> dict[str, Any]:
     }
 
 
-def _cell(name: str, measure: str, means: dict[str, Means], differences: dict[str, Means]) -> str:
+def _cell(
+    name: str, measure: str, means: dict[str, Means], differences: dict[str, Means], texts: int
+) -> str:
     interval = means[name][measure]
     if not np.isfinite(interval.mean):
         return "–"
     shown = f"{interval.mean:z.3f} [{interval.low:z.3f}, {interval.high:z.3f}]"
-    if name == PROBE:
+    if name == PROBE or texts < FEWEST:
         return shown
     difference = differences[name][measure]
     if difference.low <= 0 <= difference.high:

@@ -24,6 +24,8 @@ def test_a_mark_says_for_whom_a_difference_speaks():
     assert [cell[-1] for cell in own[1:5]] == ["]"] * 4
     assert [cell[-1] for cell in other[1:5]] == ["*", "°", "*", "°"]
     assert own[5:] == other[5:] == ["–", "–"]
+    for texts, marked in ((5, False), (6, True)):
+        assert (rivalry_table.rows(found(texts=texts))[1][1][-1] == "*") is marked
     measures = found(0.0).measures
     measures[1, ::2, :4] += 0.1
     measures[1, 1::2, :4] -= 0.1
