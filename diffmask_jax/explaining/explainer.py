@@ -186,13 +186,17 @@ class Explainer:
     ) -> Iterator[Explanation]:
         """Explain any number of texts lazily and in order, in constant memory.
 
-        texts: any iterable that a call takes. It is read `READ_AHEAD` batches ahead, so that texts
-            of similar length run together; explanations already yielded are not held.
-        batch_size: how many texts run at once. progress: draw a progress bar.
-        truncate, replay: as in a call.
+        Args:
+            texts: any iterable that a call takes. It is read `READ_AHEAD` batches ahead, so that
+                texts of similar length run together; explanations already yielded are not kept.
+            batch_size: how many texts run at once.
+            truncate: as in a call.
+            replay: as in a call.
+            progress: draw a progress bar.
 
-        Raises: UserError as a call does: at once if `texts` is not an iterable, for a bad text when
-            its turn comes.
+        Raises:
+            UserError: as a call does; at once if `texts` is not an iterable, but for a bad text
+                only when its turn comes.
         """
         if type(batch_size) is not int or batch_size < 1:
             raise UserError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
