@@ -9,6 +9,7 @@ from diffmask_jax.commands.shared import (
     data_of,
     give_results,
     result_files,
+    say_begins,
 )
 from diffmask_jax.runtime.files import check_writable
 from diffmask_jax.runtime.json_files import dumps
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data = data_of(options, explainer)
     numbers, words = result_files(options, explainer, f"evaluation-{name}.json", ".json", ".md")
+    say_begins(data)
     report = evaluation.evaluate(explainer, name, data, str(options.run))
     tables = evaluation.as_markdown(report)
     texts = {numbers: dumps(report, indent=1) + "\n", words: tables + "\n"}

@@ -9,6 +9,7 @@ from diffmask_jax.commands.shared import (
     data_of,
     give_results,
     result_files,
+    say_begins,
 )
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_writable
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data = data_of(options, explainer)
     page, numbers = result_files(options, explainer, f"report-{name}.html", ".html", ".json")
+    say_begins(data)
     made, survey = report_on(
         explainer, options.run, name, data, tags=options.tags, against=options.against
     )

@@ -129,8 +129,6 @@ def check_data(options: argparse.Namespace) -> None:
 def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, EncodedExamples]":
     """The options of `add_data`: the data's name, and its texts as the run's model reads them.
 
-    Says how many texts there are, since what is done with them takes a while.
-
     Raises: UserError if it cannot be read, or if gold labels in a named column do not match the
         model.
     """
@@ -148,14 +146,20 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
     # Long texts are truncated; questions that are too long with their passage are left out, as in
     # the paper.
     data = setup.encode_split(model, name, examples, truncate=not model.head.spans)
-    if options.label_column is None:
-        try:
-            gold_labels(model, data)
-        except UserError as error:  # a column that was not named may be about something else
-            say(f"no scores against gold labels: {error}")
-            data = data._replace(gold=None)
-    say(f"compiling, then looking at {len(data.encoded)} texts")
+    try:
+        gold_labels(model, data)
+    except UserError as error:
+        if options.label_column:
+            raise
+        # A column that was not named may be about something else.
+        say(f"no scores against gold labels: {error}")
+        data = data._replace(gold=None)
     return name, data
+
+
+def say_begins(data: "EncodedExamples") -> None:
+    """Say how many texts are looked at: it takes a while."""
+    say(f"compiling, then looking at {len(data.encoded)} texts")
 
 
 def check_spared(explainer: "Explainer", run: Path, outputs: Iterable[Path | None]) -> None:
