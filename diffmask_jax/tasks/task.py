@@ -49,8 +49,9 @@ class Source(NamedTuple):
     portions: Callable[[int], Iterator[Examples]]
 
     def whole(self) -> Examples:
-        """All examples at once."""
-        return next(self.portions(self.size))
+        """All examples at once, read to the end, where a file that has changed is refused."""
+        (examples,) = self.portions(self.size)
+        return examples
 
 
 def source_of(examples: Examples) -> Source:

@@ -80,8 +80,6 @@ def finetune(
         place = _open(folder, origin | dataclasses.asdict(recipe))
         if history := _read_history(place, [score.name for score in scoring.scores]):
             _check_kept(folder, model)
-        elif model.head.problem_type in CLASSIFICATIONS:
-            say(classes_told(model.labels))
         return _finetune(model, train, evaluate, recipe, place, history)
 
 
@@ -112,6 +110,8 @@ def _finetune(
             f"{len(train.texts)} texts, {recipe.epochs} epochs, steps of {recipe.batch_size}; each "
             "length of texts is compiled when it first comes"
         )
+        if model.head.problem_type in CLASSIFICATIONS:
+            say(classes_told(model.labels))
         play(model, *train, recipe, place / "checkpoints", len(history), judge)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # three times the model's size
     return _best(history, best)

@@ -102,7 +102,7 @@ def test_a_line_now_and_then_where_there_is_no_terminal(capsys):
         def update(self) -> None: ...
 
     clock = iter(range(0, 1000, 20)).__next__
-    told = streaming._Told(Hidden(), 12, 0, clock)
+    told = streaming._Progress(Hidden(), 12, 0, clock)
     for _ in range(12):
         told.advance()
     assert capsys.readouterr().err == "explain: 6 of 12 texts\n"  # not after 3, 9 nor 12

@@ -166,7 +166,7 @@ def test_another_seed_is_another_training_which_speaks(
     assert [line["loss"] for line in history(tmp_path)] != [line["loss"] for line in history(whole)]
     printed = capsys.readouterr()
     assert printed.out.count("macro_f1") == 3
-    classes, opening, *lines = printed.err.splitlines()
+    opening, classes, *lines = printed.err.splitlines()
     assert classes.startswith(f"{len(model.labels)} classes: {model.labels[0]}, ")
     assert opening.startswith(f"fine-tuning {Path(model.path).name} (bert): {len(TEXTS)} texts, 3 ")
     told = [re.fullmatch(rf"step (\d+) of {6 * EPOCH}: loss \d\.\d+", line) for line in lines]
