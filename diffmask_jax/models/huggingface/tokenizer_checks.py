@@ -157,7 +157,9 @@ def _written(folder: Path, settings: dict[str, Any], whole: Any) -> set[str] | N
         return None
     vocabulary = {*_lines(folder), *settings_in(folder, "vocab.json")}
     added = settings.get("added_tokens_decoder") or {}
-    decoded = {token["content"] for token in added.values()}  # as transformers reads it, too
+    decoded = {
+        token.get("content", "") for token in added.values()
+    }  # as transformers reads it, too
     return vocabulary | {*settings_in(folder, "added_tokens.json"), *decoded}
 
 
