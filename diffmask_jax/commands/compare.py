@@ -16,6 +16,7 @@ from diffmask_jax.commands.shared import (
     columns_of,
     give,
     question_of,
+    say_begins,
 )
 from diffmask_jax.data.texts import Text
 from diffmask_jax.errors import UserError
@@ -92,7 +93,7 @@ def _tell(options: argparse.Namespace) -> None:
     check_spared(explainer, run, (options.json,))
     examples = read_file_for(explainer.model, options.texts, columns_of(options))
     encoded = explainer.model.encode(examples.texts, options.truncate, examples.rows)
-    say(f"compiling, then looking at {len(encoded)} texts, one after another")
+    say_begins(len(encoded), ", one after another")
     found = rivalry(explainer, encoded)
     told = f"{run}: {explainer.config.gate} probe on {options.texts.name}"
     what = textwrap.fill(rivalry_table.explained(found), WIDTH)

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data = data_of(options, explainer)
     page, numbers = result_files(options, explainer, f"report-{name}.html", ".html", ".json")
-    say_begins(data)
+    say_begins(len(data.encoded))
     made, survey = report_on(
         explainer, options.run, name, data, tags=options.tags, against=options.against
     )

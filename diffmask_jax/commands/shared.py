@@ -157,9 +157,9 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
     return name, data
 
 
-def say_begins(data: "EncodedExamples") -> None:
-    """Say how many texts are looked at: it takes a while."""
-    say(f"compiling, then looking at {len(data.encoded)} texts")
+def say_begins(texts: int, how: str = "") -> None:
+    """Say how many texts are looked at, since it takes a while. how: appended to the line."""
+    say(f"compiling, then looking at {texts} texts{how}")
 
 
 def check_spared(explainer: "Explainer", run: Path, outputs: Iterable[Path | None]) -> None:

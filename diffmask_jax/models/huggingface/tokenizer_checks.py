@@ -156,10 +156,9 @@ def _written(folder: Path, settings: dict[str, Any], whole: Any) -> set[str] | N
     if not any(os.path.isfile(folder / name) for name in ("vocab.txt", "vocab.json")):
         return None
     vocabulary = {*_lines(folder), *settings_in(folder, "vocab.json")}
+    # As transformers reads it, which lets the content of a token be missing.
     added = settings.get("added_tokens_decoder") or {}
-    decoded = {
-        token.get("content", "") for token in added.values()
-    }  # as transformers reads it, too
+    decoded = {token.get("content", "") for token in added.values()}
     return vocabulary | {*settings_in(folder, "added_tokens.json"), *decoded}
 
 
