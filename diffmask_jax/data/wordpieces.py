@@ -103,8 +103,6 @@ def batch_encode(
     has_segments = "token_type_ids" in tokenizer.model_input_names
     encoded = []
     for number, (text, pieces) in enumerate(zip(texts, pieces_of_each, strict=True), start=1):
-        if max(pieces.type_ids, default=0) > np.iinfo(np.int32).max:
-            raise UserError("tokenizer.json puts word pieces in a segment that no model has")
         segments = np.array(pieces.type_ids, np.int32)
         encoded.append(_encoded(text, pieces, segments * has_segments, splitting))
         for part, half in enumerate(halves_of(text)):

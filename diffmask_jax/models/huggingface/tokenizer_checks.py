@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.json_files import shown
@@ -122,20 +124,24 @@ def check_special(
 
 
 def check_known(folder: Path, backend: Any, vocabulary: int) -> None:
-    """Raises: UserError if a tokenizer has a piece beyond the vocabulary of its model.
+    """Raises: UserError if a tokenizer has a piece beyond the vocabulary of its model, gives a
+        special token another number than its vocabulary, or a segment a number beyond int32.
 
     A tokenizer with less than half of that vocabulary causes a warning.
     """
     pieces = backend.get_vocab()
     with told_of_damage(f"the tokenizer in {folder}"):
-        sample = backend.encode("a", "a")
-    around = zip(sample.tokens, sample.ids, sample.special_tokens_mask, strict=True)
+        text, pair = backend.encode("a"), backend.encode("a", "a")
+    around = zip(pair.tokens, pair.ids, pair.special_tokens_mask, strict=True)
     for token, number, is_special in around:
         if is_special and pieces.get(token) != number:
             raise UserError(
                 f"the tokenizer in {folder} gives {token!r} the number {number}, and its "
                 f"vocabulary has {pieces.get(token)}"
             )
+    segment = max([*text.type_ids, *pair.type_ids], default=0)
+    if segment > np.iinfo(np.int32).max:
+        raise UserError(f"the tokenizer in {folder} has a segment {segment}, which no model has")
     piece = max(pieces, key=pieces.__getitem__)
     if pieces[piece] >= vocabulary:
         raise UserError(

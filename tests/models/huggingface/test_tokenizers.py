@@ -377,6 +377,25 @@ def test_a_template_that_gives_another_number_than_the_vocabulary(tmp_path):
         read_tokenizer_of(folder, 4000, "TokenizersBackend")
 
 
+@pytest.mark.parametrize("template", ["single", "pair"])
+def test_a_template_with_a_segment_beyond_32_bits(tmp_path, template):
+    folder = save(tmp_path, "bert")
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    whole["post_processor"][template][-1]["SpecialToken"]["type_id"] = 2**31
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
+    with pytest.raises(UserError, match="has a segment 2147483648, which no model has"):
+        read_tokenizer_of(folder, 4000, "BertTokenizer")
+
+
+def test_an_added_token_without_its_content(tmp_path):
+    """transformers reads it as an empty one, which is none of the special tokens."""
+    folder = save(tmp_path, "bert", "vocabulary")
+    settings = {"added_tokens_decoder": {"2": {"special": True}}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert read_tokenizer(folder, "BertTokenizer").mask_token == "[MASK]"
+
+
 def test_another_vocabulary_or_other_rules_in_the_other_file_are_said(tmp_path, capsys):
     folder = save(tmp_path, "bert")
     read_tokenizer(folder)
