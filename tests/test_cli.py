@@ -236,7 +236,7 @@ def test_a_picture_of_two_texts(refused, run, texts_file, tmp_path):
         line = refused("explain", run, *texts, "--png", tmp_path / "a.png")
         assert "--picture draws one text, not " in line
     line = refused("explain", run, TEXT, "--picture", tmp_path / "a.jpg")
-    assert "a.jpg: name it .png, .svg, .pdf or .tex" in line
+    assert "a.jpg: its name must end in .png, .svg, .pdf or .tex" in line
 
 
 def test_a_file_that_cannot_be_read(refused, run, tmp_path):
@@ -299,11 +299,11 @@ def test_a_model_is_no_run_and_a_run_no_model(refused, run, tiny_bert, texts_fil
 def test_what_is_no_text_is_not_explained_as_one(refused, run, texts_file):
     for file in (texts_file, texts_file.with_name("reviews.json"), texts_file.parent):
         file.touch()
-        assert f"give it by --file {file}" in refused("explain", run, file)
-    assert "- is no text: leave it out" in refused("explain", run, "-")
+        assert f"pass it as --file {file}" in refused("explain", run, file)
+    assert "- is not a text: leave it out" in refused("explain", run, "-")
     for layer in (3, "0-2", "1, 2", "-1", "E", "all"):
         line = refused("explain", run, "--layers", "--", TEXT, layer)
-        assert f"--layers takes no layer, and {layer} would be" in line
+        assert f"--layers takes no value, so {layer} would be" in line
 
 
 @pytest.mark.parametrize("nasty", ["a\0b", "\udcff", "x" * 5000])
@@ -468,7 +468,7 @@ def test_an_evaluation_checks_its_place_first(refused, run, texts_file, tmp_path
         return refused("evaluate", run, "--texts", texts_file, "--out", out)
 
     assert "does not exist" in line(tmp_path / "no" / "a.json")
-    assert "name it .json" in line(tmp_path / "a.md")
+    assert "its name must end in .json" in line(tmp_path / "a.md")
     (tmp_path / "folder.json").mkdir()
     assert "it is a folder" in line(tmp_path / "folder.json")
 
@@ -573,7 +573,7 @@ def test_the_seed_draws_what_is_new(tiny_bert, treebank, tmp_path, asked, networ
 
 def test_embeddings_belong_to_a_gru(tiny_bert, tmp_path, refused):
     command = ["finetune", "sst", "--out", tmp_path / "model"]
-    assert "name it by --embeddings" in refused(*command, "--model", "gru")
+    assert "pass the encoder as --embeddings" in refused(*command, "--model", "gru")
     both = ["--model", tiny_bert, "--embeddings", tiny_bert]
     assert "--embeddings goes with --model gru" in refused(*command, *both)
     assert "no folder" in refused(*command, "--model", "gru", "--embeddings", "a/b/c")

@@ -47,7 +47,7 @@ def name_of(text: str) -> str:
 def path_of(text: str) -> Path:
     """The type of an option that names a file or folder, but not a stream by a dash."""
     if text == "-":
-        raise argparse.ArgumentTypeError("- names no file: say /dev/stdin, /dev/stdout or ./-")
+        raise argparse.ArgumentTypeError("- is not a file name: use /dev/stdin, /dev/stdout or ./-")
     return Path(name_of(text))
 
 
@@ -100,4 +100,4 @@ def _settings_of(settings: type) -> list[dataclasses.Field[Any]]:
 def check_ending(path: Any, *endings: str) -> None:
     """Raises: UserError if a file to be written does not have one of these endings."""
     if path is not None and path.suffix not in endings:
-        raise UserError(f"cannot write {path}: name it {' or '.join(endings)}")
+        raise UserError(f"cannot write {path}: its name must end in {' or '.join(endings)}")

@@ -26,7 +26,7 @@ from diffmask_jax.runtime.messages import say
 
 WIDTH = 80  # columns of running text
 
-HELP = "draw what several methods say of a text, or tell how faithful they are on many"
+HELP = "draw several methods' attributions for one text, or measure their faithfulness on many"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -36,31 +36,33 @@ def add(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="+",
         type=path_of,
-        help="run folders of one model: input, hidden or both",
+        help="run folders of the same model's probes: input, hidden or both",
     )
     option("--text", help="the text to explain")
-    option("--pair", metavar="SECOND", help="the second text of a pair, whose first is --text")
+    option("--pair", metavar="SECOND", help="second text of a pair; the first is --text")
     add_question(parser)
     option(
         "--methods",
         type=name_of,
         metavar="NAME,…",
-        help="beside attention and the runs' probes: gradient, integrated_gradients, schulz, guan, "
-        "erasure, leave_one_out, per_example (default: the first four)",
+        help="methods to draw besides attention and the runs' probes: gradient, "
+        "integrated_gradients, schulz, guan, erasure, leave_one_out, per_example (default: "
+        "the first four)",
     )
     add_moved(parser)
     add_truncate(parser)
-    option("--html", type=path_of, help="write one standalone page")
+    option("--html", type=path_of, help="write a standalone HTML page")
     add_picture(parser, "the panels")
     option(
         "--texts",
         type=path_of,
         metavar="FILE",
-        help="instead: a table of how faithful the probe, integrated gradients, leave-one-out, "
-        "attention and random orders are on these texts, each dropping as many tokens as the probe",
+        help="instead of drawing, print a table of how faithful the probe, integrated gradients, "
+        "leave-one-out, attention and random orders are on these texts, each dropping as many "
+        "tokens as the probe does",
     )
     add_columns(parser, "text", "pair")
-    option("--json", type=path_of, metavar="OUT", help="write that table's numbers, too")
+    option("--json", type=path_of, metavar="OUT", help="also write that table's numbers")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -69,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
         return _tell(options)
     check_no_columns(options, "--texts")
     if options.json:
-        raise UserError("--json is for the table of many texts: give --texts FILE, too")
+        raise UserError("--json is for the table on many texts: pass --texts FILE, too")
     _draw(options)
 
 
@@ -77,9 +79,9 @@ def _tell(options: argparse.Namespace) -> None:
     """Compare the methods' faithfulness on many texts."""
     of_one = ("text", "pair", "question", "passage", "methods", "html", "picture")
     if others := [name for name in of_one if getattr(options, name) is not None]:
-        raise UserError(f"--{others[0]} is about one text: leave it out, or --texts")
+        raise UserError(f"--{others[0]} is for one text, --texts for many: pass only one of them")
     if len(options.runs) > 1:
-        raise UserError("--texts is for one run: give one after the other")
+        raise UserError("--texts takes one run at a time")
     check_ending(options.json, ".json")
     check_all_writable((options.json,), options.texts)
 
@@ -93,7 +95,7 @@ def _tell(options: argparse.Namespace) -> None:
     check_spared(explainer, run, (options.json,))
     examples = read_file_for(explainer.model, options.texts, columns_of(options))
     encoded = explainer.model.encode(examples.texts, options.truncate, examples.rows)
-    say_begins(len(encoded), ", one after another")
+    say_begins(len(encoded), ", one at a time")
     found = rivalry(explainer, encoded)
     told = f"{run}: {explainer.config.gate} probe on {options.texts.name}"
     what = textwrap.fill(rivalry_table.explained(found), WIDTH)
@@ -110,7 +112,7 @@ def _tell(options: argparse.Namespace) -> None:
 def _draw(options: argparse.Namespace) -> None:
     """Compare the methods' attributions for one text."""
     if not (options.html or options.picture):
-        raise UserError("nowhere to draw: give --html FILE or --picture FILE")
+        raise UserError("no output file: pass --html FILE or --picture FILE")
     check_files(options.picture, options.html)
     text = _text(options)
 
@@ -143,7 +145,7 @@ def _text(options: argparse.Namespace) -> Text:
     """The text, the pair or the question with its passage."""
     question = question_of(options)
     if (options.text is None) == (question is None):
-        raise UserError("give --text, or --question and --passage")
+        raise UserError("pass --text, or --question and --passage")
     if question is not None:
         if options.pair is not None:
             raise UserError("--pair goes with --text: a question's second text is its --passage")

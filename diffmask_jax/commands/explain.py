@@ -36,42 +36,42 @@ def add(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("run", type=path_of, help="run folder made by `diffmask train`")
     option("text", nargs="*", help="texts to explain")
-    option("--pair", metavar="SECOND", help="the second text of a pair, whose first is the text")
+    option("--pair", metavar="SECOND", help="second text of a pair; the first is the text")
     add_question(parser)
     option(
         "--file",
         type=path_of,
-        help=".txt with one text per line, .tsv, .csv, .jsonl, .parquet; questions: .jsonl of "
-        "question, passage and perhaps answers (default: standard input)",
+        help="file of texts: .txt (one per line), .tsv, .csv, .jsonl or .parquet; of questions: "
+        ".jsonl with question, passage and optionally answers (default: standard input)",
     )
     add_columns(parser, "text", "pair")
     add_moved(parser)
-    option("--layers", action="store_true", help="one row per layer instead of the last one")
+    option("--layers", action="store_true", help="show every layer, not only the last")
     option(
         "--replay",
         action="store_true",
-        help="also run the model on what is kept at each layer, and tell its answers; a page "
-        "always does",
+        help="also run the model on what each layer keeps, and show its answers (--html always "
+        "does)",
     )
     option(
         "--last-probe",
         action="store_true",
-        help="the run's last probe, where its training kept none or another; every output says so",
+        help="use the run's last probe, if its training kept none or another; every output says so",
     )
     add_truncate(parser)
     add_picture(parser, "a heat map of one text")
-    option("--html", type=path_of, help="write one standalone page")
+    option("--html", type=path_of, help="write a standalone HTML page")
     option(
         "--jsonl",
         type=path_of,
-        help="write one JSON object a text, with its row in the file; until all are written it is "
-        "called FILE.….partial, and the same command goes on with it",
+        help="write one JSON object per text, with its row in the file; until it is complete, the "
+        "file is named FILE.….partial, and the same command continues it",
     )
     option(
         "--color",
         choices=["auto", "always", "never"],
         default="auto",
-        help="of what is drawn in the terminal (default: auto)",
+        help="whether to colour what is drawn in the terminal (default: auto)",
     )
 
 
@@ -138,12 +138,12 @@ def _check_texts(options: argparse.Namespace) -> None:
     """Raises: UserError if a text is a path, a value meant for --layers, or a dash."""
     for text in options.text:
         if text == "-":
-            raise UserError("- is no text: leave it out, and texts are read from standard input")
+            raise UserError("- is not a text: leave it out to read texts from standard input")
         if (Path(text).suffix or os.sep in text) and os.path.exists(text):
             kind = "folder" if os.path.isdir(text) else "file"
-            raise UserError(f"{text} is a {kind}, not a text: give it by --file {text}")
+            raise UserError(f"{text} is a {kind}, not a text: pass it as --file {text}")
         if options.layers and _LAYERS.fullmatch(text.strip()):
-            raise UserError(f"--layers takes no layer, and {text} would be explained as a text")
+            raise UserError(f"--layers takes no value, so {text} would be explained as a text")
 
 
 def _wants_color(asked: str) -> bool:

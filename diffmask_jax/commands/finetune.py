@@ -28,14 +28,14 @@ def add(parser: argparse.ArgumentParser) -> None:
             "--model",
             required=True,
             type=name_of,
-            help="folder or hub id of an encoder, whose head is new; or gru",
+            help="folder or hub id of an encoder, which gets a new head; or gru",
         )
         option(
             "--embeddings",
             type=name_of,
-            help="gru: folder or hub id of the encoder that brings the words",
+            help="for gru: folder or hub id of the encoder whose word embeddings it reads",
         )
-        option("--out", required=True, type=path_of, help="folder of the fine-tuned model")
+        option("--out", required=True, type=path_of, help="folder for the fine-tuned model")
         own.set_defaults(problem_type=task.problem_type or PROBLEM_TYPES[0])
         if task.problem_type is None:
             option(
@@ -56,11 +56,13 @@ def run(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     is_gru = options.model == "gru"
     if is_gru and not options.embeddings:
-        raise UserError("--model gru reads an encoder's word embeddings: name it by --embeddings")
+        raise UserError(
+            "--model gru reads an encoder's word embeddings: pass the encoder as --embeddings"
+        )
     if is_gru and TASKS[options.task].problem_type == QUESTIONS.problem_type:
-        raise UserError("a gru cannot answer questions: take an encoder")
+        raise UserError("a gru cannot answer questions: use an encoder")
     if options.embeddings and not is_gru:
-        raise UserError("--embeddings goes with --model gru: another model brings its own")
+        raise UserError("--embeddings goes with --model gru: other models have their own")
     task = TASKS[options.task]
     places = places_of(task, options)
 
@@ -106,7 +108,7 @@ def _needed(gold: np.ndarray | None, kind: str) -> np.ndarray:
     if gold is not None:
         return gold
     if kind == QUESTIONS.problem_type:
-        raise UserError('fine-tuning needs "answers", and no question has one')
+        raise UserError('fine-tuning needs "answers", but no question has any')
     raise UserError(
-        "fine-tuning needs labels, and the texts have none: name their column by --label-column"
+        "fine-tuning needs labels, but the texts have none: name their column with --label-column"
     )

@@ -15,31 +15,31 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_writable
 from diffmask_jax.runtime.json_files import dumps
 
-HELP = "a page on a data set: is the probe good, and which words are kept"
+HELP = "write a page about a data set: whether the probe is good, and which words it keeps"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     option = parser.add_argument
-    add_data(parser, "report on a file instead, with or without labels")
+    add_data(parser, "report on a file instead, labelled or not (questions: .jsonl)")
     option(
         "--tags",
         type=path_of,
-        help='parts of speech, a line of {"words": […], "upos": […]} for every text, whose words '
-        "are what stands between its blanks",
+        help='parts of speech: one line {"words": […], "upos": […]} per text, whose words are '
+        "separated by blanks",
     )
     option(
         "--against",
         type=int,
         default=0,
         metavar="N",
-        help="compare the probe's faithfulness with that of other methods on N of the texts; each "
-        "takes as long as some hundred texts otherwise do (default: 0)",
+        help="compare the probe's faithfulness with that of other methods on N of the texts, each "
+        "of which takes as long as a hundred texts otherwise (default: 0)",
     )
     option(
         "--out",
         type=path_of,
-        help="HTML file, JSON beside it (default: RUN/report-SPLIT.html)",
+        help="HTML file; the JSON file goes next to it (default: RUN/report-SPLIT.html)",
     )
 
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:  # importing JAX takes longer than reporting a mistake
 def add_truncate(parser: argparse.ArgumentParser) -> None:
     """Add the option of every command that reads texts."""
     parser.add_argument(
-        "--truncate", action="store_true", help="cut texts longer than the model takes"
+        "--truncate", action="store_true", help="truncate texts that are too long for the model"
     )
 
 
 def add_moved(parser: argparse.ArgumentParser) -> None:
     """Add the option of every command that reads a run."""
-    parser.add_argument("--model", type=name_of, help="where the model lies now, if it was moved")
+    parser.add_argument("--model", type=name_of, help="where the model is now, if it was moved")
     add_anyway(parser)
 
 
@@ -38,7 +38,7 @@ def add_anyway(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anyway",
         action="store_true",
-        help="go on though the model, or the texts, are not those that the run was made with",
+        help="continue even if the model or the texts are not those the run was made with",
     )
 
 
@@ -67,8 +67,8 @@ def check_files(picture: Path | None, *others: Path | None, read: Path | None = 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that explains texts given as arguments."""
-    parser.add_argument("--question", help="a question, of a model that answers questions")
-    parser.add_argument("--passage", help="the passage that it is answered from")
+    parser.add_argument("--question", help="a question, for a model that answers questions")
+    parser.add_argument("--passage", help="the passage to find its answer in")
 
 
 def question_of(options: argparse.Namespace) -> tuple[str, str] | None:
@@ -76,7 +76,7 @@ def question_of(options: argparse.Namespace) -> tuple[str, str] | None:
     question, passage = options.question, options.passage
     if (question is None) != (passage is None):
         has, lacks = ("passage", "question") if question is None else ("question", "passage")
-        raise UserError(f"--{has} goes with a {lacks}: give --{lacks}, too")
+        raise UserError(f"--{has} goes with a {lacks}: pass --{lacks}, too")
     return None if question is None else (question, passage)
 
 
@@ -89,7 +89,7 @@ def add_columns(parser: argparse.ArgumentParser, *columns: str) -> None:
         parser.add_argument(
             f"--{column}-column",
             type=name_of,
-            help=f"column of the {COLUMNS[column]} (default: by its usual name)",
+            help=f"column of the {COLUMNS[column]} (default: found by its usual name)",
         )
 
 
@@ -102,7 +102,7 @@ def check_no_columns(options: argparse.Namespace, file: str) -> None:
     """Raises: UserError if a column is named although no file is read. file: the file's option."""
     for name, column in columns_of(options)._asdict().items():
         if column is not None:
-            raise UserError(f"--{name}-column names a column of a file: give {file} FILE, too")
+            raise UserError(f"--{name}-column names a column of a file: pass {file} FILE, too")
 
 
 def add_data(parser: argparse.ArgumentParser, texts: str) -> None:
@@ -113,7 +113,7 @@ def add_data(parser: argparse.ArgumentParser, texts: str) -> None:
         "--split",
         type=name_of,
         default="dev",
-        help="of the data that the run is about (default: dev)",
+        help="split of the run's own data (default: dev)",
     )
     option("--texts", type=path_of, help=texts)
     add_columns(parser, *COLUMNS)
@@ -159,7 +159,7 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
 
 def say_begins(texts: int, how: str = "") -> None:
     """Say how many texts are looked at, since it takes a while. how: appended to the line."""
-    say(f"compiling, then looking at {texts} texts{how}")
+    say(f"compiling, then processing {texts} texts{how}")
 
 
 def check_spared(explainer: "Explainer", run: Path, outputs: Iterable[Path | None]) -> None:

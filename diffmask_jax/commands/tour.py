@@ -15,7 +15,7 @@ from diffmask_jax.runtime.messages import show
 from diffmask_jax.tasks.files import read_file
 from diffmask_jax.tasks.task import Examples
 
-HELP = "begin here: train a short probe, write a report and a page, and show each command"
+HELP = "start here: train a short probe, write a report and a page, and show each command"
 SHOWN = 10  # texts on the page
 BATCH = 32
 
@@ -29,19 +29,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=path_of,
         required=True,
         metavar="FILE",
-        help="texts for it, labelled or not",
+        help="texts of the kind it reads, labelled or not",
     )
     option(
         "--steps",
         type=name_of,
         default="300",
-        help="of the training (default: 300, which is short)",
+        help="training steps (default: 300, which is short)",
     )
     option(
         "--out",
         type=path_of,
         default=Path("tour"),
-        help="folder for all of it (default: tour)",
+        help="folder for everything it writes (default: tour)",
     )
     add_anyway(parser)
 
@@ -67,17 +67,17 @@ def run(options: argparse.Namespace) -> None:
     check_all_writable((few, page, overview), texts)
     _write(few, examples)
     show(
-        "Three commands, as you could type them: a short training, a report on the texts,\n"
-        f"a page of some of them. All that they make lies in {out}; stopped, the same\n"
-        "tour goes on from there."
+        "Three commands, just as you could type them: a short training, a report on the texts\n"
+        f"and a page of some of them. Everything is written to {out}; if you stop the tour,\n"
+        "the same command continues it."
     )
     for stop in stops:
         show(f"\n$ {stop.typed}")
         stop.command.run(stop.options)
     show(
-        f"\nOpen {overview}: is the probe good, and which words are kept;\n"
-        f"and {page}: some texts, on which the decision forms.\n"
-        "The probe was trained on the texts that it is shown on, and for a short while. Next:\n"
+        f"\nOpen {overview} to see whether the probe is good and which words it keeps,\n"
+        f"and {page} to watch the decision form on some texts.\n"
+        "The probe was trained only briefly, and on the same texts it is shown on. Next, try:\n"
         f"  {_typed('explain', folder, 'a text of your own')}\n"
         f"  {_typed('train', *training, '--steps', '8000')}\n"
         f"  {_typed('compare', folder, '--texts', str(few))}"

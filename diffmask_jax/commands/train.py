@@ -21,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
             "--out",
             required=True,
             type=path_of,
-            help="run folder; an unfinished run there goes on",
+            help="run folder; an unfinished run in it is continued",
         )
         add_truncate(own)
         add_anyway(own)
@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         option(
             "--profile",
             action="store_true",
-            help="trace a few calls of the device into the run folder, for TensorBoard",
+            help="trace a few device calls into the run folder, for TensorBoard",
         )
         option(
             "--distributed",

@@ -226,7 +226,9 @@ class Explanation:
         elif ending in ENDINGS:
             write_picture(self.heatmap(), path)
         else:
-            raise UserError(f"cannot save {path}: name it .json, .html, {', '.join(ENDINGS)}")
+            raise UserError(
+                f"cannot save {path}: its name must end in .json, .html, {', '.join(ENDINGS)}"
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Explanation":

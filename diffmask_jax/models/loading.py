@@ -112,7 +112,7 @@ def architecture_under(head: Head, description: Description) -> Architecture:
     if not head.spans:
         return architecture
     if architecture.spans is None:
-        raise UserError(f"a {architecture.model_type} cannot answer questions: take an encoder")
+        raise UserError(f"a {architecture.model_type} cannot answer questions: use an encoder")
     return architecture.spans
 
 

@@ -54,7 +54,9 @@ def check_picture(path: str | os.PathLike[str]) -> None:
     """
     ending = Path(path).suffix
     if ending not in ENDINGS:
-        raise UserError(f"cannot draw {path}: name it {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+        raise UserError(
+            f"cannot draw {path}: its name must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+        )
     if ending != ".tex":
         check_installed("matplotlib", f"a {ending} picture", extra="viz")
 

@@ -189,7 +189,7 @@ def test_what_is_left_out_is_absent_and_what_is_given_is_read_as_its_type():
 def test_a_dash_names_no_file(refused):
     """Elsewhere it is a stream; here it would be a file of that name."""
     for arguments in ("explain run fun --html -", "explain run --file -", "report run --out -"):
-        assert "- names no file: say /dev/stdin" in refused(*arguments.split())
+        assert "- is not a file name: use /dev/stdin" in refused(*arguments.split())
 
 
 TEXTS = {"text", "pair", "question", "passage"}  # which have messages of their own

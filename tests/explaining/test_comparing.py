@@ -97,5 +97,5 @@ def test_the_command_draws_a_page_and_a_picture(
     assert cli.main([*command, "--html", str(page)]) == 2
     assert f"cannot read {texts_file.parent / 'train.txt'}" in capsys.readouterr().err
     assert cli.main(command) == 2
-    assert "nowhere to draw" in capsys.readouterr().err
+    assert "no output file" in capsys.readouterr().err
     assert page.read_bytes() == first

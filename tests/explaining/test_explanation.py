@@ -149,7 +149,7 @@ def test_saving_as_what_the_ending_says(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.JSON", ".json"])
 def test_another_ending_is_refused(tmp_path, name):
-    with pytest.raises(UserError, match=r"name it \.json, \.html, \.png"):
+    with pytest.raises(UserError, match=r"its name must end in \.json, \.html, \.png"):
         explanation().save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -336,7 +336,7 @@ def test_the_command_compares_a_question(command, folder, noise, tmp_path, monke
     page.unlink()
     for more, message in (
         (["--methods", "gradient,lime"], "there is no method 'lime', only gradient, "),
-        (["--text", "fun"], "give --text, or --question and --passage"),
+        (["--text", "fun"], "pass --text, or --question and --passage"),
         (["--pair", "fun"], "--pair goes with --text"),
     ):
         status, _, err = command("compare", *asked, *more)

@@ -325,7 +325,7 @@ def test_the_command_says_what_it_found_and_where_it_wrote(run, texts_file, tmp_
         f"{run}: input probe on 8 texts (texts.txt)\nthe probe is not good (gates at ½)\n"
     )
     assert said.err.splitlines() == [
-        "compiling, then looking at 8 texts",
+        "compiling, then processing 8 texts",
         f"written to {out} and page.json",
     ]
     assert json.loads(out.with_suffix(".json").read_text())["rivalry"] is None
@@ -336,7 +336,7 @@ def test_the_command_says_what_it_found_and_where_it_wrote(run, texts_file, tmp_
     [
         (["--against", "-1"], "--against is a number of texts, not -1"),
         (["--out", "page.json"], ".html"),
-        (["--text-column", "text"], "give --texts FILE, too"),
+        (["--text-column", "text"], "pass --texts FILE, too"),
         (["--out", "nowhere/page.html"], "nowhere does not exist"),
     ],
 )

@@ -60,12 +60,12 @@ def test_the_command_prints_and_writes_it(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("run --texts a.txt --html a.html", "--html is about one text"),
-        ("run --texts a.txt --text fun", "--text is about one text"),
-        ("run other --texts a.txt", "--texts is for one run"),
-        ("run --texts a.txt --json a.txt", "cannot write a.txt: name it .json"),
-        ("run --text fun --png a.png --json a.json", "--json is for the table of many texts"),
-        ("run --text fun --png a.png --text-column a", "give --texts FILE, too"),
+        ("run --texts a.txt --html a.html", "--html is for one text"),
+        ("run --texts a.txt --text fun", "--text is for one text"),
+        ("run other --texts a.txt", "--texts takes one run at a time"),
+        ("run --texts a.txt --json a.txt", "cannot write a.txt: its name must end in .json"),
+        ("run --text fun --png a.png --json a.json", "--json is for the table on many texts"),
+        ("run --text fun --png a.png --text-column a", "pass --texts FILE, too"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(arguments, says, capsys):
