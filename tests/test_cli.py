@@ -288,9 +288,9 @@ def test_a_folder_without_a_run(refused, tmp_path):
 
 def test_a_model_is_no_run_and_a_run_no_model(refused, run, tiny_bert, texts_file, tmp_path):
     for command in (["explain", tiny_bert, TEXT], ["evaluate", tiny_bert], ["report", tiny_bert]):
-        assert f"{tiny_bert} holds a model, not a run" in refused(*command)
+        assert f"{tiny_bert} contains a model, not a run" in refused(*command)
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"], "vocab_size": 9}')
-    assert "holds a model, not a run" in refused("explain", tmp_path, TEXT)
+    assert "contains a model, not a run" in refused("explain", tmp_path, TEXT)
     places = ["--train", texts_file, "--dev", texts_file, "--out", tmp_path / "run"]
     line = refused("train", "texts", "--model", run, *places)
     assert f"{run / 'config.json'} names no model_type: the folder holds a run" in line
@@ -342,7 +342,7 @@ def test_a_run_without_its_probe_or_with_a_damaged_one(refused, run, tmp_path):
     probe.write_bytes(probe.read_bytes()[:-1])
     assert f"{probe} is damaged" in refused("explain", folder, TEXT)
     probe.unlink()
-    assert "has kept no probe yet" in refused("explain", folder, TEXT)
+    assert "has no kept probe yet" in refused("explain", folder, TEXT)
 
 
 def test_a_model_that_cannot_be_had_or_used(refused, run, tiny_bert, tmp_path):
@@ -394,7 +394,7 @@ def test_a_batch_larger_than_the_data(train):
 
 def test_depths_by_example_for_hidden_states(train):
     told = train("--batch-size", 3)
-    assert "a batch of 3 has no example for each of 4 layers: take --batch-size 4 or more" in told
+    assert "a batch of 3 has no example for each of 4 layers: use --batch-size 4 or more" in told
     told = train("--batch-size", 8, "--accumulate", 4)
     assert "a batch of 8 in 4 parts has no example for each of 4 layers" in told
     assert "take --batch-size 16 or more, or --layers batch" in told
@@ -414,7 +414,7 @@ def test_texts_without_files(refused, tiny_bert, tmp_path):
 def test_a_folder_of_something_else(train, tmp_path):
     (tmp_path / "thesis.txt").write_text("not yours")
     small = ["--batch-size", 4, "--out"]
-    assert f"{tmp_path} is not empty and holds no run" in train(*small, tmp_path)
+    assert f"{tmp_path} is not empty and contains no run" in train(*small, tmp_path)
     assert "cannot make or lock the folder" in train(*small, tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "not yours"
 
@@ -422,7 +422,7 @@ def test_a_folder_of_something_else(train, tmp_path):
 def test_a_run_with_another_configuration(refused, run, tiny_bert, texts_file):
     places = ["--train", texts_file, "--dev", texts_file, "--batch-size", 4, "--seed", 5]
     line = refused("train", "texts", "--model", tiny_bert, "--out", run, *places)
-    assert f"{run} holds a run with another configuration" in line
+    assert f"{run} contains a run with another configuration" in line
     assert "seed 0 → 5" in line and "batch_size 32 → 4" in line and "margin" not in line
 
 

@@ -98,7 +98,7 @@ class Explainer:
         elif classifier.head.scale is not None:
             raise UserError(
                 f"there is no scale.json in {folder}, the scale of the outputs of "
-                f"{classifier.path}: repeat the training's command to make it anew"
+                f"{classifier.path}: run the training command again to recreate it"
             )
         assessment = None if doubt else keeping.assessed(folder)
         explainer = cls(config, classifier, params, assessment, doubt)

@@ -23,8 +23,8 @@ class Recipe:
     """
 
     epochs: int = setting(3, "passes over the training texts", check=positive_int, told="3, gru 8")
-    batch_size: int = setting(32, "texts a step", check=positive_int)
-    steps_per_call: int = setting(1, "steps in one call of the device", check=positive_int)
+    batch_size: int = setting(32, "texts per step", check=positive_int)
+    steps_per_call: int = setting(1, "steps per device call", check=positive_int)
     encoder_rate: float = setting(
         3e-5, "peak learning rate of the encoder", check=positive, told="3e-05, gru 0.001"
     )
@@ -34,7 +34,7 @@ class Recipe:
     warmup: float = setting(0.1, "share of the steps over which the rates rise", check=fraction)
     weight_decay: float = setting(0.01, "decay of weight matrices", check=settings.not_negative)
     clip: float = setting(1.0, "largest norm of a gradient", check=positive)
-    seed: int = setting(0, "of the head, dropout and data order", check=seed)
+    seed: int = setting(0, "seed for the head, dropout and data order", check=seed)
 
     def __post_init__(self) -> None:
         settings.settle(self)

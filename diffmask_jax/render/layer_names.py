@@ -29,10 +29,20 @@ def explained(layers: tuple[str, ...]) -> str:
     return "; ".join(told)
 
 
+def listed(names: Sequence[str]) -> str:
+    """Layers, in words.
+
+    >>> listed(["W"]), listed(["W", "E", "1"])
+    ('layer W', 'layers W, E and 1')
+    """
+    *others, last = names
+    return f"layers {', '.join(others)} and {last}" if others else f"layer {last}"
+
+
 def some_of(names: Sequence[str], count: int) -> str:
     """Some of `count` layers, in words.
 
     >>> some_of(["W", "E"], 8), some_of(["W", "E"], 2)
-    ('layer W, E', 'every layer')
+    ('layers W and E', 'every layer')
     """
-    return "every layer" if len(names) == count > 1 else f"layer {', '.join(names)}"
+    return "every layer" if len(names) == count > 1 else listed(names)

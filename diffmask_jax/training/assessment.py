@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from diffmask_jax.render.layer_names import some_of
+from diffmask_jax.render.layer_names import listed, some_of
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.settled import MOVED_MASKED, MOVED_MULTIPLIER, OFF_MARGIN
 
@@ -126,20 +126,20 @@ def _advice(
     margin, advice = config.margin, []
     if unsettled:
         advice.append(
-            "train longer: repeat the training's command with a larger --steps than "
-            f"{config.steps}, and it goes on from where it ended"
+            "train longer: run the training command again with --steps larger than "
+            f"{config.steps}, and it continues from where it ended"
         )
     elif not keeps_promise:
         advice.append(
-            f"allow less divergence: train a probe with --margin {margin / 2:g}; and look whether "
-            "the texts it was measured on are like those that it was trained on"
+            f"allow less divergence: train a probe with --margin {margin / 2:g}; and check that "
+            "the texts it was measured on are like those it was trained on"
         )
     if idle:
         advice.append(f"allow more divergence: train a probe with --margin {2 * margin:g}")
     if starved:
         advice.append(
-            "the model answers alike with nearly nothing left: look whether its predictions on "
-            f"the texts differ at all, or train a probe with --margin {margin / 2:g}"
+            "the model answers the same with almost nothing left: check whether its predictions "
+            f"on the texts differ at all, or train a probe with --margin {margin / 2:g}"
         )
     return tuple(advice)
 
@@ -159,7 +159,7 @@ def _margin(
             f"(layer {layers[worst]})",
         )
     over = [f"{layers[n]} ({divergence[n]:.3f})" for n in np.flatnonzero(~holds).tolist()]
-    return Finding(False, f"divergence is over {allowed} at layer {', '.join(over)}")
+    return Finding(False, f"divergence is over {allowed} at {listed(over)}")
 
 
 def _agreement(
@@ -171,44 +171,45 @@ def _agreement(
     worst = int(agreement.argmin())
     least = f"{agreement[worst]:.1%} (layer {layers[worst]})"
     if holds.all():
-        return Finding(True, f"the prediction stays in at least {least} of the texts")
+        return Finding(True, f"the prediction stays the same in at least {least} of the texts")
     below = some_of([layers[n] for n in np.flatnonzero(~holds).tolist()], len(layers))
     return Finding(
         False,
-        f"the prediction stays in less than {config.min_agreement:.0%} of the texts at {below}; "
-        f"the least is {least}",
+        f"the prediction stays the same in less than {config.min_agreement:.0%} of the texts at "
+        f"{below}; the least is {least}",
     )
 
 
 def _masked(masked: Float[np.ndarray, " L"], idle: bool, starved: bool) -> Finding:
     said = f"from {masked.min():.1%} to {masked.max():.1%} of the positions are dropped"
     if idle:
-        return Finding(False, f"{said}: next to nothing")
-    return Finding(not starved, f"{said}: next to all" if starved else said)
+        return Finding(False, f"{said}: almost none")
+    return Finding(not starved, f"{said}: almost all" if starved else said)
 
 
 def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
     """The verdict of `settled.verdict_on` in training, in words."""
     if not trained:
-        return Finding(None, "its training did not say whether it had settled")
+        return Finding(None, "its training did not record whether it had settled")
     off = [row for row in trained if row["still"] and not row["on_margin"]]
     kinds = {
-        "still moved": [row for row in trained if not row["still"]],
-        "stood still above the margin": [r for r in off if r["divergence"] > config.margin],
-        "stood still below the margin, where more could be dropped": [
+        "still moving": [row for row in trained if not row["still"]],
+        "steady, but above the margin": [r for r in off if r["divergence"] > config.margin],
+        "steady, but below the margin, where more could be dropped": [
             row for row in off if row["divergence"] <= config.margin
         ],
     }
     parts = [
-        f"{some_of([row['layer'] for row in rows], len(trained))} {what}"
+        f"{some_of([row['layer'] for row in rows], len(trained))} "
+        f"{'were' if 1 < len(rows) < len(trained) else 'was'} {what}"
         for what, rows in kinds.items()
         if rows
     ]
     how = (
-        "(settled: from the third quarter to the last the masked share moves by at most "
-        f"{100 * MOVED_MASKED:g} points, λ by {MOVED_MULTIPLIER:.0%}, and D is within "
+        "(settled means: from the third quarter of training to the last, the masked share moves by "
+        f"at most {100 * MOVED_MASKED:g} points and λ by {MOVED_MULTIPLIER:.0%}, and D is within "
         f"{OFF_MARGIN:.0%} of the margin)"
     )
     if parts:
-        return Finding(False, f"at the end of its training {'; '.join(parts)} {how}")
+        return Finding(False, f"when training ended, {'; '.join(parts)} {how}")
     return Finding(True, f"its training had settled at every layer {how}")

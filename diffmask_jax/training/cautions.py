@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from diffmask_jax.render.layer_names import listed
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.settled import FEWEST, IDLE, OFF_MARGIN, Curves
 
@@ -17,18 +18,19 @@ def before(config: RunConfig, layers: int) -> list[str]:
     told = []
     if config.warmup >= config.steps:
         told.append(
-            f"the warm-up of {config.warmup} steps is as long as the whole run of {config.steps}: "
-            "the rates never get to where they were asked to be; lower --warmup"
+            f"the warm-up of {config.warmup} steps lasts for the whole run of {config.steps}: the "
+            "learning rates never reach their full values; lower --warmup"
         )
     least = FEWEST * config.steps_per_call
     if config.setting != "authors" and config.steps < least:
         told.append(
-            f"a run of {config.steps} steps is too short to be called settled, which takes {least}"
+            f"a run of {config.steps} steps is too short to be judged as settled, which takes "
+            f"{least}"
         )
     if config.layers == "batch" and config.steps < FEWEST * layers:
         told.append(
             f"each of {layers} layers plays in only {config.steps / layers:.1f} of the "
-            f"{config.steps} steps: raise --steps, or take --layers example"
+            f"{config.steps} steps: raise --steps, or pass --layers example"
         )
     return told
 
@@ -45,8 +47,8 @@ def during(config: RunConfig, layers: Sequence[str], curves: Curves) -> list[str
         return []
     share = curves.played.mean(axis=0) * len(layers)
     told = [
-        f"layer {layers[n]} starves, it plays {share[n]:.0%} of an even share: "
-        "raise --steps, or take --layers example"
+        f"layer {layers[n]} starves, with {share[n]:.0%} of an even share of the steps: raise "
+        "--steps, or pass --layers example"
         for n in np.flatnonzero(share < FAIR).tolist()
     ]
     divergence, felt = _by_window(curves), curves.multiplier[-1] * config.margin > IDLE
@@ -55,10 +57,10 @@ def during(config: RunConfig, layers: Sequence[str], curves: Curves) -> list[str
         "down to": (divergence > (1 + OFF_MARGIN) * config.margin).all(axis=0),
     }.items():
         if never.any():
-            names = ", ".join(layers[n] for n in np.flatnonzero(never).tolist())
+            where = listed([layers[n] for n in np.flatnonzero(never).tolist()])
             more = "less" if kind == "up to" else "more"
             told.append(
-                f"D has never come {kind} the margin of {config.margin:g} nats at layer {names}: "
+                f"D has never come {kind} the margin of {config.margin:g} nats at {where}: "
                 f"train longer, or allow {more} with --margin"
             )
     return told

@@ -107,8 +107,8 @@ def _finetune(
     if len(history) < recipe.epochs:
         say(
             f"fine-tuning {Path(model.path).name} ({model.architecture.model_type}): "
-            f"{len(train.texts)} texts, {recipe.epochs} epochs, steps of {recipe.batch_size}; each "
-            "length of texts is compiled when it first comes"
+            f"{len(train.texts)} texts, {recipe.epochs} epochs, batches of {recipe.batch_size}; "
+            "each length of texts is compiled when it first occurs"
         )
         if model.head.problem_type in CLASSIFICATIONS:
             say(classes_told(model.labels))
@@ -163,12 +163,12 @@ def _open(folder: Path, asked: dict[str, Any]) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot fine-tune in {folder} ({reason})") from error
     if is_other:
-        raise UserError(f"{folder} is not empty and holds no fine-tuning: choose another --out")
+        raise UserError(f"{folder} is not empty and contains no fine-tuning: choose another --out")
     stored = {"frozen": [], **(asked if stored is None else stored)}  # once there were only BERTs
     if differing := settings.differences(stored, asked):
         raise UserError(
-            f"{folder} holds another fine-tuning ({', '.join(differing)}): "
-            "choose another --out, or repeat its options to continue it"
+            f"{folder} contains another fine-tuning ({', '.join(differing)}): choose another "
+            "--out, or repeat its options to continue it"
         )
     settings.write(file, asked)
     return place
@@ -184,10 +184,10 @@ def _read_history(place: Path, names: Iterable[str]) -> list[Scores]:
         lines = read_lines(file, {"epoch": int, "loss": float}) if file.exists() else []
         for number, line in enumerate(lines, start=1):
             if line["epoch"] != number or set(names) - line.keys():
-                raise UserError(f"line {number} has not the scores of epoch {number}")
+                raise UserError(f"line {number} does not have the scores of epoch {number}")
         return [line | {k: _score(k, v) for k, v in line.items() if k != "epoch"} for line in lines]
     except UserError as error:
-        raise UserError(f"{file} is damaged ({error}): delete {place} to begin anew") from error
+        raise UserError(f"{file} is damaged ({error}): delete {place} to start over") from error
 
 
 def _score(name: str, value: Any) -> float:
@@ -203,8 +203,8 @@ def _check_kept(folder: Path, model: Classifier) -> None:
             raise UserError(f"its classes are {', '.join(kept.labels)}")
     except UserError as error:
         raise UserError(
-            f"the model that was fine-tuned in {folder} is gone or damaged ({error}): put it back, "
-            "or delete the folder to fine-tune anew"
+            f"the fine-tuned model in {folder} is missing or damaged ({error}): restore it, or "
+            "delete the folder to start over"
         ) from error
 
 

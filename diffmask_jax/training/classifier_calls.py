@@ -100,7 +100,7 @@ def _newest(checkpoints: Checkpoints, fresh: Saved, place: Path) -> tuple[int, S
         return done, checkpoints.restore(done, fresh)
     except UserError as error:
         raise UserError(
-            f"{error}; where an older version began it: delete {place} to begin anew"
+            f"{error}; if an older version began it, delete {place} to start over"
         ) from error
 
 
@@ -183,6 +183,6 @@ def check_finite(numbers: Float[Array, "..."]) -> None:
     """Raises: UserError if one of them is not finite."""
     tensors.check_finite(
         numbers,
-        "the numbers are not finite: lower --encoder-rate or --head-rate; a model in the folder is "
-        "from before",
+        "the numbers are not finite: lower --encoder-rate or --head-rate; any model in the folder "
+        "is from before that",
     )

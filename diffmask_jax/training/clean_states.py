@@ -90,7 +90,7 @@ def check_fits(model: Model, params: Any, texts: Sequence[Encoded], limit: int) 
     free = _free_memory()
     if needed > free:
         raise UserError(
-            f"the clean states of {len(texts)} texts need {needed / GIB:.1f} GiB and "
+            f"the clean states of {len(texts)} texts need {needed / GIB:.1f} GiB, but only "
             f"{free / GIB:.1f} GiB are free: train without --cache-states"
         )
 

@@ -46,21 +46,23 @@ class RunConfig:
     gate: str = settings.setting("input", "what the probe masks", choices=tuple(GATES))
     setting: str = settings.setting(
         "settling",
-        "a game that settles and ends by itself, or the one of the paper's authors, with their "
+        "a game that settles and ends by itself, or that of the paper's authors with their "
         f"defaults: {' '.join(f'{settings.option(k)} {v}' for k, v in AUTHORS.items())}",
         choices=WAYS,
     )
     steps: int = settings.setting(8000, "optimiser steps, at most", check=positive_int)
-    batch_size: int = settings.setting(32, "texts a step", check=positive_int)
-    steps_per_call: int = settings.setting(4, "steps in one call of the device", check=positive_int)
-    seed: int = settings.setting(0, "of initialisation, gates and data order", check=seed)
+    batch_size: int = settings.setting(32, "texts per step", check=positive_int)
+    steps_per_call: int = settings.setting(4, "steps per device call", check=positive_int)
+    seed: int = settings.setting(0, "seed for initialisation, gates and data order", check=seed)
     margin: float = settings.setting(0.1, "divergence allowed, in nats", check=positive)
     sparsity: str = settings.setting(
         "count", "minimise the sum of keep probabilities, or of their logs", choices=SPARSITIES
     )
-    layers: str = settings.setting("example", "what a depth is drawn for", choices=LAYERS)
+    layers: str = settings.setting(
+        "example", "what a depth is drawn for: each example, or a whole batch", choices=LAYERS
+    )
     pull: float = settings.setting(
-        0.003, "how strongly votes are held where they can still move", check=not_negative
+        0.003, "how strongly votes are pulled to where they can still move", check=not_negative
     )
     probe_rate: float = settings.setting(1.5e-3, "learning rate of the probe", check=positive)
     baseline_rate: float = settings.setting(3e-3, "learning rate of the baseline", check=positive)
@@ -69,25 +71,27 @@ class RunConfig:
     )
     warmup: int = settings.setting(100, "steps of linear warm-up", check=count)
     validate_every: int = settings.setting(500, "steps between validations", check=positive_int)
-    validation_texts: int = settings.setting(256, "texts of a validation", check=positive_int)
+    validation_texts: int = settings.setting(256, "texts per validation", check=positive_int)
     tolerance: float = settings.setting(
         1.2,
         "authors: keep a probe only if its divergence is at most this many margins",
         check=positive,
     )
     min_agreement: float = settings.setting(
-        0.75, "authors: and if at least this share of predictions stays", check=share
+        0.75,
+        "authors: and only if at least this share of the predictions stays the same",
+        check=share,
     )
     precision: str = settings.setting(
         "float32",
-        "what the frozen model computes in; the probe and the game stay float32",
+        "precision of the frozen model; the probe and the game stay in float32",
         choices=PRECISIONS,
     )
     remat: bool = settings.setting(
-        False, "compute blocks again in the backward pass: less memory, more time"
+        False, "recompute blocks in the backward pass: less memory, more time"
     )
     accumulate: int = settings.setting(
-        1, "work through every batch in so many parts: same steps, less memory", check=positive_int
+        1, "split every batch into this many parts: same steps, less memory", check=positive_int
     )
 
     def __post_init__(self) -> None:

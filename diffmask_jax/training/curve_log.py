@@ -89,4 +89,4 @@ def _check(lines: list[dict[str, Any]], file: Path) -> None:
     except ValueError:  # of unequal lengths
         whole = False
     if not whole:
-        raise UserError(f"{file} is damaged: its lines have not one number for every layer")
+        raise UserError(f"{file} is damaged: its lines do not have one number for every layer")

@@ -46,7 +46,7 @@ def draw(folder: Path, margin: float, layers: tuple[str, ...]) -> None:
             folder, FILE, picture(f"{folder.resolve().name}: every layer in training", quantities)
         )
     except UserError as error:
-        say(f"the curves are not drawn: {error}")
+        say(f"the curves were not drawn: {error}")
 
 
 def _means(values: Float[np.ndarray, "N L"], parts: list[np.ndarray]) -> Float[np.ndarray, "P L"]:

@@ -77,5 +77,5 @@ def check(folder: Path, found: Fingerprint, anyway: bool = False) -> None:
     if others := differing(settings.read(folder / FILE) or {}, found):
         told = f"{folder} was made with other {', '.join(others)}"
         if not anyway:
-            raise UserError(f"{told}: bring those back, train anew, or go on by --anyway")
+            raise UserError(f"{told}: restore those, retrain, or pass --anyway to continue")
         say(f"warning: {told}")

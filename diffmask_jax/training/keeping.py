@@ -69,14 +69,14 @@ def none_feasible(config: RunConfig, folder: Path) -> str:
     best, last = min(validations, key=lambda scores: _excess(config, scores)), validations[-1]
     if _is_feasible(config, best):
         return (
-            f"the probe that was kept, {folder / run_folder.PROBE}, is gone: put it back, or train "
-            f"anew; what the last one says: `diffmask explain {folder} --last-probe`"
+            f"the kept probe, {folder / run_folder.PROBE}, is missing: restore it, or retrain; to "
+            f"see what the last probe says, run `diffmask explain {folder} --last-probe`"
         )
     return (
-        f"no validation found a probe with {_promise(config)}. The nearest was that of step "
-        f"{_told(best)}; the last that of step {_told(last)}. Train longer (--steps), or loosen "
-        f"what is asked; what the last one says all the same: `diffmask explain {folder} "
-        "--last-probe`"
+        f"no validation found a probe with {_promise(config)}. The closest was that of step "
+        f"{_told(best)}; the last was that of step {_told(last)}. Train longer (--steps), or "
+        "relax these limits; to see what the last probe says anyway, run `diffmask explain "
+        f"{folder} --last-probe`"
     )
 
 
@@ -103,10 +103,10 @@ def _load(folder: Path, name: str) -> tuple[Any, dict[str, float]]:
 
 def _doubt(config: RunConfig, scores: dict[str, Any]) -> str:
     if _is_feasible(config, scores):
-        return f"not by the run's kept probe, but by its last one, of step {_told(scores)}"
+        return f"explained by the run's last probe, of step {_told(scores)}, not by the one it kept"
     return (
-        f"not to be trusted: by the run's last probe, of step {_told(scores)}, "
-        f"where it was to have {_promise(config)}"
+        f"not to be trusted: explained by the run's last probe, of step {_told(scores)}, which "
+        f"falls short of {_promise(config)}"
     )
 
 

@@ -154,7 +154,7 @@ def _check_examples(inputs: Any, batch_size: int, layers: int) -> None:
 def _check_states(states: States, valid: Array | np.ndarray, layers: Sequence[str]) -> None:
     """Raises: UserError if the network gives other states than it names, or of other positions."""
     if len(states) != len(layers):
-        raise UserError(f"the network gives {len(states)} states, and `layers` names {len(layers)}")
+        raise UserError(f"the network gives {len(states)} states, but `layers` names {len(layers)}")
     for layer, state in zip(layers, states, strict=True):
         if state.shape[:-1] != valid.shape:
             raise UserError(
@@ -222,7 +222,7 @@ def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
 def _check_finite(curve: Diagnostics, start: int) -> None:
     check_finite(
         curve,
-        f"the numbers are not finite after step {start}: look at what the network gives, or lower "
+        f"the numbers are not finite after step {start}: check the network's outputs, or lower "
         "the rates",
     )
 

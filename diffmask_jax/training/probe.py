@@ -132,8 +132,8 @@ def _start(
 ) -> TrainState:
     """The newest checkpoint, on all devices, or the state before the first step."""
     distributed.say(
-        "compiling the model, to see where the probe starts; what is compiled is kept on disk "
-        "for later runs of the same sizes"
+        "compiling the model to initialise the probe; compiled programs are kept on disk for "
+        "later runs of the same sizes"
     )
     fresh = devices.place(setup.first_state(config, game, model, train), mesh, devices.WHOLE)
     if (latest := checkpoints.latest()) is None:

@@ -14,8 +14,8 @@ TIMED = 3  # calls that are timed before the first estimate
 # Fits 80 columns in a run of 10,000 steps; tqdm cuts longer lines.
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 MEANING = (
-    "masked: share of positions dropped; D: divergence it costs, in nats; agree: predictions "
-    "that stay; λ: price of D"
+    "masked: share of positions dropped; D: divergence this costs, in nats; agree: predictions "
+    "that stay the same; λ: price of D"
 )
 
 
@@ -68,7 +68,7 @@ class Progress:
         for line in lines:
             if line not in self._cautions:
                 self._cautions.add(line)
-                self._say(f"caution: {line}")
+                self._say(f"warning: {line}")
 
     def advance(self, step: int, numbers: dict[str, float]) -> None:
         """Show a call that reached `step`. numbers: masked, divergence, agreement, multiplier."""
@@ -84,8 +84,8 @@ class Progress:
         self._bar.update(step - self._bar.n)
         if first and step < self._steps:
             self._say(
-                f"{_time(self._each)} a step, at most {self._left()}; "
-                f"{most_taken() / GIB:.1f} GiB of memory so far"
+                f"{_time(self._each)} per step, at most {self._left()}; {most_taken() / GIB:.1f} "
+                "GiB of memory so far"
             )
         elif self._bar.disable and now - self._spoke >= EVERY:
             left = f"; {self._left()}" if self._left() else ""

@@ -49,7 +49,7 @@ def open_run(
         differing = settings.differences(stored, asked)
         if differing:
             raise UserError(
-                f"{folder} holds a run with another configuration ({', '.join(differing)}): "
+                f"{folder} contains a run with another configuration ({', '.join(differing)}): "
                 "choose another --out, or repeat its options to continue it"
             )
         fingerprint.check(folder, made_with or {}, anyway)
@@ -61,7 +61,7 @@ def open_run(
         # A process killed at this point leaves nothing else.
         first = {"environment.json", fingerprint.FILE, locks.FILE}
         if {path.name for path in folder.iterdir()} - first:
-            raise UserError(f"{folder} is not empty and holds no run: choose another --out")
+            raise UserError(f"{folder} is not empty and contains no run: choose another --out")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)  # an error for a NUL in the name has none
         raise UserError(f"cannot make the run folder {folder}: {reason}") from error
@@ -92,7 +92,8 @@ def load_config(folder: Path) -> RunConfig:
     except (TypeError, UserError) as error:
         raise UserError(f"{file} is not a run's configuration ({error})") from error
     raise UserError(
-        f"{folder} holds a model, not a run: train a probe on it first, and give the run's folder"
+        f"{folder} contains a model, not a run: train a probe on it first, and give the run's "
+        "folder"
     )
 
 
@@ -106,7 +107,7 @@ def other_devices(folder: Path) -> str | None:
     here = [device.device_kind for device in jax.devices()]
     if began == here:
         return None
-    return f"the run began on {counted(began)} and goes on on {counted(here)}"
+    return f"the run began on {counted(began)} and continues on {counted(here)}"
 
 
 def counted(devices: list[str]) -> str:
@@ -125,7 +126,10 @@ def load_scale(folder: Path) -> float | None:
     kept = settings.read(folder / "scale.json")
     scale = 1.0 if kept is None else kept.get("scale")
     if type(scale) is not float or settings.positive(scale):
-        raise UserError(f"{folder / 'scale.json'} is damaged: delete it to make it anew")
+        raise UserError(
+            f"{folder / 'scale.json'} is damaged: delete it, and run the training command again to "
+            "recreate it"
+        )
     return None if kept is None else scale
 
 
@@ -185,10 +189,9 @@ def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
     """
     file = folder / name
     if not file.is_file():
-        last = ", or take its last one (--last-probe)" if (folder / LAST).is_file() else ""
+        last = ", or use its last probe (--last-probe)" if (folder / LAST).is_file() else ""
         raise UserError(
-            f"{folder} has kept no probe yet: let its training reach a validation that is "
-            f"feasible{last}"
+            f"{folder} has no kept probe yet: train until a validation is feasible{last}"
         )
     arrays, metadata = tensors.read(file)
     try:
@@ -198,7 +201,7 @@ def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
             json_files.field(scores, score, float, "its scores")
         return _unflatten(arrays), scores
     except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} holds no probe ({error})") from error  # but other tensors instead
+        raise UserError(f"{file} is not a probe ({error})") from error  # but other tensors instead
 
 
 def load_validated(folder: Path) -> LayerMeans | None:
@@ -218,7 +221,7 @@ def load_validated(folder: Path) -> LayerMeans | None:
             raise ValueError("a layer has no numbers")
         return LayerMeans(tuple(map(str, names)), *arrays)
     except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} holds no validation ({error})") from error
+        raise UserError(f"{file} has no validation of every layer ({error})") from error
 
 
 def _scores(metadata: Any) -> dict[str, Any]:

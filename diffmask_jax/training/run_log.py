@@ -25,8 +25,8 @@ def check_finite(step: int, numbers: Any) -> None:
     """Raises: UserError if one of the numbers in a pytree is not finite."""
     tensors.check_finite(
         jax.device_get(numbers),
-        f"the numbers are not finite at step {step}: lower --probe-rate or "
-        "--multiplier-rate; the last checkpoint is from before",
+        f"the numbers are not finite at step {step}: lower --probe-rate or --multiplier-rate; the "
+        "last checkpoint is from before that",
     )
 
 

@@ -88,7 +88,7 @@ def check_dealt(config: RunConfig, layers: int, shares: int) -> None:
         parts = f" in {shares} parts" if shares > 1 else ""
         raise UserError(
             f"a batch of {config.batch_size}{parts} has no example for each of {layers} layers: "
-            f"take --batch-size {layers * shares} or more, or --layers batch"
+            f"use --batch-size {layers * shares} or more, or --layers batch"
         )
 
 
@@ -192,8 +192,8 @@ def no_word(model: Classifier) -> int:
         if token is not None:
             return token
     raise UserError(
-        f"the tokenizer of {model.path} has no mask token, from which a probe's baselines start: "
-        "give it one (mask_token in tokenizer_config.json)"
+        f"the tokenizer of {model.path} has no mask token, which a probe's baselines start from: "
+        "set mask_token in tokenizer_config.json"
     )
 
 

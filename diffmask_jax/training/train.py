@@ -120,7 +120,7 @@ def _open(config: RunConfig, folder: Path, made_with: Fingerprint, anyway: bool)
         return False
     done = probe.steps_done(folder)
     finished = probe.is_finished(config, folder, done)
-    where = "is finished" if finished else f"goes on after step {done}"
+    where = "is finished" if finished else f"continues after step {done}"
     distributed.say(f"the run in {folder} {where}")
     if (change := run_folder.other_devices(folder)) and not finished:
         distributed.say(f"{change}: the last bits may differ")

@@ -243,7 +243,7 @@ def test_a_model_in_place_of_a_run(refused, tiny_bert, tmp_path):
     model = shutil.copytree(tiny_bert, tmp_path / "my-bert")
     for command in (["explain", model, "hi"], ["evaluate", model]):
         line = refused(*command)
-        assert f"{model} holds a model, not a run: train a probe on it first" in line
+        assert f"{model} contains a model, not a run: train a probe on it first" in line
 
 
 # --- what is told of a row, and what is written ----------------------------------------------

@@ -144,5 +144,5 @@ def test_a_place_that_holds_something_else(finetune, capsys, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "thesis.txt").write_text("not yours")
     status, folder = finetune(NAMES)
-    assert status == 2 and "is not empty and holds no fine-tuning" in capsys.readouterr().err
+    assert status == 2 and "is not empty and contains no fine-tuning" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]

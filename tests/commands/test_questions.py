@@ -174,7 +174,7 @@ def test_a_run_goes_on_where_it_was_left(run, answerer, places, tmp_path, capsys
     gate = run_folder.load_config(run).gate
     for steps in ("2", "4"):
         assert train(answerer, places, tmp_path / "run", "--gate", gate, "--steps", steps) == 0
-    assert "goes on after step 2" in capsys.readouterr().err
+    assert "continues after step 2" in capsys.readouterr().err
     for name in ("probe.safetensors", "validation.jsonl"):
         assert (run / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 

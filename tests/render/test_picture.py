@@ -69,7 +69,9 @@ def test_an_unwritable_path_and_another_ending_are_user_errors_and_leave_nothing
     with pytest.raises(UserError, match=r"missing does not exist"):
         draw(tmp_path / "missing" / "map.png")
     for name in ("map.jpg", "map.gif", "map"):
-        with pytest.raises(UserError, match=r"map.*: its name must end in \.png, \.svg, \.pdf or \.tex$"):
+        with pytest.raises(
+            UserError, match=r"map.*: its name must end in \.png, \.svg, \.pdf or \.tex$"
+        ):
             draw(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -266,7 +266,7 @@ def test_sigterm_to_one_stops_both_at_one_step_and_the_same_command_goes_on(
 
     ends = finish(start_two(child_environment, "-m", "diffmask_jax.cli", *arguments))
     assert [status for status, _, _ in ends] == [0, 0], ends
-    assert "goes on after step 14" in ends[0][2]
+    assert "continues after step 14" in ends[0][2]
     for name in ("probe.safetensors", "validation.jsonl"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
     for array, expected in zip(arrays_of(tmp_path, STEPS), arrays_of(out, STEPS), strict=True):
@@ -282,7 +282,7 @@ def test_one_that_is_killed_ends_the_other_with_an_error(killed):
 
 def test_a_restart_goes_on_and_only_the_first_process_speaks(restarted, out):
     (printed, errors), (silent, whispered) = restarted
-    assert f"goes on after step {EVERY}" in errors and "2 processes, 2 devices" in errors
+    assert f"continues after step {EVERY}" in errors and "2 processes, 2 devices" in errors
     assert f"step     {STEPS}" in printed and "kept the probe of step" in printed
     assert silent == "" or silent.startswith("[Gloo]")
     assert str(out) not in whispered
@@ -306,6 +306,6 @@ def test_on_another_number_of_devices_a_run_goes_on_and_says_so(
     longer = [*arguments_of(tiny_bert, texts_file, out), "--steps", str(STEPS + 2)]
     assert cli.main(longer) == 0
     assert (
-        "the run began on 2 cpu devices and goes on on 1 cpu device: the last bits may differ"
+        "the run began on 2 cpu devices and continues on 1 cpu device: the last bits may differ"
         in capsys.readouterr().err
     )

@@ -16,8 +16,8 @@ from diffmask_jax.training.config import run_config
 
 LAYERS = ("W", "E", "1")
 HOW = (
-    " (settled: from the third quarter to the last the masked share moves by at most 2 points, "
-    "λ by 25%, and D is within 10% of the margin)"
+    " (settled means: from the third quarter of training to the last, the masked share moves by "
+    "at most 2 points and λ by 25%, and D is within 10% of the margin)"
 )
 CONFIG = run_config("model", "texts", train="train.txt", dev="dev.txt", margin=0.2, steps=100)
 SETTLED = {"still": True, "on_margin": True, "divergence": 0.2}
@@ -37,7 +37,7 @@ def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
     assert [finding.says for finding in found.findings] == [
         "divergence is within 1.2 times the margin of 0.2 nats at every layer, at most 0.240 "
         "(layer 1)",
-        "the prediction stays in at least 80.0% (layer W) of the texts",
+        "the prediction stays the same in at least 80.0% (layer W) of the texts",
         "from 30.0% to 50.0% of the positions are dropped",
         "its training had settled at every layer" + HOW,
     ]
@@ -48,24 +48,24 @@ def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
     [
         (
             {"divergence": [0.1, 0.25, 0.5]},
-            "divergence is over 1.2 times the margin of 0.2 nats at layer E (0.250), 1 (0.500)",
+            "divergence is over 1.2 times the margin of 0.2 nats at layers E (0.250) and 1 (0.500)",
             "--margin 0.1;",
         ),
         (
             {"agreement": [0.9, 0.74, 0.7]},
-            "the prediction stays in less than 75% of the texts at layer E, 1; the least is 70.0% "
+            "the prediction stays the same in less than 75% of the texts at layers E and 1; the least is 70.0% "
             "(layer 1)",
             "--margin 0.1;",
         ),
         (
             {"masked": [0.0, 0.01, 0.04]},
-            "from 0.0% to 4.0% of the positions are dropped: next to nothing",
+            "from 0.0% to 4.0% of the positions are dropped: almost none",
             "--margin 0.4",
         ),
         (
             {"masked": [0.99, 1.0, 1.0]},
-            "from 99.0% to 100.0% of the positions are dropped: next to all",
-            "the model answers alike",
+            "from 99.0% to 100.0% of the positions are dropped: almost all",
+            "the model answers the same",
         ),
     ],
 )
@@ -83,14 +83,16 @@ def test_what_had_not_settled_is_trained_longer():
     found = assessed((moving, under, over))
     assert found.answer == "not settled"
     assert found.findings[-1].says == (
-        "at the end of its training layer W still moved; layer 1 stood still above the margin; "
-        "layer E stood still below the margin, where more could be dropped" + HOW
+        "when training ended, layer W was still moving; layer 1 was steady, but above the margin; "
+        "layer E was steady, but below the margin, where more could be dropped" + HOW
     )
-    assert len(found.advice) == 1 and "--steps than 100" in found.advice[0]
+    several = assessed((moving, moving, SETTLED)).findings[-1].says
+    assert several.startswith("when training ended, layers W and E were still moving (")
+    assert len(found.advice) == 1 and "--steps larger than 100" in found.advice[0]
     broken = assessed((moving,) * 3, agreement=[0.1] * 3)
-    assert broken.answer == "not good" and "--steps than 100" in broken.advice[0]
+    assert broken.answer == "not good" and "--steps larger than 100" in broken.advice[0]
     assert "at every layer; the least is" in broken.findings[1].says
-    assert broken.findings[-1].says == "at the end of its training every layer still moved" + HOW
+    assert broken.findings[-1].says == "when training ended, every layer was still moving" + HOW
 
 
 def test_a_training_that_says_nothing_leaves_it_open():

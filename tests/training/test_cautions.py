@@ -32,8 +32,11 @@ def curves(divergence=MARGIN, played=0.25, multiplier=3.0, calls=64) -> Curves:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"warmup": 300, "steps": 300}, "the warm-up of 300 steps is as long as the whole run"),
-        ({"steps": 60, "warmup": 5}, "60 steps is too short to be called settled, which takes 64"),
+        ({"warmup": 300, "steps": 300}, "the warm-up of 300 steps lasts for the whole run"),
+        (
+            {"steps": 60, "warmup": 5},
+            "60 steps is too short to be judged as settled, which takes 64",
+        ),
         ({"steps": 64, "layers": "batch"}, "each of 8 layers plays in only 8.0 of the 64 steps"),
     ],
 )
@@ -53,9 +56,13 @@ def during(steps=256, **given):
 
 def test_a_margin_that_is_never_reached_is_told_with_its_side():
     (below,) = during(divergence=[0.1, 0.05, 0.08, 0.1])
-    assert "never come up to the margin of 0.1 nats at layer E, 1: " in below and "less" in below
+    assert (
+        "never come up to the margin of 0.1 nats at layers E and 1: " in below and "less" in below
+    )
     (above,) = during(divergence=[0.1, 0.1, 0.12, 0.3])
-    assert "never come down to the margin of 0.1 nats at layer 1, 2: " in above and "more" in above
+    assert (
+        "never come down to the margin of 0.1 nats at layers 1 and 2: " in above and "more" in above
+    )
 
 
 def test_a_layer_that_crosses_its_margin_or_does_not_feel_it_is_left_alone():
@@ -66,7 +73,7 @@ def test_a_layer_that_crosses_its_margin_or_does_not_feel_it_is_left_alone():
 
 def test_a_layer_that_is_hardly_dealt_starves():
     (told,) = during(played=[0.3, 0.3, 0.3, 0.1])
-    assert told.startswith("layer 2 starves, it plays 40% of an even share")
+    assert told.startswith("layer 2 starves, with 40% of an even share")
 
 
 @given(st.integers(0, 127))

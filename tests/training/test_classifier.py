@@ -305,7 +305,7 @@ def test_a_text_longer_than_the_model_takes_is_refused(model, data, tmp_path):
 
 def test_a_folder_of_something_else_is_refused(model, data, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert_refused("is not empty and holds no fine-tuning", model, data, tmp_path)
+    assert_refused("is not empty and contains no fine-tuning", model, data, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_a_damaged_history_is_refused(model, data, whole, tmp_path):
 def test_a_history_of_other_epochs_or_scores_is_refused(model, data, whole, tmp_path, content):
     folder = Path(shutil.copytree(whole, tmp_path / "copy"))
     (folder / "finetuning" / "history.jsonl").write_text(content + "\n")
-    assert_refused("line 1 has not the scores of epoch 1", model, data, folder)
+    assert_refused("line 1 does not have the scores of epoch 1", model, data, folder)
 
 
 def test_a_model_that_is_gone_or_damaged_is_told(model, data, whole, tmp_path):
@@ -346,7 +346,7 @@ def test_a_model_that_is_gone_or_damaged_is_told(model, data, whole, tmp_path):
     folder = Path(shutil.copytree(whole, tmp_path / "copy"))
     weights, config = folder / "model.safetensors", folder / "config.json"
     said = config.read_text()
-    message = f"fine-tuned in {re.escape(str(folder))} is gone or damaged"
+    message = f"fine-tuned model in {re.escape(str(folder))} is missing or damaged"
     config.write_text(said.replace('"bad"', '"other"').replace('"good"', '"another"'))
     assert_refused(f"{message} .its classes are ", model, data, folder)
     config.write_text(said)

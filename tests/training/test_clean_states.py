@@ -60,7 +60,7 @@ def test_the_size_is_known_before(model, encoded, passes):
 def test_more_than_the_memory_is_refused_before_the_work(model, encoded, monkeypatch):
     monkeypatch.setattr(clean_states, "_free_memory", lambda: 1000)
     with pytest.raises(
-        UserError, match=r"clean states of 8 texts need .* GiB and 0.0 GiB are free"
+        UserError, match=r"clean states of 8 texts need .* GiB, but only 0.0 GiB are free"
     ):
         clean_states.compute(model.network, model.params, encoded, 20)
 

@@ -47,4 +47,4 @@ def test_a_picture_that_cannot_be_written_is_said_and_ends_nothing(tmp_path, cap
     logged(tmp_path, 16)
     (tmp_path / "curves.png").mkdir()
     curve_picture.draw(tmp_path, 0.1, LAYERS)
-    assert capsys.readouterr().err.startswith("the curves are not drawn: cannot write ")
+    assert capsys.readouterr().err.startswith("the curves were not drawn: cannot write ")

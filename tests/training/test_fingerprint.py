@@ -141,8 +141,8 @@ def test_another_model_is_refused(made, other, command, capsys):
     assert cli.main([*words, "--model", str(other)]) == 2
     assert capsys.readouterr() == (
         "",
-        f"diffmask: {made} was made with other weights: bring those back, train anew, or go on by "
-        "--anyway\n",
+        f"diffmask: {made} was made with other weights: restore those, retrain, or pass --anyway "
+        "to continue\n",
     )
 
 

@@ -71,7 +71,7 @@ def test_every_life_goes_on_after_the_newest_checkpoint_and_none_complains(folde
     for number, life in enumerate(lives_of(logs)):
         written = (logs / f"{number}.log").read_text()
         assert "Traceback" not in written and "Error" not in written, f"seed {SEED}: {written}"
-        for said in re.findall(r"goes on after step (\d+)", written):
+        for said in re.findall(r"continues after step (\d+)", written):
             assert int(said) == life["newest"], f"seed {SEED}, life {number}: {written}"
         if life["status"] == Notice.TERMINATE:
             stopped = re.findall(r"diffmask: stopped by SIGTERM after step (\d+): the", written)

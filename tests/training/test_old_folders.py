@@ -116,7 +116,7 @@ def test_a_run_goes_on_where_it_stopped_and_as_it_would_have(old, gate, capsys):
     """From Adam's moments, the multipliers and the slow copy of a checkpoint of that time."""
     expected = lines(old / f"{gate}-16.jsonl")
     assert train(old, gate, steps=16) == 0
-    assert f"the run in {old / gate} goes on after step 8\n" in capsys.readouterr().err
+    assert f"the run in {old / gate} continues after step 8\n" in capsys.readouterr().err
     assert [scores["step"] for scores in expected] == [4, 8, 12, 16]
     found = lines(old / gate / "validation.jsonl")
     assert [scores["step"] for scores in found] == [4, 8, 12, 16]

@@ -154,7 +154,7 @@ def test_what_cannot_be_is_refused_in_a_line(change, says):
 
 def test_states_that_do_not_fit_are_refused_in_a_line():
     model = uneven.model()
-    with pytest.raises(UserError, match="the network gives 3 states, and `layers` names 2"):
+    with pytest.raises(UserError, match="the network gives 3 states, but `layers` names 2"):
         fit(model._replace(layers=model.layers[:2]))
 
     def first_positions(params, inputs):

@@ -90,14 +90,14 @@ def test_a_run_trains_validates_and_keeps_its_last_probe(whole, gate):
 def test_the_authors_keep_the_probe_that_masks_most(shallow_bert, texts_file, tmp_path, capsys):
     assert cli.main(command(shallow_bert, texts_file, tmp_path, "hidden", *AUTHORS)) == 0
     written = capsys.readouterr()
-    assert "  ? its training did not say whether it had settled" in written.out.splitlines()
+    assert "  ? its training did not record whether it had settled" in written.out.splitlines()
     opening, compiling, *_ = written.err.splitlines()
     assert opening == (
         f"training the hidden probe on {shallow_bert.name} (bert, 3 layers): 8 texts, "
         f"{STEPS} steps of 4, margin 0.1 nats, {run_folder.counted(['cpu'])}"
     )
     assert compiling.startswith("compiling the model")
-    assert "caution: each of 3 layers plays in only 4.0 of the 12 steps" in written.err
+    assert "warning: each of 3 layers plays in only 4.0 of the 12 steps" in written.err
     assert "compiling the steps for texts of up to 16 tokens\n" in written.err
     found = validations(tmp_path)
     assert len({scores["masked"] for scores in found}) > 1
@@ -162,7 +162,7 @@ def test_a_feasible_probe_that_is_gone_is_not_called_infeasible(tmp_path):
     config = run_config("m", "texts", setting="authors", margin=0.1)
     scores = {"step": 3, "masked": 0.5, "divergence": 0.01, "agreement": 1.0}
     (tmp_path / "validation.jsonl").write_text(json.dumps(scores) + "\n")
-    assert "probe.safetensors, is gone: put it back" in keeping.none_feasible(config, tmp_path)
+    assert "probe.safetensors, is missing: restore it" in keeping.none_feasible(config, tmp_path)
 
 
 @pytest.mark.long
@@ -252,7 +252,7 @@ def test_interrupted_between_a_checkpoint_and_its_validation_the_same_command_go
     assert probe.steps_done(tmp_path) == moment
 
     assert cli.main(again) == 0
-    told = f"the run in {tmp_path} goes on after step {moment}\n"
+    told = f"the run in {tmp_path} continues after step {moment}\n"
     assert capsys.readouterr().err.startswith(told)
     assert_same_run(tmp_path, whole(gate))
     assert scalars(tmp_path) == scalars(whole(gate))
@@ -298,7 +298,7 @@ def test_interrupted_before_the_first_checkpoint_the_same_command_starts_again(
         patch.setattr(Checkpoints, "save", lambda *_: interrupt())
         assert cli.main(again) == 130
     assert cli.main(again) == 0
-    assert f"the run in {tmp_path} goes on after step 0\n" in capsys.readouterr().err
+    assert f"the run in {tmp_path} continues after step 0\n" in capsys.readouterr().err
     assert_same_run(tmp_path, whole("input"))
 
 
@@ -324,7 +324,7 @@ def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
     assert (tmp_path / "validation.jsonl").exists() == (step == 6)
 
     assert cli.main(again) == 0
-    assert f"goes on after step {step}\n" in capsys.readouterr().err
+    assert f"continues after step {step}\n" in capsys.readouterr().err
     assert_same_run(tmp_path, whole(gate))
     assert scalars(tmp_path) == scalars(whole(gate))
 
@@ -378,7 +378,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     assert cli.main(command(shallow_bert, texts_file, run)) == 0
     told, after, *_ = capsys.readouterr().err.splitlines()
     assert told.startswith(f"the checkpoint {run / 'checkpoints' / '12'} is damaged (")
-    assert after == f"the run in {run} goes on after step 8"
+    assert after == f"the run in {run} continues after step 8"
     assert_same_run(run, whole("input"))
     assert scalars(run) == scalars(whole("input"))
 

@@ -47,7 +47,7 @@ def test_plain_lines_every_few_seconds_and_an_estimate_after_three_calls(clock, 
         progress.MEANING,
         "compiling the steps",
         "step 4 of 400: masked 31.2%, D 0.103, agree 93%, λ 1.9 (margin 0.1)",
-        f"500 ms a step, at most 3 min to go; {memory}",
+        f"500 ms per step, at most 3 min to go; {memory}",
         "step 24 of 400: masked 31.2%, D 0.103, agree 93%, λ 1.9 (margin 0.1); 3 min to go",
         "step 44 of 400: masked 31.2%, D 0.103, agree 93%, λ 1.9 (margin 0.1); 3 min to go",
     ]
@@ -62,7 +62,7 @@ def test_a_caution_is_told_once_and_only_by_the_process_that_speaks(clock, capsy
             one.caution(["a", "b"])
             call(one, clock, 4, 100)
     lines = capsys.readouterr().err.splitlines()
-    assert [line for line in lines if "caution" in line] == ["caution: a", "caution: b"]
+    assert [line for line in lines if "warning" in line] == ["warning: a", "warning: b"]
     assert len(lines) == 5
 
 

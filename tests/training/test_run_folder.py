@@ -210,7 +210,7 @@ def test_scores_that_a_probe_was_not_kept_for_are_named(tmp_path):
 
 
 def test_a_run_that_kept_no_probe_says_so(tmp_path):
-    assert_refused(lambda: run_folder.load_probe(tmp_path), str(tmp_path), "no probe yet")
+    assert_refused(lambda: run_folder.load_probe(tmp_path), str(tmp_path), "no kept probe yet")
 
 
 @pytest.mark.parametrize("kept", [0, 7, 200, -1])

@@ -78,7 +78,7 @@ def test_without_a_mask_token_another_stands_for_no_word(model, train, tokens, t
 
 
 def test_without_any_it_says_what_to_do(model, train):
-    with pytest.raises(UserError, match="no mask token, from which a probe's baselines start"):
+    with pytest.raises(UserError, match="no mask token, which a probe's baselines start"):
         setup.no_word_states(model._replace(tokenizer=tokenizer_of(None, None, None)), train)
 
 

@@ -101,7 +101,7 @@ def test_a_run_goes_on_where_it_was_left(whole, config, tmp_path, capsys):
     train(short, tmp_path)
     assert probe.steps_done(tmp_path) == 2
     assert train(config(), tmp_path) == whole[1]
-    assert f"the run in {tmp_path} goes on after step 2" in capsys.readouterr().err
+    assert f"the run in {tmp_path} continues after step 2" in capsys.readouterr().err
     assert_same(tmp_path, whole[0])
 
 
@@ -183,14 +183,14 @@ def test_no_feasible_probe_is_an_error_with_the_run_kept(config, tmp_path, capsy
         assert option in str(refused.value)
 
     # Its last probe explains where that is asked, with a warning in whatever it says.
-    with pytest.raises(UserError, match=r"kept no probe yet.*last_probe"):
+    with pytest.raises(UserError, match=r"no kept probe yet.*last_probe"):
         Explainer.from_pretrained(run)
     capsys.readouterr()
     files = [tmp_path / f"x.{kind}" for kind in ("html", "jsonl", "png")]
     asked = [part for file in files for part in (f"--{file.suffix[1:]}", str(file))]
     assert cli.main(["explain", str(run), "fun", "--last-probe", *asked]) == 0
     drawn, said = capsys.readouterr()
-    warning = f"not to be trusted: by the run's last probe, of step {last['step']}"
+    warning = f"not to be trusted: explained by the run's last probe, of step {last['step']}"
     texts = [drawn, said, html.unescape(files[0].read_text())]
     assert all(warning in text for text in texts)
     assert json.loads(files[1].read_text())["doubt"].startswith(warning)
