@@ -397,7 +397,7 @@ def test_depths_by_example_for_hidden_states(train):
     assert "a batch of 3 has no example for each of 4 layers: use --batch-size 4 or more" in told
     told = train("--batch-size", 8, "--accumulate", 4)
     assert "a batch of 8 in 4 parts has no example for each of 4 layers" in told
-    assert "take --batch-size 16 or more, or --layers batch" in told
+    assert "use --batch-size 16 or more, or --layers batch" in told
 
 
 def test_training_texts_that_cannot_be_used(train, tmp_path):

@@ -7,8 +7,8 @@ from diffmask_jax.errors import UserError, speaking_to_a_shell
 MESSAGES = {
     "shorten it, or pass --truncate to cut it": "shorten it, or pass truncate=True to cut it",
     "lower --probe-rate or --multiplier-rate": "lower probe_rate or multiplier_rate",
-    "take --batch-size 16 or more, or --layers batch": (
-        "take batch_size=16 or more, or layers batch"
+    "use --batch-size 16 or more, or --layers batch": (
+        "use batch_size=16 or more, or layers batch"
     ),
     "run `diffmask train --steps 9`, or a--b": "run `diffmask train --steps 9`, or a--b",
     "train a probe with --margin 0.05": "train a probe with margin=0.05",

@@ -89,8 +89,8 @@ class Checkpoints:
         told, full = str(error) or type(error).__name__, os.strerror(errno.ENOSPC)
         reason = full if full in told else told.splitlines()[0]
         return UserError(
-            f"cannot save a checkpoint in {self._folder} ({reason}): what was saved before is "
-            "whole, see to it and the same command goes on"
+            f"cannot save a checkpoint in {self._folder} ({reason}): earlier ones are intact; "
+            "resolve this, and run the same command to continue"
         )
 
     def restore(self, step: int, like: Any) -> Any:
@@ -103,8 +103,8 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # from orbax or any storage layer below it, in many lines
             raise UserError(
-                f"the checkpoint {self._folder / str(step)} is damaged or of another model: "
-                "delete that folder to go on from the one before"
+                f"the checkpoint {self._folder / str(step)} is damaged or belongs to another "
+                "model: delete that folder to continue from the one before"
             ) from error
 
 
@@ -141,13 +141,11 @@ def _newest(folder: Path) -> int | None:
                 f"the checkpoint {place} is damaged ({damage}) and cannot be moved aside "
                 f"({error.strerror}): delete it"
             ) from error
-        distributed.say(
-            f"the checkpoint {place} is damaged ({damage}): it is now called {aside.name}"
-        )
+        distributed.say(f"the checkpoint {place} is damaged ({damage}): renamed it to {aside.name}")
     if damaged := sorted(path.name for path in folder.glob("damaged-*")):
         raise UserError(
-            f"no whole checkpoint is left in {folder}, only {', '.join(damaged)}: put back a copy "
-            "of one under its old name, or delete them to begin anew"
+            f"no intact checkpoint is left in {folder}, only {', '.join(damaged)}: restore a copy "
+            "of one under its old name, or delete them to start over"
         )
     return None
 
@@ -165,7 +163,8 @@ def _damage(place: Path) -> str | None:
                 return f"{name} has changed"
     except OSError as error:  # it may be whole, and readable later
         raise UserError(
-            f"{place} cannot be read ({error.strerror}): see to it, and go on"
+            f"{place} cannot be read ({error.strerror}): resolve this, and run the same command "
+            "to continue"
         ) from error
     except UserError as error:
         if isinstance(error.__cause__, OSError):  # as above

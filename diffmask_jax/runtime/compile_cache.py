@@ -12,7 +12,9 @@ def keep_compiled_programs() -> None:
     try:
         import jax
     except ValueError as error:  # for one of its environment variables
-        raise UserError(f"JAX cannot be started ({error}): see the variables JAX_…") from error
+        raise UserError(
+            f"JAX cannot start ({error}): check the environment variables JAX_…"
+        ) from error
 
     where = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if where is None and (home := _home()):  # the environment may set it, too

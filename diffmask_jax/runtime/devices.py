@@ -33,8 +33,8 @@ def check_divides(batch: int, mesh: Mesh, parts: int = 1) -> None:
         nearest = f"{below} or {below + shares}" if below else f"{shares}"
         each = f", {parts} parts each" if parts > 1 else ""
         raise UserError(
-            f"a batch of {batch} does not divide over {mesh.size} devices{each}: "
-            f"take --batch-size {nearest}"
+            f"a batch of {batch} cannot be divided among {mesh.size} devices{each}: use "
+            f"--batch-size {nearest}"
         )
 
 

@@ -65,14 +65,16 @@ def _count(environment: Mapping[str, str], name: str) -> int:
     """The number of processes, as a launcher states it."""
     value = environment.get(name, "1")
     if not (value.isdecimal() and len(value) < 10):
-        raise UserError(f"{name} is {value!r}, and no number: set it, or pass --distributed off")
+        raise UserError(
+            f"{name} is {value!r}, which is not a number: set it, or pass --distributed off"
+        )
     return int(value)
 
 
 def _explicit(address: str, count: str | None, number: str | None) -> dict[str, Any]:
     if not (count and count.isdecimal() and number and number.isdecimal()):
         raise UserError(
-            f"a coordinator is named ({address}), and JAX_NUM_PROCESSES is {count!r}, "
+            f"a coordinator is named ({address}), but JAX_NUM_PROCESSES is {count!r} and "
             f"JAX_PROCESS_ID {number!r}: set both to whole numbers, or pass --distributed off"
         )
     return {
@@ -107,7 +109,7 @@ def start(launch: Launch | None) -> None:
             f"started by {launch.by}, but the other processes cannot be reached "
             f"({str(error).splitlines()[0]}): check the address, or pass --distributed off"
         ) from error
-    say(f"{jax.process_count()} processes, {jax.device_count()} devices, by {launch.by}")
+    say(f"{jax.process_count()} processes, {jax.device_count()} devices, started by {launch.by}")
 
 
 @contextlib.contextmanager
@@ -127,8 +129,8 @@ def together() -> Iterator[None]:
             raise  # the latter together with all others
         if isinstance(error, jax.errors.JaxRuntimeError) and _is_about_others(str(error)):
             messages.say(
-                f"diffmask: another process has ended ({str(error).splitlines()[0]}): "
-                "start all of them again with the same command to go on"
+                f"diffmask: another process has ended ({str(error).splitlines()[0]}): start all "
+                "of them again with the same command to continue"
             )
         elif isinstance(error, Stopped | KeyboardInterrupt):
             messages.say(f"diffmask: {preemption.told(error)}")
@@ -148,8 +150,8 @@ def _told_of_memory() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            f"a device has too little memory ({str(error).splitlines()[0]}): "
-            "lower --batch-size, or try --accumulate, --remat, --precision bfloat16"
+            f"a device has run out of memory ({str(error).splitlines()[0]}): lower --batch-size, "
+            "or try --accumulate, --remat, --precision bfloat16"
         ) from error
 
 

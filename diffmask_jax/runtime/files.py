@@ -67,7 +67,7 @@ def check_readable(path: Path) -> None:
 def check_own(folder: Path) -> None:
     """Raises: UserError if a subfolder is a link; its folder may have come from anywhere."""
     if folder.is_symlink():
-        raise UserError(f"{folder} is a link: put the folder there that it leads to")
+        raise UserError(f"{folder} is a link: replace it with the folder it points to")
 
 
 def make_folder(folder: Path) -> None:
@@ -85,7 +85,7 @@ def check_plain(folder: str | os.PathLike[str]) -> None:
     """
     for path in Path(folder).iterdir():
         if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-            raise UserError(f"{path} is no file but a pipe or a device: put a file there")
+            raise UserError(f"{path} is a pipe or a device, not a file: replace it with a file")
 
 
 def file_in(folder: Path, name: str) -> Path | None:
@@ -136,14 +136,14 @@ def check_all_writable(
             continue
         check_writable(path)
         if not is_special(path) and (other := found.setdefault(_real(path), path)) is not path:
-            raise UserError(f"{path} and {other} are one file: the second would replace the first")
+            raise UserError(f"{path} and {other} are the same file: one would overwrite the other")
 
 
 def _real(path: str | os.PathLike[str]) -> str:
     try:
         return os.path.realpath(path)
     except ValueError as error:  # a NUL
-        raise UserError(f"{path} cannot be the name of a file: {error}") from error
+        raise UserError(f"{path} cannot be a file name: {error}") from error
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:
@@ -169,7 +169,7 @@ def _replace(target: Path, content: bytes) -> None:
 def reason(path: str | os.PathLike[str], error: OSError | ValueError) -> str:
     """Why a file could not be written, in words."""
     if isinstance(error, UnicodeEncodeError):
-        return "it would hold what is not valid Unicode"
+        return "it would contain invalid Unicode"
     if isinstance(error, ValueError):
         return str(error)
     folder = Path(os.path.realpath(path)).parent

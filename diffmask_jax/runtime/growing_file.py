@@ -74,7 +74,10 @@ class GrowingFile:
 
     def _leave(self) -> None:
         if self._safe:
-            say(f"{self._partial} holds {self._safe} lines: the same command goes on behind them")
+            say(
+                f"{self._partial} has {self._safe} lines: run the same command to continue after "
+                "them"
+            )
         else:
             self._partial.unlink(missing_ok=True)
 

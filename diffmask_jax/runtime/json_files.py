@@ -121,7 +121,7 @@ def dumps(value: Any, indent: int | None = None, *, plain: bool = True) -> str:
         return json.dumps(value, ensure_ascii=plain, indent=indent, allow_nan=False)
     except ValueError as error:
         place = next(_not_numbers(value, ""), "")
-        raise UserError(f"a result is not a number ({place}): nothing is written of it") from error
+        raise UserError(f"a result is not a number ({place}): nothing was written") from error
 
 
 def finite(value: float | int) -> float | int | None:
@@ -157,7 +157,7 @@ def _text(path: Path) -> str:
         raise UserError(f"there is no {path.name} in {path.parent}")
     with reading(path):
         if path.stat().st_size > LARGEST:
-            raise UserError(f"{path} has more than {LARGEST >> 20} MiB: it is no such file")
+            raise UserError(f"{path} is larger than {LARGEST >> 20} MiB: it cannot be such a file")
         return path.read_bytes().decode("utf-8-sig")
 
 
@@ -165,7 +165,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         twice, _ = collections.Counter(name for name, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the name {twice[:40]!r} stands twice in one object")
+        raise ValueError(f"the name {twice[:40]!r} appears twice in one object")
     return made
 
 

@@ -95,8 +95,8 @@ class _Lock:
             return _holder(self._file) if of_another_user else None
         if without:
             messages.say(
-                f"the file system of {folder} has no locks ({without}): see to it that no other "
-                "process writes there"
+                f"the file system of {folder} does not support locks ({without}): make sure that "
+                "no other process writes there"
             )
         else:
             self._sign()

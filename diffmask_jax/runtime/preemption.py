@@ -41,7 +41,9 @@ class Stopped(SystemExit):
     def __init__(self, notice: Notice, step: int | None = None, goes_on: bool = True) -> None:
         where = "" if step is None else f" after step {step}"
         by = signals.SIGNALS[signal.Signals(notice - 128)]
-        super().__init__(f"stopped by {by}{where}{': the same command goes on' if goes_on else ''}")
+        super().__init__(
+            f"stopped by {by}{where}{': run the same command to continue' if goes_on else ''}"
+        )
         self.notice, self.step = notice, step
         self.code = int(notice)
 
@@ -85,7 +87,9 @@ class Watch:
                 return KeyboardInterrupt()
             self._interrupted = True
             with contextlib.suppress(RuntimeError):  # the signal interrupted the printing of a line
-                messages.say("stopping after this call, saved; Ctrl-C again ends at once, unsaved")
+                messages.say(
+                    "stopping and saving after this call; Ctrl-C again stops at once without saving"
+                )
         self._stop = max(self._stop, notice)
         return None
 

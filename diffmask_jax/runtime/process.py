@@ -78,7 +78,9 @@ def check_bars() -> None:
     try:
         import tqdm  # noqa: F401
     except ValueError as error:
-        raise UserError(f"tqdm cannot be started ({error}): see the variables TQDM_…") from error
+        raise UserError(
+            f"tqdm cannot start ({error}): check the environment variables TQDM_…"
+        ) from error
 
 
 def check_here() -> None:
@@ -87,7 +89,7 @@ def check_here() -> None:
         os.getcwd()
     except OSError as error:
         raise UserError(
-            f"the folder that this was started in cannot be read ({error.strerror}): cd to another"
+            f"the current folder cannot be read ({error.strerror}): cd to another"
         ) from error
 
 
@@ -106,8 +108,8 @@ def check_addresses(needed: int = 3 << 29) -> None:
         return
     except OSError as error:
         raise UserError(
-            f"`ulimit -v` leaves less than the {needed / 2**30:.1f} GiB of addresses that JAX "
-            "takes by itself: raise it, or limit the memory otherwise"
+            f"`ulimit -v` allows less than the {needed / 2**30:.1f} GiB of addresses that JAX "
+            "needs for itself: raise it, or limit memory in another way"
         ) from error
 
 
@@ -139,10 +141,12 @@ def refusal(error: Exception) -> str | None:
         leave_stdout()
         return f"cannot write standard output: {error.strerror}"
     if isinstance(error, MemoryError) or any(sign in said for sign in OF_MEMORY):
-        return f"out of memory ({said or 'none is left'}): give less at once, or raise `ulimit -v`"
+        return (
+            f"out of memory ({said or 'none is left'}): process less at once, or raise `ulimit -v`"
+        )
     if any(sign in said for sign in OF_DEVICES) or _finds_no_device(error):
         asked = said or os.environ.get("JAX_PLATFORMS")
-        return f"JAX finds no device ({asked}): see the variable JAX_PLATFORMS"
+        return f"JAX finds no device ({asked}): check the environment variable JAX_PLATFORMS"
     return None
 
 

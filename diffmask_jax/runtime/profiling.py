@@ -49,10 +49,11 @@ class Trace:
     def told(self) -> str:
         """The outcome of the tracing, for people."""
         if self._left == CALLS:
-            return "the run has ended before a call could be traced"
+            return "the run ended before a call could be traced"
         return (
-            f"{CALLS - self._left} calls are traced in {self._folder}/plugins/profile: "
-            f"xprof {self._folder}, or tensorboard --logdir {self._folder} with its profile plugin"
+            f"traced {CALLS - self._left} calls into {self._folder}/plugins/profile: open them "
+            f"with xprof {self._folder}, or tensorboard --logdir {self._folder} with its profile "
+            "plugin"
         )
 
     def _stop(self) -> None:

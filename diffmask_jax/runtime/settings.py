@@ -102,7 +102,7 @@ def naming(value: str | Path) -> str | None:
 
     An empty one comes from a shell variable that was never set, and means this folder to Python.
     """
-    return None if shows(str(value)) else "names nothing: it is empty"
+    return None if shows(str(value)) else "must not be empty"
 
 
 def settle(settings: Any) -> None:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_readable
 
-OVERFLOW = "its weights are too large for what it computes in"
+OVERFLOW = "its weights are too large for the precision it computes in"
 """The reason why a network with finite weights may yield numbers that are not."""
 
 
@@ -66,9 +66,11 @@ def checked(
         raise UserError(f"the weights lack the tensor {name}")
     tensor = tensors[name]
     if shape is not None and tensor.shape != shape:
-        raise UserError(f"tensor {name} has shape {tensor.shape}, config.json asks for {shape}")
+        raise UserError(f"tensor {name} has shape {tensor.shape}, but config.json asks for {shape}")
     if not _is_float(tensor.dtype):
-        raise UserError(f"tensor {name} holds {tensor.dtype}: quantised weights are not supported")
+        raise UserError(
+            f"tensor {name} has type {tensor.dtype}: quantised weights are not supported"
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         single = tensor.astype(np.float32, copy=False)
     if not (finite := np.isfinite(single)).all():

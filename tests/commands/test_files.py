@@ -288,4 +288,4 @@ def test_an_output_replaces_nothing_that_is_read(
     places = {"RUN": run, "MODEL": tiny_bert, "TEXTS": texts_file, "DIR": tmp_path}
     for name, place in places.items():
         words = [word.replace(name, str(place)) for word in words]
-    assert "are one file: the second would replace the first" in refused(*words)
+    assert "are the same file: one would overwrite the other" in refused(*words)

@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_serves(
     with Checkpoints(folder) as checkpoints:
         line = capsys.readouterr().err
         assert line.startswith(f"the checkpoint {folder / '2'} is damaged (") and told in line
-        assert line.endswith("it is now called damaged-2\n") and line.count("\n") == 1
+        assert line.endswith("renamed it to damaged-2\n") and line.count("\n") == 1
         assert checkpoints.latest() == 1
         assert_same(checkpoints.restore(1, numbers(0)), numbers(1))
         checkpoints.save(2, numbers(2))
@@ -201,7 +201,7 @@ def test_with_none_that_is_whole_nothing_begins_anew(two_saved, tmp_path):
     for _ in range(2):  # told again until somebody decides
         with pytest.raises(UserError) as refusal:
             Checkpoints(folder)
-        assert f"no whole checkpoint is left in {folder}" in str(refusal.value)
+        assert f"no intact checkpoint is left in {folder}" in str(refusal.value)
         assert "damaged-1, damaged-2" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
@@ -214,7 +214,7 @@ def test_damage_that_no_digest_tells_of_is_left_to_orbax(two_saved, tmp_path):
         (folder / "2" / "default" / "_METADATA").write_text("{")
         with pytest.raises(UserError) as refusal:
             checkpoints.restore(2, numbers(0))
-    assert f"{folder / '2'} is damaged or of another model" in str(refusal.value)
+    assert f"{folder / '2'} is damaged or belongs to another model" in str(refusal.value)
     assert "delete that folder" in str(refusal.value) and "\n" not in str(refusal.value)
 
 

@@ -96,7 +96,7 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused_with_the_numbers(batc
     with pytest.raises(UserError) as refusal:
         devices.check_divides(batch, three_devices())
     assert str(refusal.value) == (
-        f"a batch of {batch} does not divide over 3 devices: take batch_size={nearest}"
+        f"a batch of {batch} cannot be divided among 3 devices: use batch_size={nearest}"
     )
     devices.check_divides(66, three_devices())
 
@@ -108,7 +108,7 @@ def test_it_is_refused_before_anything_is_written(
     files = ["--model", tiny_bert, "--train", texts_file, "--dev", texts_file]
     arguments = ["train", "texts", *map(str, files), "--out", str(tmp_path / "run")]
     assert cli.main([*arguments, "--batch-size", "8"]) == 2
-    assert "8 does not divide over 3 devices" in capsys.readouterr().err
+    assert "8 cannot be divided among 3 devices" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

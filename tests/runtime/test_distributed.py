@@ -260,7 +260,7 @@ def test_sigterm_to_one_stops_both_at_one_step_and_the_same_command_goes_on(
     ends = finish(start_two(child_environment, "-c", TERMINATED, *arguments))
     assert [status for status, _, _ in ends] == [Notice.TERMINATE] * 2, ends
     (_, _, said), (_, _, whispered) = ends
-    assert "diffmask: stopped by SIGTERM after step 14: the same command goes on" in said
+    assert "diffmask: stopped by SIGTERM after step 14: run the same command to continue" in said
     assert "SIGTERM" not in whispered
     assert "Traceback" not in said + whispered
 

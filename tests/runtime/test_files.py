@@ -125,7 +125,7 @@ def test_a_folder_that_holds_what_never_ends_is_refused(tmp_path, special):
         os.mkfifo(tmp_path / "c")
     else:
         (tmp_path / "c").symlink_to("/dev/zero")
-    with pytest.raises(UserError, match="c is no file but a pipe or a device"):
+    with pytest.raises(UserError, match="c is a pipe or a device, not a file"):
         check_plain(tmp_path)
 
 

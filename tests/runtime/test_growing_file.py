@@ -59,7 +59,7 @@ def test_it_says_where_the_lines_are(tmp_path, capsys):
     partial = tmp_path / "a.a1.partial"
     assert (
         capsys.readouterr().err
-        == f"{partial} holds 8 lines: the same command goes on behind them\n"
+        == f"{partial} has 8 lines: run the same command to continue after them\n"
     )
 
 

@@ -68,7 +68,7 @@ def test_any_text_is_what_python_reads_or_one_line(text):
         ("[1e999]", "1e999 is not a number"),
         ("9" * 301, "9… is not a number"),
         ("9" * 5000, "9… is not a number"),
-        ('{"a": 1, "b": 2, "a": 3}', "the name 'a' stands twice in one object"),
+        ('{"a": 1, "b": 2, "a": 3}', "the name 'a' appears twice in one object"),
         (r'{"a": "\ud800"}', "half a surrogate pair"),
         (r'{"\udfff": 1}', "half a surrogate pair"),
         ("[" * (DEEPEST + 2) + "]" * (DEEPEST + 2), f"more than {DEEPEST} levels deep"),

@@ -117,7 +117,7 @@ def test_a_file_system_without_locks_is_told_and_goes_on(tmp_path, monkeypatch, 
     monkeypatch.setattr(locks.fcntl, "flock", without)
     with locks.held(tmp_path):
         told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "has no locks (No locks available)" in told
+    assert told.count("\n") == 1 and "does not support locks (No locks available)" in told
 
 
 def test_where_nobody_may_write_nothing_is_held(tmp_path, monkeypatch, capsys):

@@ -47,7 +47,7 @@ def test_a_watch_only_takes_notice(number, notice, status, _, capsys, monkeypatc
         send(signal.SIGTERM)  # whoever repeats himself is not understood better
         assert watch.notice() == Notice.TERMINATE
     assert signal.getsignal(number) == before
-    told = "stopping after this call, saved; Ctrl-C again ends at once, unsaved\n"
+    told = "stopping and saving after this call; Ctrl-C again stops at once without saving\n"
     assert capsys.readouterr().err == (told if number == signal.SIGINT else "")
 
 
@@ -88,7 +88,7 @@ def test_where_nothing_would_be_lost_it_ends_at_once(number, _, status, name, wa
     with pytest.raises(Stopped) as stopped, watch():
         send(number)
     assert stopped.value.code == status and stopped.value.step is None
-    assert str(stopped.value) == f"stopped by {name}: the same command goes on"
+    assert str(stopped.value) == f"stopped by {name}: run the same command to continue"
     assert signal.getsignal(number) == before
 
 
@@ -100,7 +100,7 @@ def test_with_others_nobody_ends_alone():
 
 def test_a_step_is_told():
     stopped = Stopped(Notice.TERMINATE, 7)
-    assert str(stopped) == "stopped by SIGTERM after step 7: the same command goes on"
+    assert str(stopped) == "stopped by SIGTERM after step 7: run the same command to continue"
 
 
 def test_what_is_ignored_stays_ignored():
@@ -200,7 +200,7 @@ def stuck(action: str, watch: str, before: str = "pass") -> tuple[int, str]:
 @pytest.mark.parametrize("watch", ["ending_at_once()", "Watch(alone=True)"])
 def test_while_python_does_not_run_it_ends_as_well(watch):
     """A compilation of minutes may not keep a process from ending, and is in C all the time."""
-    told = "diffmask: stopped by SIGTERM: the same command goes on\n"
+    told = "diffmask: stopped by SIGTERM: run the same command to continue\n"
     assert stuck("os.kill(os.getpid(), signal.SIGTERM)", f"shell(), {watch}") == (143, told)
 
 
@@ -212,7 +212,7 @@ def test_ctrl_c_again_ends_while_python_does_not_run():
         before="watch.heed(Notice.NONE)",
     )
     told = (
-        "stopping after this call, saved; Ctrl-C again ends at once, unsaved\n"
+        "stopping and saving after this call; Ctrl-C again stops at once without saving\n"
         "diffmask: interrupted\n"
     )
     assert ended == (130, told)
@@ -233,7 +233,7 @@ with speaking_to_a_shell(), ending_at_once():
     import module
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
-    told = "diffmask: stopped by Ctrl-C: the same command goes on\n"
+    told = "diffmask: stopped by Ctrl-C: run the same command to continue\n"
     assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
 
 

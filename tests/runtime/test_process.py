@@ -71,7 +71,7 @@ def test_a_device_that_jax_knows_and_the_machine_has_not_is_one_line(monkeypatch
     assert process.refusal(AssertionError()) is None  # one of ours
     monkeypatch.setattr(jax, "devices", devices)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    told = "JAX finds no device (cuda): see the variable JAX_PLATFORMS"
+    told = "JAX finds no device (cuda): check the environment variable JAX_PLATFORMS"
     assert process.refusal(AssertionError()) == told
 
 
@@ -80,7 +80,7 @@ def test_a_device_that_jax_knows_and_the_machine_has_not_is_one_line(monkeypatch
 def test_too_few_addresses_are_told_before_anything_aborts(kilobytes, fits):
     done = child("process.check_addresses()", f"ulimit -v {kilobytes};")
     assert (done.returncode == 0) == fits
-    assert fits or "`ulimit -v` leaves less than the 1.5 GiB" in done.stderr
+    assert fits or "`ulimit -v` allows less than the 1.5 GiB" in done.stderr
 
 
 REFUSED = {
@@ -114,7 +114,7 @@ def test_a_folder_that_is_gone_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tmp_path.rmdir()
     assert cli.main(["explain", "run", "text", "--jsonl", "out.jsonl"]) == 2
-    assert "started in cannot be read (No such file" in capsys.readouterr().err
+    assert "the current folder cannot be read (No such file" in capsys.readouterr().err
     tmp_path.mkdir()
 
 
@@ -145,7 +145,7 @@ def test_a_variable_that_a_library_does_not_take_is_named(variable, told):
         capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
-    assert "cannot be started (" in done.stderr and told in done.stderr
+    assert "cannot start (" in done.stderr and told in done.stderr
 
 
 STOPPED = """

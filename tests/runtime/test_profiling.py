@@ -26,9 +26,9 @@ def test_a_trace_of_warm_calls(tmp_path):
 
 def test_a_run_that_ends_amid_its_trace_leaves_what_there_is(tmp_path):
     with Trace(tmp_path) as trace:
-        assert trace.told() == "the run has ended before a call could be traced"
+        assert trace.told() == "the run ended before a call could be traced"
         trace.call(quadrupled, jnp.float32(1), step=1, warm=True)
-    assert trace.told().startswith(f"1 calls are traced in {tmp_path}/plugins/profile: ")
+    assert trace.told().startswith(f"traced 1 calls into {tmp_path}/plugins/profile: ")
     assert len(list(tmp_path.rglob("*.xplane.pb"))) == 1
 
 

@@ -44,9 +44,9 @@ class Baking:
         ({"is_sweet": 1}, "is_sweet must be True or False, not 1"),
         ({"flour": "oat"}, "flour is 'oat', not one of rye, wheat"),
         ({"book": 3}, "book must be text, not 3"),
-        ({"book": ""}, "book names nothing: it is empty"),
-        ({"book": " "}, "book names nothing: it is empty"),
-        ({"book": "\u200b"}, "book names nothing: it is empty"),
+        ({"book": ""}, "book must not be empty"),
+        ({"book": " "}, "book must not be empty"),
+        ({"book": "\u200b"}, "book must not be empty"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(given, says):

@@ -53,8 +53,8 @@ def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
         ),
         (
             {"agreement": [0.9, 0.74, 0.7]},
-            "the prediction stays the same in less than 75% of the texts at layers E and 1; the least is 70.0% "
-            "(layer 1)",
+            "the prediction stays the same in less than 75% of the texts at layers E and 1; "
+            "the least is 70.0% (layer 1)",
             "--margin 0.1;",
         ),
         (

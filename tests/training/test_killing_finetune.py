@@ -71,7 +71,10 @@ def test_a_signal_says_how_to_go_on_and_loses_nothing(folders):
         assert "Traceback" not in written and "Error" not in written, f"seed {SEED}: {written}"
         if life["status"] > 0:
             name = SIGNALS[life["end"]][1]
-            said = f"diffmask: stopped by {name}(?: after step ([0-9]+))?: the same command goes on"
+            said = (
+                f"diffmask: stopped by {name}(?: after step ([0-9]+))?: "
+                "run the same command to continue"
+            )
             (step,) = re.findall(said, written)
             after = lives[number + 1]["newest"]
             assert after >= life["newest"] and step in ("", str(after)), f"seed {SEED}: {lives}"

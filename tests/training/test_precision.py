@@ -102,7 +102,7 @@ def test_parts_that_do_not_divide_are_refused(tiny_bert, texts_file, tmp_path, c
     places = ["--model", tiny_bert, "--train", texts_file, "--dev", texts_file, "--out", tmp_path]
     command = ["train", "texts", *map(str, places), *SETTINGS, "--accumulate", "3"]
     assert cli.main(command) == 2
-    assert "3 parts each: take --batch-size 3 or 6" in capsys.readouterr().err
+    assert "3 parts each: use --batch-size 3 or 6" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

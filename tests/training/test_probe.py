@@ -319,7 +319,7 @@ def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
         stopping(patch, told, moment, terminate)
         assert cli.main(again) == Notice.TERMINATE
     assert probe.steps_done(tmp_path) == step
-    line = f"diffmask: stopped by SIGTERM after step {step}: the same command goes on\n"
+    line = f"diffmask: stopped by SIGTERM after step {step}: run the same command to continue\n"
     assert capsys.readouterr().err.endswith(line)
     assert (tmp_path / "validation.jsonl").exists() == (step == 6)
 
@@ -334,7 +334,10 @@ def test_sigterm_before_the_first_step_ends_at_once(
 ):
     monkeypatch.setattr(run_folder, "open_run", lambda *_: terminate())
     assert cli.main(command(shallow_bert, texts_file, tmp_path / "run")) == Notice.TERMINATE
-    assert capsys.readouterr().err == "diffmask: stopped by SIGTERM: the same command goes on\n"
+    assert (
+        capsys.readouterr().err
+        == "diffmask: stopped by SIGTERM: run the same command to continue\n"
+    )
     assert not list((tmp_path / "run").iterdir())
 
 
@@ -393,7 +396,7 @@ def test_with_damaged_checkpoints_alone_a_run_does_not_begin_anew(
     for _ in range(2):
         assert cli.main(command(shallow_bert, texts_file, run)) == 2
         line = capsys.readouterr().err.splitlines()[-1]
-        assert line.startswith(f"diffmask: no whole checkpoint is left in {run / 'checkpoints'}")
+        assert line.startswith(f"diffmask: no intact checkpoint is left in {run / 'checkpoints'}")
     assert validations(run) == validations(whole("input"))
 
 
@@ -442,7 +445,7 @@ def test_a_warm_run_compiles_nothing(tiny_gru, tmp_path, monkeypatch, capsys):
     )  # two lengths; the validation's may be known
     (trace,) = (tmp_path / "run").rglob("*.xplane.pb")
     assert b"jit_advance" in trace.read_bytes()
-    assert f"4 calls are traced in {tmp_path / 'run'}/plugins/profile: xprof" in told
+    assert f"traced 4 calls into {tmp_path / 'run'}/plugins/profile: open them with xprof" in told
 
 
 def test_states_beyond_memory_are_refused_before_anything_is_written(
