@@ -196,7 +196,7 @@ def test_a_mistake_ends_with_status_2_and_one_line(run, tmp_path):
     command = [sys.executable, "-m", "diffmask_jax.cli", "explain", run, "fun", "--truncate", ""]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "diffmask: text 2: an empty or blank text has nothing to read: ''\n"
+    assert done.stderr == "diffmask: text 2: the text is empty or blank: ''\n"
     assert (tmp_path / "diffmask_jax").is_dir()  # where it keeps its compiled programs
 
 
@@ -243,11 +243,11 @@ def test_a_file_that_cannot_be_read(refused, run, tmp_path):
     assert f"cannot read {tmp_path / 'no.txt'}" in refused(
         "explain", run, "--file", tmp_path / "no.txt"
     )
-    assert f"{tmp_path} is a directory" in refused("explain", run, "--file", tmp_path)
+    assert f"{tmp_path} is a folder, but" in refused("explain", run, "--file", tmp_path)
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     assert "latin.txt: not UTF-8" in refused("explain", run, "--file", tmp_path / "latin.txt")
     (tmp_path / "empty.txt").write_text("\n \n")
-    assert "empty.txt holds no text" in refused("explain", run, "--file", tmp_path / "empty.txt")
+    assert "empty.txt contains no text" in refused("explain", run, "--file", tmp_path / "empty.txt")
 
 
 def test_no_text_at_all(refused, run, monkeypatch):
@@ -293,7 +293,7 @@ def test_a_model_is_no_run_and_a_run_no_model(refused, run, tiny_bert, texts_fil
     assert "contains a model, not a run" in refused("explain", tmp_path, TEXT)
     places = ["--train", texts_file, "--dev", texts_file, "--out", tmp_path / "run"]
     line = refused("train", "texts", "--model", run, *places)
-    assert f"{run / 'config.json'} names no model_type: the folder holds a run" in line
+    assert f"{run / 'config.json'} names no model_type: the folder contains a run" in line
 
 
 def test_what_is_no_text_is_not_explained_as_one(refused, run, texts_file):

@@ -73,6 +73,6 @@ def _check_may_be_cut(pieces: Encoded, limit: int, cut: bool, place: str) -> Non
         )
     if not cut:
         raise UserError(
-            f"{place}the question and its passage have {len(pieces.ids)} word pieces and the limit "
-            f"is {limit}: shorten the passage, or pass --truncate to cut it"
+            f"{place}the question and its passage have {len(pieces.ids)} word pieces, but the "
+            f"limit is {limit}: shorten the passage, or pass --truncate to cut it"
         )

@@ -42,7 +42,7 @@ def texts_in(given: object) -> Iterator[Text]:
     """
     unordered = isinstance(given, str | bytes | bytearray | Mapping | Set)
     if unordered or not isinstance(given, Iterable) or getattr(given, "ndim", 1) != 1:
-        raise UserError(f"many texts come as a list of texts or of pairs, not as {_kind(given)}")
+        raise UserError(f"pass many texts as a list of texts or of pairs, not as {_kind(given)}")
     return (_text_of(item, number) for number, item in enumerate(given, start=1))
 
 
@@ -53,7 +53,7 @@ def _text_of(item: Any, number: int) -> Text:
         if len(item) == 2 and all(isinstance(half, str) for half in item):
             return str(item[0]), str(item[1])
         kinds = ", ".join(_kind(half) for half in item[:3]) + ", …" * (len(item) > 3)
-        raise UserError(f"text {number} is a {type(item).__name__} of ({kinds}), a pair is two str")
+        raise UserError(f"text {number} is a {type(item).__name__} of ({kinds}): a pair is two str")
     raise UserError(f"text {number} is {_kind(item)}: a text is a str, a pair is a tuple of two")
 
 

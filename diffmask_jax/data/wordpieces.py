@@ -168,8 +168,8 @@ def check_length(encoded: Encoded, limit: int) -> None:
     count = len(encoded.tokens)
     if count > limit:
         raise UserError(
-            f"the {'pair' if 1 in encoded.parts else 'text'} has {count} word pieces and the limit "
-            f"is {limit}: shorten it, or pass --truncate to cut it"
+            f"the {'pair' if 1 in encoded.parts else 'text'} has {count} word pieces, but the "
+            f"limit is {limit}: shorten it, or pass --truncate to cut it"
         )
 
 
@@ -229,14 +229,14 @@ def _check(texts: Sequence[Text], place: Callable[[int], str]) -> bool:
     for number, text in enumerate(texts, start=1):
         if isinstance(text, str) == are_pairs:
             raise UserError(
-                f"a mixture of texts and pairs: text 1 is {'a pair' if are_pairs else 'no pair'}, "
-                f"text {number} is {'no pair' if are_pairs else 'a pair'}"
+                f"texts and pairs are mixed: text 1 is {'a pair' if are_pairs else 'not a pair'}, "
+                f"text {number} is {'not a pair' if are_pairs else 'a pair'}"
             )
         for part, half in enumerate(halves_of(text)):
             if len(half) > LONGEST:
                 raise UserError(
-                    f"{place(number)}a text of {len(half)} characters is too long, at most "
-                    f"{LONGEST} are looked at: shorten it"
+                    f"{place(number)}a text of {len(half)} characters is too long, the limit is "
+                    f"{LONGEST}: shorten it"
                 )
             if not half.isascii() and any("\ud800" <= sign <= "\udfff" for sign in half):
                 raise UserError(
@@ -251,8 +251,8 @@ def _check_room(tokenizer: Tokenizer, limit: int, are_pairs: bool) -> None:
     special = tokenizer.backend_tokenizer.num_special_tokens_to_add(are_pairs)
     if limit < special + 1 + are_pairs:
         raise UserError(
-            f"a limit of {limit} word pieces leaves no room beside the {special} special tokens of "
-            f"a {'pair' if are_pairs else 'text'}"
+            f"a limit of {limit} word pieces leaves no room besides the {special} special tokens "
+            f"of a {'pair' if are_pairs else 'text'}"
         )
 
 
@@ -293,5 +293,5 @@ def places(count: int, rows: Sequence[str] | None, what: str = "text") -> Callab
 def _empty(part: int, text: str, is_pair: bool) -> str:
     if is_pair:
         which = f"the {('first', 'second')[part]} text of the pair"
-        return f"{which} is empty or blank, with nothing to read: {excerpt(text)!r}"
-    return f"an empty or blank text has nothing to read: {excerpt(text)!r}"
+        return f"{which} is empty or blank: {excerpt(text)!r}"
+    return f"the text is empty or blank: {excerpt(text)!r}"

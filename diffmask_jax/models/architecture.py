@@ -191,8 +191,8 @@ class Classifier(NamedTuple):
             pairs = [text for text in texts if not isinstance(text, str)]
             if len(pairs) < len(texts):
                 raise UserError(
-                    f"{self.path} answers questions: give each with its passage, as a pair, or by "
-                    "--question and --passage"
+                    f"{self.path} answers questions: give each with its passage, as a pair, or "
+                    "pass --question and --passage"
                 )
             encoded = encode_question_pairs(
                 self.tokenizer, pairs, self.config.positions, truncate, rows
@@ -205,7 +205,7 @@ class Classifier(NamedTuple):
     def check_answers(self) -> None:
         """Raises: UserError if the head does not answer questions."""
         if not self.head.spans:
-            raise UserError(f"{self.path} answers no questions, it is a classifier: give it texts")
+            raise UserError(f"{self.path} is a classifier and answers no questions: give it texts")
 
     def check_segments(self, encoded: Sequence[Encoded]) -> None:
         """Raises: UserError if the network knows fewer kinds of segments than its tokenizer."""
@@ -213,8 +213,8 @@ class Classifier(NamedTuple):
         told_apart = max((int(text.segments.max()) for text in encoded), default=0) + 1
         if known and told_apart > known:
             raise UserError(
-                f"the tokenizer of {self.path} tells {told_apart} segments apart and the model "
-                f"{known}: it does not read pairs"
+                f"the tokenizer of {self.path} marks {told_apart} segments, but the model knows "
+                f"only {known}: it cannot read pairs"
             )
 
     def scaled(self, scale: float) -> "Classifier":

@@ -127,7 +127,7 @@ def check_kind(description: Description) -> None:
     if description.get("is_decoder"):
         raise UserError("a decoder (is_decoder in config.json) is not supported, only an encoder")
     if description.get("pruned_heads"):
-        raise UserError("heads that were pruned (pruned_heads in config.json) are not supported")
+        raise UserError("pruned heads (pruned_heads in config.json) are not supported")
 
 
 def read_dropout(fields: Fields) -> Dropout:

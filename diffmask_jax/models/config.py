@@ -101,4 +101,4 @@ def check_activation(name: str) -> None:
 def check_rates(rates: tuple[float, ...]) -> None:
     """Raises: UserError if a dropout rate lies outside [0, 1)."""
     if not all(0 <= rate < 1 for rate in rates):
-        raise UserError(f"dropout rates lie in [0, 1), not {', '.join(map(str, rates))}")
+        raise UserError(f"dropout rates must lie in [0, 1), not {', '.join(map(str, rates))}")

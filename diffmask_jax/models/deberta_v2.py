@@ -166,7 +166,7 @@ def _words(fields: Fields, key: str) -> list[str]:
     value = fields.description.get(key) or []
     words = value.split("|") if isinstance(value, str) else value
     if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
-        raise UserError(f"{fields.place(key)} must be words, is {shown(value)}")
+        raise UserError(f"{fields.place(key)} must be words, not {shown(value)}")
     return [word.strip().lower() for word in words]
 
 

@@ -60,8 +60,9 @@ class DebertaV2Config(EncoderConfig):
             )
         if self.convolution and (self.convolution % 2 == 0 or self.width % self.convolution_groups):
             raise UserError(
-                f"a convolution of {self.convolution} positions, {self.convolution_groups} groups "
-                "is not supported: the first must be odd, the second divide the width"
+                f"a convolution of {self.convolution} positions in {self.convolution_groups} "
+                "groups is not supported: the positions must be odd in number, and the groups "
+                "must divide the width"
             )
 
     @property

@@ -108,7 +108,8 @@ def gru_classifier(
     """
     if jnp.dtype(dtype) != jnp.float32 or remat:
         raise UserError(
-            "a GRU computes in float32 and keeps little: train without --precision and --remat"
+            "a GRU computes in float32 and needs little memory: train without --precision and "
+            "--remat"
         )
     return _network(config, family)
 

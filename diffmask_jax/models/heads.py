@@ -116,7 +116,7 @@ def head_of(problem_type: Any, outputs: int) -> Head:
         raise UserError(f"problem_type {kind!r} is not supported, only {', '.join(HEADS)}")
     head = HEADS[kind]
     if outputs < head.fewest:
-        raise UserError(f"a {kind} needs {head.fewest} outputs or more, the checkpoint has one")
+        raise UserError(f"a {kind} needs {head.fewest} outputs or more, but the checkpoint has one")
     return head
 
 
@@ -185,16 +185,16 @@ def _check_classes(gold: Gold, outputs: int) -> None:
 def _check_shape(gold: Gold, outputs: int) -> None:
     if gold.ndim != 2 or gold.shape[1] != outputs:
         raise UserError(
-            f"the data has {gold.shape[1] if gold.ndim == 2 else 1} labels a text, but the model "
-            f"has {outputs} outputs"
+            f"the data has {gold.shape[1] if gold.ndim == 2 else 1} labels per text, but the "
+            f"model has {outputs} outputs"
         )
 
 
 def _check_spans(gold: Gold, outputs: int) -> None:
     if gold.ndim not in (2, 3) or gold.shape[-1] != 2 or (gold[..., 0] > gold[..., 1]).any():
         raise UserError(
-            "the data has answers that are no first and last word piece: they are not for a model "
-            "that answers questions"
+            "the answers in the data are not pairs of a first and a last word piece: they are not "
+            "for a model that answers questions"
         )
 
 

@@ -100,8 +100,8 @@ def load_answerer(
     labels = output_names(description)
     if len(labels) != SPANS.fewest:
         raise UserError(
-            f"answers have a start and an end, two outputs, and the checkpoint has {len(labels)}: "
-            "it does not answer questions"
+            "an answer takes two outputs, its start and its end, but the checkpoint has "
+            f"{len(labels)}: it does not answer questions"
         )
     return _load(folder, description, architecture, labels, SPANS, dtype, remat)
 
@@ -192,7 +192,7 @@ def _check_depth(weights: Weights, config: object) -> None:
     blocks = getattr(config, "drawn", getattr(config, "blocks", 0))  # ALBERT's share parameters
     if blocks > max(len(weights), AT_ONCE):
         raise UserError(
-            f"config.json asks for {blocks} blocks, and the weights have {len(weights)} tensors: "
+            f"config.json asks for {blocks} blocks, but the weights have {len(weights)} tensors: "
             "they do not belong together"
         )
 

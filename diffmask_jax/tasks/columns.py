@@ -54,7 +54,9 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
             raise UserError(f"{where} has no column {name!r}, only {_listed(names)}")
     named = [name for name in columns if name is not None]
     if len(set(named)) < len(named):
-        raise UserError(f"{_listed(named)}: each is another column, of texts, second texts, labels")
+        raise UserError(
+            f"{_listed(named)}: texts, second texts and labels must be in different columns"
+        )
     text, pair = columns.text, columns.pair
     if text is None and pair is None:
         text, pair = next(
@@ -69,8 +71,8 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
         text = _usual([name for name in names if name != pair], TEXT)
     if text is None:
         raise UserError(
-            f"{where} names no column of texts, only {_listed(names)}: add a first line with names "
-            "such as text and label, or say --text-column NAME"
+            f"{where} has no column of texts, only {_listed(names)}: add a first line with names "
+            "such as text and label, or pass --text-column NAME"
         )
     return Chosen(text, pair, columns.label or _usual(names, LABEL), _usual(names, ID))
 

@@ -65,7 +65,7 @@ def open_file_for(model: Classifier, path: Path, columns: Columns = USUAL) -> So
     if not model.head.spans:
         return open_file(path, columns)
     if columns != USUAL:
-        raise UserError('questions stand in columns of fixed names: "question", "passage"')
+        raise UserError('questions must be in columns named "question" and "passage"')
     return open_question_lines(path)
 
 
@@ -87,7 +87,9 @@ def _questions(model: Classifier, examples: Examples, truncate: bool) -> Encoded
     found = encode_questions(model.tokenizer, questions_of(examples), limit, cut=truncate)
     model.check_segments(found.encoded)
     if not found.questions:
-        raise UserError(f"every question has over {limit} word pieces with its passage")
+        raise UserError(
+            f"every question has more than {limit} word pieces together with its passage"
+        )
     kept = as_examples(found.questions, examples.notes)
     # None for a question without an answer; no span for one whose answers were cut away.
     spans = [

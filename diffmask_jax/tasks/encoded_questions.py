@@ -86,10 +86,16 @@ def encode_questions(
 def told(counts: Counts, limit: int = LONGEST) -> list[str]:
     """Lines for people on what was left out, cut or widened, if anything."""
     lines = (
-        (counts.too_long, f"questions left out, over {limit} word pieces with their passages"),
-        (counts.cut, f"passages cut, to {limit} word pieces with their questions, which are whole"),
-        (counts.split, "gold answers widened, as they begin or end inside a word piece"),
-        (counts.lost, "gold answers cut away, or without any word piece"),
+        (
+            counts.too_long,
+            f"questions left out, with over {limit} word pieces together with their passages",
+        ),
+        (
+            counts.cut,
+            f"passages cut, to fit in {limit} word pieces together with their whole questions",
+        ),
+        (counts.split, "gold answers widened, because they begin or end inside a word piece"),
+        (counts.lost, "gold answers lost (cut away, or without any word piece)"),
         (counts.without_span, "questions left without a gold answer"),
     )
     return [f"{what}: {count}" for count, what in lines if count]

@@ -49,11 +49,11 @@ def open_file(path: str | Path, columns: Columns = USUAL) -> Source:
     path = Path(os.path.expanduser(path))
     table = _read_table(path)
     if not table.names:
-        raise UserError(f"{path} holds no text")
+        raise UserError(f"{path} contains no text")
     chosen = choose(table.names, columns, str(path))
     seen = _look_through(path, table, chosen)
     if not seen.rows:
-        raise UserError(f"{path} holds no text, only the names of columns")
+        raise UserError(f"{path} contains no text, only the names of columns")
 
     def portions(most: int) -> Iterator[Examples]:
         rows = table.rows(_names(chosen))
@@ -109,7 +109,7 @@ def _read_table(path: Path) -> Table:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         endings = ", ".join(filter(None, READERS))
-        raise UserError(f"{path}: files ending in {path.suffix} are not read, only {endings}")
+        raise UserError(f"{path}: files ending in {path.suffix} are not supported, only {endings}")
     return reader(path)
 
 
@@ -120,7 +120,7 @@ def _check_texts(path: Path, chosen: Chosen, rows: Sequence[Row]) -> None:
         for row, cells in rows:
             cell = cells[place]
             if not isinstance(cell, str) or not cell.strip():
-                reason = "is empty" if is_empty(cell) else f"is no text but {type(cell).__name__}"
+                reason = "is empty" if is_empty(cell) else f"is not text but {type(cell).__name__}"
                 raise UserError(f"{path}, row {row}: the column {name!r} {reason}")
 
 

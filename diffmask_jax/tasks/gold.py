@@ -73,14 +73,14 @@ def class_names(
     if not names:
         raise UserError("no text of the data has a label")
     if len(names) < (1 if is_set else 2):
-        raise UserError(f"the data has one class only, {names[0]!r}: nothing to tell apart")
+        raise UserError(f"the data has only one class, {names[0]!r}: nothing to tell apart")
     numbers = {name: _number(name) for name in names}
     if all(number is not None for number in numbers.values()):
         names.sort(key=lambda name: numbers[name] or 0.0)
         for first, second in itertools.pairwise(names):
             if numbers[first] == numbers[second]:
                 raise UserError(
-                    f"the labels {first!r} and {second!r} are one number: write it one way"
+                    f"the labels {first!r} and {second!r} are the same number: write it in one way"
                 )
     return tuple(names)
 
@@ -90,7 +90,7 @@ def classes_told(names: Sequence[str]) -> str:
     numbers = [number for name in names if (number := _number(name)) is not None]
     is_real = not all(map(float.is_integer, numbers))
     told = f"{len(names)} classes: {', '.join(names[:8])}" + ", …" * (len(names) > 8)
-    return told + "; for real numbers say --problem-type regression" * is_real
+    return told + "; for real numbers pass --problem-type regression" * is_real
 
 
 def _labelled(

@@ -57,7 +57,7 @@ def _some(questions: Iterator[Question], path: Path) -> Iterator[Question]:
     """Raises: UserError if there are none."""
     first = next(questions, None)
     if first is None:
-        raise UserError(f"{path} holds no question")
+        raise UserError(f"{path} contains no question")
     return itertools.chain([first], questions)
 
 
@@ -81,7 +81,7 @@ def _text(value: Any, what: str, where: str) -> str:
     if value is None:
         raise UserError(f"{where}: the {what} is missing")
     if not isinstance(value, str):
-        raise UserError(f"{where}: the {what} is no text but {type(value).__name__}")
+        raise UserError(f"{where}: the {what} is not text but {type(value).__name__}")
     return value
 
 
@@ -109,7 +109,7 @@ def _places(item: Any, passage: str, where: str) -> tuple[Answer, ...]:
             item = text
     if not isinstance(item, str):
         raise UserError(
-            f'{where}: an answer is a string, or an object of a "text" and a whole number, '
+            f'{where}: an answer must be a string, or an object with a "text" and a whole number '
             f'"answer_start", not {excerpt(str(item))!r}'
         )
     if not item.strip():

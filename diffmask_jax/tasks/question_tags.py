@@ -45,14 +45,14 @@ def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[
     asked: dict[str, tuple[int, Any]] = {}  # the line and the spans of each question
     for line, (row, (passage, _, entries)) in enumerate(lines):
         if not isinstance(entries, dict) or not isinstance(passage, str):
-            raise UserError(f'{path}:{row}: "context" and "questions" are due')
+            raise UserError(f'{path}:{row}: "context" and "questions" are expected')
         asked.update({name: (line, own) for name, own in entries.items()})
     words: dict[int, tuple[TaggedWord, ...]] = {}  # by passage, which many questions share
     tags = []
     for question in questions:
         line, own = asked.get(question.id, (-1, None))
         if line < 0:
-            raise UserError(f"{path} has no tags of the question {question.id}")
+            raise UserError(f"{path} has no tags for the question {question.id}")
         row, (passage, spans, _) = lines[line]
         where = f"{path}:{row}"
         if passage != question.passage:
@@ -98,6 +98,8 @@ def _words(spans: Any, text: str, where: str) -> tuple[TaggedWord, ...]:
     end = 0
     for word in words:
         if not end <= word.start < word.stop <= len(text):
-            raise UserError(f"{where}: the word {shown(word)} does not lie in its text after {end}")
+            raise UserError(
+                f"{where}: the word {shown(word)} is not in its text after character {end}"
+            )
         end = word.stop
     return words

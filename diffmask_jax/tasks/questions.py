@@ -73,8 +73,8 @@ def check(question: Question, where: str) -> Question:
         if answer.start < 0 or there != answer.text:
             reads = f"the passage reads {excerpt(there)!r}" if there else "the passage has ended"
             raise UserError(
-                f"{where}: the answer {excerpt(answer.text)!r} does not stand at character "
-                f"{answer.start} of the passage: there {reads}"
+                f"{where}: the answer {excerpt(answer.text)!r} is not at character {answer.start} "
+                f"of the passage: there {reads}"
             )
     return question
 

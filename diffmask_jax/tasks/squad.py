@@ -80,7 +80,7 @@ def read(places: SquadPlaces, split: str) -> Examples:
     questions, left_out = answerable(read_questions(places, split))
     if not questions:
         raise UserError(f"no question of {split} has an answer")
-    note = f"questions left out, which their passage does not answer: {left_out}"
+    note = f"questions left out, because their passage does not answer them: {left_out}"
     return as_examples(questions, (note,) if left_out else ())
 
 

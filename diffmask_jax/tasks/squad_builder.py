@@ -120,7 +120,7 @@ def file_of(folder: Path, split: str) -> Path:
         found = sorted(folder.glob(f"{split}-{version}*.json"))
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
-            raise UserError(f"{folder} holds several files of {split} ({names}): keep one there")
+            raise UserError(f"{folder} contains several files of {split} ({names}): keep one there")
         if found:
             return found[0]
     raise UserError(f"{folder} lacks {split}-v1.1.json")

@@ -43,7 +43,7 @@ def parse_squad(text: str, name: str) -> list[Question]:
             for place_in, entry in enumerate(_field(paragraph, "qas", list, where), start=1):
                 questions.append(_question(entry, passage, f"{where}, question {place_in}"))
     if not questions:
-        raise UserError(f"{name} holds no question")
+        raise UserError(f"{name} contains no question")
     return questions
 
 
@@ -62,7 +62,7 @@ def _question(entry: Any, passage: str, where: str) -> Question:
 
 def _field(entry: Any, name: str, kind: type, where: str) -> Any:
     if not isinstance(entry, dict):
-        raise UserError(f"{where}: a JSON object is due, not {type(entry).__name__}")
+        raise UserError(f"{where}: a JSON object is expected, not {type(entry).__name__}")
     if name not in entry:
         raise UserError(f"{where}: the field {name!r} is missing")
     value = entry[name]

@@ -25,8 +25,8 @@ def read_tags(path: str | Path, sentences: Sequence[Sentence]) -> list[tuple[str
     lines = text.rstrip().split("\n") if text.strip() else []
     if len(lines) != len(sentences):
         raise UserError(
-            f"{path}:{len(lines)}: the file ends here, with {len(lines)} tagged sentences "
-            f"for {len(sentences)}: are they of another split?"
+            f"{path}:{len(lines)}: the file ends after {len(lines)} tagged sentences, but there "
+            f"are {len(sentences)} sentences: is it for another split?"
         )
     return [
         _parse(line, sentence.words, f"{path}:{number}")

@@ -75,8 +75,8 @@ def check_alike(train: Examples, dev: Examples) -> None:
     if (train.second is None) != (dev.second is None):
         pairs, texts = ("dev", "train") if train.second is None else ("train", "dev")
         raise UserError(
-            f"the {pairs} split has pairs and the {texts} split has single texts: name their "
-            "columns by --text-column and --pair-column"
+            f"the {pairs} split has pairs, but the {texts} split has single texts: name their "
+            "columns with --text-column and --pair-column"
         )
 
 

@@ -72,7 +72,7 @@ def parse_tree(line: str, where: str) -> Sentence:
         else:
             depth += 1 if token["open"] else -1
     if root is None:
-        raise UserError(f"{where}: an empty line where a tree is due")
+        raise UserError(f"{where}: an empty line where a tree is expected")
     if depth > 0:
         raise UserError(f"{where}: the tree ends with {depth} of its '(' still open")
     return Sentence(tuple(words), tuple(word_labels), int(root))

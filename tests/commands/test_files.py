@@ -128,10 +128,10 @@ def test_two_columns_are_pairs(explained, tmp_path, ending):
 def test_a_column_that_is_not_there(refused, run, tmp_path):
     (tmp_path / "a.csv").write_text("a,b\nx,y\n")
     explain = ["explain", run, "--file", tmp_path / "a.csv"]
-    assert "names no column of texts, only 'a', 'b'" in refused(*explain)
+    assert "has no column of texts, only 'a', 'b'" in refused(*explain)
     assert "has no column 'c'" in refused(*explain, "--text-column", "c")
     (tmp_path / "a.xls").write_text("")
-    assert "files ending in .xls are not read" in refused(*explain[:3], tmp_path / "a.xls")
+    assert "files ending in .xls are not supported" in refused(*explain[:3], tmp_path / "a.xls")
 
 
 def test_pairs_of_a_file_beside_a_picture_and_a_page(command, run, tmp_path):

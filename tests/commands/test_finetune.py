@@ -112,7 +112,7 @@ def test_numbers(finetune, capsys):
     ("labels", "options", "says"),
     [
         (NAMES, "--batch-size 9", "8 texts do not fill one batch of 9"),
-        (["yes"] * 8, "", "the data has one class only, 'yes'"),
+        (["yes"] * 8, "", "the data has only one class, 'yes'"),
         ([None] * 8, "", "fine-tuning needs labels"),
         ([*NAMES[:7], None], "", "row 8 has no label"),
         (NAMES, "--label-column gold", "no column 'gold'"),

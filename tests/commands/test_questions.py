@@ -184,11 +184,11 @@ def test_what_is_too_long_is_left_out_or_cut_and_told_in_a_line(answerer, tmp_pa
     config = run_config(answerer, "questions", train=some, dev=some)
     assert len(prepare(config).texts.train) == 8
     err = capsys.readouterr().err
-    left_out = "questions left out, over 20 word pieces with their passages: 2"
+    left_out = "questions left out, with over 20 word pieces together with their passages: 2"
     assert err == f"train: {left_out}\ndev: {left_out}\n"
     assert len(prepare(config, truncate=True).texts.train) == 10
-    told = "passages cut, to 20 word pieces with their questions, which are whole: 2; "
-    told += "gold answers cut away, or without any word piece: 4"
+    told = "passages cut, to fit in 20 word pieces together with their whole questions: 2; "
+    told += "gold answers lost (cut away, or without any word piece): 4"
     assert capsys.readouterr().err == f"train: {told}\ndev: {told}\n"
 
 
@@ -245,7 +245,10 @@ def test_a_file_of_questions_with_or_without_answers(run, tmp_path, capsys):
     capsys.readouterr()
     assert evaluated([LINES[0], LINES[1] | {"answers": []}, LONG])["scores"] == []
     err = capsys.readouterr().err
-    assert "some.jsonl: questions left out, over 20 word pieces with their passages: 1" in err
+    assert (
+        "some.jsonl: questions left out, with over 20 word pieces together with their passages: 1"
+        in err
+    )
     assert "no scores against gold labels: row 1 has no answer" in err
 
 
@@ -277,7 +280,7 @@ def test_squad_s_own_files(answerer, tmp_path, capsys):
     places = ["--raw-dir", tmp_path, "--data-dir", tmp_path / "data", "--out", tmp_path / "run"]
     command = ["train", "squad", "--model", str(answerer), *map(str, places), "--steps", "2"]
     assert cli.main([*command, *STEPS.split()]) == 0
-    assert "dev: questions left out, which their passage does not answer: 1" in (
+    assert "dev: questions left out, because their passage does not answer them: 1" in (
         capsys.readouterr().err
     )
     assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
@@ -296,9 +299,9 @@ def test_squad_s_own_files(answerer, tmp_path, capsys):
         ({"answers": ["warm"]}, ":1: the answer 'warm' is not in the passage"),
         (
             {"answers": [{"text": "film", "answer_start": 0}]},
-            ":1: the answer 'film' does not stand at character 0 of the passage",
+            ":1: the answer 'film' is not at character 0 of the passage",
         ),
-        (LONG, "every question has over 20 word pieces with its passage"),
+        (LONG, "every question has more than 20 word pieces together with its passage"),
     ],
 )
 @pytest.mark.parametrize("command", [train, finetune])
@@ -341,7 +344,7 @@ def test_a_model_of_the_other_kind(answerer, tiny_bert, places, texts_file, run,
     )
     gru = ["--embeddings", str(tiny_bert)]
     assert "a gru cannot answer questions" in told(finetune("gru", places, tmp_path / "out", *gru))
-    assert "columns of fixed names" in told(
+    assert "columns named" in told(
         cli.main(["evaluate", str(run), "--texts", str(places[-1]), "--label-column", "answers"])
     )
 

@@ -48,7 +48,7 @@ def test_only_the_passage_is_cut(tokenizer):
 def test_what_is_too_long_is_named(tokenizer):
     told = refused(tokenizer, [("who?", "it."), PAIR], 10)
     assert told.startswith("question 2 of 2: the question and its passage have ")
-    assert "and the limit is 10: shorten the passage, or pass truncate=True to cut it" in told
+    assert "but the limit is 10: shorten the passage, or pass truncate=True to cut it" in told
 
 
 @pytest.mark.parametrize(("pair", "what"), [((" \n", "it"), "question"), (("who", ""), "passage")])

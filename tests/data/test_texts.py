@@ -47,7 +47,7 @@ def test_a_series_in_its_order_whatever_its_index():
 @pytest.mark.parametrize(
     ("many", "says"),
     [
-        ("a text", "many texts come as a list of texts or of pairs, not as str"),
+        ("a text", "pass many texts as a list of texts or of pairs, not as str"),
         (b"bytes", "not as bytes"),
         ({"a": 1}, "not as dict"),
         ({"a"}, "not as set"),
@@ -60,10 +60,10 @@ def test_a_series_in_its_order_whatever_its_index():
         ([float("nan")], "text 1 is float nan"),
         (["a", b"b"], "text 2 is bytes"),
         (["a", {"text": "b"}], "text 2 is dict"),
-        ([("a", "b", "c")], "text 1 is a tuple of (str, str, str), a pair is two str"),
-        (["a", ["b", None]], "text 2 is a list of (str, None), a pair is two str"),
-        ([("a",)], "text 1 is a tuple of (str), a pair is two str"),
-        ([tuple("abcdef")], "text 1 is a tuple of (str, str, str, …), a pair is two str"),
+        ([("a", "b", "c")], "text 1 is a tuple of (str, str, str): a pair is two str"),
+        (["a", ["b", None]], "text 2 is a list of (str, None): a pair is two str"),
+        ([("a",)], "text 1 is a tuple of (str): a pair is two str"),
+        ([tuple("abcdef")], "text 1 is a tuple of (str, str, str, …): a pair is two str"),
         (range(3), "text 1 is int 0"),
     ],
 )

@@ -103,20 +103,20 @@ def test_a_batch_is_its_texts_one_by_one():
 
 @pytest.mark.parametrize("text", ["", "  \n\t", "\x00", "\u200b", "bad \udcff"])
 def test_nothing_to_read(text):
-    with pytest.raises(UserError, match=r"nothing to read|not valid Unicode"):
+    with pytest.raises(UserError, match=r"is empty or blank|not valid Unicode"):
         batch_encode(TOKENIZER, ["good", text])
 
 
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        (["a", "b", " "], "text 3 of 3: an empty or blank text has nothing to read: ' '"),
-        ([" "], "an empty or blank text has nothing to read: ' '"),
+        (["a", "b", " "], "text 3 of 3: the text is empty or blank: ' '"),
+        ([" "], "the text is empty or blank: ' '"),
         ([("a", "b"), ("a", "\x00")], "text 2 of 2: the second text of the pair is empty or blank"),
-        ([("", "b")], "the first text of the pair is empty or blank, with nothing to read: ''"),
+        ([("", "b")], "the first text of the pair is empty or blank: ''"),
         ([("a", "b\ud800")], "not valid Unicode, is the text UTF-8? 'b\\ud800'"),
-        (["a", ("a", "b")], "a mixture of texts and pairs: text 1 is no pair, text 2 is a pair"),
-        ([("a", "b"), "a"], "a mixture of texts and pairs: text 1 is a pair, text 2 is no pair"),
+        (["a", ("a", "b")], "texts and pairs are mixed: text 1 is not a pair, text 2 is a pair"),
+        ([("a", "b"), "a"], "texts and pairs are mixed: text 1 is a pair, text 2 is not a pair"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_one_line_with_its_place(texts, says):
@@ -129,14 +129,14 @@ def test_what_cannot_be_read_is_told_in_one_line_with_its_place(texts, says):
 def test_check_length_counts_the_special_tokens():
     encoded = encode(TOKENIZER, "good good good")
     check_length(encoded, 5)
-    with pytest.raises(UserError, match=r"has 5 word pieces and the limit is 4.*truncate=True"):
+    with pytest.raises(UserError, match=r"has 5 word pieces, but the limit is 4.*truncate=True"):
         check_length(encoded, 4)
 
 
 def test_too_long_a_text_of_several_is_named():
     with pytest.raises(UserError, match=r"text 2 of 3: the text has 5 word pieces .* limit is 4"):
         encode_within(TOKENIZER, ["a", "a b c", "a b c d"], 4, cut=False)
-    with pytest.raises(UserError, match=r"^the pair has 7 word pieces and the limit is 4"):
+    with pytest.raises(UserError, match=r"^the pair has 7 word pieces, but the limit is 4"):
         encode_within(TOKENIZER, [("a b", "a b")], 4, cut=False)
     assert len(encode_within(TOKENIZER, ["a", "a b"], 4, cut=False)) == 2
 
@@ -158,7 +158,9 @@ def test_messages_call_a_text_by_its_row():
 def test_a_text_of_megabytes_is_not_tokenised(monkeypatch):
     monkeypatch.setattr(TOKENIZER.__class__, "__call__", None)
     for cut in (True, False):
-        with pytest.raises(UserError, match="of 5000000 characters is too long, at most 1000000"):
+        with pytest.raises(
+            UserError, match="of 5000000 characters is too long, the limit is 1000000"
+        ):
             encode_within(TOKENIZER, ["a", "word " * 1_000_000], 16, cut)
 
 

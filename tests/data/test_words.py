@@ -39,7 +39,7 @@ def encoded_or_none(name, text):
     try:
         return encode(TOKENIZERS[name], text)
     except UserError as error:
-        assert "nothing to read" in str(error)
+        assert "is empty or blank" in str(error)
         return None
 
 

@@ -219,7 +219,7 @@ def test_a_text_as_long_as_the_model_takes_is_explained(explainer):
 
 def test_a_longer_text_is_refused_or_cut(explainer):
     text = " ".join(["fun"] * 18) + " dull plot"
-    with pytest.raises(UserError, match=r"text 2 of 2: .* 22 word pieces and the limit is 20"):
+    with pytest.raises(UserError, match=r"text 2 of 2: .* 22 word pieces, but the limit is 20"):
         explainer(["fun", text])
     cut = explainer(text, truncate=True)
     assert cut.text == text and cut.tokens == ("[CLS]", *["fun"] * 18, "[SEP]")

@@ -112,7 +112,7 @@ def test_pairs_are_explained_alike_alone_and_among_others(explainer):
 
 def test_a_pair_that_is_too_long_loses_of_its_longer_text(explainer):
     pair = ("fun", "film " * 30)
-    with pytest.raises(UserError, match="the pair has 34 word pieces and the limit is 20"):
+    with pytest.raises(UserError, match="the pair has 34 word pieces, but the limit is 20"):
         explainer(pair)
     cut = explainer(pair, truncate=True)
     assert len(cut.tokens) == 20 and cut.parts.count(0) == 1 and cut.parts.count(1) == 16
@@ -230,7 +230,7 @@ def test_what_is_no_text_is_refused_in_a_line(explainer, given):
 
 
 def test_a_mixture_of_texts_and_pairs_is_refused(explainer):
-    with pytest.raises(UserError, match="a mixture of texts and pairs"):
+    with pytest.raises(UserError, match="texts and pairs are mixed"):
         explainer(["fun", ("fun", "dull")])
 
 
@@ -249,5 +249,5 @@ def test_a_model_without_a_second_segment_reads_no_pairs_of_its_tokenizer_s(tiny
     (folder / "config.json").write_text(json.dumps(description | {"type_vocab_size": 1}))
     model = load_classifier(folder)
     assert len(model.encode(["the film is great fun"])) == 1
-    with pytest.raises(UserError, match="2 segments apart and the model 1"):
+    with pytest.raises(UserError, match="marks 2 segments, but the model knows only 1"):
         model.encode(PAIRS)

@@ -198,7 +198,7 @@ def test_what_is_no_question_is_refused_in_a_line(explainer, given, message):
 
 
 def test_a_classifier_is_asked_nothing(run):
-    with pytest.raises(UserError, match="answers no questions, it is a classifier"):
+    with pytest.raises(UserError, match="is a classifier and answers no questions"):
         Explainer.from_pretrained(run)(question=QUESTION, passage=PASSAGE)
 
 
@@ -254,7 +254,7 @@ def test_a_cut_passage_is_told(command):
         (["--file", "none.jsonl"], "cannot read none.jsonl"),
         (
             ["--file", "FILE", "--text-column", "question"],
-            "questions stand in columns of fixed names",
+            "questions must be in columns named",
         ),
     ],
 )
@@ -293,7 +293,7 @@ def test_a_question_to_a_classifier(run, capsys, tmp_path):
         asked = [name, str(run), "--question", QUESTION, "--passage", PASSAGE, "--html", str(page)]
         assert cli.main(asked) == 2
         err = capsys.readouterr().err
-        assert "answers no questions, it is a classifier" in err and err.count("\n") == 1
+        assert "is a classifier and answers no questions" in err and err.count("\n") == 1
         assert not page.exists() and not (run / "statistics.safetensors").exists()
 
 

@@ -194,7 +194,7 @@ def test_other_weights_of_the_same_model_replace_the_old(classifier, copy):
 def test_another_model_is_left_as_it_is(classifier, tiny_bert, tmp_path):
     folder = Path(shutil.copytree(tiny_bert, tmp_path / "bert"))
     before = contents(folder)
-    with pytest.raises(UserError, match=r"holds something else .*choose another folder"):
+    with pytest.raises(UserError, match=r"contains something else .*choose another folder"):
         save(folder, classifier)
     assert contents(folder) == before
 
@@ -318,7 +318,7 @@ def cut(folder: Path) -> None:
         ),
         (lambda folder: replace(folder, head__bias=np.ones(3, np.int8)), "head.bias holds int8"),
         (cut, "damaged or cut short"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "contains no weights"),
         (lambda folder: describe(folder, id2label=None), "head.bias has shape"),
         (lambda folder: describe(folder, id2label=7), "id2label in config.json must name"),
         (lambda folder: describe(folder, id2label={"0": "good"}), "2 outputs or more"),

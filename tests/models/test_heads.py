@@ -215,9 +215,9 @@ def test_gold_labels_that_fit_are_taken(head):
     [
         (SINGLE_LABEL, np.array([0, 3]), "labels 0–3, but the model has 3 classes"),
         (SINGLE_LABEL, np.array([-1, 2]), "labels -1–2, but the model has 3 classes"),
-        (MULTI_LABEL_HEAD, np.zeros((4, 2), int), "2 labels a text, but the model has 3 outputs"),
-        (MULTI_LABEL_HEAD, np.zeros(4, int), "1 labels a text, but the model has 3 outputs"),
-        (REGRESSION, np.zeros((4, 1)), "1 labels a text, but the model has 3 outputs"),
+        (MULTI_LABEL_HEAD, np.zeros((4, 2), int), "2 labels per text, but the model has 3 outputs"),
+        (MULTI_LABEL_HEAD, np.zeros(4, int), "1 labels per text, but the model has 3 outputs"),
+        (REGRESSION, np.zeros((4, 1)), "1 labels per text, but the model has 3 outputs"),
     ],
 )
 def test_gold_labels_that_do_not_fit_are_one_line(head, gold, message):
@@ -298,6 +298,6 @@ def test_the_loss_of_a_span_is_the_mean_of_two_cross_entropies():
 def test_gold_answers_that_are_no_spans_are_one_line(gold):
     SPANS.check_gold(np.array([[2, 3], [0, 0]]), 2)
     SPANS.check_gold(np.array([[[2, 3], [-1, -1]]]), 2)
-    with pytest.raises(UserError, match="no first and last word piece") as refusal:
+    with pytest.raises(UserError, match="not pairs of a first and a last word piece") as refusal:
         SPANS.check_gold(gold, 2)
     assert "\n" not in str(refusal.value)

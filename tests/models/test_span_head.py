@@ -459,7 +459,7 @@ def test_a_classifier_is_refused_where_questions_are_asked(tmp_path, architectur
 
 
 def test_outputs_other_than_a_start_and_an_end_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"a start and an end, two outputs.* has 3"):
+    with pytest.raises(UserError, match=r"two outputs, its start and its end.* has 3"):
         load_answerer(small(tmp_path, id2label={"0": "a", "1": "b", "2": "c"}))
 
 

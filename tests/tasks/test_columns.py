@@ -41,7 +41,7 @@ def test_named_columns():
 
 def test_a_column_is_not_two_things():
     for columns in (Columns("a", "a"), Columns("a", None, "a"), Columns("b", "a", "a")):
-        with pytest.raises(UserError, match="each is another column"):
+        with pytest.raises(UserError, match="must be in different columns"):
             choose(["a", "b"], columns, "f")
 
 
@@ -49,5 +49,5 @@ def test_what_is_missing_is_told_with_what_there_is():
     for columns in (Columns("c"), Columns("a", "c"), Columns("a", None, "c")):
         with pytest.raises(UserError, match=r"^f\.csv has no column 'c', only 'a', 'b'$"):
             choose(["a", "b"], columns, "f.csv")
-    with pytest.raises(UserError, match=r"^f\.csv names no column of texts, only 'a', .*, …: add"):
+    with pytest.raises(UserError, match=r"^f\.csv has no column of texts, only 'a', .*, …: add"):
         choose(["a"] * 20, Columns(), "f.csv")

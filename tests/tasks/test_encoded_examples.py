@@ -37,7 +37,7 @@ def test_questions_are_examples_and_back():
 def test_gold_answers_are_spans_of_pieces(answerer):
     found = encode_examples(answerer, as_examples(QUESTIONS, ("a note",)))
     assert found.examples.rows == ["two", "one"] and len(found.encoded) == 2
-    note = "questions left out, over 20 word pieces with their passages: 1"
+    note = "questions left out, with over 20 word pieces together with their passages: 1"
     assert found.notes == ("a note", note)
     gold = gold_labels(answerer, found)
     assert gold.tolist() == [[[6, 6], [11, 11]], [[8, 9], [-1, -1]]]
@@ -58,7 +58,7 @@ def test_a_question_without_an_answer_is_named_where_others_have_one(answerer):
         gold_labels(answerer, encode_examples(answerer, some))
     none = as_examples([QUESTIONS[1]._replace(answers=())])
     assert gold_labels(answerer, encode_examples(answerer, none)) is None
-    with pytest.raises(UserError, match="every question has over 20 word pieces"):
+    with pytest.raises(UserError, match="every question has more than 20 word pieces"):
         encode_examples(answerer, as_examples(QUESTIONS[2:]))
 
 

@@ -37,8 +37,8 @@ def test_what_is_too_long_is_left_out_and_counted():
     texts = [span_text(found.encoded[0], FUN, span) for span in found.spans[0]]
     assert texts == ["fun", "film"] and found.spans[1] == ()
     assert told(found.counts, 12) == [
-        "questions left out, over 12 word pieces with their passages: 3",
-        "gold answers widened, as they begin or end inside a word piece: 1",
+        "questions left out, with over 12 word pieces together with their passages: 3",
+        "gold answers widened, because they begin or end inside a word piece: 1",
     ]
 
 

@@ -180,9 +180,9 @@ def test_labels_are_optional(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.csv", "", "holds no text"),
-        ("a.csv", "text,label\n", "holds no text, only the names of columns"),
-        ("a.jsonl", "\n \n", "holds no text"),
+        ("a.csv", "", "contains no text"),
+        ("a.csv", "text,label\n", "contains no text, only the names of columns"),
+        ("a.jsonl", "\n \n", "contains no text"),
         ("a.csv", "so good,1\nbad,0\n", "only 'so good', '1': add a first line with names"),
         ("a.tsv", "so good\t1\n", "text_column NAME"),
         ("a.csv", "text,label\na\n", "a.csv:2: 1 cells, but 2 in the first line"),
@@ -191,13 +191,13 @@ def test_labels_are_optional(tmp_path):
         ("a.csv", "text,text\na,b\n", "names the column 'text' twice"),
         ("a.csv", "text,label\n  ,1\n", "row 2: the column 'text' is empty"),
         ("a.csv", "premise,hypothesis\na,\n", "row 2: the column 'hypothesis' is empty"),
-        ("a.jsonl", '{"text": "a"}\n{"text": 3}', "row 2: the column 'text' is no text but int"),
+        ("a.jsonl", '{"text": "a"}\n{"text": 3}', "row 2: the column 'text' is not text but int"),
         ("a.jsonl", '{"text": "a"}\n{"label": 3}', "row 2: the column 'text' is empty"),
         ("a.jsonl", '{"text": "a"}\n{"text"', "a.jsonl:2: not JSON"),
         ("a.jsonl", "\n[1, 2]", "a.jsonl:2: a line must be a JSON object or string"),
         ("a.jsonl", "[" * 100_000, "a.jsonl:1: not JSON"),
-        ("a.json", "{}", "files ending in .json are not read, only .txt, .tsv, .csv, .jsonl"),
-        ("a.xlsx", "", "files ending in .xlsx are not read"),
+        ("a.json", "{}", "files ending in .json are not supported, only .txt, .tsv, .csv, .jsonl"),
+        ("a.xlsx", "", "files ending in .xlsx are not supported"),
         ("a.parquet", "no such thing", "cannot read"),
     ],
 )
@@ -217,20 +217,20 @@ def test_bytes_that_are_no_text(tmp_path, name):
 def test_folders_that_are_no_data_set(tmp_path):
     assert_refused(tmp_path, "there is no state.json in it")
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    assert_refused(tmp_path, "holds several splits (train, test): give the folder of one")
+    assert_refused(tmp_path, "contains several splits (train, test): give the folder of one")
     (tmp_path / "dataset_dict.json").unlink()
     for state, says in (("{", "not JSON"), ("{}", "'_data_files' is missing")):
         (tmp_path / "state.json").write_text(state)
         assert_refused(tmp_path, says)
     (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "x.arrow"}]}')
-    assert_refused(tmp_path, "names 'x.arrow', which is no file beside it")
+    assert_refused(tmp_path, "names 'x.arrow', which is not a file next to it")
 
 
 def test_a_data_set_whose_rows_have_an_order_of_their_own_is_refused(tmp_path):
     """As early versions of `datasets` saved what was shuffled: its files are those from before."""
     state = {"_data_files": [{"filename": "data.arrow"}], "_indices_files": []}
     for order, says in (
-        ([], "is no file beside it"),
+        ([], "is not a file next to it"),
         ([{"filename": "i.arrow"}], "flatten_indices"),
     ):
         (tmp_path / "state.json").write_text(json.dumps(state | {"_indices_files": order}))
@@ -245,9 +245,9 @@ def test_a_file_that_is_changed_meanwhile_is_not_taken_for_what_was_looked_at(tm
     portions = source.portions(1)
     next(portions)
     path.write_text(content + '"and more"\n')
-    with pytest.raises(UserError, match="was changed while it was read"):
+    with pytest.raises(UserError, match="was changed while it was being read"):
         list(portions)
-    with pytest.raises(UserError, match="was changed while it was read"):
+    with pytest.raises(UserError, match="was changed while it was being read"):
         source.whole()
 
 
@@ -267,7 +267,7 @@ def test_a_file_that_is_changed_meanwhile_is_not_taken_for_what_was_looked_at(tm
 def test_a_table_is_not_read_as_prose(tmp_path, content, ending):
     for name in ("a.txt", "a"):
         (tmp_path / name).write_text(content)
-        with pytest.raises(UserError, match=rf"a table: let its name end in {ending}"):
+        with pytest.raises(UserError, match=rf"a table, not .*: rename it to end in {ending}"):
             read_file(tmp_path / name)
 
 
@@ -292,7 +292,7 @@ def test_prose_is(tmp_path, content):
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no such devices")
 def test_what_has_no_end_is_refused(monkeypatch, tmp_path):
-    with pytest.raises(UserError, match="/dev/zero:1: not a text file, it holds a NUL"):
+    with pytest.raises(UserError, match="/dev/zero:1: not a text file, it contains a NUL"):
         read_file("/dev/zero")
     monkeypatch.setattr(table_module, "MOST", 1 << 20)
     pipe = tmp_path / "pipe"

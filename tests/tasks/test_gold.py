@@ -119,9 +119,13 @@ def test_rows_are_named_as_their_file_names_them():
     ("cells", "kind", "says"),
     [
         ([[], []], MULTI, "no text of the data has a label"),
-        (["1", "0", "1.0"], SINGLE, "the labels '1' and '1.0' are one number: write it one way"),
-        ([1, 2.0, 1.0], SINGLE, "the labels '1' and '1.0' are one number"),
-        (["a", "a"], SINGLE, "the data has one class only, 'a'"),
+        (
+            ["1", "0", "1.0"],
+            SINGLE,
+            "the labels '1' and '1.0' are the same number: write it in one way",
+        ),
+        ([1, 2.0, 1.0], SINGLE, "the labels '1' and '1.0' are the same number"),
+        (["a", "a"], SINGLE, "the data has only one class, 'a'"),
         (["a", ["b"]], SINGLE, r"row 2: the label \"\['b'\]\" is neither a name nor a number"),
         (["a", {"b": 1}], SINGLE, "row 2: the label .* is neither a name nor a number"),
         ([["a"], ["b", ["c"]]], MULTI, "row 2: the label .* is neither a name nor a number"),
@@ -136,7 +140,7 @@ def test_people_are_told_which_classes_they_have():
     assert classes_told(["bad", "good"]) == "2 classes: bad, good"
     told = classes_told([f"{number / 4}" for number in range(20)])
     assert told.startswith("20 classes: 0.0, 0.25, ") and told.endswith(
-        "say --problem-type regression"
+        "pass --problem-type regression"
     )
     assert ", …;" in told and "1.75" in told and "2.0" not in told
     assert classes_told(["1.0", "2.0"]) == "2 classes: 1.0, 2.0"

@@ -58,15 +58,15 @@ def test_an_object_without_a_place_is_looked_up(read):
         (line(question=" "), "the question is empty"),
         (line(passage="\n"), "the passage is empty"),
         (line(passage="", answers=["Bob"]), "the passage is empty"),
-        (line(question=3), "the question is no text but int"),
+        (line(question=3), "the question is not text but int"),
         (line(answers="Bob"), '"answers" must be a list, not str'),
-        (line(answers=[3]), "an answer is a string, or an object"),
-        (line(answers=[{"answer_start": 3}]), "an answer is a string, or an object"),
-        (line(answers=[{"text": "Bob", "answer_start": "8"}]), "an answer is a string, or an"),
+        (line(answers=[3]), "an answer must be a string, or an object"),
+        (line(answers=[{"answer_start": 3}]), "an answer must be a string, or an object"),
+        (line(answers=[{"text": "Bob", "answer_start": "8"}]), "an answer must be a string, or an"),
         (line(answers=[" "]), "an answer is empty"),
         (line(answers=["Eve"]), "the answer 'Eve' is not in the passage"),
         (line(answers=["bob's"]), 'the answer "bob\'s" is not in the passage'),
-        (line(answers=[{"text": "Bob", "answer_start": 9}]), "the answer 'Bob' does not stand at"),
+        (line(answers=[{"text": "Bob", "answer_start": 9}]), "the answer 'Bob' is not at"),
         (line(answers={"text": ["Bob"]}), '"answers" need an "answer_start" for every "text"'),
         (line(answers={"text": ["Bob"], "answer_start": [8, 13]}), '"answers" need an'),
         (line(answers={"text": "Bob", "answer_start": 8}), '"answers" must be a list, not dict'),
@@ -80,5 +80,5 @@ def test_a_bad_line_is_named(read, bad, says):
 
 
 def test_no_line_at_all(read):
-    with pytest.raises(UserError, match="holds no question"):
+    with pytest.raises(UserError, match="contains no question"):
         read("", " ")

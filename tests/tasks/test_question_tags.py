@@ -56,14 +56,14 @@ def test_tags_in_the_order_of_the_questions(file):
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("context", None, r'tags\.jsonl:1: "context" and "questions" are due'),
-        ("questions", [], r'tags\.jsonl:1: "context" and "questions" are due'),
+        ("context", None, r'tags\.jsonl:1: "context" and "questions" are expected'),
+        ("questions", [], r'tags\.jsonl:1: "context" and "questions" are expected'),
         ("context", "Another.", r"tags\.jsonl:1: the question a has another passage"),
-        ("questions", {}, r"has no tags of the question a"),
+        ("questions", {}, r"has no tags for the question a"),
         ("spans", None, r"tags\.jsonl:1: tags must be a list of \[start, stop, tag\]"),
         ("spans", [[0, 3]], r"tags must be a list"),
-        ("spans", [[0, 99, "X"]], r"\[0, 99, \"X\"\] does not lie in its text after 0"),
-        ("spans", [[0, 3, "X"], [2, 4, "X"]], r"\[2, 4, \"X\"\] does not lie .* after 3"),
+        ("spans", [[0, 99, "X"]], r"\[0, 99, \"X\"\] is not in its text after character 0"),
+        ("spans", [[0, 3, "X"], [2, 4, "X"]], r"\[2, 4, \"X\"\] is not in .* after character 3"),
         ("questions", {"a": [[0, 14, "X"]]}, r"tags\.jsonl:1: a: the word"),
     ],
 )

@@ -31,11 +31,11 @@ def test_what_can_be_asked_is_given_back():
         (question(answers=[Answer(" ", 3)]), "here: an answer is empty"),
         (
             question(answers=[Answer("man", 17)]),
-            "here: the answer 'man' does not stand at character 17 .* reads ' ma'$",
+            "here: the answer 'man' is not at character 17 .* reads ' ma'$",
         ),
-        (question(answers=[Answer("man", -3)]), "does not stand at character -3"),
+        (question(answers=[Answer("man", -3)]), "is not at character -3"),
         (question(answers=[Answer("man", 999)]), "character 999 .* the passage has ended$"),
-        (question(answers=[Answer("y." + "x" * 60, 48)]), r"'y\.x{38}…' does not stand"),
+        (question(answers=[Answer("y." + "x" * 60, 48)]), r"'y\.x{38}…' is not at"),
     ],
 )
 def test_what_cannot_is_told_with_its_place(bad, says):

@@ -86,7 +86,7 @@ def test_the_task_gives_pairs_and_leaves_out_what_has_no_answer(raw, data):
     assert examples.texts == [("Who makes it?", PASSAGE), ("Who sells it?", PASSAGE)]
     assert examples.rows == ["d1", "d3"]
     assert list(examples.gold) == [DEV[0].answers, DEV[2].answers]
-    assert examples.notes == ("questions left out, which their passage does not answer: 1",)
+    assert examples.notes == ("questions left out, because their passage does not answer them: 1",)
     assert SQUAD.read(places, "train").notes == () and SQUAD.splits == ("train", "dev")
 
 

@@ -75,7 +75,7 @@ ENTRY = ("data", 1, "paragraphs", 0, "qas", 0)
     [
         (("data",), None, "^f: the field 'data' is missing"),
         (("data",), {}, "^f: the field 'data' must be list, not dict"),
-        (("data", 1), 3, r"^f, article 2: a JSON object is due, not int"),
+        (("data", 1), 3, r"^f, article 2: a JSON object is expected, not int"),
         (("data", 1, "title"), None, r"^$"),
         (("data", 1, "paragraphs"), None, ARTICLE + ": the field 'paragraphs' is missing"),
         ((*ENTRY[:4], "context"), None, ARTICLE + ", paragraph 1: the field 'context' is missing"),
@@ -91,7 +91,7 @@ ENTRY = ("data", 1, "paragraphs", 0, "qas", 0)
             None,
             QUESTION + ", answer 2: the field 'text' is missing",
         ),
-        ((*ENTRY, "answers", 1, "text"), "Cafes", QUESTION + ": the answer 'Cafes' does not stand"),
+        ((*ENTRY, "answers", 1, "text"), "Cafes", QUESTION + ": the answer 'Cafes' is not at"),
         ((*ENTRY, "answers", 1, "answer_start"), 18, QUESTION + ": the answer .* character 18"),
         ((*ENTRY, "answers", 1, "answer_start"), "17", "must be int, not str"),
         ((*ENTRY, "answers", 1, "answer_start"), True, "must be int, not bool"),
@@ -119,8 +119,8 @@ def test_a_field_that_is_missing_or_wrong_is_named(path, value, says):
     [
         ("{", "^f: not JSON"),
         ("[" * 100_000, "^f: not JSON"),
-        ("[]", "^f: a JSON object is due, not list"),
-        ('{"data": []}', "^f holds no question"),
+        ("[]", "^f: a JSON object is expected, not list"),
+        ('{"data": []}', "^f contains no question"),
     ],
 )
 def test_what_is_no_such_file(text, says):

@@ -299,7 +299,7 @@ def test_fewer_texts_than_a_batch_are_refused(model, data, tmp_path):
 def test_a_text_longer_than_the_model_takes_is_refused(model, data, tmp_path):
     long = wordpieces.encode(model.tokenizer, "film " * 30)
     longer = data._replace(texts=[*data.texts[:-1], long])
-    message = "32 word pieces and the limit is 20"
+    message = "32 word pieces, but the limit is 20"
     assert_refused(message, model, data, tmp_path / "new", dev=longer)
 
 
@@ -353,7 +353,7 @@ def test_a_model_that_is_gone_or_damaged_is_told(model, data, whole, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-9])
     assert_refused(f"{message} .*cut short", model, data, folder)
     weights.unlink()
-    assert_refused(f"{message} .*holds no weights", model, data, folder)
+    assert_refused(f"{message} .*contains no weights", model, data, folder)
 
 
 @BERT_ONLY

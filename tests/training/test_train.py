@@ -150,7 +150,7 @@ def test_mistakes_are_found_before_a_folder_is_made(config, tmp_path, shallow_be
     assert_refused(dataclasses.replace(config(), model="a/b/c"), out, "no folder a/b/c")
     (tmp_path / "long.txt").write_text("fun " * 30)
     long = config(dev=str(tmp_path / "long.txt"))
-    assert_refused(long, out, "the text has 32 word pieces and the limit is 20")
+    assert_refused(long, out, "the text has 32 word pieces, but the limit is 20")
     assert [len(text.ids) for text in prepare(long, truncate=True).texts.dev] == [20]
     (tmp_path / "mixed.csv").write_text("text,pair\nfun,\n")
     assert_refused(config(train=str(tmp_path / "mixed.csv")), out, "row 2: the column 'pair' is")

@@ -26,8 +26,8 @@ def read_description(folder: Path, supported: Sequence[str]) -> Description:
     description: Description = json_files.read(folder / "config.json")
     kind = description.get("model_type")
     if kind is None:
-        what = "a run: give its model" if "task" in description else "no model that is known"
-        raise UserError(f"{folder / 'config.json'} names no model_type: the folder holds {what}")
+        what = "a run: give its model" if "task" in description else "no known model"
+        raise UserError(f"{folder / 'config.json'} names no model_type: the folder contains {what}")
     if kind not in supported:
         raise UserError(f"model_type {kind!r} is not supported, only {', '.join(supported)}")
     return description
@@ -62,17 +62,19 @@ class Fields:
         if type(value) is not int or value < smallest:
             raise UserError(
                 f"{self.place(key)} must be a whole number "
-                f"{'above 0' if smallest else 'of 0 or more'}, is {shown(value)}"
+                f"{'above 0' if smallest else 'of 0 or more'}, not {shown(value)}"
             )
         if value > largest:
-            raise UserError(f"{self.place(key)} is {value}: at most {largest} will do")
+            raise UserError(f"{self.place(key)} must be at most {largest}, not {value}")
         return value
 
     def number(self, key: str, default: float) -> float:
         """A number in [0, 1e12], or the default if it is missing or null."""
         value = default if self.description.get(key) is None else self.description[key]
         if type(value) not in (int, float) or not 0 <= value <= 1e12:
-            raise UserError(f"{self.place(key)} must be a number from 0 to 1e12, is {shown(value)}")
+            raise UserError(
+                f"{self.place(key)} must be a number from 0 to 1e12, not {shown(value)}"
+            )
         return float(value)
 
     def text(self, key: str, default: str) -> str:
@@ -109,7 +111,7 @@ def check_class(
     if class_name not in names:
         todo = f"fine-tune it on {first} first"
         if names[0].endswith("ForQuestionAnswering"):
-            todo = "its probe is trained by `diffmask train questions`"
+            todo = "train its probe with `diffmask train questions`"
         raise UserError(
             f"the checkpoint is a {names[0]} (architectures in config.json), not a {class_name}: "
             f"{todo}"
@@ -127,11 +129,13 @@ def output_names(description: Description) -> tuple[str, ...]:
     """
     count = description.get("num_labels")
     if count is not None and (type(count) is not int or count < 1):
-        raise UserError(f"num_labels in config.json must be a whole number above 0, is {count!r}")
+        raise UserError(f"num_labels in config.json must be a whole number above 0, not {count!r}")
     names = description.get("id2label")
     if names is None:
         if count is not None and count > MOST_CLASSES:
-            raise UserError(f"num_labels in config.json is {count}: at most {MOST_CLASSES} will do")
+            raise UserError(
+                f"num_labels in config.json must be at most {MOST_CLASSES}, not {count}"
+            )
         return tuple(map(_number_name, range(2 if count is None else count)))
     keys = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
     if not keys or set(map(str, names)) != set(keys):
@@ -140,7 +144,8 @@ def output_names(description: Description) -> tuple[str, ...]:
         raise UserError("id2label in config.json must name the classes by text or by numbers")
     if count is not None and count != len(names):
         raise UserError(
-            f"config.json contradicts itself: num_labels is {count}, id2label names {len(names)}"
+            f"config.json contradicts itself: num_labels is {count}, but id2label names "
+            f"{len(names)}"
         )
     return _told_apart(
         [
@@ -160,8 +165,8 @@ def tell_other_numbers(description: Description) -> None:
         named = str(names.get(str(number)))
         if name in of_name and named != name:
             say(
-                f"warning: config.json contradicts itself: label2id says that {name!r} is number "
-                f"{shown(number)}, id2label {of_name[name]}: id2label is used"
+                f"warning: config.json contradicts itself: label2id gives {name!r} the number "
+                f"{shown(number)}, id2label gives it {of_name[name]}; using id2label"
             )
             return
 

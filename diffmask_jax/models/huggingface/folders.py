@@ -18,13 +18,13 @@ def find_folder(name_or_path: str | Path) -> Path:
         folder contains something other than regular files.
     """
     if not shows(str(name_or_path)):
-        raise UserError("a model is named by its folder or hub id, not by nothing")
+        raise UserError("the model's name is empty: give its folder or hub id")
     folder = Path(os.path.expanduser(name_or_path))
     if os.path.isdir(folder):
         check_plain(folder)
         return folder
     if os.path.isfile(folder):
-        raise UserError(f"{folder} is a file: give the folder that holds it")
+        raise UserError(f"{folder} is a file: give the folder that contains it")
     name = str(name_or_path)
     if not re.fullmatch(r"\w[\w.-]{,95}(/\w[\w.-]{,95})?", name, re.ASCII):
         raise UserError(f"there is no folder {name}")
@@ -32,7 +32,7 @@ def find_folder(name_or_path: str | Path) -> Path:
         return _download(name)
     except Exception as error:  # from the hub's client or the HTTP library below it
         raise UserError(
-            f"there is no folder {name}, and the Hugging Face hub gave no such model "
+            f"there is no folder {name}, and the Hugging Face hub provided no such model "
             f"({type(error).__name__}): check the name and the network"
         ) from error
 

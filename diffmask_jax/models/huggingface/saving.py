@@ -110,6 +110,6 @@ def _check_same_but_weights(folder: Path, made: Path) -> None:
         same = twin.is_file() and ours.is_file() and ours.read_bytes() == twin.read_bytes()
         if not same:
             raise UserError(
-                f"{folder} holds something else ({path.name} is not of this model): "
+                f"{folder} contains something else ({path.name} is not part of this model): "
                 "choose another folder"
             )

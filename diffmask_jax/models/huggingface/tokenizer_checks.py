@@ -56,8 +56,8 @@ def check_own(folder: Path, settings: dict[str, Any]) -> None:
     for name in ("vocab", "merges"):
         if settings.get(name) is not None:
             raise UserError(
-                f"{folder / 'tokenizer_config.json'} says {name} is {shown(settings[name])}: "
-                "a tokenizer is read from the files of its own folder; take that out"
+                f"{folder / 'tokenizer_config.json'} sets {name} to {shown(settings[name])}, but "
+                "a tokenizer is read from the files of its own folder: remove that entry"
             )
 
 
@@ -69,13 +69,14 @@ def check_files(folder: Path, kind: Any) -> None:
     if kind.__name__ == GENERIC or not all((folder / name).is_file() for name in names):
         others = "" if kind.__name__ == GENERIC else f", nor {' and '.join(names)}"
         raise UserError(
-            f"{folder} holds no tokenizer: there is no tokenizer.json{others} (for {kind.__name__})"
+            f"{folder} contains no tokenizer: there is no tokenizer.json{others} (for "
+            f"{kind.__name__})"
         )
     model = next((name for name in names if name.endswith(".model")), None)
     if model and importlib.util.find_spec("sentencepiece") is None:
         raise UserError(
-            f"{folder} holds its tokenizer as {model} alone, which needs sentencepiece: "
-            "run `pip install sentencepiece`, or add its tokenizer.json"
+            f"{folder} has its tokenizer only as {model}, which needs sentencepiece: run `pip "
+            "install sentencepiece`, or add its tokenizer.json"
         )
 
 
@@ -87,18 +88,19 @@ def check_pieces(folder: Path, pieces: dict[str, int], whole: Any) -> None:
     if times > 1:
         first, second = [piece for piece in pieces if pieces[piece] == number][:2]
         raise UserError(
-            f"the tokenizer in {folder} has two pieces of number {number}, {first!r} and {second!r}"
+            f"the tokenizer in {folder} gives two pieces the number {number}, {first!r} and "
+            f"{second!r}"
         )
     if whole is not None:  # then nothing else is read
         return
     for piece, times in collections.Counter(_lines(folder)).most_common(1):
         if times > 1:
-            raise UserError(f"{folder / 'vocab.txt'} has the piece {piece!r} {times} times")
+            raise UserError(f"{folder / 'vocab.txt'} contains the piece {piece!r} {times} times")
     for piece, number in settings_in(folder, "added_tokens.json").items():
         if pieces.get(piece) != number:
             raise UserError(
-                f"{folder / 'added_tokens.json'} says that {piece!r} is number {shown(number)}, "
-                f"where {pieces.get(piece)} is free"
+                f"{folder / 'added_tokens.json'} gives {piece!r} the number {shown(number)}, but "
+                f"the next free number is {pieces.get(piece)}"
             )
 
 
@@ -118,8 +120,8 @@ def check_special(
             continue  # a decoder has no mask token
         if token is None or (written is not None and token not in written):
             raise UserError(
-                f"the tokenizer in {folder} has no {words}: {token or usual} is no piece of its "
-                f"vocabulary; say in tokenizer_config.json which piece is its {name}"
+                f"the tokenizer in {folder} has no {words}: {token or usual} is not in its "
+                f"vocabulary; set {name} in tokenizer_config.json"
             )
 
 
@@ -136,17 +138,17 @@ def check_known(folder: Path, backend: Any, vocabulary: int) -> None:
     for token, number, is_special in around:
         if is_special and pieces.get(token) != number:
             raise UserError(
-                f"the tokenizer in {folder} gives {token!r} the number {number}, and its "
+                f"the tokenizer in {folder} gives {token!r} the number {number}, but its "
                 f"vocabulary has {pieces.get(token)}"
             )
     segment = max([*text.type_ids, *pair.type_ids], default=0)
     if segment > np.iinfo(np.int32).max:
-        raise UserError(f"the tokenizer in {folder} has a segment {segment}, which no model has")
+        raise UserError(f"the tokenizer in {folder} uses the segment {segment}, which no model has")
     piece = max(pieces, key=pieces.__getitem__)
     if pieces[piece] >= vocabulary:
         raise UserError(
-            f"the tokenizer in {folder} has the piece {piece!r} as number {pieces[piece]}, the "
-            f"model only {vocabulary} pieces: they do not belong together"
+            f"the tokenizer in {folder} gives {piece!r} the number {pieces[piece]}, but the model "
+            f"has only {vocabulary} pieces: they do not belong together"
         )
     if 2 * len(pieces) < vocabulary:
         say(
@@ -174,7 +176,7 @@ def _lines(folder: Path) -> list[str]:
     try:
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} is no UTF-8 text ({error})") from error
+        raise UserError(f"{file} is not UTF-8 text ({error})") from error
     return [line for line in text.split("\n") if line]
 
 
@@ -184,16 +186,16 @@ def tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) -> 
     other = next((line for line in _lines(folder) if line not in pieces), None)
     if other is not None:
         say(
-            f"warning: vocab.txt in {folder} has the piece {other!r} and tokenizer.json has not: "
-            "tokenizer.json is used"
+            f"warning: vocab.txt in {folder} has the piece {other!r}, which tokenizer.json lacks; "
+            "using tokenizer.json"
         )
     with told_of_damage(f"the tokenizer in {folder}"):
         backends = (whole, tokenizer.backend_tokenizer)
         read = [[backend.encode(text).ids for text in samples(pieces)] for backend in backends]
     if read[0] != read[1]:
         say(
-            f"warning: {kind.__name__} reads texts otherwise than tokenizer.json in {folder}, and "
-            "is used: to go by that file, let tokenizer_config.json say "
-            f'"tokenizer_class": "{GENERIC}"'
+            f"warning: {kind.__name__} reads texts differently from tokenizer.json in {folder}; "
+            f'using {kind.__name__}: to use that file instead, set "tokenizer_class" to '
+            f'"{GENERIC}" in tokenizer_config.json'
         )
     return other is not None or read[0] != read[1]

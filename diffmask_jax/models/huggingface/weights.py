@@ -47,7 +47,7 @@ def read_weights(folder: Path) -> Weights:
     """
     path = weights_file(folder)
     if path is None:
-        raise UserError(f"{folder} holds no weights: none of {', '.join(FILES)}")
+        raise UserError(f"{folder} contains no weights: none of {', '.join(FILES)}")
     # Checkpoints converted from TensorFlow call a LayerNorm's weight and bias gamma and beta.
     return {
         name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
@@ -137,7 +137,7 @@ def _read(path: Path) -> Weights:
         weights = readers[path.suffix](path)
         other = [name for name, value in weights.items() if not isinstance(value, np.ndarray)]
         if other:
-            raise ValueError(f"{other[0]} is no tensor")
+            raise ValueError(f"{other[0]} is not a tensor")
         return weights
     except UserError:
         raise
@@ -165,13 +165,15 @@ def _check_shard(index: Path, shard: str, format: str) -> None:
     """Raises: UserError if an index names anything but a weights file beside it."""
     path = index.parent / shard
     if Path(shard).name != shard or Path(shard).suffix != format:
-        raise UserError(f"{index} names {shard!r}, which is no {format} file of its own folder")
+        raise UserError(f"{index} names {shard!r}, which is not a {format} file of its own folder")
     if file_in(index.parent, shard) is None:
-        raise UserError(f"{index} names {shard}, which is not there: copy all the shards")
+        raise UserError(f"{index} names {shard}, which is missing: copy all the shards")
     folder = index.parent.resolve()
     # In the hub's cache, the files of a folder are links to blobs beside its snapshots.
     if path.resolve().parent not in (folder, folder.parent.parent / "blobs"):
-        raise UserError(f"{index} names {shard}, a link out of its folder: copy the file")
+        raise UserError(
+            f"{index} names {shard}, which is a link out of its folder: copy the file itself"
+        )
 
 
 def _read_msgpack(path: Path) -> Weights:

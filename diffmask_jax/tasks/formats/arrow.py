@@ -36,10 +36,10 @@ def read_datasets_folder(path: Path) -> Table:
     """
     if (path / "dataset_dict.json").is_file():
         splits = ", ".join(_strings(path / "dataset_dict.json", "splits"))
-        raise UserError(f"{path} holds several splits ({splits}): give the folder of one")
+        raise UserError(f"{path} contains several splits ({splits}): give the folder of one")
     if not (path / "state.json").is_file():
         raise UserError(
-            f"{path} is a directory, and none that `datasets` saved: there is no state.json in it"
+            f"{path} is a folder, but not one saved by `datasets`: there is no state.json in it"
         )
     files = _data_files(path / "state.json")
     pyarrow = _pyarrow(path)
@@ -65,8 +65,8 @@ def _data_files(state: Path) -> list[Path]:
     described = json_files.read(state)
     if order := next((name for name in ORDERS if described.get(name)), None):
         raise UserError(
-            f"{state} names an order of the rows of its own ({order}): load it with `datasets`, "
-            "call flatten_indices() and save it anew"
+            f"{state} puts the rows in an order of their own ({order}): load it with `datasets`, "
+            "call flatten_indices() and save it again"
         )
     entries = json_files.field(described, "_data_files", list, str(state))
     if not entries:
@@ -76,7 +76,7 @@ def _data_files(state: Path) -> list[Path]:
         where = f"{state}: a data file"
         name = json_files.field(json_files.check(entry, dict, where), "filename", str, where)
         if (file := file_in(state.parent, name)) is None:
-            raise UserError(f"{state} names {name!r}, which is no file beside it")
+            raise UserError(f"{state} names {name!r}, which is not a file next to it")
         names.append(file)
     return names
 

@@ -27,8 +27,8 @@ def read_lines(path: Path) -> Table:
     first = [text for _, (text,) in itertools.islice(rows(["text"]), LOOKED_AT)]
     if kind := _kind_of_table(first):
         raise UserError(
-            f"{path} is no text a line but a table: let its name end in {kind}, or, if its lines "
-            "are to be read as they are, make each a string of a .jsonl file"
+            f"{path} contains a table, not one text per line: rename it to end in {kind}, or, if "
+            "its lines are to be read as they are, make each a string of a .jsonl file"
         )
     return Table(["text"] if first else [], rows)
 

@@ -49,13 +49,13 @@ def lines_of(path: Path, newline: str | None) -> Callable[[], Iterator[str]]:
             try:
                 for number, line in enumerate(text, start=1):
                     if "\0" in line:
-                        raise UserError(f"{path}:{number}: not a text file, it holds a NUL")
+                        raise UserError(f"{path}:{number}: not a text file, it contains a NUL")
                     yield line
             except UnicodeDecodeError as error:
                 start = _first_wrong_byte(path.read_bytes() if held is None else held)
                 raise UserError(f"{path}: not UTF-8 text (byte {start})") from error
             if held is None and _state(path) != before:
-                raise UserError(f"{path} was changed while it was read: begin again")
+                raise UserError(f"{path} was changed while it was being read: try again")
 
     collections.deque(lines(), maxlen=0)  # so that errors of encoding come before those of columns
     return lines

@@ -99,15 +99,15 @@ def test_a_name_is_text(name):
 
 
 def test_a_number_of_outputs_that_no_head_has():
-    with pytest.raises(UserError, match="at most 65536 will do"):
+    with pytest.raises(UserError, match="at most 65536, not"):
         output_names({"num_labels": 10**9})
 
 
 def test_other_numbers_in_the_inverse_are_told(capsys):
     names = {"0": "bad", "1": "good"}
     for other, told in (
-        ({"bad": 1, "good": 0}, "label2id says that 'bad' is number 1, id2label 0"),
-        ({"bad": 0, "good": "0"}, "label2id says that 'good' is number \"0\", id2label 1"),
+        ({"bad": 1, "good": 0}, "label2id gives 'bad' the number 1, id2label gives it 0"),
+        ({"bad": 0, "good": "0"}, "label2id gives 'good' the number \"0\", id2label gives it 1"),
         ({"bad": 0, "good": 1}, ""),
         ({"LABEL_0": 1, "LABEL_1": 0}, ""),  # as transformers fills in what nobody said
         ([], ""),
@@ -133,12 +133,12 @@ def test_what_is_described_is_read_back():
         ({"id2label": 7}, r"id2label .* must name the classes 0, 1, 2"),
         (
             {"id2label": {"0": "bad", "1": "good"}, "num_labels": 3},
-            "contradicts itself: num_labels is 3, id2label names 2",
+            "contradicts itself: num_labels is 3, but id2label names 2",
         ),
-        ({"num_labels": 0}, "num_labels .* whole number above 0, is 0"),
-        ({"num_labels": "2"}, "num_labels .* whole number above 0, is '2'"),
-        ({"num_labels": True}, "num_labels .* whole number above 0, is True"),
-        ({"num_labels": 2.0}, r"num_labels .* whole number above 0, is 2\.0"),
+        ({"num_labels": 0}, "num_labels .* whole number above 0, not 0"),
+        ({"num_labels": "2"}, "num_labels .* whole number above 0, not '2'"),
+        ({"num_labels": True}, "num_labels .* whole number above 0, not True"),
+        ({"num_labels": 2.0}, r"num_labels .* whole number above 0, not 2\.0"),
     ],
 )
 def test_outputs_that_cannot_be_told_are_one_line(found, message):

@@ -82,7 +82,7 @@ def test_a_hub_id_that_cannot_be_had_is_one_line(monkeypatch):
 def test_no_name_is_no_folder_though_a_model_lies_here(folder, monkeypatch):
     monkeypatch.chdir(folder)
     for name in ("", " "):
-        assert_refused(name, "not by nothing")
+        assert_refused(name, "model's name is empty")
 
 
 def test_a_missing_folder_is_refused(tmp_path):

@@ -170,7 +170,7 @@ def test_a_folder_of_something_else_is_left_as_it_is(classifier, tmp_path, fill)
     folder.mkdir()
     fill(folder, classifier)
     before = contents(folder)
-    with pytest.raises(UserError, match=r"holds something else .*choose another folder"):
+    with pytest.raises(UserError, match=r"contains something else .*choose another folder"):
         save(folder, classifier)
     assert contents(folder) == before
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -223,7 +223,9 @@ def test_an_unknown_class_is_read_from_tokenizer_json(tmp_path):
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "NobodysTokenizer"}')
     assert type(read_tokenizer(folder)).__name__ == "TokenizersBackend"
     (folder / "tokenizer.json").unlink()
-    assert_refused(folder, "holds no tokenizer: there is no tokenizer.json (for TokenizersBackend)")
+    assert_refused(
+        folder, "contains no tokenizer: there is no tokenizer.json (for TokenizersBackend)"
+    )
 
 
 # --- what is refused -------------------------------------------------------------------------
@@ -254,7 +256,7 @@ def test_a_folder_without_a_tokenizer_is_told_what_would_do(tmp_path, model, say
 def test_half_of_a_vocabulary(tmp_path):
     folder = save(tmp_path, "roberta", "vocabulary")
     (folder / "merges.txt").unlink()
-    assert_refused(folder, "holds no tokenizer")
+    assert_refused(folder, "contains no tokenizer")
 
 
 @pytest.mark.parametrize("model", ["deberta-v2", "albert", "xlm-roberta", "camembert"])
@@ -262,7 +264,7 @@ def test_a_sentencepiece_file_alone_needs_sentencepiece(tmp_path, model, monkeyp
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     name = getattr(transformers, CLASSES[model][0]).vocab_files_names["vocab_file"]
     (tmp_path / name).write_bytes(b"\n\x0e")
-    assert_refused(tmp_path, f"as {name} alone, which needs sentencepiece: run `pip install", model)
+    assert_refused(tmp_path, f"only as {name}, which needs sentencepiece: run `pip install", model)
 
 
 def test_a_slow_tokenizer_and_a_damaged_one(tmp_path):
@@ -305,9 +307,9 @@ def save_lines(folder, *pieces: str):
 
 
 @pytest.mark.parametrize(("piece", "words"), [
-    ("[CLS]", "no token before a text: [CLS] is no piece"),
-    ("[SEP]", "no token after a text: [SEP] is no piece"),
-    ("[MASK]", "no mask token: [MASK] is no piece"),
+    ("[CLS]", "no token before a text: [CLS] is not in its vocabulary"),
+    ("[SEP]", "no token after a text: [SEP] is not in its vocabulary"),
+    ("[MASK]", "no mask token: [MASK] is not in its vocabulary"),
     ("[UNK]", "WordPiece error: Missing [UNK] token from the vocabulary"),
 ])  # fmt: skip
 def test_a_special_token_that_is_no_piece_is_not_made_up(tmp_path, piece, words):
@@ -322,7 +324,9 @@ def test_an_added_piece_has_the_number_that_its_file_says(tmp_path):
     """transformers would give it the next free one, whatever the file says."""
     save_lines(tmp_path, *BERT, "film")
     (tmp_path / "added_tokens.json").write_text('{"more": 50}')
-    assert_refused(tmp_path, "added_tokens.json says that 'more' is number 50, where 6 is free")
+    assert_refused(
+        tmp_path, "added_tokens.json gives 'more' the number 50, but the next free number is 6"
+    )
     (tmp_path / "added_tokens.json").write_text('{"more": 6}')
     assert read_tokenizer(tmp_path).get_vocab()["more"] == 6
 
@@ -352,7 +356,7 @@ def test_a_number_that_two_pieces_have(tmp_path):
     vocabulary = json.loads((folder / "vocab.json").read_text())
     vocabulary["zz"] = vocabulary["a"]
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    assert_refused(folder, "has two pieces of number", "roberta")
+    assert_refused(folder, "gives two pieces the number", "roberta")
 
 
 def test_a_number_beyond_the_model_though_there_are_few_pieces(tmp_path):
@@ -361,7 +365,7 @@ def test_a_number_beyond_the_model_though_there_are_few_pieces(tmp_path):
     whole = json.loads((folder / "tokenizer.json").read_text())
     whole["model"]["vocab"]["zz"] = 5000
     (folder / "tokenizer.json").write_text(json.dumps(whole))
-    with pytest.raises(UserError, match="has the piece 'zz' as number 5000, the model only 4000"):
+    with pytest.raises(UserError, match="gives 'zz' the number 5000, but the model has only 4000"):
         read_tokenizer_of(folder, 4000, "BertTokenizer")
     assert read_tokenizer_of(folder, 5001, "BertTokenizer")
 
@@ -373,7 +377,7 @@ def test_a_template_that_gives_another_number_than_the_vocabulary(tmp_path):
     whole["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [7]
     (folder / "tokenizer.json").write_text(json.dumps(whole))
     (folder / "tokenizer_config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"gives '\[CLS\]' the number 7, and its vocabulary has 2"):
+    with pytest.raises(UserError, match=r"gives '\[CLS\]' the number 7, but its vocabulary has 2"):
         read_tokenizer_of(folder, 4000, "TokenizersBackend")
 
 
@@ -384,7 +388,7 @@ def test_a_template_with_a_segment_beyond_32_bits(tmp_path, template):
     whole["post_processor"][template][-1]["SpecialToken"]["type_id"] = 2**31
     (folder / "tokenizer.json").write_text(json.dumps(whole))
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
-    with pytest.raises(UserError, match="has a segment 2147483648, which no model has"):
+    with pytest.raises(UserError, match="uses the segment 2147483648, which no model has"):
         read_tokenizer_of(folder, 4000, "BertTokenizer")
 
 
@@ -412,7 +416,7 @@ def test_another_vocabulary_or_other_rules_in_the_other_file_are_said(tmp_path, 
     (folder / "tokenizer.json").write_text(json.dumps(whole))
     read_tokenizer(folder)
     line = capsys.readouterr().err
-    assert "BertTokenizer reads texts otherwise than tokenizer.json in" in line
+    assert "BertTokenizer reads texts differently from tokenizer.json in" in line
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
     generic = read_tokenizer(folder)
     assert capsys.readouterr().err == ""
@@ -433,7 +437,7 @@ def test_pieces_come_from_the_folder_s_own_files(tmp_path, name):
     folder = save(tmp_path / "model", "bert", "vocabulary")
     for value in (str(elsewhere), {"[PAD]": 0}):
         (folder / "tokenizer_config.json").write_text(json.dumps({name: value}))
-        with pytest.raises(UserError, match=f"tokenizer_config.json says {name} is .*take that"):
+        with pytest.raises(UserError, match=f"tokenizer_config.json sets {name} to .*remove that"):
             read(folder, "bert")
 
 

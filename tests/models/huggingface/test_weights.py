@@ -217,7 +217,7 @@ def test_an_index_names_files_of_its_format_in_its_folder(tmp_path, name):
 )
 def test_an_index_names_a_file_that_there_cannot_be(tmp_path, name):
     renamed(tmp_path, name)
-    assert_refused(tmp_path, "names", "which is not there")
+    assert_refused(tmp_path, "names", "which is missing")
 
 
 def test_a_shard_is_no_link_out_of_its_folder_but_into_the_hub_s_blobs(tmp_path):
