@@ -53,7 +53,7 @@ def check_baseline(params: Params, baseline: Float[Array | np.ndarray, "..."]) -
     if baseline.shape != (_width(params),) or not np.isfinite(baseline).all():
         raise UserError(
             f"the baseline must be {_width(params)} finite numbers, the width of the model's word "
-            f"embeddings: it has the shape {baseline.shape}"
+            f"embeddings; it has shape {baseline.shape}"
         )
 
 

@@ -43,7 +43,7 @@ def top_shares(
     known = parts >= 0
     total = int(known.sum())
     if total == 0:
-        raise ValueError("no token is of the question or of the passage")
+        raise ValueError("no token belongs to the question or the passage")
     count = min(count, total)
     least = np.sort(attribution[known])[-count]
     above, equal = known & (attribution > least), known & (attribution == least)

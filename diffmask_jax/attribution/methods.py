@@ -214,7 +214,7 @@ ON_TEXT: dict[str, Named] = {
     ),
     "schulz": Named(
         "Schulz et al. (2020)",
-        "share of the state that an information bottleneck passes",
+        "share of the state that an information bottleneck lets through",
         functools.partial(schulz, steps=STEPS),
     ),
     "guan": Named(
@@ -224,11 +224,13 @@ ON_TEXT: dict[str, Named] = {
     ),
     "erasure": Named(
         "Erasure, by search",
-        f"share of the smallest sets that suffice; a beam's beyond {PASSES} passes a token",
+        f"share of the smallest sufficient sets (a beam's, beyond {PASSES} passes per token)",
         functools.partial(smallest_sets, passes=PASSES),
     ),
     "leave_one_out": Named(
-        "Leave one out", "nats of divergence when its state becomes the mean state", leave_one_out
+        "Leave one out",
+        "nats of divergence when its state is replaced by the mean state",
+        leave_one_out,
     ),
 }
 USUAL = ("gradient", "integrated_gradients", "schulz", "guan")

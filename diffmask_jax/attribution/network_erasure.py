@@ -73,7 +73,7 @@ def search_text(
     """
     check_effort(effort)
     if (texts := len(clean.inputs.valid)) != 1:
-        raise UserError(f"a search is over the tokens of one text, not of {texts}")
+        raise UserError(f"a search takes the tokens of one text, not of {texts}")
     always = jnp.zeros(clean.inputs.valid.shape[1], bool) if always is None else always
     passes, width, batch = effort
     found: Found = _search_text(

@@ -150,9 +150,11 @@ def check_effort(effort: Effort) -> None:
     """Raises: UserError if a number is not positive, or the budget is over 2³⁰ passes."""
     for name, value in effort._asdict().items():
         if value < 1:
-            raise UserError(f"a search needs at least 1 as its {name}, not {value}")
+            raise UserError(f"a search's {name} must be at least 1, not {value}")
     if effort.passes > LARGEST_BUDGET:
-        raise UserError(f"a search's budget is at most {LARGEST_BUDGET} passes: {effort.passes}")
+        raise UserError(
+            f"a search's budget must be at most {LARGEST_BUDGET} passes, not {effort.passes}"
+        )
 
 
 def _climb(

@@ -19,7 +19,7 @@ def check_no_target(target: object) -> None:
     """Raises: UserError for a target, an argument of other attribution methods."""
     if target is not None:
         raise UserError(
-            f"there is no target={target!r} to ask for: a probe has learnt to keep what the whole "
-            "distribution over the model's outputs needs, so one answer holds for all of them; "
-            "their values are in .outputs"
+            f"target={target!r} is not supported: a probe keeps what the model's whole output "
+            "distribution needs, so one explanation holds for all outputs; their values are in "
+            ".outputs"
         )

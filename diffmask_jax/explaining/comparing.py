@@ -82,12 +82,12 @@ def chosen(explainer: Explainer, names: Sequence[str]) -> list[methods.Named]:
 def check_comparable(explainers: Sequence[Explainer]) -> None:
     """Raises: UserError if the runs have different models, or one without attention."""
     if len({explainer.model.path for explainer in explainers}) > 1:
-        raise UserError("the runs explain different models: compare runs of one model")
+        raise UserError("the runs explain different models: give runs of one model")
     model = explainers[0].model
     if model.network.attention is None:
         raise UserError(
-            f"{model.path} is a {model.architecture.model_type}, without attention: only runs of "
-            "a model with attention compare"
+            f"{model.path} is a {model.architecture.model_type}, which has no attention: only "
+            "models with attention can be compared"
         )
 
 
@@ -139,7 +139,7 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
             texts = {name: made_with[name] for name in made_with if name not in model}
             fingerprint.check(folder, texts, anyway)
             return noise
-        say(f"{file} is of another model: it is made anew")
+        say(f"{file} belongs to another model: computing it again")
     examples = setup.read_split(explainer.config, "train")
     texts = fingerprint.of_texts(train=examples)
     fingerprint.check(folder, texts, anyway)
@@ -157,7 +157,7 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
         try:
             write_in(folder, file.name, save(arrays, metadata=made_with))
         except UserError as error:
-            say(f"{error}: it is made anew the next time")
+            say(f"{error}: it will be computed again next time")
     return noise
 
 
@@ -168,4 +168,6 @@ def _read_noise(file: Path) -> tuple[Statistics, Fingerprint]:
         made_with = json_files.parse(about.get("fingerprint", "{}"), "its fingerprint")
         return Statistics(jnp.asarray(kept["mean"]), jnp.asarray(kept["deviation"])), made_with
     except (UserError, KeyError) as error:
-        raise UserError(f"{file} is damaged ({error}): delete it to make it anew") from error
+        raise UserError(
+            f"{file} is damaged ({error}): delete it, and it will be computed again"
+        ) from error

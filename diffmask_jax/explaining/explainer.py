@@ -255,7 +255,7 @@ class Explainer:
         def ask(inputs: EncoderInputs) -> Replies:
             run = self._replayed if replay else self._reply
             told: Replies = jax.device_get(run(*self.params, inputs))
-            check_finite(told, f"what {self.model.path} says is not finite: {OVERFLOW}")
+            check_finite(told, f"the outputs of {self.model.path} are not finite: {OVERFLOW}")
             return told
 
         return answering.text_by_text(stream, ask)

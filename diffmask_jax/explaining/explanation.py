@@ -140,7 +140,7 @@ class Explanation:
     def heatmap(self) -> Heatmap:
         """The explanation as the renderings draw it."""
         gold = " or ".join(f"“{text}”" for text in dict.fromkeys(a.text for a in self.gold))
-        cut = f"; the passage was cut, to {self.cut_to} word pieces with its question"
+        cut = f"; the passage was cut to fit in {self.cut_to} word pieces with its question"
         return make_heatmap(
             title=self.answer.line + f", gold {gold}" * bool(gold),
             caption=f"which {GATES[self.gate].masks} the prediction needs"

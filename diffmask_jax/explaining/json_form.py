@@ -79,13 +79,13 @@ def fields_of(told: dict[str, Any], where: str) -> dict[str, Any]:
         counts = {len(fields[name]) for name in ("tokens", "shown", "offsets", "parts")}
         rows = {len(layers), len(fields["keep"]), *([len(again.answers)] if again else [])}
         if len(counts) > 1 or len(rows) > 1:
-            raise ValueError("its tokens and layers are not as many everywhere")
+            raise ValueError("its tokens and layers differ in number")
         words, last = fields["words"], len(fields["tokens"]) - 1
         if not words or not all(0 <= word.first <= word.last <= last for word in words):
-            raise ValueError("its words are not of its tokens")
+            raise ValueError("its words do not match its tokens")
         return fields
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UserError(f"{where} is no explanation ({error})") from error
+        raise UserError(f"{where} is not an explanation ({error})") from error
 
 
 def _fields(told: dict[str, Any], where: str) -> dict[str, Any]:

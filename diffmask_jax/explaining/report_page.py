@@ -43,9 +43,9 @@ def page(report: Report, survey: Survey, rows: Sequence[str]) -> str:
     return report_html.page(
         f"Which {masks} the predictions need",
         f"{subject.run}: a probe trained to drop what {subject.model} can do without, at a "
-        f"divergence of {subject.margin:g} nats; here on {report.texts} texts ({subject.data}). "
-        "A position is kept where its keep probability is above ½; intervals hold the mean at 95% "
-        "(bootstrap over texts).",
+        f"divergence of {subject.margin:g} nats; here on {report.texts} texts ({subject.data}). A "
+        "position is kept where its keep probability is above ½. Intervals are 95% intervals of "
+        "the mean (bootstrap over texts).",
         sections,
         f"{len(chosen)} texts, evenly spread over the data",
         [_opened(survey, rows, number) for number in chosen.tolist()],
@@ -57,7 +57,7 @@ def _verdict(report: Report) -> Section:
     found = [(finding.holds, finding.says) for finding in verdict.findings]
     return Section(
         f"Is this probe good? {VERDICTS[verdict.answer]}.",
-        f"What it did to these texts ({THRESHOLDED}), and how its training ended.",
+        f"Judged by what it did to these texts ({THRESHOLDED}), and by how its training ended.",
         report_html.findings(found, verdict.advice),
     )
 
@@ -70,9 +70,9 @@ def _curves(report: Report) -> Section:
 
     margin = Level("margin", report.subject.margin)
     charts = [
-        chart("Masked", "share of the positions that are dropped", report.masked, SHARES, None),
+        chart("Masked", "share of dropped positions", report.masked, SHARES, None),
         chart("KL", "nats from the original prediction", report.divergence, NATS, margin),
-        chart("Agreement", "share of the predictions that stay", report.agreement, SHARES, None),
+        chart("Agreement", "share of unchanged predictions", report.agreement, SHARES, None),
     ]
     for curve in report.scores:
         both = [
@@ -96,12 +96,12 @@ def _curves(report: Report) -> Section:
         ]
         for n, layer in enumerate(layers)
     ]
-    whole = "; in parentheses the scores of whole texts" if report.scores else ""
-    table = report_html.listing(f"Means and their intervals{whole}", head, numbers)
+    whole = "; scores of the whole texts in parentheses" if report.scores else ""
+    table = report_html.listing(f"Means with their intervals{whole}", head, numbers)
     names = f"{explained(layers)}. " if explained(layers) else ""
     return Section(
         "Layer by layer",
-        f"{names}What the model still says when what a layer drops is dropped.",
+        f"{names}What the model still answers once each layer's dropped positions are gone.",
         report_html.side_by_side("charts", charts) + report_html.folded("The numbers", table),
     )
 
@@ -115,10 +115,14 @@ def _last_layers(report: Report) -> Section:
     ]
     longest = max(bar.value for bar in bars)
     return Section(
-        "How many layers until a word is let go",
-        "The layer from which on no layer keeps a word; a word is kept where one of its pieces is.",
+        "At which layer words are dropped",
+        "The first layer from which no layer keeps the word; a word is kept where any of its "
+        "pieces is.",
         bar_table(
-            "Words by the layer that lets go of them", ["let go", "words", "share"], bars, longest
+            "Words by the layer at which they are dropped",
+            ["dropped", "words", "share"],
+            bars,
+            longest,
         ),
     )
 
@@ -132,9 +136,9 @@ def _words(report: Report) -> Section:
     ]
     return Section(
         "Which words are kept longest, and which are dropped first",
-        f"The expected number of layers that keep a word, of {len(report.subject.layers)}; words "
-        f"in {LEAST} texts or more, without regard to case. They were picked for their means, so "
-        "that these overstate: look at the order, not at single places.",
+        f"The expected number of layers (of {len(report.subject.layers)}) that keep a word, "
+        f"ignoring case; only words in {LEAST} texts or more. They were picked for their means, "
+        "which therefore overstate: trust the order, not single ranks.",
         report_html.side_by_side("tables", tables),
     )
 
@@ -148,7 +152,7 @@ def _groups(report: Report) -> Section:
     ]
     return Section(
         "Which groups of words are kept longest",
-        f"The expected number of layers that keep a word, of {len(report.subject.layers)}.",
+        f"The expected number of layers (of {len(report.subject.layers)}) that keep a word.",
         report_html.side_by_side("tables", tables),
     )
 
@@ -169,27 +173,28 @@ def _kept_bar(kept: Kept) -> Bar:
 
 
 def _turned(report: Report) -> Section:
-    title = f"{report.turned} of {report.texts} texts whose prediction turns at some layer"
+    title = f"The prediction changes at some layer for {report.turned} of {report.texts} texts"
     if not report.turned:
         return Section(title, "", "")
     layers = len(report.subject.layers)
-    more = f", {len(report.turns)} of them" if len(report.turns) < report.turned else ""
+    more = f", the first {len(report.turns)} of them" if len(report.turns) < report.turned else ""
     markup = report_html.entries(
         [(_above(turn, layers), turn.text, _below(turn)) for turn in report.turns]
     )
     return Section(
         title,
-        f"Worst first, by the largest divergence of the layers at which it turns{more}.",
+        "Worst first, by the largest divergence of the layers at which the prediction "
+        f"changes{more}.",
         report_html.folded("The texts", markup),
     )
 
 
 def _above(turn: Turn, layers: int) -> str:
-    return f"row {turn.row}, turns at {some_of(turn.layers, layers)}"
+    return f"row {turn.row}, changes at {some_of(turn.layers, layers)}"
 
 
 def _below(turn: Turn) -> str:
-    after = f"from what layer {turn.worst} keeps {turn.after}"
+    after = f"with what layer {turn.worst} keeps, {turn.after}"
     return f"{turn.before}; {after}, KL {turn.divergence:.3f} nats"
 
 
@@ -198,7 +203,7 @@ def _rivalry(rivalry: Rivalry) -> Section:
         "Is it more faithful than other methods?",
         rivalry_table.explained(rivalry),
         report_html.listing(
-            "Means, with their intervals", ["", *HEADS], rivalry_table.rows(rivalry)
+            "Means with their intervals", ["", *HEADS], rivalry_table.rows(rivalry)
         ),
     )
 
@@ -208,7 +213,7 @@ def _opened(survey: Survey, rows: Sequence[str], number: int) -> Opened:
     texts = shorten(" / ".join(explanation.texts), SUMMARY)
     return Opened(
         f"row {rows[number]}: {texts}",
-        f"From what the last layer keeps, the answer is {last.line}, instead of:",
+        f"With only what the last layer keeps, the answer is {last.line}, instead of:",
         explanation.heatmap(),
     )
 

@@ -12,7 +12,7 @@ from diffmask_jax.runtime.json_files import jsonable
 FEWEST = 6  # texts: of fewer, all differ to one side by chance in over 5% (2·2⁻⁵)
 LOWER, HIGHER = "sufficiency ↓", "comprehensiveness ↑"
 PARTS = {
-    "of as many tokens as the probe keeps": "",
+    "with as many tokens as the probe keeps": "",
     "area over the curve": "_area",
     "area, normalised by the best and the worst order": "_normalised",
 }
@@ -22,14 +22,15 @@ PARTS = {
 def explained(rivalry: Rivalry) -> str:
     """An explanation of the numbers."""
     return (
-        f"On {rivalry.measures.shape[1]} texts, tokens removed in each method's order, all methods "
-        f"keeping as many as the probe does (it drops {rivalry.masked:.1%}). Sufficiency: how much "
-        "less probable the prediction is from what is kept (lower is better); comprehensiveness: "
-        "from what is not kept (higher is better); area: the mean over all numbers of removed "
-        "tokens; normalised: 0 and 1 are the smallest and largest area that a search found of any "
-        f"order, over the {rivalry.searched} texts of at most {LONGEST} tokens. * and °: the probe "
-        "is better or worse than that method, the paired 95% interval of the difference being "
-        f"without 0 (bootstrap over texts; of fewer than {FEWEST} texts nothing is marked)."
+        f"On {rivalry.measures.shape[1]} texts. Tokens are removed in each method's order; every "
+        f"method keeps as many as the probe does (it drops {rivalry.masked:.1%}). Sufficiency: "
+        "how much less probable the prediction is with only the kept tokens (lower is better). "
+        "Comprehensiveness: how much less probable it is with only the others (higher is better). "
+        "Area: the mean over all numbers of removed tokens. Normalised: 0 and 1 are the smallest "
+        f"and the largest area that a search found for any order, over the {rivalry.searched} "
+        f"texts of at most {LONGEST} tokens. * and °: the probe is better or worse than that "
+        "method; the paired 95% interval of the difference excludes 0 (bootstrap over texts; "
+        f"nothing is marked with fewer than {FEWEST} texts)."
     )
 
 

@@ -27,9 +27,9 @@ _LONG = 64  # tokens: two lines of a table
 _SCRIPT = Path(__file__).with_name("page.js")
 _CURVE = (
     "At each layer the model was run with only the tokens kept there (keep probability above ½), "
-    "the others replaced by the learned baseline. Line: probability of the whole text’s answer, "
-    "dashed where nothing is dropped; a hollow dot: another answer. Bars: KL from the whole text’s "
-    "outputs, in nats."
+    "the others being replaced by the learned baseline. Line: probability of the whole text’s "
+    "answer; dashed: with nothing dropped; hollow dot: another answer. Bars: KL from the whole "
+    "text’s outputs, in nats."
 )
 
 
@@ -63,7 +63,7 @@ def _head(entries: Sequence[Entry], verdict: tuple[str, str] | None) -> str:
     """The legends; the script shows that of the layers at which words are dropped."""
     rows = tuple(dict.fromkeys(row for entry in entries for row in entry.heatmap.rows))
     where = (
-        "Text: one layer, the top one at first. Table: one row per layer, the input at the bottom."
+        "Text: one layer, at first the top one. Table: one row per layer, the input at the bottom."
     )
     scale = legend("Keep probability", "dropped", "kept", where, [e.heatmap.marks for e in entries])
     layers = f'<p class="legend"><b>Layers</b> <span>{safe(explained(rows))}</span></p>\n'
@@ -91,7 +91,7 @@ def _drop_scale(rows: Sequence[str]) -> str:
     return (
         '<p class="legend drops" hidden><b>Dropped at layer</b> <span class="key">'
         f'<span class="ramp">{ramp}</span> kept to the top</span> '
-        "<span>The first layer from which on a token is not kept again.</span></p>\n"
+        "<span>The first layer from which the token is never kept again.</span></p>\n"
     )
 
 

@@ -33,7 +33,7 @@ def test_an_answer_is_of_the_passage_alone():
 
 
 def test_nothing_but_special_tokens_has_no_top():
-    with pytest.raises(ValueError, match="no token is of the question"):
+    with pytest.raises(ValueError, match="no token belongs to the question"):
         top_shares(np.ones(2), np.array([-1, -1]), (0, 0), 1)
 
 

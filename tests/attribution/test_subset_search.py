@@ -142,7 +142,7 @@ def test_one_set_and_no_more_makes_a_size_the_optimum():
 
 
 def test_no_effort_is_refused():
-    with pytest.raises(UserError, match="at least 1 as its width, not 0"):
+    with pytest.raises(UserError, match="width must be at least 1, not 0"):
         check_effort(Effort(width=0))
-    with pytest.raises(UserError, match="budget is at most 1073741824 passes: 2147483648"):
+    with pytest.raises(UserError, match="budget must be at most 1073741824 passes, not 2147483648"):
         check_effort(Effort(passes=2**31))

@@ -66,7 +66,7 @@ def test_a_gru_is_refused_for_it_has_no_attention(tiny_gru, save_run, tmp_path, 
     assert cli.main(["compare", str(run), "--text", TEXT, "--html", str(page)]) == 2
     written = capsys.readouterr()
     assert (
-        f"{tiny_gru} is a diffmask_gru, without attention" in written.err
+        f"{tiny_gru} is a diffmask_gru, which has no attention" in written.err
         and written.err.count("\n") == 1
     )
     assert not page.exists() and not (run / "statistics.safetensors").exists()

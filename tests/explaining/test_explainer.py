@@ -54,7 +54,7 @@ def test_what_is_not_finite_is_not_told(run):
     """Of a network whose weights are finite, but too large."""
     explainer = Explainer.from_pretrained(run)
     explainer.params = jax.tree.map(lambda array: array * 1e30, explainer.params)
-    with pytest.raises(UserError, match="says is not finite: its weights are too large"):
+    with pytest.raises(UserError, match="are not finite: its weights are too large"):
         explainer("The acting was funny!")
 
 
@@ -186,7 +186,7 @@ def test_what_cannot_be_mapped_is_told_with_its_number(explainer, monkeypatch):
 
 
 def test_there_is_no_target_and_why(explainer):
-    with pytest.raises(UserError, match="no target='good' to ask for: a probe has learnt to keep"):
+    with pytest.raises(UserError, match="target='good' is not supported: a probe keeps"):
         explainer("fun", target="good")
 
 

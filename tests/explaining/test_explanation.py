@@ -261,7 +261,7 @@ def test_what_is_no_explanation_is_not_loaded(tmp_path):
             Explanation.from_dict({key: part for key, part in whole.items() if key != name})
     for word in ({"first": 5, "last": 9}, {"first": 2, "last": 1}):
         elsewhere = {**whole["words"][0], **word}
-        with pytest.raises(UserError, match="words are not of its tokens"):
+        with pytest.raises(UserError, match="words do not match its tokens"):
             Explanation.from_dict({**whole, "words": [elsewhere]})
     with pytest.raises(UserError, match=r"there is no a\.json"):
         Explanation.load(tmp_path / "a.json")

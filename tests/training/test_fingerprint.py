@@ -204,7 +204,7 @@ def test_the_statistics_of_a_comparison_are_those_of_its_model(made, other, tmp_
     assert kept(ours) == first
     capsys.readouterr()
     assert kept(theirs) != first
-    assert f"{file} is of another model: it is made anew" in capsys.readouterr().err
+    assert f"{file} belongs to another model: computing it again" in capsys.readouterr().err
     assert kept(ours) == first
     train = tmp_path / "train.txt"
     train.write_text(train.read_text() + "a slow film\n")
