@@ -71,7 +71,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file} is damaged ({error}): delete it to begin anew") from error
+        raise UserError(f"{file} is damaged ({error}): delete it to start over") from error
 
 
 @command("erasure_tuning")
@@ -86,9 +86,15 @@ def main() -> None:
     )
     for name, default in grid:
         parser.add_argument(
-            f"--{name}", type=float, nargs="+", default=default, help="of the games"
+            f"--{name}",
+            type=float,
+            nargs="+",
+            default=default,
+            help=f"{name.replace('-', ' ')} of the games",
         )
-    parser.add_argument("--steps", type=int, nargs="+", default=[300, 1000], help="of the games")
+    parser.add_argument(
+        "--steps", type=int, nargs="+", default=[300, 1000], help="steps of the games"
+    )
     options = parser.parse_args()
     keep_compiled_programs()
     run(options)

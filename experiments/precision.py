@@ -36,7 +36,7 @@ def main() -> None:
     parser = parser_of("precision", __doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="folders made by `diffmask train`")
     add_settings(parser, SST.places)
-    parser.add_argument("--texts", type=int, default=300, help="sentences (default 300)")
+    parser.add_argument("--texts", type=int, default=300, help="sentences (default: 300)")
     parser.add_argument("--out", type=Path, default=Path("reports/precision"))
     options = parser.parse_args()
     timer, claims, rows = Timer(), [], {}

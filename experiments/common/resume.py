@@ -29,7 +29,9 @@ def load_or_make(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[
         with np.load(file) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file} is damaged ({error}): delete it to make it anew") from error
+        raise UserError(
+            f"{file} is damaged ({error}): delete it, and it will be computed again"
+        ) from error
 
 
 def check_model(folder: Path, model: Classifier) -> None:
@@ -44,7 +46,7 @@ def check_model(folder: Path, model: Classifier) -> None:
     made_with = settings.read(folder / fingerprint.FILE)
     if others := fingerprint.differing(made_with or {}, found):
         raise UserError(
-            f"{folder} holds results of another model, of other {', '.join(others)}: choose "
+            f"{folder} contains results of another model, of other {', '.join(others)}: choose "
             "another --out"
         )
     if made_with is None:
@@ -61,7 +63,7 @@ def check_settings(folder: Path, asked: dict[str, Any]) -> None:
     stored = settings.read(file)
     if stored is not None and (differing := settings.differences(stored, asked)):
         raise UserError(
-            f"{folder} holds results of another {', '.join(differing)}: choose another --out"
+            f"{folder} contains results of another {', '.join(differing)}: choose another --out"
         )
     make_folder(folder)
     settings.write(file, asked)

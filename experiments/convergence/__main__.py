@@ -37,16 +37,21 @@ def main() -> None:
     """Play the references, then the recipes, and report."""
     parser = parser_of("convergence", __doc__)
     add = parser.add_argument
-    add("--model", required=True, help="folder or hub id of a classifier of SST-5")
+    add("--model", required=True, help="folder or hub id of a classifier for SST-5")
     add("--raw-dir", help="folder of SST's trees")
-    add("--data-dir", help="where TensorFlow Datasets keeps what it made of them")
+    add("--data-dir", help="where TensorFlow Datasets keeps its copy of them")
     add("--gate", choices=tuple(GATES), default="hidden", help="which probe (default: hidden)")
-    add("--examples", type=int, default=51_200, help="budget of a trial (default: 51200)")
-    add("--reference-examples", type=int, default=1_024_000, help="(default: 1024000)")
+    add("--examples", type=int, default=51_200, help="examples of a trial (default: 51200)")
+    add(
+        "--reference-examples",
+        type=int,
+        default=1_024_000,
+        help="examples of a reference (default: 1024000)",
+    )
     add("--references", type=int, default=2, help="seeds of the reference (default: 2)")
-    add("--seeds", type=int, default=3, help="of every recipe (default: 3)")
-    add("--recipes", nargs="*", choices=tuple(RECIPES), help="only these (default: all)")
-    add("--out", type=Path, default=Path("reports/convergence"), help="folder of all results")
+    add("--seeds", type=int, default=3, help="seeds of every recipe (default: 3)")
+    add("--recipes", nargs="*", choices=tuple(RECIPES), help="recipes to try (default: all)")
+    add("--out", type=Path, default=Path("reports/convergence"), help="folder for all results")
     options = parser.parse_args()
     keep_compiled_programs()
     study(options)

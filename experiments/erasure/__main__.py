@@ -148,19 +148,28 @@ def main() -> None:
     parser = parser_of("erasure", __doc__)
     add_options(parser)
     parser.add_argument(
-        "--baseline", type=Path, help=".npy file of a vector that replaces dropped ones (zeros)"
+        "--baseline",
+        type=Path,
+        help=".npy file of the vector that replaces dropped ones (default: zeros)",
     )
     parser.add_argument(
-        "--longest", type=int, default=LONGEST, help=f"word pieces, at most {LONGEST}"
+        "--longest",
+        type=int,
+        default=LONGEST,
+        help=f"most word pieces of a sentence (default: {LONGEST})",
     )
-    parser.add_argument("--sentences", type=int, help="only so many, for a quick look (all)")
-    parser.add_argument("--brute-force", type=int, default=200, help="sentences to search twice")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default 3)")
+    parser.add_argument(
+        "--sentences", type=int, help="number of sentences, for a quick look (default: all)"
+    )
+    parser.add_argument(
+        "--brute-force", type=int, default=200, help="sentences to search twice (default: 200)"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: 3)")
     options = parser.parse_args()
     keep_compiled_programs()
     for name in ("seeds", "sentences", "brute_force"):
         if (count := getattr(options, name)) is not None and count < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {count}")
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {count}")
     run(options)
 
 

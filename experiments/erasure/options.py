@@ -11,5 +11,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `experiments.erasure` and `experiments.erasure_tuning` share."""
     parser.add_argument("--model", required=True, help="GRU made by `diffmask finetune sst`")
     add_settings(parser, SST.places)
-    parser.add_argument("--margin", type=float, default=0.05, help="of feasibility, in nats")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.05,
+        help="divergence up to which a set is feasible, in nats (default: 0.05)",
+    )
     parser.add_argument("--out", type=Path, default=Path("reports/erasure"), help="report folder")

@@ -88,7 +88,7 @@ def open_study(
     vector = _read_baseline(baseline, model.config.width)
     if model.network.layers != ("W",):
         raise UserError(
-            f"{model.path} is no GRU: make one with `diffmask finetune sst --model gru`"
+            f"{model.path} is not a GRU: make one with `diffmask finetune sst --model gru`"
         )
     if model.head.problem_type != SINGLE_LABEL.problem_type:
         raise UserError(f"{model.path} is a {model.head.problem_type}: the search needs classes")
@@ -220,5 +220,5 @@ def _read_baseline(file: Path | None, width: int) -> np.ndarray:
         return np.asarray(np.load(file), np.float32)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{file} holds no array of numbers, as numpy.save does ({error})"
+            f"{file} is not an array of numbers made by numpy.save ({error})"
         ) from error

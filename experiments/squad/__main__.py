@@ -158,20 +158,25 @@ def main() -> None:
     add("--model", required=True, help="an encoder that answers questions")
     add_settings(parser, SQUAD.places)
     add("--tags", type=Path, help="parts of speech of the dev questions, JSON lines")
-    add("--seeds", type=int, default=2, help="runs of each probe (default 2)")
-    add("--steps", type=int, default=8000, help="steps of each run, at most (default 8000)")
+    add("--seeds", type=int, default=2, help="runs of each probe (default: 2)")
+    add("--steps", type=int, default=8000, help="steps of each run, at most (default: 8000)")
     add(
         "--no-training",
         action="store_true",
-        help="report on the probes that are there, as far as they have come",
+        help="report on the probes that exist, as far as they are trained",
     )
-    add("--questions", type=int, default=1000, help="dev questions measured (default 1000)")
-    add("--methods-on", type=int, default=200, help="those on which others are (default 200)")
+    add("--questions", type=int, default=1000, help="dev questions to measure (default: 1000)")
+    add(
+        "--methods-on",
+        type=int,
+        default=200,
+        help="those to measure other methods on (default: 200)",
+    )
     add("--out", type=Path, default=Path("reports/squad"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
     if min(options.seeds, options.questions) < 1 or options.methods_on < 0:
-        raise UserError("--seeds and --questions are 1 or more, --methods-on 0 or more")
+        raise UserError("--seeds and --questions must be at least 1, --methods-on at least 0")
     run(options)
 
 

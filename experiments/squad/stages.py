@@ -155,7 +155,7 @@ def kept(configs: dict[Path, RunConfig], gate: str) -> list[Path]:
         if config.gate == gate and (folder / run_folder.PROBE).is_file():
             stored = as_dict(run_folder.load_config(folder)) | {"steps": config.steps}
             if differing := settings.differences(stored, as_dict(config)):
-                raise UserError(f"{folder} holds a run of another {', '.join(differing)}")
+                raise UserError(f"{folder} contains a run of another {', '.join(differing)}")
             found.append(folder)
     return found
 

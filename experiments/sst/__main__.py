@@ -145,12 +145,12 @@ def main() -> None:
     tags = parser.add_mutually_exclusive_group()
     tags.add_argument("--tags", type=Path, help="parts of speech of the dev sentences, JSON lines")
     tags.add_argument("--spacy", metavar="MODEL", help="tag with a spaCy model instead")
-    parser.add_argument("--seeds", type=int, default=5, help="runs of each probe (default 5)")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each probe (default: 5)")
     parser.add_argument(
         "--schulz-sentences",
         type=int,
         default=128,
-        help="sentences for Schulz et al. at all states, evenly spaced (default 128)",
+        help="sentences for Schulz et al. at all states, evenly spaced (default: 128)",
     )
     parser.add_argument("--out", type=Path, default=Path("reports/sst"), help="report folder")
     options = parser.parse_args()

@@ -195,9 +195,11 @@ def main() -> None:
             nargs="*",
             default=margins,
             metavar="NATS",
-            help=f"margins of the {gate} probe (default {told})",
+            help=f"margins of the {gate} probe (default: {told})",
         )
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of a run (default {STEPS})")
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, help=f"steps of a run (default: {STEPS})"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("reports/sst_margins"), help="report folder"
     )

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Processes that measure memory need room beside this one on a GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if options.rounds < 1:
-        raise UserError(f"--rounds must be at least 1, got {options.rounds}")
+        raise UserError(f"--rounds must be at least 1, not {options.rounds}")
     folder = options.out or Path("reports", OTHERS.get(options.task, ("throughput",))[0])
     make_folder(folder)
     if options.task in OTHERS:
@@ -52,19 +52,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = parser_of("throughput", __doc__)
     parser.add_argument(
-        "task", nargs="?", default="all", choices=[*RACE, "all", *OTHERS], help="default: all"
+        "task",
+        nargs="?",
+        default="all",
+        choices=[*RACE, "all", *OTHERS],
+        help="what to measure (default: all)",
     )
     parser.add_argument("--model", help="a BERT classifier")
-    parser.add_argument("--run", type=Path, help="of `texts`: a run (default: a random one)")
+    parser.add_argument(
+        "--run", type=Path, help="for the task texts: a run (default: a random probe)"
+    )
     add_settings(parser, SST.places)
-    parser.add_argument("--out", type=Path, help="report folder (default reports/throughput)")
-    parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
+    parser.add_argument("--out", type=Path, help="report folder (default: reports/throughput)")
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default: 7)")
     parser.add_argument(
         "--precision",
         nargs="+",
         default=PRECISIONS,
         choices=PRECISIONS,
-        help="of the frozen model on both sides (default: both)",
+        help="of the frozen model, ours and PyTorch's (default: both)",
     )
     return parser.parse_args(arguments)
 
@@ -137,7 +143,7 @@ def _hidden(options: argparse.Namespace, folder: Path) -> None:
     from experiments.throughput import hidden
 
     if not options.model:
-        raise UserError("which model? give --model FOLDER")
+        raise UserError("no model to measure: pass --model FOLDER")
     hidden.run(options.model, folder, options.rounds)
 
 

@@ -96,7 +96,7 @@ def prepare(
     Raises: UserError if the model is not a BERT.
     """
     if classifier.architecture.model_type != BERT.model_type:
-        raise UserError(f"{classifier.path} holds no BERT, which the race is about")
+        raise UserError(f"{classifier.path} is not a BERT, which the race is about")
     sizes = classifier.config
     config = run_config(
         classifier.path,

@@ -69,7 +69,7 @@ def sst(source: Source) -> Contest:
     model, places = source
     accelerated = jax.default_backend() != "cpu"
     if model is None and not accelerated:
-        raise UserError("which model? give --model FOLDER")
+        raise UserError("no model to measure: pass --model FOLDER")
     classifier = load_classifier(model) if model else random_weights(BASE)
     what = Path(model).name if model else "BERT-base with random weights"
     if places == SstPlaces() and accelerated:

@@ -88,10 +88,10 @@ def _case(batch: int) -> tuple[Setup, Chunk]:
 def main() -> None:
     """Reads the command line and measures."""
     parser = parser_of("throughput.devices", __doc__)
-    parser.add_argument("devices", type=int, help="how many to simulate")
+    parser.add_argument("devices", type=int, help="number of devices to simulate")
     devices = parser.parse_args().devices
     if devices < 1:
-        raise UserError(f"DEVICES must be at least 1, got {devices}")
+        raise UserError(f"DEVICES must be at least 1, not {devices}")
     jax.config.update("jax_num_cpu_devices", devices)
     print(json.dumps(measure()))
 

@@ -95,15 +95,18 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
 def main() -> None:
     """Read the command line and run the experiment."""
     parser = parser_of("toy", __doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default: 5)")
     parser.add_argument("--out", type=Path, default=Path("reports/toy"), help="report folder")
     parser.add_argument(
-        "--setting", choices=parts.SETTINGS, default="ours", help="DiffMask's rates"
+        "--setting",
+        choices=parts.SETTINGS,
+        default="ours",
+        help="whose learning rates DiffMask has",
     )
     parser.add_argument("--embedding-baseline", choices=["mean", "learned"], default="mean")
     arguments = parser.parse_args()
     if arguments.seeds < 1:
-        raise UserError(f"--seeds must be at least 1, got {arguments.seeds}")
+        raise UserError(f"--seeds must be at least 1, not {arguments.seeds}")
     make_folder(arguments.out)
     seeds = list(range(arguments.seeds))
     run(seeds, arguments.setting, arguments.embedding_baseline, arguments.out)

@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_what_was_done(experiment, monkeypatch, capsys):
         ({"longest": 2}, "no sentence of dev has at most 2 word pieces"),
         ({"seeds": 0}, "--seeds must be at least 1"),
         ({"sentences": -5}, "--sentences must be at least 1"),
-        ({"baseline": "missing.npy"}, "missing.npy holds no array of numbers"),
+        ({"baseline": "missing.npy"}, "missing.npy is not an array of numbers"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(experiment, capsys, changed, message):
@@ -157,7 +157,7 @@ def test_results_of_another_margin_are_not_taken(experiment, capsys):
 def test_a_bert_is_refused(experiment, tiny_bert, capsys):
     with pytest.raises(SystemExit):
         experiment(model=tiny_bert)
-    assert "is no GRU: make one with `diffmask finetune sst --model gru`" in capsys.readouterr().err
+    assert "is not a GRU: make one with `diffmask finetune sst --model gru`" in capsys.readouterr().err
 
 
 def test_learning_plays_at_the_margin_that_is_asked_for(experiment, monkeypatch):

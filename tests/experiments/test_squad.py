@@ -271,7 +271,7 @@ def test_results_belong_to_a_model_wherever_it_lies(tiny_answerer, tmp_path, mon
 def test_a_classifier_and_bad_numbers_are_refused(experiment, tiny_bert, tmp_path, capsys):
     for changed, message in (
         ({"model": tiny_bert, "out": tmp_path / "a"}, "questions with answers"),
-        ({"questions": 0}, "--seeds and --questions are 1 or more"),
+        ({"questions": 0}, "--seeds and --questions must be at least 1"),
     ):
         with pytest.raises(SystemExit) as stopped:
             experiment(**changed)

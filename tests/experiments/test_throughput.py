@@ -368,9 +368,9 @@ def test_growth_is_drawn_and_memory_and_bytes_are_claimed(command, tmp_path, mon
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sst"], "which model? give --model FOLDER"),
+        (["sst"], "no model to measure: pass --model FOLDER"),
         (["toy", "--rounds", "0"], "--rounds must be at least 1"),
-        (["hidden"], "which model?"),
+        (["hidden"], "no model to measure"),
     ],
 )
 def test_what_cannot_be_raced_is_refused_in_one_line(tmp_path, capsys, arguments, message):
