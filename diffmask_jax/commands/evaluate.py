@@ -14,7 +14,7 @@ from diffmask_jax.commands.shared import (
 from diffmask_jax.runtime.files import check_writable
 from diffmask_jax.runtime.json_files import dumps
 
-HELP = "masked share, divergence and scores by layer"
+HELP = "measure masked share, divergence and scores by layer"
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -10,9 +10,9 @@ from diffmask_jax.runtime.settings import setting
 class PreparedPlaces:
     """The folder of a data set's own files, and that of its prepared copy."""
 
-    raw_dir: str | None = setting(None, "folder of its files", told="downloaded", is_path=True)
+    raw_dir: str | None = setting(None, "folder with its files", told="downloaded", is_path=True)
     data_dir: str | None = setting(
-        None, "folder of the prepared copy", told="~/tensorflow_datasets", is_path=True
+        None, "folder for the prepared copy", told="~/tensorflow_datasets", is_path=True
     )
 
     @property

@@ -125,11 +125,9 @@ class QuestionPlaces:
     """The files of the two splits."""
 
     train: str | None = setting(
-        None, ".jsonl file of the questions to train on, with their passages", is_path=True
+        None, ".jsonl file of questions to train on, with their passages", is_path=True
     )
-    dev: str | None = setting(
-        None, ".jsonl file of the questions to select and evaluate on", is_path=True
-    )
+    dev: str | None = setting(None, ".jsonl file of questions to validate on", is_path=True)
 
 
 def read(places: QuestionPlaces, split: str) -> Examples:

@@ -22,7 +22,7 @@ def load_squad(
 
     Args:
       split: train or dev (87 599 and 10 570 questions in the official files of v1.1).
-      raw_dir: a folder of train-v1.1.json and dev-v1.1.json, or of parts of them, such as
+      raw_dir: a folder with train-v1.1.json and dev-v1.1.json, or parts of them, such as
         train-v1.1.first44.json, or of v2.0; without it the official files of v1.1 are downloaded.
         Changed files are prepared anew.
       data_dir: the folder of the prepared copy; None: TFDS's own (~/tensorflow_datasets).
@@ -58,7 +58,7 @@ class SquadPlaces(PreparedPlaces):
 
     raw_dir: str | None = setting(
         None,
-        "folder of train-v1.1.json and dev-v1.1.json, or of parts of them",
+        "folder with train-v1.1.json and dev-v1.1.json, or parts of them",
         told="downloaded",
         is_path=True,
     )

@@ -22,7 +22,7 @@ def load_sst(
 
     Args:
       split: train, dev or test (8544, 1101 and 2210 sentences in the official files).
-      raw_dir: a folder of train.txt, dev.txt and test.txt to prepare from, one tree per line;
+      raw_dir: a folder with train.txt, dev.txt and test.txt to prepare from, one tree per line;
         without it the official files are downloaded. Changed files are prepared anew.
       data_dir: the folder of the prepared copy; None: TFDS's own (~/tensorflow_datasets).
 
@@ -66,7 +66,7 @@ class SstPlaces(PreparedPlaces):
 
     raw_dir: str | None = setting(
         None,
-        "folder of train.txt, dev.txt and test.txt, one tree per line",
+        "folder with train.txt, dev.txt and test.txt, one tree per line",
         told="downloaded",
         is_path=True,
     )

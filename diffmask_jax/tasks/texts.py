@@ -14,14 +14,14 @@ class TextPlaces:
     """The files of the two splits, and the names of their columns."""
 
     train: str | None = setting(
-        None, "file of the texts to train on (.txt, .tsv, .csv, .jsonl, …)", is_path=True
+        None, "file of texts to train on (.txt, .tsv, .csv, .jsonl, …)", is_path=True
     )
-    dev: str | None = setting(None, "file of the texts to select and evaluate on", is_path=True)
+    dev: str | None = setting(None, "file of texts to validate on", is_path=True)
     text_column: str | None = setting(
         None, "column of the texts", told="text, sentence, premise, question, review, …"
     )
     pair_column: str | None = setting(
-        None, "column of the second texts of pairs", told="hypothesis beside premise, …"
+        None, "column of the second texts of pairs", told="hypothesis with premise, …"
     )
     label_column: str | None = setting(
         None, "column of the gold labels", told="label, labels, gold, class, sentiment or score"
@@ -42,7 +42,7 @@ def read(places: TextPlaces, split: str) -> Examples:
 
 TEXTS = Task(
     name="texts",
-    help="texts or pairs of texts in files: .txt, .tsv, .csv, .jsonl, .parquet, a datasets folder",
+    help="texts or pairs of texts in files: .txt, .tsv, .csv, .jsonl, .parquet, datasets folders",
     places=TextPlaces,
     splits=("train", "dev"),
     read=read,

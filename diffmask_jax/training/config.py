@@ -79,7 +79,7 @@ class RunConfig:
     )
     min_agreement: float = settings.setting(
         0.75,
-        "authors: and only if at least this share of the predictions stays the same",
+        "authors: keep a probe only if at least this share of predictions stays the same",
         check=share,
     )
     precision: str = settings.setting(

@@ -157,7 +157,9 @@ def test_results_of_another_margin_are_not_taken(experiment, capsys):
 def test_a_bert_is_refused(experiment, tiny_bert, capsys):
     with pytest.raises(SystemExit):
         experiment(model=tiny_bert)
-    assert "is not a GRU: make one with `diffmask finetune sst --model gru`" in capsys.readouterr().err
+    assert (
+        "is not a GRU: make one with `diffmask finetune sst --model gru`" in capsys.readouterr().err
+    )
 
 
 def test_learning_plays_at_the_margin_that_is_asked_for(experiment, monkeypatch):
