@@ -266,8 +266,10 @@ def test_a_message_names_the_row_as_the_file_has_it(refused, run, tmp_path, name
 
 def test_two_outputs_of_one_name(refused, run, tmp_path):
     out = tmp_path / "x"
-    assert "are one file" in refused("explain", run, "film", "--html", out, "--jsonl", out)
-    assert "are one file" in refused("compare", run, "--text", "a", "--html", out, "--png", out)
+    assert "are the same file" in refused("explain", run, "film", "--html", out, "--jsonl", out)
+    assert "are the same file" in refused(
+        "compare", run, "--text", "a", "--html", out, "--png", out
+    )
 
 
 @pytest.mark.parametrize(

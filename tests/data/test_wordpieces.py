@@ -134,7 +134,9 @@ def test_check_length_counts_the_special_tokens():
 
 
 def test_too_long_a_text_of_several_is_named():
-    with pytest.raises(UserError, match=r"text 2 of 3: the text has 5 word pieces .* limit is 4"):
+    with pytest.raises(
+        UserError, match=r"text 2 of 3: the text has 5 word pieces, but the limit is 4"
+    ):
         encode_within(TOKENIZER, ["a", "a b c", "a b c d"], 4, cut=False)
     with pytest.raises(UserError, match=r"^the pair has 7 word pieces, but the limit is 4"):
         encode_within(TOKENIZER, [("a b", "a b")], 4, cut=False)

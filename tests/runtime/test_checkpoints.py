@@ -221,5 +221,5 @@ def test_damage_that_no_digest_tells_of_is_left_to_orbax(two_saved, tmp_path):
 def test_the_checkpoint_of_another_model_is_refused(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"x": jnp.arange(3)})
-        with pytest.raises(UserError, match="of another model"):
+        with pytest.raises(UserError, match="belongs to another model"):
             checkpoints.restore(1, {"x": jnp.arange(4)})

@@ -75,7 +75,7 @@ def test_a_launcher_is_known_by_its_variables(environment, by):
 @pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
 @pytest.mark.parametrize("value", ["x", "1.5", " ", "9" * 5000, "²"])
 def test_a_number_of_processes_that_is_none(name, value):
-    with pytest.raises(UserError, match=f"{name} is .*no number"):
+    with pytest.raises(UserError, match=f"{name} is .*not a number"):
         launcher({name: value, "SLURM_PROCID": "0"})
 
 

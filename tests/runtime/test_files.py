@@ -135,9 +135,9 @@ def test_two_outputs_are_not_one_file(tmp_path):
     check_all_writable(["/dev/null", "/dev/null"])
     for one, other in (("a", "a"), ("a", "x/../a"), ("a", "link")):
         (tmp_path / "x").mkdir(exist_ok=True)
-        with pytest.raises(UserError, match="are one file"):
+        with pytest.raises(UserError, match="are the same file"):
             check_all_writable([tmp_path / one, None, tmp_path / other])
-        with pytest.raises(UserError, match="are one file"):
+        with pytest.raises(UserError, match="are the same file"):
             check_all_writable([None, tmp_path / one], tmp_path / other)
     check_all_writable([tmp_path / "a"], tmp_path / "b")
 

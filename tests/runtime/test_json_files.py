@@ -150,7 +150,7 @@ def test_a_pipe_and_a_file_of_gibibytes_are_not_waited_for(tmp_path, monkeypatch
         read(tmp_path / "pipe.json")
     (tmp_path / "a.json").write_text("[1, 2]")
     monkeypatch.setattr(json_files, "LARGEST", 5)
-    with pytest.raises(UserError, match="has more than"):
+    with pytest.raises(UserError, match="is larger than"):
         read(tmp_path / "a.json", list)
 
 

@@ -38,7 +38,7 @@ def test_bfloat16_and_what_overflows():
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64, np.bool_, np.complex64])
 def test_what_is_not_of_floats(dtype):
-    with pytest.raises(UserError, match=f"tensor a holds {np.dtype(dtype)}"):
+    with pytest.raises(UserError, match=f"tensor a has type {np.dtype(dtype)}"):
         checked({"a": np.zeros(2, dtype)}, "a")
 
 

@@ -74,7 +74,7 @@ def test_a_nul_is_in_no_text_file(tmp_path):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     assert_refused(tmp_path / "nothing.txt", "No such file")
-    assert_refused(tmp_path, "directory")
+    assert_refused(tmp_path, "folder")
 
 
 def test_lines_come_from_another_program_too():

@@ -223,10 +223,10 @@ def test_a_probe_cut_short_is_named(run, tmp_path, kept):
 def test_another_file_in_the_place_of_the_probe_is_named(tiny_bert, tmp_path):
     file = tmp_path / "probe.safetensors"
     shutil.copy(tiny_bert / "model.safetensors", file)
-    assert_refused(lambda: run_folder.load_probe(tmp_path), str(file), "no probe")
+    assert_refused(lambda: run_folder.load_probe(tmp_path), str(file), "not a probe")
     for metadata in ({"format": "pt"}, {"scores": "{"}, {"scores": "{}"}):
         safetensors.numpy.save_file({"weight": np.ones(2)}, file, metadata=metadata)
-        assert_refused(lambda: run_folder.load_probe(tmp_path), str(file), "no probe")
+        assert_refused(lambda: run_folder.load_probe(tmp_path), str(file), "not a probe")
 
 
 def test_a_probe_that_cannot_be_written_leaves_the_old_one(random_probe, tmp_path, monkeypatch):

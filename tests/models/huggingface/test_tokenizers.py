@@ -348,7 +348,9 @@ def test_an_empty_vocabulary(tmp_path, pieces):
 
 
 def test_a_line_that_stands_twice(tmp_path):
-    assert_refused(save_lines(tmp_path, *BERT, "film", "a", "film"), "has the piece 'film' 2 times")
+    assert_refused(
+        save_lines(tmp_path, *BERT, "film", "a", "film"), "contains the piece 'film' 2 times"
+    )
 
 
 def test_a_number_that_two_pieces_have(tmp_path):

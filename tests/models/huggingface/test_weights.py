@@ -241,4 +241,4 @@ def test_more_blocks_than_there_are_tensors(folder):
     save_rest(folder, num_hidden_layers=500)
     assert_refused(folder, "asks for 500 blocks", "tensors")
     save_rest(folder, num_hidden_layers=10**9)
-    assert_refused(folder, "num_hidden_layers is 1000000000", "at most 512")
+    assert_refused(folder, "num_hidden_layers must be at most 512, not 1000000000")
