@@ -108,7 +108,7 @@ def _curves(report: Report) -> Section:
 
 def _last_layers(report: Report) -> Section:
     layers, total = report.subject.layers, max(sum(report.gone), 1)
-    names = [f"at {layer}" for layer in layers] + ["never: kept to the end"]
+    names = [f"at {layer}" for layer in layers] + ["never"]
     bars = [
         Bar(name, (str(count), f"{count / total:.1%}"), count / total)
         for name, count in zip(names, report.gone, strict=True)

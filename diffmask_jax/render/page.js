@@ -24,7 +24,7 @@ function open(article) {
   const top = names.length - 1
   let layer = top, active = 0, lit = []
 
-  // The first layer from which on a token is not kept again; one more than the top if it is.
+  // The first layer from which a token is never kept again; one more than the top if there is none.
   const drops = words.map((_, token) => {
     let k = names.length
     while (k > 0 && +cell(token, k - 1).title <= .5) k--
@@ -67,7 +67,10 @@ function open(article) {
     layer = Math.min(Math.max(k, 0), top)
     paint()
   }
-  const said = token => `dropped at layer ${names[drops[token]] || '–: it is kept to the top'}`
+  const said = token => {
+    const at = names[drops[token]]
+    return at ? `dropped at layer ${at}` : 'never dropped'
+  }
   function link(token, k) {
     clear()
     active = token

@@ -90,7 +90,7 @@ def _drop_scale(rows: Sequence[str]) -> str:
     )
     return (
         '<p class="legend drops" hidden><b>Dropped at layer</b> <span class="key">'
-        f'<span class="ramp">{ramp}</span> kept to the top</span> '
+        f'<span class="ramp">{ramp}</span> never</span> '
         "<span>The first layer from which the token is never kept again.</span></p>\n"
     )
 
