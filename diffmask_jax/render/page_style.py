@@ -55,7 +55,7 @@ STYLE = (
 .dm .plot .slider { max-width: none; padding: 0 calc(var(--side-share) - 8px) }
 .dm output { display: block; min-height: 3em; color: var(--quiet); font-size: 14px }
 .dm output:empty::before {
-  content: "Point at a word or a cell; or tab to the text and press the arrow keys."; opacity: .7;
+  content: "Point at a word or a cell, or tab to the text and press the arrow keys.";
 }
 .dm .views { border: 0; padding: 0; margin: 0 0 14px; font-size: 14px }
 .dm .views legend { float: left; font-weight: 600; padding: 0; margin-right: 10px }

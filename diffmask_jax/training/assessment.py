@@ -169,14 +169,15 @@ def _agreement(
     holds: Bool[np.ndarray, " L"],
 ) -> Finding:
     worst = int(agreement.argmin())
-    least = f"{agreement[worst]:.1%} (layer {layers[worst]})"
+    least, layer = f"{agreement[worst]:.1%}", f"(layer {layers[worst]})"
     if holds.all():
-        return Finding(True, f"the prediction stays the same in at least {least} of the texts")
+        says = f"the prediction stays the same in at least {least} of the texts {layer}"
+        return Finding(True, says)
     below = some_of([layers[n] for n in np.flatnonzero(~holds).tolist()], len(layers))
     return Finding(
         False,
         f"the prediction stays the same in less than {config.min_agreement:.0%} of the texts at "
-        f"{below}; the least is {least}",
+        f"{below}; the least is {least} {layer}",
     )
 
 

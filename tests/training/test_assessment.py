@@ -37,7 +37,7 @@ def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
     assert [finding.says for finding in found.findings] == [
         "divergence is within 1.2 times the margin of 0.2 nats at every layer, at most 0.240 "
         "(layer 1)",
-        "the prediction stays the same in at least 80.0% (layer W) of the texts",
+        "the prediction stays the same in at least 80.0% of the texts (layer W)",
         "from 30.0% to 50.0% of the positions are dropped",
         "its training had settled at every layer" + HOW,
     ]
