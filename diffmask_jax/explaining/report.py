@@ -123,7 +123,7 @@ def report_of(
         agreement=_mean(replay.agreement),
         scores=_score_curves(replay, scores, measure),
         longest=tuple(words[:each]),
-        first=tuple(words[: -each - 1 : -1]),
+        first=tuple(words[::-1][: min(WORDS, len(words) - each)]),  # no word is in both
         groups=families(survey.explanations, labelled or {}, tags),
         gone=tuple(gone.tolist()),
         turned=len(turned),

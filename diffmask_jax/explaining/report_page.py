@@ -15,6 +15,7 @@ from diffmask_jax.game.gates import GATES
 from diffmask_jax.render import report_html
 from diffmask_jax.render.charts import Axis, Bar, Level, Series, bar_table, line_chart
 from diffmask_jax.render.layer_names import explained, some_of
+from diffmask_jax.render.replay import instead
 from diffmask_jax.render.report_html import Opened, Section
 from diffmask_jax.render.text import shorten
 from diffmask_jax.training.assessment import THRESHOLDED
@@ -210,10 +211,11 @@ def _rivalry(rivalry: Rivalry) -> Section:
 
 def _opened(survey: Survey, rows: Sequence[str], number: int) -> Opened:
     explanation, last = survey.explanations[number], survey.answers[number][-1]
+    answer = instead(last.line, explanation.answer.line)
     texts = shorten(" / ".join(explanation.texts), SUMMARY)
     return Opened(
         f"row {rows[number]}: {texts}",
-        f"With only what the last layer keeps, the answer is {last.line}, instead of:",
+        f"With only what the last layer keeps, the answer is {answer}.",
         explanation.heatmap(),
     )
 

@@ -245,8 +245,8 @@ def test_a_cut_passage_is_told(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--question", QUESTION], "--question goes with a passage: give --passage, too"),
-        (["--passage", PASSAGE], "--passage goes with a question: give --question, too"),
+        (["--question", QUESTION], "--question goes with a passage: pass --passage, too"),
+        (["--passage", PASSAGE], "--passage goes with a question: pass --question, too"),
         (["--question", "", "--passage", PASSAGE], "the question is empty or blank"),
         (["--question", QUESTION, "--passage", " "], "the passage is empty or blank"),
         (["fun", "--question", QUESTION, "--passage", PASSAGE], "not both"),

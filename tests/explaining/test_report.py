@@ -99,7 +99,9 @@ def test_words_and_groups_are_counted_as_by_hand(made, texts):
         assert longest[word]["low"] <= longest[word]["mean"] <= longest[word]["high"]
     means = [one["mean"] for one in numbers["longest"]]
     assert means == sorted(means, reverse=True)
-    assert numbers["first"][0]["name"] == by_mean[-1]
+    first = [one["name"] for one in numbers["first"]]
+    assert first[0] == by_mean[-1] and {*first, *longest} == set(frequent)
+    assert len(first) + len(longest) == len(frequent)
     predicted = {each.prediction for each in explanations}
     groups = {way: {one["name"]: one for one in own} for way, own in numbers["groups"].items()}
     assert set(groups) == {
@@ -309,6 +311,7 @@ def test_the_page_is_whole_and_needs_nothing_else(made, texts):
         assert outside not in markup
     assert "Is this probe good? No." in markup  # a random one
     assert markup.count("<details>") == 20 + 2  # texts, the numbers, the turned texts
+    assert "With only what the last layer keeps, the answer is “" in markup
     assert markup.count("<figure>") == 3 + len(numbers["scores"])
     for one in numbers["longest"]:
         assert f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" in markup
