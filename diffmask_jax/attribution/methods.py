@@ -214,7 +214,7 @@ ON_TEXT: dict[str, Named] = {
     ),
     "schulz": Named(
         "Schulz et al. (2020)",
-        "share of the state that an information bottleneck lets through",
+        "share of the state that passes an information bottleneck",
         functools.partial(schulz, steps=STEPS),
     ),
     "guan": Named(

@@ -74,7 +74,7 @@ def _legend(comparison: Comparison) -> str:
         "Attribution / largest of the layer",
         "none",
         "most",
-        "Each layer is scaled by itself. Hover over a cell for the attribution before scaling.",
+        "Each layer is scaled on its own. Hover over a cell for the attribution before scaling.",
         [comparison.marks],
     )
 

@@ -32,9 +32,9 @@ class Opened(NamedTuple):
 
 
 _MARKS = {
-    True: ("✓", "as it should be"),
-    False: ("✗", "not as it should be"),
-    None: ("?", "not known"),
+    True: ("✓", "passed"),
+    False: ("✗", "failed"),
+    None: ("?", "unknown"),
 }
 
 

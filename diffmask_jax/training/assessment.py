@@ -71,7 +71,7 @@ def told(assessment: Assessment, gates: str) -> list[str]:
 def sentences(assessment: Assessment) -> str:
     """The findings and the advice as running text, failed checks first."""
     parts = []
-    kinds = {False: "Not as it should be", None: "Not known", True: "As it should be"}
+    kinds = {False: "Failed", None: "Unknown", True: "Passed"}
     for holds, name in kinds.items():
         says = [finding.says for finding in assessment.findings if finding.holds is holds]
         parts += [f"{name}: {'; '.join(says)}"] * bool(says)

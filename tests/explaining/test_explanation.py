@@ -84,7 +84,7 @@ def test_what_to_think_of_the_probe_is_saved_with_it(tmp_path):
         one.save(tmp_path / "page.html")
         read = Elements((tmp_path / "page.html").read_text())  # whose text ends where a tag begins
         says = "not settled (gates drawn as in training): why, and what next\n"
-        says += "As it should be: D is <b>small. Next: train longer."
+        says += "Passed: D is <b>small. Next: train longer."
         assert (says in read.text) == there
 
 

@@ -113,7 +113,7 @@ def test_the_verdict_is_six_lines_at_most_and_a_paragraph_and_survives_json():
     _, first, *_, last = told(worst, SAMPLED)
     assert first.startswith("  - ") and last.startswith("  next: train longer")
     text = sentences(worst)
-    assert text.startswith("Not as it should be: divergence is over")
+    assert text.startswith("Failed: divergence is over")
     assert all(finding.says in text for finding in worst.findings)
     for one in (worst, good, assessed(())):
         assert from_json(as_json(one)) == one
