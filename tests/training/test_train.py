@@ -176,7 +176,7 @@ def test_no_feasible_probe_is_an_error_with_the_run_kept(config, tmp_path, capsy
     # It says how near it came, and which options are in the way.
     lines = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     best, last = min(lines, key=lambda line: line["divergence"]), lines[-1]
-    for which, line in (("nearest", best), ("last", last)):
+    for which, line in (("closest", best), ("last", last)):
         told = f"step {line['step']} (divergence {line['divergence']:.3g}, agreement "
         assert re.search(f"{which}[a-z ]*{re.escape(told)}", str(refused.value))
     for option in ("tolerance=1e-09", "margin=0.001", "min_agreement", "(steps)"):
