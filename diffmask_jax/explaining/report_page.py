@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffmask_jax.analysis.bootstrap import Interval
-from diffmask_jax.analysis.removal import Measures
 from diffmask_jax.analysis.survival import Kept
 from diffmask_jax.explaining import rivalry_table
 from diffmask_jax.explaining.report import LEAST, Report, Turn
@@ -25,10 +24,6 @@ CELLS = 60_000  # the most cells that they may have together, lest the page be t
 SUMMARY = 90  # terminal cells of a text's line
 SHARES, NATS = Axis(1.0, percent=True), Axis(0.0, percent=False)
 VERDICTS = {"good": "Yes", "not settled": "Not yet: it has not settled", "not good": "No"}
-HEADS = tuple(
-    name.replace("_", ", ") + (" ↓" if name.startswith("sufficiency") else " ↑")
-    for name in Measures._fields
-)
 
 
 def page(report: Report, survey: Survey, rows: Sequence[str]) -> str:
@@ -200,12 +195,14 @@ def _below(turn: Turn) -> str:
 
 
 def _rivalry(rivalry: Rivalry) -> Section:
+    tables = [
+        report_html.listing(title, rivalry_table.HEAD, cells)
+        for title, cells in rivalry_table.tables(rivalry).items()
+    ]
     return Section(
         "Is it more faithful than other methods?",
         rivalry_table.explained(rivalry),
-        report_html.listing(
-            "Means with their intervals", ["", *HEADS], rivalry_table.rows(rivalry)
-        ),
+        report_html.side_by_side("tables", tables),
     )
 
 

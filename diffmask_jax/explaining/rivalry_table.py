@@ -10,11 +10,11 @@ from diffmask_jax.runtime import markdown
 from diffmask_jax.runtime.json_files import jsonable
 
 FEWEST = 6  # texts: of fewer, all differ to one side by chance in over 5% (2·2⁻⁵)
-LOWER, HIGHER = "sufficiency ↓", "comprehensiveness ↑"
-PARTS = {
-    "with as many tokens as the probe keeps": "",
-    "area over the curve": "_area",
-    "area, normalised by the best and the worst order": "_normalised",
+HEAD = ("", "sufficiency ↓", "comprehensiveness ↑")
+SUFFIXES = {
+    "With as many tokens as the probe keeps": "",
+    "Area over the curve": "_area",
+    "Area, normalised by the best and the worst order": "_normalised",
 }
 """Each pair of measures, and the suffix of its fields in `Measures`."""
 
@@ -34,6 +34,14 @@ def explained(rivalry: Rivalry) -> str:
     )
 
 
+def tables(rivalry: Rivalry) -> dict[str, list[list[str]]]:
+    """Title -> rows under `HEAD`, for each pair of measures."""
+    return {
+        title: rows(rivalry, (f"sufficiency{suffix}", f"comprehensiveness{suffix}"))
+        for title, suffix in SUFFIXES.items()
+    }
+
+
 def rows(rivalry: Rivalry, measures: tuple[str, ...] = Measures._fields) -> list[list[str]]:
     """For each method its name, and the mean of each measure with its interval and mark."""
     means, differences = rivalry.means(), rivalry.differences()
@@ -46,12 +54,10 @@ def rows(rivalry: Rivalry, measures: tuple[str, ...] = Measures._fields) -> list
 
 
 def as_text(rivalry: Rivalry) -> str:
-    """Three tables, no wider than a terminal."""
-    blocks = []
-    for title, ending in PARTS.items():
-        both = f"sufficiency{ending}", f"comprehensiveness{ending}"
-        blocks.append(f"{title}\n\n{markdown.table(['', LOWER, HIGHER], rows(rivalry, both))}")
-    return "\n\n".join(blocks)
+    """The tables, no wider than a terminal."""
+    return "\n\n".join(
+        f"{title}\n\n{markdown.table(HEAD, cells)}" for title, cells in tables(rivalry).items()
+    )
 
 
 def as_json(rivalry: Rivalry) -> dict[str, Any]:

@@ -262,7 +262,9 @@ _STYLE = """
 }
 @media (max-width: 600px) {
   .dm .data { font-size: 12px }
-  .dm .data :is(th, td) { padding-right: 8px }
+  .dm .data :is(th, td) { padding-right: 6px }
+  .dm .data :is(th, td):last-child { padding-right: 0 }
+  .dm .data [scope=row] { white-space: normal }
   .dm .data .bar { width: auto; min-width: 40px }
 }
 @media print { .dm .data tr { break-inside: avoid } }

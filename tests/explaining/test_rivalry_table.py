@@ -33,6 +33,12 @@ def test_a_mark_says_for_whom_a_difference_speaks():
     assert all(cell.endswith("]") for cell in equal[1:5])
 
 
+def test_the_tables_have_every_measure_once():
+    parts = [[row[1:] for row in rows] for rows in rivalry_table.tables(found()).values()]
+    whole = [[*one, *two, *three] for one, two, three in zip(*parts, strict=True)]
+    assert whole == [row[1:] for row in rivalry_table.rows(found())]
+
+
 def test_the_tables_fit_a_terminal_and_the_numbers_are_json():
     assert max(map(len, rivalry_table.as_text(found()).splitlines())) <= 80
     told = json.loads(json.dumps(rivalry_table.as_json(found()), allow_nan=False))
