@@ -316,7 +316,7 @@ def cut(folder: Path) -> None:
             lambda folder: replace(folder, gru__weight_ih_l0=np.ones((16, 48), np.float32)),
             r"gru.weight_ih_l0 has shape \(16, 48\), but config.json asks for \(48, 16\)",
         ),
-        (lambda folder: replace(folder, head__bias=np.ones(3, np.int8)), "head.bias holds int8"),
+        (lambda folder: replace(folder, head__bias=np.ones(3, np.int8)), "head.bias has type int8"),
         (cut, "damaged or cut short"),
         (lambda folder: (folder / "model.safetensors").unlink(), "contains no weights"),
         (lambda folder: describe(folder, id2label=None), "head.bias has shape"),
