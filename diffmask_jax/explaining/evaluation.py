@@ -19,8 +19,9 @@ from diffmask_jax.runtime.json_files import finite
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.tasks.encoded_examples import EncodedExamples
 from diffmask_jax.tasks.scoring import scoring_of
-from diffmask_jax.training import assessment, run_folder
-from diffmask_jax.training.assessment import assess, layer_means
+from diffmask_jax.training import assessment
+from diffmask_jax.training.assessment import layer_means
+from diffmask_jax.training.keeping import assess_run
 
 BATCH = 32
 SPANS = ("positions kept", "spans kept")
@@ -70,7 +71,7 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
                 row["spans_kept"] = float(share)
         report[kind] = [{name: finite(value) for name, value in row.items()} for row in table]
     means = layer_means(model.network.layers, table[:-1])  # with thresholded gates, measured last
-    verdict = assess(explainer.config, means, run_folder.load_layers(Path(run)))
+    verdict = assess_run(explainer.config, Path(run), means)
     report["verdict"] = assessment.as_json(verdict)
     return report
 

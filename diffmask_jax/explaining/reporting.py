@@ -19,8 +19,8 @@ from diffmask_jax.tasks.scoring import by_labels
 from diffmask_jax.tasks.tags import read_tags
 from diffmask_jax.tasks.task import Examples
 from diffmask_jax.tasks.trees import Sentence
-from diffmask_jax.training import run_folder
-from diffmask_jax.training.assessment import LayerMeans, assess
+from diffmask_jax.training.assessment import LayerMeans
+from diffmask_jax.training.keeping import assess_run
 
 
 def report_on(
@@ -49,7 +49,7 @@ def report_on(
     seen = survey(explainer, texts, encoded)
     columns = (np.asarray(values).mean(axis=1) for values in seen.replay[:3])
     means = LayerMeans(model.network.layers, *columns)
-    assessment = assess(explainer.config, means, run_folder.load_layers(folder))
+    assessment = assess_run(explainer.config, folder, means)
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int))
     report = report_of(
         Subject(
