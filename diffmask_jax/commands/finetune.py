@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> None:
         split: Labelled(data.encoded, _needed(gold_labels(model, data), kind))
         for split, data in (("train", train), ("dev", dev))
     }
-    scoring = scoring_of(model, dev)
+    scoring = scoring_of(model, dev, labelled["dev"].gold)
     scores = finetune(model, labelled["train"], labelled["dev"], recipe, options.out, scoring)
     measured = ", ".join(
         f"{score.title} {score.shown(scores[score.name])}" for score in scoring.scores

@@ -28,20 +28,23 @@ SPANS = ("positions kept", "spans kept")
 DRAWS = {"sampled": faithfulness.sampled, "thresholded": faithfulness.thresholded}
 
 
-def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -> dict[str, Any]:
+def evaluate(
+    explainer: Explainer, name: str, data: EncodedExamples, gold: np.ndarray | None, run: str
+) -> dict[str, Any]:
     """`faithfulness.table` with sampled gates, and with gates thresholded at ½.
 
-    Scores against gold labels are included if the examples have them; undefined ones are None. For
+    Scores against gold labels are included if there are any; undefined ones are None. For
     questions, agreement is the share of start and end positions that stay, and `spans_kept` the
     share of questions of which both stay. `verdict` is that of `assess`, with thresholded gates.
 
     name: the name of the data in the report
+    gold: its gold labels as `gold_labels` makes them; None if there are none
     run: the run's folder
 
-    Raises: UserError if a label is not one of the model's.
+    Raises: UserError if a divergence is not finite.
     """
     model, encoded = explainer.model, data.encoded
-    scoring = scoring_of(model, data)
+    scoring = scoring_of(model, data, gold)
     mesh = devices.data_mesh()
     report: dict[str, Any] = {
         "run": run,
