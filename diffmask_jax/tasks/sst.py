@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from diffmask_jax.data.wordpieces import Encoded, locate
 from diffmask_jax.errors import UserError
+from diffmask_jax.models import problem_types
 from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.prepared_places import PreparedPlaces
@@ -93,6 +94,6 @@ SST = Task(
     places=SstPlaces,
     splits=SPLITS,
     read=read,
-    problem_type="single_label_classification",
+    problem_type=problem_types.SINGLE_LABEL,
     labels=LABELS,
 )

@@ -17,6 +17,7 @@ from diffmask_jax.data.wordpieces import Encoded, check_length
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import Prediction
 from diffmask_jax.game.model import Model, Params
+from diffmask_jax.models import problem_types
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.saving import TRAINING, remove_unfinished, save
 from diffmask_jax.models.loading import load_answerer, load_classifier
@@ -25,7 +26,7 @@ from diffmask_jax.runtime import locks, settings
 from diffmask_jax.runtime.files import check_own, remove_half_written, write_in
 from diffmask_jax.runtime.json_files import check, dumps, finite, read_lines
 from diffmask_jax.runtime.messages import say, show
-from diffmask_jax.tasks.gold import CLASSIFICATIONS, classes_told
+from diffmask_jax.tasks.gold import classes_told
 from diffmask_jax.tasks.scoring import Scoring, by_labels
 from diffmask_jax.training.classifier_calls import play
 
@@ -110,7 +111,7 @@ def _finetune(
             f"{len(train.texts)} texts, {recipe.epochs} epochs, steps of {recipe.batch_size}; each "
             "length of texts is compiled when it first comes"
         )
-        if model.head.problem_type in CLASSIFICATIONS:
+        if model.head.problem_type in problem_types.CLASSIFICATIONS:
             say(classes_told(model.labels))
         play(model, *train, recipe, place / "checkpoints", len(history), judge)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # three times the model's size
