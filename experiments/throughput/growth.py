@@ -68,7 +68,7 @@ def run(
     with timer.part("growth: batch, length, blocks"):
         points = [(name, point) for name, points in curves.items() for point in points]
         for name, point in tqdm(points, "growth", disable=None, leave=False):
-            measured.setdefault(name, []).append(cost(classifier, point))
+            measured.setdefault(name, []).append(cost_of(classifier, point))
     with timer.part("growth: devices"):
         shown = tqdm(counts, "devices", disable=None, leave=False)
         apart = [measure_apart(count) for count in shown]
@@ -106,7 +106,7 @@ def run(
     return Section("Growth", claims, body, raw)
 
 
-def cost(classifier: Classifier, point: Point) -> Cost:
+def cost_of(classifier: Classifier, point: Point) -> Cost:
     """The cost of both, in turn, each after an untimed call.
 
     PyTorch's way is fixed, lean, and on a CPU with oneDNN's products: heats at every point would

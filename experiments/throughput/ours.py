@@ -10,13 +10,13 @@ from jax.sharding import Mesh
 
 from diffmask_jax.game import steps
 from diffmask_jax.runtime import devices
+from diffmask_jax.runtime.memory import MIB
 from diffmask_jax.runtime.preemption import Notice
 from diffmask_jax.training import program as training
 from diffmask_jax.training.clean_states import CleanStates
 from experiments.throughput import data
 from experiments.throughput.course import Chunk, Setup, longest, prepare
 from experiments.throughput.data import Source
-from experiments.throughput.memory import MIB
 from experiments.throughput.race import Contender
 
 
