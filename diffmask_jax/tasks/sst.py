@@ -4,9 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 
-from diffmask_jax.data.wordpieces import Encoded, locate
 from diffmask_jax.errors import UserError
 from diffmask_jax.models import problem_types
 from diffmask_jax.runtime.extras import needs
@@ -46,19 +44,6 @@ def _sentence(example: dict) -> Sentence:
         word_labels=tuple(int(label) for label in example["word_labels"]),
         label=int(example["label"]),
     )
-
-
-def align(encoded: Encoded, sentence: Sentence) -> Int[np.ndarray, " T"]:
-    """The sentiment label 0-4 of each piece's word; -1 for special tokens.
-
-    encoded: the pieces of `sentence.text`, whole or truncated.
-
-    Raises:
-      ValueError: they are those of another text.
-    """
-    words = locate(encoded, sentence.words)
-    labels = np.asarray(sentence.word_labels, dtype=np.int32)
-    return np.where(words < 0, np.int32(-1), labels[words])
 
 
 @dataclasses.dataclass(frozen=True)

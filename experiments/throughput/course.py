@@ -145,9 +145,9 @@ def first_step(chunk: Chunk) -> Chunk:
     return Chunk(chunk.number, Batch(chunk.batch.indices[:1], inputs), chunk.layers[:1])
 
 
-def longest(setup: Setup, texts: Sequence[Encoded], first: int = 8) -> Chunk:
-    """The longest of the first chunks of the stream, which takes the most memory."""
-    return max(itertools.islice(chunks(setup, texts), first), key=lambda chunk: chunk.length)
+def longest(setup: Setup, texts: Sequence[Encoded]) -> Chunk:
+    """The longest of the first eight chunks of the stream, which takes the most memory."""
+    return max(itertools.islice(chunks(setup, texts), 8), key=lambda chunk: chunk.length)
 
 
 def deal(stream: Iterator[Chunk], rounds: int, each: int) -> list[list[Chunk]]:
