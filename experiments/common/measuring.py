@@ -42,7 +42,7 @@ def programs(game: Game) -> Programs:
 
     @jax.jit
     def find(params: Any, probe_params: Any, inputs: Any) -> Float[Array, "L B T"]:
-        return log_keep_everywhere(game, probe_params, clean_pass(game, params, inputs))
+        return log_keep_everywhere(game, probe_params, clean_pass(game.model, params, inputs))
 
     sampled, thresholded = (
         jax.jit(functools.partial(faithfulness.outcome_of, game, gates))

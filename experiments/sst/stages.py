@@ -159,7 +159,7 @@ def schulz_last(
 
     @jax.jit
     def attribute(params: Any, key: Array, inputs: Any, labels: Array) -> Float[Array, "1 B T"]:
-        clean = clean_pass(game, params, inputs)
+        clean = clean_pass(game.model, params, inputs)
         state = methods.explained(game.model, params, clean, here, top)
         return methods.schulz_of(key, state, labels, steps=methods.STEPS)[None]
 
@@ -189,7 +189,7 @@ def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) 
 
     @jax.jit
     def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "L B T"]:
-        clean = clean_pass(game, params, inputs)
+        clean = clean_pass(game.model, params, inputs)
         return methods.at_every_layer(
             methods.ON_TEXT["schulz"].attribute, game.model, params, noise, key, clean
         )

@@ -218,7 +218,7 @@ def _integrate(setup: Setup, steps: int, params: Any, inputs: Any) -> Array:
         params,
         unused,
         jax.random.key(0),
-        clean_pass(setup.game, params, inputs),
+        clean_pass(setup.game.model, params, inputs),
     )
 
 

@@ -87,7 +87,7 @@ def _compiled(
     mesh: Mesh,
 ) -> Any:
     """Training's own program, for chunks of one length."""
-    _, fetch = training.clean_passes(setup.game, params, passes)
+    _, fetch = training.clean_passes(setup.game.model, params, passes)
     program = training.program(setup.config, setup.game, fetch, mesh)
     arguments = _arguments(setup, params, passes, chunk, mesh)
     return program.lower(state, *arguments).compile()  # type: ignore[attr-defined]
@@ -97,7 +97,7 @@ def _arguments(
     setup: Setup, params: Any, passes: CleanStates | None, chunk: Chunk, mesh: Mesh
 ) -> tuple[Any, Any]:
     """The arguments of a call besides the state, as in `training.calls.Caller`."""
-    feed, _ = training.clean_passes(setup.game, params, passes)
+    feed, _ = training.clean_passes(setup.game.model, params, passes)
     stored, entries = feed(chunk.batch)
     notices = np.full((1, len(mesh.local_devices)), Notice.NONE, np.int32)
     seed = devices.place(np.uint32(setup.config.seed), mesh, devices.WHOLE)

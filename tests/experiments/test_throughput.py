@@ -173,7 +173,7 @@ def test_pytorch_plays_the_layers_that_training_draws(case):
 
     @jax.jit
     def play(state, params, batches):
-        fetch = functools.partial(clean_pass, setup.game, params)
+        fetch = functools.partial(clean_pass, setup.game.model, params)
         play = steps.Play(setup.game, setup.players, params, fetch, setup.draw_layer)
         return steps.steps(state, setup.key, batches, play)[0]
 
