@@ -23,7 +23,7 @@ from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.tasks.sst import SstPlaces, load_sst
 from diffmask_jax.tasks.trees import Sentence
-from diffmask_jax.training import clean_states, probe
+from diffmask_jax.training import probe
 from diffmask_jax.training import run_folder as runs
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.setup import outputs_of
@@ -37,6 +37,7 @@ from experiments.common.measuring import (
     programs,
     split,
 )
+from experiments.common.probe_runs import with_passes
 from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 
@@ -137,10 +138,7 @@ def train_all(configs: dict[Path, RunConfig], model: Classifier) -> None:
         for folder, config in configs.items()
     }
     if not all(finished.values()):
-        passes = clean_states.compute(
-            model.network, model.params, prepared.texts.train, model.config.positions
-        )
-        prepared = prepared._replace(passes=passes)
+        prepared = with_passes(prepared)
     for folder, config in configs.items():
         if not finished[folder]:
             print(f"training {folder.name}", flush=True)
