@@ -76,7 +76,7 @@ def finetune(
         "data": _digest([*train.texts, *dev.texts], [train.gold, dev.gold]),
     }
     scoring = scoring or by_labels(model, dev.gold)
-    evaluate = evaluator(model, dev, scoring)
+    evaluate = evaluator(model, dev.texts, scoring)
     with locks.held(folder):
         place = _open(folder, origin | dataclasses.asdict(recipe))
         if history := _read_history(place, [score.name for score in scoring.scores]):
@@ -87,7 +87,7 @@ def finetune(
 def _finetune(
     model: Classifier,
     train: Labelled,
-    evaluate: Callable[[Params], Scores],
+    evaluate: Callable[[Params], dict[str, float]],
     recipe: Recipe,
     place: Path,
     history: list[Scores],
@@ -119,17 +119,16 @@ def _finetune(
 
 
 def evaluator(
-    model: Classifier, dev: Labelled, scoring: Scoring | None = None
-) -> Callable[[Params], Scores]:
-    """params -> the scores on labelled texts, by default those of the model's head."""
-    scoring = scoring or by_labels(model, dev.gold)
+    model: Classifier, texts: list[Encoded], scoring: Scoring
+) -> Callable[[Params], dict[str, float]]:
+    """params -> the scores on all texts."""
     read = functools.partial(_read, scoring.read, model.network)
 
-    def evaluate(params: Params) -> Scores:
+    def evaluate(params: Params) -> dict[str, float]:
         def decided(batch: Batch) -> Prediction:
             return scoring.decide(jax.device_get(read(params, batch.inputs)), batch.indices)
 
-        stream = batches.in_order(dev.texts, EVALUATION_BATCH, model.config.positions)
+        stream = batches.in_order(texts, EVALUATION_BATCH, model.config.positions)
         found = ((batch.indices, decided(batch)) for batch in stream)
         return scoring.measure(batches.put_back(found, jax.tree.map))
 
