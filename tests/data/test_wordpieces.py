@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_tokenizers import encode
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from diffmask_jax.data.wordpieces import (
     batch_encode,
     check_length,
-    encode,
     encode_within,
     locate,
 )
