@@ -1,7 +1,7 @@
 """The work of all contenders of a race: one game, one start, the same batches and layers."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -77,6 +77,11 @@ class Chunk(NamedTuple):
     def length(self) -> int:
         """T, padding included."""
         return self.batch.inputs.valid.shape[-1]
+
+
+Alone = Callable[[str], tuple[Setup, Sequence[Encoded], Chunk]]
+"""A precision -> a game, its texts, and the chunk by which the memory of training is measured. It
+is called in a process of its own, to which it must be picklable."""
 
 
 def prepare(

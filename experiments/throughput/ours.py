@@ -14,9 +14,7 @@ from diffmask_jax.runtime.memory import MIB
 from diffmask_jax.runtime.preemption import Notice
 from diffmask_jax.training import program as training
 from diffmask_jax.training.clean_states import CleanStates
-from experiments.throughput import data
-from experiments.throughput.course import Chunk, Setup, longest, prepare
-from experiments.throughput.data import Source
+from experiments.throughput.course import Alone, Chunk, Setup
 from experiments.throughput.race import Contender
 
 
@@ -63,11 +61,9 @@ def working_mib(program: Any) -> float:
     return program.memory_analysis().temp_size_in_bytes / MIB
 
 
-def alone(source: Source, precision: str, batch: int) -> Callable[[], None]:
-    """A function that only trains the input probe of a contest on its longest chunk."""
-    contest = data.sst(source)
-    setup = prepare(contest.classifier, "input", precision, batch=batch)
-    chunk = longest(setup, contest.texts)
+def ours_alone(build: Alone, precision: str) -> Callable[[], None]:
+    """A function that only takes the steps of a chunk."""
+    setup, _, chunk = build(precision)
     contender = ours(setup, [chunk])
     return lambda: contender.run(chunk)
 
