@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-RESAMPLES = 2000
+RESAMPLES, SEED = 2000, 0
 
 
 class Change(NamedTuple):
@@ -40,7 +40,6 @@ class Interval(NamedTuple):
 def mean_interval(
     sums: Float[np.ndarray, "N ..."],
     counts: Float[np.ndarray, "N ..."] | None = None,
-    seed: int = 0,
 ) -> Interval:
     """Σ_n s_n / Σ_n c_n over N examples, and its interval over resampled examples.
 
@@ -53,7 +52,7 @@ def mean_interval(
     counts = np.ones_like(sums) if counts is None else counts
     if not len(sums) or not (counts.sum(axis=0) > 0).all():
         raise ValueError("there is nothing to take a mean of")
-    drawn = _drawn(len(sums), seed)
+    drawn = _drawn(len(sums))
     total, number = (np.tensordot(drawn, part, axes=1) for part in (sums, counts))
     means = np.where(number > 0, total / np.where(number > 0, number, 1), np.nan)
     low, high = np.nanquantile(means, [0.025, 0.975], axis=0)
@@ -61,9 +60,9 @@ def mean_interval(
 
 
 @functools.lru_cache(maxsize=1)
-def _drawn(size: int, seed: int) -> Float[np.ndarray, "R N"]:
+def _drawn(size: int) -> Float[np.ndarray, "R N"]:
     """How often each example is in each resample; cached for means over equally many examples."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     return rng.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
 
 
@@ -92,7 +91,6 @@ def change(
     gold: Int[np.ndarray, " N"],
     classes: int,
     groups: Sequence[Int[np.ndarray, " _"]] | None = None,
-    seed: int = 0,
 ) -> Change:
     """The change of a score, averaged over K ways of masking, and its interval.
 
@@ -101,7 +99,7 @@ def change(
     examples of each group, which are drawn and scored by themselves; the score is the mean over
     groups. By default there is one group.
     """
-    rng, befores, afters = np.random.default_rng(seed), [], []
+    rng, befores, afters = np.random.default_rng(SEED), [], []
     for members in groups or [np.arange(len(gold))]:
         drawn = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), RESAMPLES)
         weights = np.concatenate([np.ones((1, len(members))), drawn]).astype(np.float32)

@@ -68,7 +68,7 @@ def outcome_of(
     read: logits -> the prediction, or what it is to be made from later; by default the family's
     prediction.
     """
-    clean = clean_pass(game, model_params, inputs)
+    clean = clean_pass(game.model, model_params, inputs)
     read = read or game.model.family.prediction
     votes = probes.vote_logits(game.probe, probe_params, clean.states)
     drawn = gates(game, key, votes)

@@ -80,7 +80,6 @@ def search(
     start: Float[Array, " H"],
     texts: Texts,
     margin: float,
-    longest: int = LONGEST,
 ) -> list[Optima]:
     """The fewest kept tokens with divergence ≤ margin, for each text (paper, eq. 2).
 
@@ -88,11 +87,11 @@ def search(
     token. Memory, for up to WIDTHS[-1] texts: at most T·2·WIDTHS[-1] states at once (315 MB for
     T = 25 and H = 384), besides the optima themselves.
 
-    Raises: UserError if the margin is not positive or the texts are longer than `longest` tokens.
+    Raises: UserError if the margin is not positive or the texts are longer than LONGEST tokens.
     """
     number, length = texts.read.shape[:2]
     check_margin(margin)
-    check_length(length, longest)
+    check_length(length)
     spare = -number % GROUP
     texts = jax.tree.map(lambda x: jnp.pad(x, [(0, spare)] + [(0, 0)] * (x.ndim - 1)), texts)
     enough = enough_tokens(network, params, start, texts, margin)
@@ -140,12 +139,12 @@ def check_margin(margin: float) -> None:
         raise UserError(f"the margin must be positive, not {margin:g}")
 
 
-def check_length(length: int, longest: int = LONGEST) -> None:
-    """Raises: UserError, which states the cost, if a text has more than `longest` tokens."""
-    if length > longest:
+def check_length(length: int) -> None:
+    """Raises: UserError, which states the cost, if a text has more than LONGEST tokens."""
+    if length > LONGEST:
         raise UserError(
             f"an exact search over {length} tokens may have to compare 2^{length} subsets, "
-            f"{2.0**length / PACE / 60:.0f} minutes of two CPU cores: the limit is {longest} tokens"
+            f"{2.0**length / PACE / 60:.0f} minutes of two CPU cores: the limit is {LONGEST} tokens"
         )
 
 

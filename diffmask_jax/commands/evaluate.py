@@ -36,10 +36,10 @@ def run(options: argparse.Namespace) -> None:
     from diffmask_jax.explaining.explainer import Explainer
 
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
-    name, data = data_of(options, explainer)
+    name, data, gold = data_of(options, explainer)
     numbers, words = result_files(options, explainer, f"evaluation-{name}.json", ".json", ".md")
     say_begins(len(data.encoded))
-    report = evaluation.evaluate(explainer, name, data, str(options.run))
+    report = evaluation.evaluate(explainer, name, data, gold, str(options.run))
     tables = evaluation.as_markdown(report)
     texts = {numbers: dumps(report, indent=1) + "\n", words: tables + "\n"}
     give_results(options, tables, texts)

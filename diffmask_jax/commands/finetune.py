@@ -8,14 +8,12 @@ import numpy as np
 from diffmask_jax.commands.arguments import add_settings, name_of, path_of, those_of
 from diffmask_jax.commands.shared import add_tasks, add_truncate, places_of
 from diffmask_jax.errors import UserError
+from diffmask_jax.models import problem_types
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime.messages import show
 from diffmask_jax.runtime.preemption import ending_at_once
-from diffmask_jax.tasks.question_lines import QUESTIONS
 from diffmask_jax.tasks.task import check_alike
 from diffmask_jax.tasks.tasks import TASKS
-
-PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 
 HELP = "train a classifier: an encoder with a new head, or a GRU"
 
@@ -36,12 +34,12 @@ def add(parser: argparse.ArgumentParser) -> None:
             help="for gru: folder or hub id of the encoder whose word embeddings it reads",
         )
         option("--out", required=True, type=path_of, help="folder for the fine-tuned model")
-        own.set_defaults(problem_type=task.problem_type or PROBLEM_TYPES[0])
+        own.set_defaults(problem_type=task.problem_type or problem_types.SINGLE_LABEL)
         if task.problem_type is None:
             option(
                 "--problem-type",
-                choices=PROBLEM_TYPES,
-                help=f"what the labels are (default: {PROBLEM_TYPES[0]})",
+                choices=problem_types.OF_TEXTS,
+                help=f"what the labels are (default: {problem_types.SINGLE_LABEL})",
             )
         add_truncate(own)
         add_settings(own, Recipe)
@@ -59,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
         raise UserError(
             "--model gru reads an encoder's word embeddings: pass the encoder as --embeddings"
         )
-    if is_gru and TASKS[options.task].problem_type == QUESTIONS.problem_type:
+    if is_gru and TASKS[options.task].problem_type == problem_types.QUESTION_ANSWERING:
         raise UserError("a gru cannot answer questions: use an encoder")
     if options.embeddings and not is_gru:
         raise UserError("--embeddings goes with --model gru: other models have their own")
@@ -95,7 +93,7 @@ def _run(options: argparse.Namespace) -> None:
         split: Labelled(data.encoded, _needed(gold_labels(model, data), kind))
         for split, data in (("train", train), ("dev", dev))
     }
-    scoring = scoring_of(model, dev)
+    scoring = scoring_of(model, dev, labelled["dev"].gold)
     scores = finetune(model, labelled["train"], labelled["dev"], recipe, options.out, scoring)
     measured = ", ".join(
         f"{score.title} {score.shown(scores[score.name])}" for score in scoring.scores
@@ -107,7 +105,7 @@ def _needed(gold: np.ndarray | None, kind: str) -> np.ndarray:
     """The gold labels. Raises: UserError if there are none."""
     if gold is not None:
         return gold
-    if kind == QUESTIONS.problem_type:
+    if kind == problem_types.QUESTION_ANSWERING:
         raise UserError('fine-tuning needs "answers", but no question has any')
     raise UserError(
         "fine-tuning needs labels, but the texts have none: name their column with --label-column"

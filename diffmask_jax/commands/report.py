@@ -57,11 +57,11 @@ def run(options: argparse.Namespace) -> None:
     from diffmask_jax.explaining.reporting import report_on
 
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
-    name, data = data_of(options, explainer)
+    name, data, gold = data_of(options, explainer)
     page, numbers = result_files(options, explainer, f"report-{name}.html", ".html", ".json")
     say_begins(len(data.encoded))
     made, survey = report_on(
-        explainer, options.run, name, data, tags=options.tags, against=options.against
+        explainer, options.run, name, data, gold, tags=options.tags, against=options.against
     )
     drawn = report_page.page(made, survey, data.examples.rows)
     plain = dumps(report.as_json(made), indent=1, plain=False)

@@ -16,6 +16,8 @@ from diffmask_jax.tasks.task import Task
 from diffmask_jax.tasks.tasks import TASKS
 
 if TYPE_CHECKING:  # importing JAX takes longer than reporting a mistake
+    import numpy as np
+
     from diffmask_jax.explaining.explainer import Explainer
     from diffmask_jax.tasks.encoded_examples import EncodedExamples
 
@@ -126,8 +128,13 @@ def check_data(options: argparse.Namespace) -> None:
         check_no_columns(options, "--texts")
 
 
-def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, EncodedExamples]":
-    """The options of `add_data`: the data's name, and its texts as the run's model reads them.
+def data_of(
+    options: argparse.Namespace, explainer: "Explainer"
+) -> "tuple[str, EncodedExamples, np.ndarray | None]":
+    """The data's name, its texts as the run's model reads them, and their gold labels.
+
+    By the options of `add_data`. The gold labels are None if there are none, or if those of a
+    column that was not named do not match the model.
 
     Raises: UserError if it cannot be read, or if gold labels in a named column do not match the
         model.
@@ -147,14 +154,13 @@ def data_of(options: argparse.Namespace, explainer: "Explainer") -> "tuple[str, 
     # the paper.
     data = setup.encode_split(model, name, examples, truncate=not model.head.spans)
     try:
-        gold_labels(model, data)
+        return name, data, gold_labels(model, data)
     except UserError as error:
         if options.label_column:
             raise
         # A column that was not named may be about something else.
         say(f"no scores against gold labels: {error}")
-        data = data._replace(gold=None)
-    return name, data
+        return name, data, None
 
 
 def say_begins(texts: int, how: str = "") -> None:

@@ -60,15 +60,6 @@ class Encoded(NamedTuple):
     shown: tuple[str, ...]
 
 
-def encode(tokenizer: Tokenizer, text: Text) -> Encoded:
-    """The word pieces of one text or pair, however many (see `check_length`).
-
-    Raises:
-      UserError: a text is empty, blank or not valid Unicode.
-    """
-    return batch_encode(tokenizer, [text])[0]
-
-
 def batch_encode(
     tokenizer: Tokenizer,
     texts: Sequence[Text],

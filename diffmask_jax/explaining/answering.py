@@ -46,7 +46,7 @@ def reply_and_replay(
     game: Game, model_params: Any, probe_params: Any, inputs: TextInputs
 ) -> Replies:
     """`reply`, and the model's outputs from only what is kept, as one program."""
-    clean = clean_pass(game, model_params, inputs)
+    clean = clean_pass(game.model, model_params, inputs)
     keep = jnp.exp(log_keep_everywhere(game, probe_params, clean))
     told = replay(game, model_params, probe_params, clean, keep)
     return Replies(game.model.family.outputs(clean.logits), keep, told)

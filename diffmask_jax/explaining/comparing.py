@@ -100,7 +100,7 @@ def _of_methods(
     """Attention and each method, for one text. Raises: UserError if a value is not finite."""
     model, params = explainer.model, explainer.params[0]
     (batch,), network = batches.in_order(encoded, 1, model.config.positions), model.network
-    clean = jax.jit(clean_pass, static_argnums=0)(explainer.game, params, batch.inputs)
+    clean = jax.jit(clean_pass, static_argnums=0)(explainer.game.model, params, batch.inputs)
     length, received = len(encoded[0].tokens), np.asarray(_attention(network, params, clean))
     caption = "largest head, averaged over queries"
     panels = [Panel("Attention", caption, network.layers[2:], received[:, :length])]

@@ -19,28 +19,32 @@ from diffmask_jax.runtime.json_files import finite
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.tasks.encoded_examples import EncodedExamples
 from diffmask_jax.tasks.scoring import scoring_of
-from diffmask_jax.training import assessment, run_folder
-from diffmask_jax.training.assessment import assess, layer_means
+from diffmask_jax.training import assessment
+from diffmask_jax.training.assessment import layer_means
+from diffmask_jax.training.keeping import assess_run
 
 BATCH = 32
 SPANS = ("positions kept", "spans kept")
 DRAWS = {"sampled": faithfulness.sampled, "thresholded": faithfulness.thresholded}
 
 
-def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -> dict[str, Any]:
+def evaluate(
+    explainer: Explainer, name: str, data: EncodedExamples, gold: np.ndarray | None, run: str
+) -> dict[str, Any]:
     """`faithfulness.table` with sampled gates, and with gates thresholded at ½.
 
-    Scores against gold labels are included if the examples have them; undefined ones are None. For
+    Scores against gold labels are included if there are any; undefined ones are None. For
     questions, agreement is the share of start and end positions that stay, and `spans_kept` the
     share of questions of which both stay. `verdict` is that of `assess`, with thresholded gates.
 
     name: the name of the data in the report
+    gold: its gold labels as `gold_labels` makes them; None if there are none
     run: the run's folder
 
-    Raises: UserError if a label is not one of the model's.
+    Raises: UserError if a divergence is not finite.
     """
     model, encoded = explainer.model, data.encoded
-    scoring = scoring_of(model, data)
+    scoring = scoring_of(model, data, gold)
     mesh = devices.data_mesh()
     report: dict[str, Any] = {
         "run": run,
@@ -70,7 +74,7 @@ def evaluate(explainer: Explainer, name: str, data: EncodedExamples, run: str) -
                 row["spans_kept"] = float(share)
         report[kind] = [{name: finite(value) for name, value in row.items()} for row in table]
     means = layer_means(model.network.layers, table[:-1])  # with thresholded gates, measured last
-    verdict = assess(explainer.config, means, run_folder.load_layers(Path(run)))
+    verdict = assess_run(explainer.config, Path(run), means)
     report["verdict"] = assessment.as_json(verdict)
     return report
 

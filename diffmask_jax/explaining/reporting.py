@@ -14,13 +14,13 @@ from diffmask_jax.explaining.report import Report, Subject, report_of
 from diffmask_jax.explaining.rivals import rivalry
 from diffmask_jax.explaining.survey import Survey, survey
 from diffmask_jax.explaining.word_groups import Names, label_names, tags_of
-from diffmask_jax.tasks.encoded_examples import EncodedExamples, gold_labels
+from diffmask_jax.tasks.encoded_examples import EncodedExamples
 from diffmask_jax.tasks.scoring import by_labels
 from diffmask_jax.tasks.tags import read_tags
 from diffmask_jax.tasks.task import Examples
 from diffmask_jax.tasks.trees import Sentence
-from diffmask_jax.training import run_folder
-from diffmask_jax.training.assessment import LayerMeans, assess
+from diffmask_jax.training.assessment import LayerMeans
+from diffmask_jax.training.keeping import assess_run
 
 
 def report_on(
@@ -28,6 +28,7 @@ def report_on(
     folder: Path,
     name: str,
     data: EncodedExamples,
+    gold: np.ndarray | None,
     *,
     tags: Path | None = None,
     against: int = 0,
@@ -36,20 +37,20 @@ def report_on(
 
     folder: the run's folder
     name: the name of the data
+    gold: its gold labels as `gold_labels` makes them; None if there are none
     tags: a file of parts of speech, as `read_tags` expects it
     against: the number of texts on which other methods are compared
 
-    Raises: UserError if a label is not one of the model's, or the tags do not match the texts.
+    Raises: UserError if the tags do not match the texts.
     """
     model, examples, encoded = explainer.model, data.examples, data.encoded
-    gold = gold_labels(model, data)
     scoring = by_labels(model, gold)
     tagged = None if tags is None else _read_tags(tags, examples)
     texts = examples.texts
     seen = survey(explainer, texts, encoded)
     columns = (np.asarray(values).mean(axis=1) for values in seen.replay[:3])
     means = LayerMeans(model.network.layers, *columns)
-    assessment = assess(explainer.config, means, run_folder.load_layers(folder))
+    assessment = assess_run(explainer.config, folder, means)
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int))
     report = report_of(
         Subject(

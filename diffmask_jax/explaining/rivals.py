@@ -110,7 +110,7 @@ def _attributions(
     game: Game, params: Any, probe_params: Any, nothing: Float[Array, " D"], inputs: TextInputs
 ) -> tuple[Clean, Float[Array, "K B T"]]:
     """The attributions of all methods but the random one to the first state; the clean pass."""
-    clean = clean_pass(game, params, inputs)
+    clean = clean_pass(game.model, params, inputs)
     keep = log_keep_everywhere(game, probe_params, clean)
     state, family = clean.states[0], game.model.family
     unused = Statistics(jnp.zeros_like(nothing), jnp.zeros_like(nothing))

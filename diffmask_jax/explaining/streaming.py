@@ -4,9 +4,8 @@ Each portion is padded and batched by itself: explanations do not depend on wher
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +15,7 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.explaining.explainer import BATCH, READ_AHEAD, Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.runtime.messages import say
+from diffmask_jax.runtime.plain_lines import PlainLines
 from diffmask_jax.tasks.task import Examples, Source
 
 PORTION = READ_AHEAD * BATCH  # texts
@@ -78,7 +77,7 @@ def checked(explainer: Explainer, texts: EncodedSource, replay: bool) -> str:
 def explained(
     explainer: Explainer, texts: EncodedSource, replay: bool = False, done: int = 0
 ) -> Iterator[tuple[str, Explanation]]:
-    """The row and the explanation of every text in order, with a progress bar.
+    """The row and the explanation of every text in order, with a progress bar or plain lines.
 
     The explanations of questions include the examples' gold answers.
 
@@ -89,29 +88,13 @@ def explained(
     with tqdm(
         total=texts.size, initial=done, desc="explain", unit="text", disable=None, leave=many
     ) as bar:
-        advance = _Progress(bar, texts.size, done).advance
+        lines = PlainLines(bar, EVERY)
         for portion, encoded in texts.portions(done):
-            found = explainer.explanations(portion.texts, encoded, replay, advance)
+            found = explainer.explanations(portion.texts, encoded, replay, bar.update)
+            done += len(found)
+            if done < texts.size:
+                lines.say_if_due(f"explain: {done} of {texts.size} texts")
             if portion.gold is not None and explainer.model.head.spans:
                 pairs = zip(found, portion.gold, strict=True)
                 found = [explanation.with_gold(answers) for explanation, answers in pairs]
             yield from zip(portion.rows, found, strict=True)
-
-
-class _Progress:
-    """Shows how many texts are explained: a bar in a terminal, elsewhere a line now and then."""
-
-    def __init__(
-        self, bar: Any, count: int, done: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._bar, self._count, self._done, self._clock = bar, count, done, clock
-        self._spoke = clock()
-
-    def advance(self) -> None:
-        """Count one more text."""
-        self._bar.update()
-        self._done += 1
-        many = self._bar.disable and self._done % PORTION == 0 and self._done < self._count
-        if many and (now := self._clock()) - self._spoke >= EVERY:
-            self._spoke = now
-            say(f"explain: {self._done} of {self._count} texts")

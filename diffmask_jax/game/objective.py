@@ -71,10 +71,9 @@ def mean_keep(log_keep: Float[Array, "B T"], valid: Bool[Array, "B T"]) -> Float
     return mean_over_valid(jnp.exp(log_keep), valid)
 
 
-def clean_pass(game: Game, model_params: Any, inputs: Any) -> Clean:
+def clean_pass(model: Model, model_params: Any, inputs: Any) -> Clean:
     """The unmasked forward pass; no gradient ever flows into it."""
-    logits, states = game.model.states(model_params, inputs)
-    return Clean(inputs, logits, states)
+    return Clean(inputs, *model.states(model_params, inputs))
 
 
 def log_keep_everywhere(game: Game, probe_params: Any, clean: Clean) -> Float[Array, "L B T"]:
@@ -87,7 +86,7 @@ def keep_probabilities(
     game: Game, model_params: Any, probe_params: Any, inputs: Any
 ) -> tuple[Logits, Float[Array, "L B T"]]:
     """The model's logits for a batch, and P(z ≠ 0) of every layer's gates."""
-    clean = clean_pass(game, model_params, inputs)
+    clean = clean_pass(game.model, model_params, inputs)
     return clean.logits, jnp.exp(log_keep_everywhere(game, probe_params, clean))
 
 

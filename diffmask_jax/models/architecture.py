@@ -81,7 +81,6 @@ def of_parts(
     base: str,
     outside: tuple[str, ...] = (),
     tokenizer: str = "BertTokenizer",
-    recipe: Recipe = USUAL_RECIPE,
     span_head: Callable[[Any, DTypeLike, Dropout], nn.Module] = SpanHead,
     span_tensors: str = "qa_outputs",
 ) -> Architecture:
@@ -114,7 +113,6 @@ def of_parts(
         base=base,
         outside=outside,
         tokenizer=tokenizer,
-        recipe=recipe,
         **_functions(parts),
     )
     spans = classifier._replace(

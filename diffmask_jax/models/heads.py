@@ -17,7 +17,7 @@ from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import CATEGORICAL, MULTI_LABEL, SPAN, Family, gaussian
-from diffmask_jax.models import scores
+from diffmask_jax.models import problem_types, scores
 from diffmask_jax.models.spans import best_span
 
 Gold = np.ndarray
@@ -111,7 +111,9 @@ def head_of(problem_type: Any, outputs: int) -> Head:
 
     Raises: UserError if it is not one of HEADS, or has too few outputs.
     """
-    kind = problem_type or ("regression" if outputs == 1 else "single_label_classification")
+    kind = problem_type or (
+        problem_types.REGRESSION if outputs == 1 else problem_types.SINGLE_LABEL
+    )
     if not isinstance(kind, str) or kind not in HEADS:
         raise UserError(f"problem_type {kind!r} is not supported, only {', '.join(HEADS)}")
     head = HEADS[kind]
@@ -209,7 +211,7 @@ def _variance(outputs: Float[np.ndarray, "N C"]) -> float:
 
 
 SINGLE_LABEL = Head(
-    problem_type="single_label_classification",
+    problem_type=problem_types.SINGLE_LABEL,
     fewest=2,
     family=lambda scale: CATEGORICAL,
     scale=None,
@@ -225,7 +227,7 @@ SINGLE_LABEL = Head(
 )
 
 MULTI_LABEL_HEAD = Head(
-    problem_type="multi_label_classification",
+    problem_type=problem_types.MULTI_LABEL,
     fewest=1,
     family=lambda scale: MULTI_LABEL,
     scale=None,
@@ -242,7 +244,7 @@ MULTI_LABEL_HEAD = Head(
 )
 
 REGRESSION = Head(
-    problem_type="regression",
+    problem_type=problem_types.REGRESSION,
     fewest=1,
     family=gaussian,
     scale=_variance,
@@ -258,7 +260,7 @@ REGRESSION = Head(
 )
 
 SPANS = Head(
-    problem_type="question_answering",
+    problem_type=problem_types.QUESTION_ANSWERING,
     fewest=2,
     family=lambda scale: SPAN,
     scale=None,

@@ -5,7 +5,7 @@ import sys
 
 import jax
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 _UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in the system's unit
 
 

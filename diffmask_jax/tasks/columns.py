@@ -83,6 +83,6 @@ def _usual(names: Sequence[str], usual: Sequence[str]) -> str | None:
     return next((plain[name] for name in usual if name in plain), None)
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    shown = [name if len(name) <= 24 else name[:24] + "…" for name in names[:most]]
-    return ", ".join(map(repr, shown)) + ", …" * (len(names) > most)
+def _listed(names: Sequence[str]) -> str:
+    shown = [name if len(name) <= 24 else name[:24] + "…" for name in names[:8]]
+    return ", ".join(map(repr, shown)) + ", …" * (len(names) > 8)

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.models import problem_types
 from diffmask_jax.runtime.messages import excerpt, shows
-
-CLASSIFICATIONS = ("single_label_classification", "multi_label_classification")
 
 _SEPARATORS = re.compile(r"[,|;]")
 
@@ -58,10 +57,10 @@ def class_names(
       UserError: there is no label, or only one class; a label is empty; or a number is written in
         two ways, 1 and 1.0, which would become two classes.
     """
-    if problem_type == "regression":
+    if problem_type == problem_types.REGRESSION:
         return ("LABEL_0",)
     cells, rows = _labelled(cells, problem_type, rows)
-    is_set = problem_type == "multi_label_classification"
+    is_set = problem_type == problem_types.MULTI_LABEL
     written = [_items(cell, ()) if is_set else [cell] for cell in cells]
     for row, inner in zip(rows, written, strict=True):
         if odd := [item for item in inner if isinstance(item, dict | list | np.ndarray)]:
@@ -101,7 +100,7 @@ def _labelled(
     rows = rows or [str(number) for number in range(1, len(cells) + 1)]
     for row, cell in zip(rows, cells, strict=True):
         if is_empty(cell):
-            missing = "answer" if problem_type == "question_answering" else "label"
+            missing = "answer" if problem_type == problem_types.QUESTION_ANSWERING else "label"
             raise UserError(f"row {row} has no {missing}")
         if isinstance(cell, list | np.ndarray) and any(map(is_empty, cell)):
             raise UserError(f"row {row}: one of its labels is empty")
@@ -156,10 +155,10 @@ def _spans(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.n
 
 
 _KINDS: dict[str, Callable[[list[Any], Sequence[str], Sequence[str]], np.ndarray]] = {
-    "single_label_classification": _classes,
-    "multi_label_classification": _sets,
-    "regression": _reals,
-    "question_answering": _spans,
+    problem_types.SINGLE_LABEL: _classes,
+    problem_types.MULTI_LABEL: _sets,
+    problem_types.REGRESSION: _reals,
+    problem_types.QUESTION_ANSWERING: _spans,
 }
 
 

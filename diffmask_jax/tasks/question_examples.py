@@ -7,11 +7,8 @@ from diffmask_jax.tasks.files import as_cells
 from diffmask_jax.tasks.questions import Question
 from diffmask_jax.tasks.task import Examples
 
-PROBLEM_TYPE = "question_answering"
-"""The name of the head of a model that answers questions (`heads.SPANS`)."""
-
 OUTPUTS = ("start", "end")
-"""The names of such a model's outputs."""
+"""The names of the outputs of a model that answers questions."""
 
 
 def as_examples(questions: Sequence[Question], notes: tuple[str, ...] = ()) -> Examples:

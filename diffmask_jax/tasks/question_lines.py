@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.models import problem_types
 from diffmask_jax.runtime.messages import excerpt
 from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.formats.table import Table
 from diffmask_jax.tasks.gold import is_empty
-from diffmask_jax.tasks.question_examples import OUTPUTS, PROBLEM_TYPE, as_examples
+from diffmask_jax.tasks.question_examples import OUTPUTS, as_examples
 from diffmask_jax.tasks.questions import Answer, Question, check, places_of
 from diffmask_jax.tasks.task import Examples, Source, Task
 
@@ -147,6 +148,6 @@ QUESTIONS = Task(
     places=QuestionPlaces,
     splits=("train", "dev"),
     read=read,
-    problem_type=PROBLEM_TYPE,
+    problem_type=problem_types.QUESTION_ANSWERING,
     labels=OUTPUTS,
 )

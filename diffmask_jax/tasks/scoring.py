@@ -14,7 +14,7 @@ from diffmask_jax.models.heads import Score
 from diffmask_jax.models.spans import best_span
 from diffmask_jax.tasks import squad_scores
 from diffmask_jax.tasks.answer_spans import span_text
-from diffmask_jax.tasks.encoded_examples import EncodedExamples, gold_labels
+from diffmask_jax.tasks.encoded_examples import EncodedExamples
 from diffmask_jax.tasks.question_examples import questions_of
 from diffmask_jax.tasks.questions import Question
 
@@ -41,12 +41,11 @@ EXACT_MATCH = Score("exact_match", "exact match", True)
 F1 = Score("f1", "F1", True)
 
 
-def scoring_of(model: Classifier, encoded: EncodedExamples) -> Scoring:
+def scoring_of(model: Classifier, encoded: EncodedExamples, gold: np.ndarray | None) -> Scoring:
     """How a model is scored on examples; without scores if they have no gold labels.
 
-    Raises: UserError as `gold_labels` does.
+    gold: what `gold_labels` made of the examples
     """
-    gold = gold_labels(model, encoded)
     if gold is not None and model.head.spans:
         return by_answers(encoded)
     return by_labels(model, gold)

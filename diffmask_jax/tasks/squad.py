@@ -4,10 +4,11 @@ import dataclasses
 from pathlib import Path
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.models import problem_types
 from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.prepared_places import PreparedPlaces
-from diffmask_jax.tasks.question_examples import OUTPUTS, PROBLEM_TYPE, as_examples
+from diffmask_jax.tasks.question_examples import OUTPUTS, as_examples
 from diffmask_jax.tasks.questions import Answer, Question, answerable
 from diffmask_jax.tasks.squad_json import SPLITS
 from diffmask_jax.tasks.task import Examples, Task
@@ -90,6 +91,6 @@ SQUAD = Task(
     places=SquadPlaces,
     splits=SPLITS,
     read=read,
-    problem_type=PROBLEM_TYPE,
+    problem_type=problem_types.QUESTION_ANSWERING,
     labels=OUTPUTS,
 )

@@ -4,10 +4,9 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 
-from diffmask_jax.data.wordpieces import Encoded, locate
 from diffmask_jax.errors import UserError
+from diffmask_jax.models import problem_types
 from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.prepared_places import PreparedPlaces
@@ -47,19 +46,6 @@ def _sentence(example: dict) -> Sentence:
     )
 
 
-def align(encoded: Encoded, sentence: Sentence) -> Int[np.ndarray, " T"]:
-    """The sentiment label 0-4 of each piece's word; -1 for special tokens.
-
-    encoded: the pieces of `sentence.text`, whole or truncated.
-
-    Raises:
-      ValueError: they are those of another text.
-    """
-    words = locate(encoded, sentence.words)
-    labels = np.asarray(sentence.word_labels, dtype=np.int32)
-    return np.where(words < 0, np.int32(-1), labels[words])
-
-
 @dataclasses.dataclass(frozen=True)
 class SstPlaces(PreparedPlaces):
     """The folders of the treebank's files and of its prepared copy."""
@@ -93,6 +79,6 @@ SST = Task(
     places=SstPlaces,
     splits=SPLITS,
     read=read,
-    problem_type="single_label_classification",
+    problem_type=problem_types.SINGLE_LABEL,
     labels=LABELS,
 )

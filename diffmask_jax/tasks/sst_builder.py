@@ -28,9 +28,7 @@ class SstTrees(tfds.core.GeneratorBasedBuilder):
 
     name = "sst_trees"
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "A folder with train.txt, dev.txt and test.txt, one tree per line."
-    )
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"A folder with {FILES}, one tree per line."
 
     def _info(self) -> tfds.core.DatasetInfo:
         label = tfds.features.ClassLabel(names=LABELS)
@@ -66,7 +64,7 @@ def read_examples(split: str, raw_dir: Path | None, data_dir: Path | None) -> li
         cannot be written, or the copy in it is damaged.
     """
     if raw_dir is not None and not raw_dir.is_dir():
-        raise UserError(f"{raw_dir} is not a folder: it should hold train.txt, dev.txt, test.txt")
+        raise UserError(f"{raw_dir} is not a folder: it should hold {FILES}")
     files = None if raw_dir is None else [raw_dir / f"{split}.txt" for split in SPLITS]
     name = prepared.config_name(files)
     return prepared.read_examples(SstTrees, name, split, raw_dir, data_dir, "SST")

@@ -17,6 +17,7 @@ from diffmask_jax.data.wordpieces import Encoded, check_length
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import Prediction
 from diffmask_jax.game.model import Model, Params
+from diffmask_jax.models import problem_types
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.saving import TRAINING, remove_unfinished, save
 from diffmask_jax.models.loading import load_answerer, load_classifier
@@ -25,7 +26,7 @@ from diffmask_jax.runtime import locks, settings
 from diffmask_jax.runtime.files import check_own, remove_half_written, write_in
 from diffmask_jax.runtime.json_files import check, dumps, finite, read_lines
 from diffmask_jax.runtime.messages import say, show
-from diffmask_jax.tasks.gold import CLASSIFICATIONS, classes_told
+from diffmask_jax.tasks.gold import classes_told
 from diffmask_jax.tasks.scoring import Scoring, by_labels
 from diffmask_jax.training.classifier_calls import play
 
@@ -75,7 +76,7 @@ def finetune(
         "data": _digest([*train.texts, *dev.texts], [train.gold, dev.gold]),
     }
     scoring = scoring or by_labels(model, dev.gold)
-    evaluate = evaluator(model, dev, scoring)
+    evaluate = evaluator(model, dev.texts, scoring)
     with locks.held(folder):
         place = _open(folder, origin | dataclasses.asdict(recipe))
         if history := _read_history(place, [score.name for score in scoring.scores]):
@@ -86,7 +87,7 @@ def finetune(
 def _finetune(
     model: Classifier,
     train: Labelled,
-    evaluate: Callable[[Params], Scores],
+    evaluate: Callable[[Params], dict[str, float]],
     recipe: Recipe,
     place: Path,
     history: list[Scores],
@@ -110,7 +111,7 @@ def _finetune(
             f"{len(train.texts)} texts, {recipe.epochs} epochs, batches of {recipe.batch_size}; "
             "each length of texts is compiled when it first occurs"
         )
-        if model.head.problem_type in CLASSIFICATIONS:
+        if model.head.problem_type in problem_types.CLASSIFICATIONS:
             say(classes_told(model.labels))
         play(model, *train, recipe, place / "checkpoints", len(history), judge)
     shutil.rmtree(place / "checkpoints", ignore_errors=True)  # three times the model's size
@@ -118,17 +119,16 @@ def _finetune(
 
 
 def evaluator(
-    model: Classifier, dev: Labelled, scoring: Scoring | None = None
-) -> Callable[[Params], Scores]:
-    """params -> the scores on labelled texts, by default those of the model's head."""
-    scoring = scoring or by_labels(model, dev.gold)
+    model: Classifier, texts: list[Encoded], scoring: Scoring
+) -> Callable[[Params], dict[str, float]]:
+    """params -> the scores on all texts."""
     read = functools.partial(_read, scoring.read, model.network)
 
-    def evaluate(params: Params) -> Scores:
+    def evaluate(params: Params) -> dict[str, float]:
         def decided(batch: Batch) -> Prediction:
             return scoring.decide(jax.device_get(read(params, batch.inputs)), batch.indices)
 
-        stream = batches.in_order(dev.texts, EVALUATION_BATCH, model.config.positions)
+        stream = batches.in_order(texts, EVALUATION_BATCH, model.config.positions)
         found = ((batch.indices, decided(batch)) for batch in stream)
         return scoring.measure(batches.put_back(found, jax.tree.map))
 

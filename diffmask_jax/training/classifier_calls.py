@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime import tensors
 from diffmask_jax.runtime.checkpoints import Checkpoints
-from diffmask_jax.runtime.messages import say
+from diffmask_jax.runtime.plain_lines import PlainLines
 from diffmask_jax.runtime.preemption import Notice, Stopped, Watch, ending_at_once
 from diffmask_jax.training import classifier_steps
 from diffmask_jax.training.classifier_steps import TrainState
@@ -120,18 +119,15 @@ def _played(
     numbered: every call's number, from 0, and its batch
     """
     state, losses = start.state, np.array(start.losses)
-    spoke = time.monotonic()
+    lines = PlainLines(bar, EVERY)
 
     def read(call: int, told: Told) -> None:
-        nonlocal spoke
         check_finite(told)
         losses[call % len(losses)] = told
         loss, steps = f"{np.mean(told):.3f}", len(told)
         bar.set_postfix(loss=loss, refresh=False)
         bar.update()
-        if bar.disable and time.monotonic() - spoke >= EVERY:
-            spoke = time.monotonic()
-            say(f"step {(call + 1) * steps} of {bar.total * steps}: loss {loss}")
+        lines.say_if_due(f"step {(call + 1) * steps} of {bar.total * steps}: loss {loss}")
 
     unread: list[tuple[int, Told]] = []
     for call, batch in numbered:

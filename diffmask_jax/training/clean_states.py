@@ -24,7 +24,7 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Model
-from diffmask_jax.game.objective import Clean
+from diffmask_jax.game.objective import Clean, clean_pass
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.distributed import is_first
 from diffmask_jax.runtime.memory import GIB
@@ -61,7 +61,7 @@ def compute(
     """
     check_fits(model, params, texts, limit)
     mesh = devices.data_mesh()
-    run = devices.spread(_run, mesh, model)
+    run = devices.spread(clean_pass, mesh, model)
     clean = functools.partial(run, devices.place(params, mesh, devices.WHOLE))
     texts_of: collections.Counter[int] = collections.Counter()
     row = np.zeros(len(texts), np.int32)
@@ -86,7 +86,7 @@ def compute(
 
 def check_fits(model: Model, params: Any, texts: Sequence[Encoded], limit: int) -> None:
     """Raises: UserError if the clean passes of all texts need more memory than is free."""
-    needed = size_in_bytes(functools.partial(_run, model, params), texts, limit)
+    needed = size_in_bytes(functools.partial(clean_pass, model, params), texts, limit)
     free = _free_memory()
     if needed > free:
         raise UserError(
@@ -102,10 +102,6 @@ def _room(passes: Clean, texts: int) -> Clean:
 
 def _lengths(texts: Sequence[Encoded], limit: int) -> list[int]:
     return [batches.padded_length(len(text.ids), limit) for text in texts]
-
-
-def _run(model: Model, params: Any, inputs: TextInputs) -> Clean:
-    return Clean(inputs, *model.states(params, inputs))
 
 
 def size_in_bytes(

@@ -8,9 +8,8 @@ import numpy as np
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.files import write_in, writing
+from diffmask_jax.training.run_folder import CURVES
 from diffmask_jax.training.settled import Curves
-
-FILE = "curves.jsonl"
 
 
 class CurveLog:
@@ -20,11 +19,11 @@ class CurveLog:
     """
 
     def __init__(self, folder: Path, done: int, writes: bool) -> None:
-        self._file = folder / FILE
+        self._file = folder / CURVES
         self._lines = [line for line in _read(self._file) if line["step"] <= done]
         self._opened: IO[str] | None = None
         if writes:
-            write_in(folder, FILE, "".join(map(_written, self._lines)))
+            write_in(folder, CURVES, "".join(map(_written, self._lines)))
             with writing(self._file):
                 self._opened = self._file.open("a", encoding="utf-8")
 
@@ -58,7 +57,7 @@ class CurveLog:
 
 def read_curves(folder: Path) -> tuple[np.ndarray, Curves]:
     """The steps and curves of the run in a folder. Raises: UserError if their file is damaged."""
-    lines = _read(folder / FILE)
+    lines = _read(folder / CURVES)
     return np.array([line["step"] for line in lines]), _stacked(lines)
 
 

@@ -10,9 +10,9 @@ from diffmask_jax.render.curves_png import Line, Quantity, picture
 from diffmask_jax.runtime.files import write_in
 from diffmask_jax.runtime.messages import say
 from diffmask_jax.training.curve_log import read_curves
+from diffmask_jax.training.run_folder import CURVE_PICTURE
 from diffmask_jax.training.settled import FEWEST
 
-FILE = "curves.png"
 POINTS = 40  # per line: calls are averaged, since a single call's numbers are mostly noise
 
 
@@ -42,9 +42,8 @@ def draw(folder: Path, margin: float, layers: tuple[str, ...]) -> None:
         Quantity("λ", lines(_means(curves.multiplier, parts))),
     ]
     try:
-        write_in(
-            folder, FILE, picture(f"{folder.resolve().name}: every layer in training", quantities)
-        )
+        title = f"{folder.resolve().name}: every layer in training"
+        write_in(folder, CURVE_PICTURE, picture(title, quantities))
     except UserError as error:
         say(f"the curves were not drawn: {error}")
 

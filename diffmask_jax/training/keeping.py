@@ -9,7 +9,7 @@ import jax
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.runtime import json_files
 from diffmask_jax.training import run_folder, settled
-from diffmask_jax.training.assessment import Assessment, assess, layer_means
+from diffmask_jax.training.assessment import Assessment, LayerMeans, assess, layer_means
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.run_folder import VALIDATIONS
 from diffmask_jax.training.settled import Curves
@@ -141,7 +141,15 @@ def assessed(folder: Path) -> Assessment | None:
     means = run_folder.load_validated(folder)
     if means is None:
         return None
-    return assess(run_folder.load_config(folder), means, run_folder.load_layers(folder))
+    return assess_run(run_folder.load_config(folder), folder, means)
+
+
+def assess_run(config: RunConfig, folder: Path, means: LayerMeans) -> Assessment:
+    """The verdict on a run's probe, by its effect on some texts and how its training ended.
+
+    Raises: UserError if `layers.json` is damaged.
+    """
+    return assess(config, means, run_folder.load_layers(folder))
 
 
 def _save(

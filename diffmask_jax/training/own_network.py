@@ -211,7 +211,7 @@ def _program(game: Game, players: Players, count: int, batch_size: int) -> Any:
             return jax.random.choice(chosen, count, (batch_size,), replace=False)
 
         def fetch(rows: Array) -> Clean:
-            return clean_pass(game, params, jax.tree.map(lambda array: array[rows], inputs))
+            return clean_pass(game.model, params, jax.tree.map(lambda array: array[rows], inputs))
 
         play = Play(game, players, params, fetch, draw)
         return steps.steps(state, key, jax.vmap(rows)(numbers), play)

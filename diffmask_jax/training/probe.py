@@ -80,7 +80,7 @@ def fit(
         return distributed.by_first(lambda: keeping.kept_scores(folder))
     game = setup.make_game(config, model.network, model.config.width)
     params = devices.place(model.params, mesh, devices.WHOLE)
-    feed, fetch = clean_passes(game, params, passes)
+    feed, fetch = clean_passes(game.model, params, passes)
     advance = program(config, game, fetch, mesh)
     validate = _validator(config, game, params, texts.dev, model.config.positions, mesh)
 

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.game import steps
+from diffmask_jax.game.model import Model
 from diffmask_jax.game.objective import Clean, Diagnostics, Game, clean_pass
 from diffmask_jax.game.players import Players
 from diffmask_jax.game.steps import Play, TrainState
@@ -27,16 +28,16 @@ CleanPasses = tuple[Callable[[batches.Batch], tuple[Any, Any]], Callable[[Any, A
 """A chunk of batches -> (shared arguments, an entry per step), and these two -> a clean pass."""
 
 
-def clean_passes(game: Game, params: Any, stored: CleanStates | None) -> CleanPasses:
+def clean_passes(model: Model, params: Any, stored: CleanStates | None) -> CleanPasses:
     """How steps get their clean passes: looked up, or computed if none are stored."""
     if stored is not None:
         return stored.of, look_up
-    return lambda batch: (params, batch.inputs), _by_model(game)
+    return lambda batch: (params, batch.inputs), _by_model(model)
 
 
 @functools.lru_cache(maxsize=PROGRAMS)
-def _by_model(game: Game) -> Callable[[Any, Any], Clean]:
-    return functools.partial(clean_pass, game)
+def _by_model(model: Model) -> Callable[[Any, Any], Clean]:
+    return functools.partial(clean_pass, model)
 
 
 def program(

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from diffmask_jax.runtime.memory import GIB, most_taken
-from diffmask_jax.runtime.messages import say
+from diffmask_jax.runtime.plain_lines import PlainLines
 
 EVERY = 10.0  # seconds between two plain lines
 TIMED = 3  # calls that are timed before the first estimate
@@ -44,7 +44,7 @@ class Progress:
         )
         self._calls, self._timed_steps, self._seconds = 0, 0, 0.0
         self._since: float | None = None  # when the call being timed began
-        self._spoke = clock()
+        self._lines = PlainLines(self._bar, EVERY, clock)
         self._cautions: set[str] = set()
 
     def __enter__(self) -> "Progress":
@@ -87,9 +87,10 @@ class Progress:
                 f"{_time(self._each)} per step, at most {self._left()}; {most_taken() / GIB:.1f} "
                 "GiB of memory so far"
             )
-        elif self._bar.disable and now - self._spoke >= EVERY:
+        elif self._speaks:
             left = f"; {self._left()}" if self._left() else ""
-            self._say(f"step {step} of {self._steps}: {told} (margin {self._margin:g}){left}")
+            line = f"step {step} of {self._steps}: {told} (margin {self._margin:g}){left}"
+            self._lines.say_if_due(line)
 
     @property
     def _each(self) -> float:
@@ -104,8 +105,7 @@ class Progress:
 
     def _say(self, line: str) -> None:
         if self._speaks:
-            self._spoke = self._clock()
-            say(line)
+            self._lines.say(line)
 
 
 def _told(numbers: dict[str, Any]) -> str:
@@ -116,18 +116,20 @@ def _told(numbers: dict[str, Any]) -> str:
 
 
 def _time(seconds: float) -> str:
-    """40 ms, 7 s, 12 min, 3 h 20 min: as precise as such an estimate can be."""
+    """40 ms, 1.3 s, 12 min, 3 h 20 min: as precise as such an estimate can be."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
-    if seconds < 90:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    return _brief_time(seconds, "{} h {} min")
 
 
-def _brief_time(seconds: float) -> str:
-    """40 s, 12 min, 3:20 h: no word longer than a bar has room for."""
+def _brief_time(seconds: float, hours: str = "{}:{:02d} h") -> str:
+    """40 s, 12 min, 3:20 h: no word longer than a bar has room for.
+
+    hours: how whole hours and minutes are written
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60}:{minutes % 60:02d} h"
+    return f"{minutes} min" if minutes < 90 else hours.format(*divmod(minutes, 60))

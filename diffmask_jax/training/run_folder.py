@@ -18,12 +18,13 @@ from diffmask_jax.training.assessment import LayerMeans
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
 from diffmask_jax.training.fingerprint import Fingerprint
 
+CONFIG, ENVIRONMENT, SCALE, LAYERS = "config.json", "environment.json", "scale.json", "layers.json"
+VALIDATIONS, CURVES, CURVE_PICTURE = "validation.jsonl", "curves.jsonl", "curves.png"
 PROBE = "probe.safetensors"
-VALIDATIONS = "validation.jsonl"
 LAST = "last_probe.safetensors"  # in a run of the authors' game, which keeps only feasible ones
 FILES = (
-    *("config.json", "environment.json", fingerprint.FILE, "scale.json", PROBE, LAST),
-    *(VALIDATIONS, "curves.jsonl", "curves.png", "layers.json"),
+    *(CONFIG, ENVIRONMENT, fingerprint.FILE, SCALE, PROBE, LAST),
+    *(VALIDATIONS, CURVES, CURVE_PICTURE, LAYERS),
 )
 
 
@@ -40,7 +41,7 @@ def open_run(
     Raises: UserError if the folder contains anything else, or a run with another configuration,
         model or texts.
     """
-    file = folder / "config.json"
+    file = folder / CONFIG
     remove_half_written(folder, *FILES)
     if file.exists():
         stored, asked = as_dict(load_config(folder)), as_dict(config)
@@ -59,13 +60,13 @@ def open_run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A process killed at this point leaves nothing else.
-        first = {"environment.json", fingerprint.FILE, locks.FILE}
+        first = {ENVIRONMENT, fingerprint.FILE, locks.FILE}
         if {path.name for path in folder.iterdir()} - first:
             raise UserError(f"{folder} is not empty and contains no run: choose another --out")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)  # an error for a NUL in the name has none
         raise UserError(f"cannot make the run folder {folder}: {reason}") from error
-    settings.write(folder / "environment.json", environment())
+    settings.write(folder / ENVIRONMENT, environment())
     if made_with is not None:
         fingerprint.keep(folder, made_with)
     settings.write(file, as_dict(config))
@@ -77,7 +78,7 @@ def load_config(folder: Path) -> RunConfig:
 
     Raises: UserError if there is none, or it cannot be read, is damaged, or is a model's.
     """
-    file = folder / "config.json"
+    file = folder / CONFIG
     check_readable(folder)
     if not os.path.isfile(file):
         raise UserError(f"{folder} is not a run folder: there is no {file.name} in it")
@@ -100,7 +101,7 @@ def load_config(folder: Path) -> RunConfig:
 def other_devices(folder: Path) -> str | None:
     """A remark for a run that began on other devices and continues on these; else None."""
     try:
-        began = json_files.read(folder / "environment.json")["devices"]
+        began = json_files.read(folder / ENVIRONMENT)["devices"]
         began = [json_files.check(device, str, "a device") for device in began]
     except (UserError, LookupError, TypeError):  # only for people; no run needs it
         return None
@@ -118,16 +119,16 @@ def counted(devices: list[str]) -> str:
 
 def save_scale(folder: Path, scale: float) -> None:
     """Keep the scale of the model's outputs (`Head.scale`), which a regression's game needs."""
-    settings.write(folder / "scale.json", {"scale": scale})
+    settings.write(folder / SCALE, {"scale": scale})
 
 
 def load_scale(folder: Path) -> float | None:
     """The scale that `save_scale` wrote, if any. Raises: UserError if its file is damaged."""
-    kept = settings.read(folder / "scale.json")
+    kept = settings.read(folder / SCALE)
     scale = 1.0 if kept is None else kept.get("scale")
     if type(scale) is not float or settings.positive(scale):
         raise UserError(
-            f"{folder / 'scale.json'} is damaged: delete it, and run the training command again to "
+            f"{folder / SCALE} is damaged: delete it, and run the training command again to "
             "recreate it"
         )
     return None if kept is None else scale
@@ -135,7 +136,7 @@ def load_scale(folder: Path) -> float | None:
 
 def save_layers(folder: Path, step: int, settled: bool, rows: list[dict[str, Any]]) -> None:
     """Write the validation of every layer, and whether all have settled."""
-    settings.write(folder / "layers.json", {"step": step, "settled": settled, "layers": rows})
+    settings.write(folder / LAYERS, {"step": step, "settled": settled, "layers": rows})
 
 
 def load_layers(folder: Path) -> list[dict[str, Any]]:
@@ -151,7 +152,7 @@ def settled_at(folder: Path) -> int | None:
 
 def _layers(folder: Path) -> dict[str, Any]:
     """What `save_layers` wrote, if anything. Raises: UserError if its file is damaged."""
-    file = folder / "layers.json"
+    file = folder / LAYERS
     kept = settings.read(file) or {"step": 0, "settled": False, "layers": []}
     for name, kind in (("step", int), ("settled", bool), ("layers", list)):
         json_files.field(kept, name, kind, str(file))

@@ -108,7 +108,7 @@ class RunLog:
             self._events.scalar(name, value, step)
 
     def ending(self, programs: Compilations) -> None:
-        """A line on time that the run could have saved."""
+        """Show the run's share of padding, and how many programs it compiled."""
         if self._writes and self._positions:
             show(
                 f"padding {self.padding:.1%} of positions; {programs.warming} programs compiled, "

@@ -42,7 +42,7 @@ def programs(game: Game) -> Programs:
 
     @jax.jit
     def find(params: Any, probe_params: Any, inputs: Any) -> Float[Array, "L B T"]:
-        return log_keep_everywhere(game, probe_params, clean_pass(game, params, inputs))
+        return log_keep_everywhere(game, probe_params, clean_pass(game.model, params, inputs))
 
     sampled, thresholded = (
         jax.jit(functools.partial(faithfulness.outcome_of, game, gates))
@@ -61,7 +61,7 @@ def explainers_of(model: Classifier, folders: Sequence[Path]) -> list[Explainer]
 
 def curves(folders: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
     """The validations of every run."""
-    lines = {folder.name: (folder / "validation.jsonl").read_text() for folder in folders}
+    lines = {folder.name: (folder / run_folder.VALIDATIONS).read_text() for folder in folders}
     return {
         name: [json.loads(line) for line in written.splitlines()] for name, written in lines.items()
     }

@@ -1,13 +1,15 @@
-"""The runs of an experiment: several seeds of the probe of each gate."""
+"""The runs of an experiment: several seeds of the probe of each gate, on texts prepared once."""
 
 from pathlib import Path
 from typing import Any
 
 from diffmask_jax.game.gates import GATES
+from diffmask_jax.training import clean_states
 from diffmask_jax.training.config import RunConfig, run_config
+from diffmask_jax.training.train import Prepared
 
 
-def run_folder(out: Path, gate: str, seed: int) -> Path:
+def folder_of(out: Path, gate: str, seed: int) -> Path:
     """The folder of the run of a seed."""
     return out / "runs" / f"{gate}-{seed}"
 
@@ -22,9 +24,16 @@ def configurations(
 ) -> dict[Path, RunConfig]:
     """Every run of an experiment by its folder. settings: those of each gate."""
     return {
-        run_folder(out, gate, seed): run_config(
+        folder_of(out, gate, seed): run_config(
             model, task, **places, gate=gate, seed=seed, **settings[gate]
         )
         for gate in GATES
         for seed in range(seeds)
     }
+
+
+def with_passes(prepared: Prepared) -> Prepared:
+    """The same model and texts, with the clean states of the training texts for all runs."""
+    model, train = prepared.model, prepared.texts.train
+    passes = clean_states.compute(model.network, model.params, train, model.config.positions)
+    return prepared._replace(passes=passes)

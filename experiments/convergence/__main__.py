@@ -20,10 +20,10 @@ import numpy as np
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import make_folder
-from diffmask_jax.training import clean_states
 from diffmask_jax.training.config import RunConfig, run_config
 from diffmask_jax.training.train import Prepared, prepare
 from experiments.common.command import command, parser_of
+from experiments.common.probe_runs import with_passes
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.convergence import figures, report, trial
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe
@@ -59,7 +59,7 @@ def main() -> None:
 
 def study(options: argparse.Namespace) -> list[Claim]:
     """Play the references, then all trials that are not done yet; returns the report's claims."""
-    prepared, timer = _prepared(options), Timer()
+    prepared, timer = with_passes(prepare(_config(options, 0), truncate=True)), Timer()
     folder = options.out / options.gate
     recipes = list(RECIPES) if options.recipes is None else options.recipes
     with timer.part("references"):
@@ -149,15 +149,6 @@ def _found(folders: Sequence[Path], truth: np.ndarray | None) -> list[Trial]:
     """The trials of folders that have reached a mark."""
     found = {folder: trial.marks_in(folder) for folder in folders}
     return report.trials_of({folder: marks for folder, marks in found.items() if marks}, truth)
-
-
-def _prepared(options: argparse.Namespace) -> Prepared:
-    config = _config(options, 0)
-    prepared = prepare(config, truncate=True)
-    model = prepared.model
-    limit = model.config.positions
-    passes = clean_states.compute(model.network, model.params, prepared.texts.train, limit)
-    return prepared._replace(passes=passes)
 
 
 def _config(options: argparse.Namespace, seed: int) -> RunConfig:

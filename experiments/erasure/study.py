@@ -25,8 +25,9 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import SINGLE_LABEL
 from diffmask_jax.runtime.settings import digest
 from diffmask_jax.tasks.encoded_examples import encode_examples, gold_labels
+from diffmask_jax.tasks.scoring import by_labels
 from diffmask_jax.tasks.sst import SST
-from diffmask_jax.training.classifier import Labelled, evaluator
+from diffmask_jax.training.classifier import evaluator
 from experiments.common.resume import check_settings, load_or_make
 
 CHUNK = 16  # sentences of one length that are searched and saved together
@@ -114,10 +115,8 @@ def accuracy_of(model: Classifier, split: str, places: Any) -> float:
     """The model's accuracy on all sentences of a split, of any length."""
     examples = SST.read(places, split)
     encoded = encode_examples(model, examples, truncate=True)
-    gold = gold_labels(model, encoded)
-    assert gold is not None  # every sentence of the treebank has a label
-    labelled = Labelled(encoded.encoded, gold)
-    return float(evaluator(model, labelled)(model.params)["accuracy"])
+    scoring = by_labels(model, gold_labels(model, encoded))
+    return evaluator(model, encoded.encoded, scoring)(model.params)["accuracy"]
 
 
 def search_all(study: Study) -> tuple[list[Optima], float]:

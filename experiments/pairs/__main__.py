@@ -73,7 +73,8 @@ def study(options: argparse.Namespace) -> None:
         explainer = Explainer.from_pretrained(run)
         examples = setup.read_split(config, "dev")
         encoded = encode_examples(explainer.model, examples, truncate=True)
-        report = evaluation.evaluate(explainer, "dev", encoded, str(run))
+        gold = gold_labels(explainer.model, encoded)
+        report = evaluation.evaluate(explainer, "dev", encoded, gold, str(run))
     with timer.part("page"):
         draw(explainer, examples, options.out)
     claims = make_claims(scores, report)

@@ -12,11 +12,11 @@ from diffmask_jax.game.gates import GATES
 from diffmask_jax.render import html
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.tasks.questions import Question, places_of
+from experiments.common.probe_figures import token_groups_figure, training_figure
 from experiments.squad import figures, stages
 from experiments.squad.methods import Counted
 from experiments.squad.numbers import OfGate
 from experiments.squad.stages import Measured, Study
-from experiments.sst.figures import token_groups_figure, training_figure
 
 QUESTION = "Where did the Broncos practice for the Super Bowl ?"
 PASSAGE = (

@@ -21,7 +21,7 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.model import States
-from diffmask_jax.game.objective import Clean
+from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.spans import best_span
 from diffmask_jax.runtime import settings
@@ -240,7 +240,7 @@ def attributions(
 
     @jax.jit
     def attribute(params: Any, key: Key[Array, ""], inputs: Any) -> Float[Array, "1 T"]:
-        clean = Clean(inputs, *network.states(params, inputs))
+        clean = clean_pass(network, params, inputs)
         subject = methods.explained(network, params, clean, noise, 0)
         return counted.of(network, params)(key, subject)
 

@@ -29,9 +29,9 @@ from diffmask_jax.tasks import tags as parts_of_speech
 from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import as_dict
 from experiments.common.command import command, parser_of
-from experiments.common.probe_runs import configurations, run_folder
+from experiments.common.probe_figures import token_groups_figure, training_figure
+from experiments.common.probe_runs import configurations, folder_of
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.sst import figures as sst_figures
 from experiments.sst import numbers as sst_numbers
 from experiments.sst import report, stages
 from experiments.sst.stages import Measured, Study
@@ -64,7 +64,7 @@ def draw_groups(study: Study, by_gate: dict[str, Measured], tagged: Tags | None)
         figures["figure5"] = {n: sst_numbers.by_tag(study, v, tagged) for n, v in depths.items()}
     for file, title in (("figure4", "their sentiment"), ("figure5", "part of speech")):
         if file in figures:
-            sst_figures.token_groups_figure(
+            token_groups_figure(
                 study.folder / f"{file}.png",
                 f"How long tokens are kept, by {title}",
                 f"layers that keep a token, of {layers}",
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
         stages.train_all(configs, study.model)
     with timer.part("measure the probes"):
         by_gate = {
-            gate: stages.measure(study, test, [run_folder(out, gate, n) for n in range(seeds)])
+            gate: stages.measure(study, test, [folder_of(out, gate, n) for n in range(seeds)])
             for gate in GATES
         }
         explainer, folder = by_gate["input"].explainers[0], by_gate["input"].folders[0]
@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
         groups = draw_groups(study, by_gate, tagged)
         compare(study, by_gate)
         for gate, measured in by_gate.items():
-            sst_figures.training_figure(
+            training_figure(
                 out / f"training_{gate}.png",
                 f"Training the {gate} probe, validation",
                 measured.curves(),

@@ -23,7 +23,7 @@ from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.tasks.sst import SstPlaces, load_sst
 from diffmask_jax.tasks.trees import Sentence
-from diffmask_jax.training import clean_states, probe
+from diffmask_jax.training import probe
 from diffmask_jax.training import run_folder as runs
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.setup import outputs_of
@@ -37,6 +37,7 @@ from experiments.common.measuring import (
     programs,
     split,
 )
+from experiments.common.probe_runs import with_passes
 from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 
@@ -137,10 +138,7 @@ def train_all(configs: dict[Path, RunConfig], model: Classifier) -> None:
         for folder, config in configs.items()
     }
     if not all(finished.values()):
-        passes = clean_states.compute(
-            model.network, model.params, prepared.texts.train, model.config.positions
-        )
-        prepared = prepared._replace(passes=passes)
+        prepared = with_passes(prepared)
     for folder, config in configs.items():
         if not finished[folder]:
             print(f"training {folder.name}", flush=True)
@@ -159,7 +157,7 @@ def schulz_last(
 
     @jax.jit
     def attribute(params: Any, key: Array, inputs: Any, labels: Array) -> Float[Array, "1 B T"]:
-        clean = clean_pass(game, params, inputs)
+        clean = clean_pass(game.model, params, inputs)
         state = methods.explained(game.model, params, clean, here, top)
         return methods.schulz_of(key, state, labels, steps=methods.STEPS)[None]
 
@@ -189,7 +187,7 @@ def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) 
 
     @jax.jit
     def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "L B T"]:
-        clean = clean_pass(game, params, inputs)
+        clean = clean_pass(game.model, params, inputs)
         return methods.at_every_layer(
             methods.ON_TEXT["schulz"].attribute, game.model, params, noise, key, clean
         )

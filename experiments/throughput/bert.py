@@ -13,9 +13,10 @@ from diffmask_jax.runtime import markdown
 from diffmask_jax.training import clean_states
 from diffmask_jax.training.clean_states import CleanStates
 from experiments.common.report import Claim, claim
-from experiments.throughput.course import Chunk, Setup, chunks, deal, first_step
+from experiments.throughput.course import Alone, Chunk, Setup, chunks, deal, first_step
 from experiments.throughput.flops import matrix_rate, needed_flops
-from experiments.throughput.ours import ours
+from experiments.throughput.memory import peak_mib
+from experiments.throughput.ours import ours, ours_alone
 from experiments.throughput.pytorch import bert_check
 from experiments.throughput.pytorch import contenders as throughput_torch
 from experiments.throughput.pytorch.bert_steps import Way
@@ -122,6 +123,21 @@ def enter(field: Field, examples: list[Chunk]) -> dict[str, Contender]:
         if precision == "float32":
             entered[AUTHORS] = throughput_torch.authors(setup, field.texts)
     return entered
+
+
+def measure_memory(
+    build: Alone, fastest: Mapping[str, Fastest], threads: int
+) -> dict[str, float | None]:
+    """The peak memory of training in MiB, by contender. threads: of PyTorch"""
+    peaks = {}
+    for precision, best in fastest.items():
+        suffix = "" if precision == "float32" else f", {precision}"
+        peaks[OURS + suffix] = peak_mib(ours_alone, build, precision)
+        lean = throughput_torch.lean_alone, build, precision, best.name, threads
+        peaks[BEST + suffix] = peak_mib(*lean)
+        if precision == "float32":
+            peaks[AUTHORS] = peak_mib(throughput_torch.authors_alone, build, threads)
+    return peaks
 
 
 def run(field: Field, rounds: int, each: int, name: str, compared: Setup | None = None) -> Finish:

@@ -1,7 +1,7 @@
 """The work of all contenders of a race: one game, one start, the same batches and layers."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -79,6 +79,11 @@ class Chunk(NamedTuple):
         return self.batch.inputs.valid.shape[-1]
 
 
+Alone = Callable[[str], tuple[Setup, Sequence[Encoded], Chunk]]
+"""A precision -> a game, its texts, and the chunk by which the memory of training is measured. It
+is called in a process of its own, to which it must be picklable."""
+
+
 def prepare(
     classifier: Classifier,
     gate: str,
@@ -145,9 +150,9 @@ def first_step(chunk: Chunk) -> Chunk:
     return Chunk(chunk.number, Batch(chunk.batch.indices[:1], inputs), chunk.layers[:1])
 
 
-def longest(setup: Setup, texts: Sequence[Encoded], first: int = 8) -> Chunk:
-    """The longest of the first chunks of the stream, which takes the most memory."""
-    return max(itertools.islice(chunks(setup, texts), first), key=lambda chunk: chunk.length)
+def longest(setup: Setup, texts: Sequence[Encoded]) -> Chunk:
+    """The longest of the first eight chunks of the stream, which takes the most memory."""
+    return max(itertools.islice(chunks(setup, texts), 8), key=lambda chunk: chunk.length)
 
 
 def deal(stream: Iterator[Chunk], rounds: int, each: int) -> list[list[Chunk]]:

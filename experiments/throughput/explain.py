@@ -27,7 +27,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.answering import in_few_shapes
 from diffmask_jax.game.objective import clean_pass, keep_probabilities
 from diffmask_jax.runtime import devices, markdown
-from experiments.common.report import Timer, claim
+from experiments.common.report import Claim, Timer, claim
 from experiments.throughput import bert
 from experiments.throughput.course import Setup, chunks, prepare
 from experiments.throughput.data import Contest
@@ -45,6 +45,9 @@ PROBE, OURS, TORCH = "DiffMask, ours", "integrated gradients, ours", "integrated
 Method = Callable[[Any], Any]
 Weighed = tuple[float, TextInputs]
 """The weight of a batch's seconds, and the batch."""
+
+Seconds = dict[str, list[float]]
+"""Method -> seconds a sentence, one number per round."""
 
 
 def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Section:
@@ -67,7 +70,7 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
         difference = max(check(methods_by_name, inputs) for _, inputs in samples[0])
         for batch in whole:
             methods_by_name[PROBE](batch.inputs)
-    seconds: dict[str, list[float]] = {name: [] for name in methods_by_name}
+    seconds: Seconds = {name: [] for name in methods_by_name}
     work = [(1 / len(texts), batch.inputs) for batch in whole]
     turns = tqdm(total=rounds * len(methods_by_name), desc="explain", disable=None, leave=False)
     with timer.part("explain: race"), throughput_torch.whole_float32(), turns as bar:
@@ -77,30 +80,7 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
                 bar.update()
     rate = matrix_rate("float32")
     flops = sum(weight * needed(setup, inputs) for weight, inputs in work)
-    own = [1000 * value for value in seconds[PROBE]]
-    claims = [
-        ratio_claim(
-            "explain.vs_integrated_gradients",
-            f"explaining at all layers: at least {GOAL:g} times as fast as the faster of the two "
-            "integrated gradients",
-            [min(a, b) / ours for ours, a, b in zip(*seconds.values(), strict=True)],
-            GOAL,
-        ),
-        claim(
-            "explain.ms_a_text",
-            f"explaining a text at all layers: at most {MOST} ms",
-            own,
-            paper=None,
-            unit="ms",
-            holds=statistics.mean(own) <= MOST,
-            why=f"products alone take {1000 * flops / rate:.3g} ms at this device's matrix rate",
-        ),
-    ]
-    rows = []
-    for name, values in seconds.items():
-        ratios = [value / own for value, own in zip(values, seconds[PROBE], strict=True)]
-        thousand = f"{1000 * statistics.median(values):,.1f} s"
-        rows.append([name, spread([1000 * value for value in values]), thousand, spread(ratios)])
+    products = 1000 * flops / rate
     body = BODY.format(
         named=contest.named,
         layers=len(setup.game.model.layers),
@@ -109,9 +89,9 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
         steps=steps,
         best=fastest.told,
         threads=threads["threads"],
-        limit=1000 * flops / rate,
+        products=products,
         rate=rate / 1e9,
-        table=markdown.table(("", "ms a sentence", "1000 sentences", "times the probe's"), rows),
+        table=table(seconds),
     )
     raw = {
         "seconds_a_sentence": seconds,
@@ -121,7 +101,7 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
         "heats": fastest.heats,
         "threads": threads,
     }
-    return Section("Explaining", claims, body, raw)
+    return Section("Explaining", make_claims(seconds, products), body, raw)
 
 
 def sample(texts: Sequence[Encoded], limit: int, number: int) -> list[Weighed]:
@@ -195,6 +175,40 @@ def time_of(method: Method, work: Sequence[tuple[float, Any]]) -> float:
     return total
 
 
+def table(seconds: Seconds) -> str:
+    """One row per method, in Markdown: medians over the rounds, and the extremes in brackets."""
+    head = ("", "ms a sentence", "1000 sentences", "times the probe's")
+    rows = []
+    for name, values in seconds.items():
+        ratios = [value / own for value, own in zip(values, seconds[PROBE], strict=True)]
+        thousand = f"{1000 * statistics.median(values):,.1f} s"
+        rows.append([name, spread([1000 * value for value in values]), thousand, spread(ratios)])
+    return markdown.table(head, rows)
+
+
+def make_claims(seconds: Seconds, products: float) -> list[Claim]:
+    """The claims on the probe's time. products: ms a sentence that its matrix products need."""
+    own = [1000 * value for value in seconds[PROBE]]
+    return [
+        ratio_claim(
+            "explain.vs_integrated_gradients",
+            f"explaining at all layers: at least {GOAL:g} times as fast as the faster of the two "
+            "integrated gradients",
+            [min(a, b) / ours for ours, a, b in zip(*seconds.values(), strict=True)],
+            GOAL,
+        ),
+        claim(
+            "explain.ms_a_text",
+            f"explaining a text at all layers: at most {MOST} ms",
+            own,
+            paper=None,
+            unit="ms",
+            holds=statistics.mean(own) <= MOST,
+            why=f"products alone take {products:.3g} ms at this device's matrix rate",
+        ),
+    ]
+
+
 def _integrate(setup: Setup, steps: int, params: Any, inputs: Any) -> Array:
     layers, width = len(setup.game.model.layers), setup.sizes.width
     unused = Statistics(jnp.zeros((layers, width)), jnp.ones((layers, width)))
@@ -204,7 +218,7 @@ def _integrate(setup: Setup, steps: int, params: Any, inputs: Any) -> Array:
         params,
         unused,
         jax.random.key(0),
-        clean_pass(setup.game, params, inputs),
+        clean_pass(setup.game.model, params, inputs),
     )
 
 
@@ -214,7 +228,7 @@ pass and the probe, in batches as `Explainer` makes them. Integrated gradients t
 state, in this package and in PyTorch ({best}, {threads} threads; points of the path share batches),
 which agree. They are timed on {sample} sentences of every padded length a round, weighed as the
 {sentences} have them; their time for 1000 sentences is calculated. DiffMask's matrix products alone
-would take {limit:.3g} ms a sentence at this device's rate of {rate:,.0f} GFLOP/s.
+would take {products:.3g} ms a sentence at this device's rate of {rate:,.0f} GFLOP/s.
 
 {table}
 """

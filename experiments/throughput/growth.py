@@ -68,7 +68,7 @@ def run(
     with timer.part("growth: batch, length, blocks"):
         points = [(name, point) for name, points in curves.items() for point in points]
         for name, point in tqdm(points, "growth", disable=None, leave=False):
-            measured.setdefault(name, []).append(cost(classifier, point))
+            measured.setdefault(name, []).append(cost_of(classifier, point))
     with timer.part("growth: devices"):
         shown = tqdm(counts, "devices", disable=None, leave=False)
         apart = [measure_apart(count) for count in shown]
@@ -79,17 +79,6 @@ def run(
         [part["mib"] for part in apart],
     )
     growth_figure(folder / "growth.png", drawn)
-    table = markdown.table(
-        ("devices", f"bytes at a batch of {BATCH}", f"of {2 * BATCH}", "gradients of the probe"),
-        (
-            [
-                str(part["devices"]),
-                *(f"{part['exchanged'][str(batch)]:,}" for batch in (BATCH, 2 * BATCH)),
-                f"{part['gradient_bytes']:,}",
-            ]
-            for part in apart
-        ),
-    )
     raw = {
         "points": {
             name: [
@@ -101,12 +90,12 @@ def run(
         "devices": apart,
         "threads": threads,
     }
-    body = BODY.format(table=table, blocks=NETWORK.blocks, threads=threads["threads"])
+    body = BODY.format(table=byte_table(apart), blocks=NETWORK.blocks, threads=threads["threads"])
     claims = [*memory_claims(curves, measured), *byte_claims(apart)]
     return Section("Growth", claims, body, raw)
 
 
-def cost(classifier: Classifier, point: Point) -> Cost:
+def cost_of(classifier: Classifier, point: Point) -> Cost:
     """The cost of both, in turn, each after an untimed call.
 
     PyTorch's way is fixed, lean, and on a CPU with oneDNN's products: heats at every point would
@@ -189,6 +178,20 @@ def byte_claims(apart: Sequence[dict[str, Any]]) -> list[Claim]:
             holds=all(ratio == 1 for ratio in grown),
         ),
     ]
+
+
+def byte_table(apart: Sequence[dict[str, Any]]) -> str:
+    """One row per number of devices, in Markdown: what they exchange."""
+    head = ("devices", f"bytes at a batch of {BATCH}", f"of {2 * BATCH}", "gradients of the probe")
+    rows = [
+        [
+            str(part["devices"]),
+            *(f"{part['exchanged'][str(batch)]:,}" for batch in (BATCH, 2 * BATCH)),
+            f"{part['gradient_bytes']:,}",
+        ]
+        for part in apart
+    ]
+    return markdown.table(head, rows)
 
 
 def _curve(name: str, points: Sequence[Point], costs: Sequence[Cost]) -> Curve:

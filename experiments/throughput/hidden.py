@@ -31,7 +31,7 @@ def run(model: str, folder: Path, rounds: int) -> None:
     rng = np.random.default_rng(0)
     tokens = rng.integers(1000, setup.sizes.vocabulary, (BATCH, LENGTH)).astype(np.int32)
     inputs = TextInputs(tokens, np.zeros_like(tokens), np.ones_like(tokens, bool))
-    clean = jax.jit(lambda params, inputs: clean_pass(game, params, inputs))(params, inputs)
+    clean = jax.jit(lambda params, inputs: clean_pass(game.model, params, inputs))(params, inputs)
     state = steps.init(setup.probe, len(layers), setup.players)
 
     @jax.jit

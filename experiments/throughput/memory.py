@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-MIB = 2**20
+from diffmask_jax.runtime.memory import MIB
 
 
 def peak_mib(build: Callable[..., Callable[[], None]], *arguments: Any) -> float | None:

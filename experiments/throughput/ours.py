@@ -10,13 +10,11 @@ from jax.sharding import Mesh
 
 from diffmask_jax.game import steps
 from diffmask_jax.runtime import devices
+from diffmask_jax.runtime.memory import MIB
 from diffmask_jax.runtime.preemption import Notice
 from diffmask_jax.training import program as training
 from diffmask_jax.training.clean_states import CleanStates
-from experiments.throughput import data
-from experiments.throughput.course import Chunk, Setup, longest, prepare
-from experiments.throughput.data import Source
-from experiments.throughput.memory import MIB
+from experiments.throughput.course import Alone, Chunk, Setup
 from experiments.throughput.race import Contender
 
 
@@ -63,11 +61,9 @@ def working_mib(program: Any) -> float:
     return program.memory_analysis().temp_size_in_bytes / MIB
 
 
-def alone(source: Source, precision: str, batch: int) -> Callable[[], None]:
-    """A function that only trains the input probe of a contest on its longest chunk."""
-    contest = data.sst(source)
-    setup = prepare(contest.classifier, "input", precision, batch=batch)
-    chunk = longest(setup, contest.texts)
+def ours_alone(build: Alone, precision: str) -> Callable[[], None]:
+    """A function that only takes the steps of a chunk."""
+    setup, _, chunk = build(precision)
     contender = ours(setup, [chunk])
     return lambda: contender.run(chunk)
 
@@ -87,7 +83,7 @@ def _compiled(
     mesh: Mesh,
 ) -> Any:
     """Training's own program, for chunks of one length."""
-    _, fetch = training.clean_passes(setup.game, params, passes)
+    _, fetch = training.clean_passes(setup.game.model, params, passes)
     program = training.program(setup.config, setup.game, fetch, mesh)
     arguments = _arguments(setup, params, passes, chunk, mesh)
     return program.lower(state, *arguments).compile()  # type: ignore[attr-defined]
@@ -97,7 +93,7 @@ def _arguments(
     setup: Setup, params: Any, passes: CleanStates | None, chunk: Chunk, mesh: Mesh
 ) -> tuple[Any, Any]:
     """The arguments of a call besides the state, as in `training.calls.Caller`."""
-    feed, _ = training.clean_passes(setup.game, params, passes)
+    feed, _ = training.clean_passes(setup.game.model, params, passes)
     stored, entries = feed(chunk.batch)
     notices = np.full((1, len(mesh.local_devices)), Notice.NONE, np.int32)
     seed = devices.place(np.uint32(setup.config.seed), mesh, devices.WHOLE)

@@ -1,7 +1,8 @@
 """Training steps of the input probe on networks for question answering, at 384 word pieces: one of
 BERT-large's shape, as in the paper, and one of a MiniLM's, for people's own machines."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +13,9 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.config import EncoderConfig
 from experiments.common.report import Timer
 from experiments.throughput import bert, data
-from experiments.throughput.bert import AUTHORS, BEST, OURS, Fastest, Field
+from experiments.throughput.bert import Field
 from experiments.throughput.course import Chunk, Setup, chunks, prepare
-from experiments.throughput.memory import peak_mib
-from experiments.throughput.ours import ours
-from experiments.throughput.pytorch import contenders
-from experiments.throughput.race import Contender, Section
+from experiments.throughput.race import Section
 
 
 class Work(NamedTuple):
@@ -93,7 +91,8 @@ def _race(
         threads = bert.settle_threads(first, chunk, tries)
         fastest = {p: bert.heats(s, p, chunk, tries) for p, s in lower.items()}
     with timer.part(f"{name}: memory"):
-        memory = measure_memory(work, fastest, threads["threads"])
+        alone = functools.partial(step_of, work)
+        memory = bert.measure_memory(alone, fastest, threads["threads"])
     with timer.part(f"{name}: race"):
         field = Field(setups, texts, fastest, {}, rates)
         finish = bert.run(field, rounds, work.each, name, compared=lower.get("float32"))
@@ -125,45 +124,10 @@ def texts_of(work: Work, rounds: int) -> list[Encoded]:
     return [data.text(rng.integers(1, work.config.vocabulary, work.length)) for _ in range(count)]
 
 
-def measure_memory(
-    work: Work, fastest: Mapping[str, Fastest], threads: int
-) -> dict[str, float | None]:
-    """The peak memory of a step in MiB, by contender."""
-    peaks = {}
-    for p, best in fastest.items():
-        suffix = "" if p == "float32" else f", {p}"
-        peaks[OURS + suffix] = peak_mib(ours_alone, work, p)
-        peaks[BEST + suffix] = peak_mib(lean_alone, work, p, best.name, threads)
-        if p == "float32":
-            peaks[AUTHORS] = peak_mib(authors_alone, work, threads)
-    return peaks
-
-
-def ours_alone(work: Work, precision: str) -> Callable[[], None]:
-    """A function that only takes steps of this kind."""
-    setup = setup_of(data.random_answerer(work.config), work, precision)
-    chunk = next(chunks(setup, texts_of(work, 1)))
-    return _alone(ours(setup, [chunk]), chunk)
-
-
-def lean_alone(work: Work, precision: str, way: str, threads: int) -> Callable[[], None]:
-    """Like `ours_alone`, in one of PyTorch's ways."""
-    contenders.settle(threads)
-    setup = setup_of(data.random_answerer(work.config), work, precision)
-    network = contenders.network(setup, precision)
-    contender = contenders.lean(setup, network, contenders.named(way, setup))
-    return _alone(contender, next(chunks(setup, texts_of(work, 1))))
-
-
-def authors_alone(work: Work, threads: int) -> Callable[[], None]:
-    """Like `ours_alone`, in the authors' style."""
-    contenders.settle(threads)
-    setup, texts = setup_of(data.random_answerer(work.config), work, "float32"), texts_of(work, 1)
-    return _alone(contenders.authors(setup, texts), next(chunks(setup, texts)))
-
-
-def _alone(contender: Contender, chunk: Chunk) -> Callable[[], None]:
-    return lambda: contender.run(chunk)
+def step_of(work: Work, precision: str) -> tuple[Setup, Sequence[Encoded], Chunk]:
+    """The game on the whole network, its texts, and a chunk of them (`course.Alone`)."""
+    setup, texts = setup_of(data.random_answerer(work.config), work, precision), texts_of(work, 1)
+    return setup, texts, next(chunks(setup, texts))
 
 
 BODY = """

@@ -1,14 +1,15 @@
 """Training steps on a BERT classifier and SST: the input and the hidden probe."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from diffmask_jax.data.wordpieces import Encoded
 from experiments.common.report import Claim, Timer
-from experiments.throughput import bert, ours
-from experiments.throughput.bert import AUTHORS, BEST, OURS, Fastest, Field
-from experiments.throughput.course import chunks, prepare
+from experiments.throughput import bert, data
+from experiments.throughput.bert import Field
+from experiments.throughput.course import Chunk, Setup, chunks, longest, prepare
 from experiments.throughput.data import Contest, Source
-from experiments.throughput.memory import peak_mib
 from experiments.throughput.pytorch import contenders
 from experiments.throughput.race import Section
 
@@ -58,7 +59,8 @@ def run(
     with timer.part("SST: clean states"):
         passes = {p: bert.keep_passes(s, contest.texts) for p, s in shared.items()}
     with timer.part("SST: memory"):
-        memory = measure_memory(contest.source, fastest, batch, threads["threads"])
+        alone = functools.partial(longest_of, contest.source, batch)
+        memory = bert.measure_memory(alone, fastest, threads["threads"])
     goals = GOALS | (ON_GPU if contenders.DEVICE == "cuda" else {})
     claims: list[Claim] = []
     tables: list[str] = []
@@ -88,18 +90,13 @@ def run(
         yield Section("SST", list(claims), body, dict(raw))
 
 
-def measure_memory(
-    source: Source, fastest: dict[str, Fastest], batch: int, threads: int
-) -> dict[str, float | None]:
-    """The peak memory of training the input probe in MiB, by contender."""
-    peaks = {}
-    for p, best in fastest.items():
-        suffix = "" if p == "float32" else f", {p}"
-        peaks[OURS + suffix] = peak_mib(ours.alone, source, p, batch)
-        peaks[BEST + suffix] = peak_mib(contenders.lean_alone, source, p, batch, best.name, threads)
-        if p == "float32":
-            peaks[AUTHORS] = peak_mib(contenders.authors_alone, source, batch, threads)
-    return peaks
+def longest_of(
+    source: Source, batch: int, precision: str
+) -> tuple[Setup, Sequence[Encoded], Chunk]:
+    """The input probe's game, its texts, and their longest chunk (`course.Alone`)."""
+    contest = data.sst(source)
+    setup = prepare(contest.classifier, "input", precision, batch=batch)
+    return setup, contest.texts, longest(setup, contest.texts)
 
 
 BODY = """

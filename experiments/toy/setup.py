@@ -182,7 +182,7 @@ def accuracy(data: Clean, label: Int[Array, "S N"]) -> Float[Array, " S"]:
 @jax.vmap
 def clean(params: Any, data: Split) -> Clean:
     """The clean pass of a whole split, computed once, since the model is frozen."""
-    return clean_pass(GAME, params, data.inputs)
+    return clean_pass(GAME.model, params, data.inputs)
 
 
 @jax.jit

@@ -101,7 +101,7 @@ def test_sampled_gates_are_zero_as_often_as_the_keep_probability_says():
 def test_an_outcome_is_that_of_every_layer_in_turn_whatever_its_width(gate, family):
     """The layer is traced there, and an int here."""
     played = Game(uneven.model(family), probes.PROBES[gate](4), 0.1, mean_log_keep)
-    clean = jax.jit(clean_pass, static_argnums=0)(played, uneven.PARAMS, uneven.INPUTS)
+    clean = jax.jit(clean_pass, static_argnums=0)(played.model, uneven.PARAMS, uneven.INPUTS)
     widths = uneven.WIDTHS[: played.probe.baselines(3)]
     baselines = [jax.random.normal(jax.random.key(k), (width,)) for k, width in enumerate(widths)]
     init = jax.jit(lambda key: probes.init(key, played.probe, clean.states, baselines))

@@ -1,3 +1,5 @@
+"""How long words are kept: the layer that lets each go, and names by their mean."""
+
 import numpy as np
 import pytest
 from hypothesis import given

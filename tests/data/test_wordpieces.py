@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_tokenizers import encode
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from diffmask_jax.data.wordpieces import (
     batch_encode,
     check_length,
-    encode,
     encode_within,
     locate,
 )
 from diffmask_jax.errors import UserError
-from diffmask_jax.tasks.sst import align
-from diffmask_jax.tasks.trees import Sentence, read_trees
+from diffmask_jax.tasks.trees import read_trees
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -216,14 +215,14 @@ def test_a_pair_whose_second_text_alone_is_cut():
     assert_equal(encode(TOKENIZER, pair), whole)  # nothing is cut ever after
 
 
-def test_align_gives_a_words_label_to_all_its_pieces():
-    sentence = Sentence(("Highly", "good-ish", ",", "8\xa01/2", "it's"), (4, 3, 2, 0, 1), 3)
-    encoded = encode(TOKENIZER, sentence.text)
+def test_every_piece_has_the_number_of_its_word():
+    words = ("Highly", "good-ish", ",", "8\xa01/2", "it's")
+    encoded = encode(TOKENIZER, " ".join(words))
     assert encoded.tokens[1:4] == ("high", "##ly", "good")
-    labels = align(encoded, sentence)
-    assert labels.tolist() == [-1, 4, 4, 3, 3, 3, 3, 3, 2, 0, 0, 0, 0, 1, 1, 1, 1, -1]
-    (cut,) = encode_within(TOKENIZER, [sentence.text], 6, cut=True)
-    assert align(cut, sentence).tolist() == [-1, 4, 4, 3, 3, -1]
+    located = [-1, 0, 0, 1, 1, 1, 1, 1, 2, 3, 3, 3, 3, 4, 4, 4, 4, -1]
+    assert locate(encoded, words).tolist() == located
+    (cut,) = encode_within(TOKENIZER, [" ".join(words)], 6, cut=True)
+    assert locate(cut, words).tolist() == [-1, 0, 0, 1, 1, -1]
 
 
 WORDS = st.lists(st.text(LETTERS + "ABC'-.,/\u00e9\U0001f600\xa0", min_size=1), min_size=1)
@@ -270,14 +269,6 @@ def test_every_piece_of_the_dev_set_lies_in_its_word(real):
             written = sentence.text[slice(*span)]
             assert written in sentence.words[word]
             assert token.removeprefix("##") in (bare(written), "[UNK]")
-
-
-def test_labels_of_the_dev_set(real):
-    for sentence, encoded in zip(*real, strict=True):
-        words, labels = locate(encoded, sentence.words), align(encoded, sentence)
-        assert labels[0] == labels[-1] == -1
-        for word, label in zip(words[1:-1], labels[1:-1], strict=True):
-            assert label == sentence.word_labels[word]
 
 
 def test_the_600_short_sentences_of_the_paper(real):

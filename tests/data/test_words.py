@@ -8,9 +8,9 @@ import regex
 import tiny_tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_tokenizers import encode
 from transformers import PreTrainedTokenizerFast
 
-from diffmask_jax.data.wordpieces import encode
 from diffmask_jax.data.words import BLANKS, is_punctuation
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.word import words_of

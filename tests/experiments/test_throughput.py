@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import pickle
 
 import jax
 import numpy as np
@@ -173,7 +174,7 @@ def test_pytorch_plays_the_layers_that_training_draws(case):
 
     @jax.jit
     def play(state, params, batches):
-        fetch = functools.partial(clean_pass, setup.game, params)
+        fetch = functools.partial(clean_pass, setup.game.model, params)
         play = steps.Play(setup.game, setup.players, params, fetch, setup.draw_layer)
         return steps.steps(state, setup.key, batches, play)[0]
 
@@ -236,6 +237,26 @@ def test_memory_is_measured_in_another_process():
     assert found == pytest.approx(8 * numbers / memory.MIB, rel=0.3)
 
 
+def test_what_is_measured_in_another_process_can_be_sent_there(source):
+    for build in (sst.longest_of, source, BATCH), (squad.step_of, squad.ON_CPU["squad.small"]):
+        pickle.dumps(functools.partial(*build))
+
+
+@pytest.mark.long
+def test_every_contender_takes_its_steps_alone(case, contest, few_ways, monkeypatch):
+    """As in the process that measures it, but here."""
+
+    def in_this_process(build, *arguments):
+        build(*arguments)()
+        return float(len(arguments))
+
+    monkeypatch.setattr(bert, "peak_mib", in_this_process)
+    setup, chunk = case("hidden")
+    fastest = {"float32": bert.Fastest("lean", contenders.ways("float32")["lean"], {})}
+    found = bert.measure_memory(lambda precision: (setup, contest.texts, chunk), fastest, 1)
+    assert found == {bert.OURS: 2.0, bert.BEST: 4.0, bert.AUTHORS: 2.0}
+
+
 def test_everybody_begins_once():
     orders = [race.rotated(["a", "b", "c"], number) for number in range(4)]
     assert [order[0] for order in orders] == ["a", "b", "c", "a"]
@@ -272,7 +293,7 @@ def command(source, tmp_path, monkeypatch, few_ways):
     """(*arguments) -> the report of a tiny race."""
     monkeypatch.setattr(sst, "run", functools.partial(sst.run, batch=BATCH))
     monkeypatch.setattr(sst, "GAMES", {"hidden": sst.GAMES["hidden"]})
-    monkeypatch.setattr(sst, "measure_memory", lambda *_: {"ours": 1.0})
+    monkeypatch.setattr(bert, "measure_memory", lambda *_: {"ours": 1.0})
     places = ["--model", source.model, "--raw-dir", source.places.raw_dir]
     places += ["--data-dir", source.places.data_dir]
 
@@ -328,7 +349,7 @@ def test_squads_race_is_one_of_span_heads(command, tmp_path, monkeypatch):
     tiny = dataclasses.replace(data.small(1), **sizes)
     works = {"squad": squad.Work(tiny, 12, batch=2, steps=1, each=1, rounds=1)}
     monkeypatch.setattr(squad, "run", functools.partial(squad.run, works=works))
-    monkeypatch.setattr(squad, "measure_memory", lambda *_: {"ours": 7.0})
+    monkeypatch.setattr(bert, "measure_memory", lambda *_: {"ours": 7.0})
     monkeypatch.setattr(bert, "matrix_rate", lambda precision: 1e9)
     report = command("squad", "--precision", "float32")
     claims = {claim["id"]: claim["ours"] for claim in report["claims"]}

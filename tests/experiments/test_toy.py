@@ -73,7 +73,7 @@ def models():
     @jax.vmap
     def make(key, inputs):
         params = jax.tree.map(lambda a: 6 * a, toy.init(key))
-        return params, clean_pass(setup.GAME, params, inputs)
+        return params, clean_pass(setup.GAME.model, params, inputs)
 
     return make(setup.seed_keys(SEEDS), inputs)
 

@@ -10,7 +10,7 @@ from diffmask_jax import Explainer, cli
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import evaluation
 from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
-from diffmask_jax.tasks.encoded_examples import encode_examples
+from diffmask_jax.tasks.encoded_examples import encode_examples, gold_labels
 from diffmask_jax.tasks.files import read_file
 from diffmask_jax.training import run_folder, setup
 from diffmask_jax.training.config import run_config
@@ -28,14 +28,18 @@ def either(request, tiny_bert, save_run, texts_file, tmp_path_factory):
 def evaluate_file(folder, file) -> dict:
     explainer = Explainer.from_pretrained(folder)
     data = encode_examples(explainer.model, read_file(file), truncate=True)
-    return evaluation.evaluate(explainer, file.name, data, str(folder))
+    return evaluation.evaluate(
+        explainer, file.name, data, gold_labels(explainer.model, data), str(folder)
+    )
 
 
 def evaluate_split(folder, split: str) -> dict:
     explainer = Explainer.from_pretrained(folder)
     examples = setup.read_split(explainer.config, split)
     data = encode_examples(explainer.model, examples, truncate=True)
-    return evaluation.evaluate(explainer, split, data, str(folder))
+    return evaluation.evaluate(
+        explainer, split, data, gold_labels(explainer.model, data), str(folder)
+    )
 
 
 # --- the same numbers without JAX ------------------------------------------------------------

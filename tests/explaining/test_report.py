@@ -19,7 +19,7 @@ from diffmask_jax.explaining.reporting import report_on
 from diffmask_jax.explaining.word_groups import QUARTERS
 from diffmask_jax.game import probes
 from diffmask_jax.models.loading import load_classifier
-from diffmask_jax.tasks.encoded_examples import encode_examples
+from diffmask_jax.tasks.encoded_examples import encode_examples, gold_labels
 from diffmask_jax.tasks.files import read_file
 from diffmask_jax.training import run_folder
 
@@ -229,15 +229,17 @@ def test_every_head_has_a_report(kind, tiny_bert, save_bert, save_run, sentences
         run_folder.save_scale(run, 1.0)
     data = read_file(labelled(tmp_path / "texts.jsonl", sentences, labels))
     explainer = Explainer.from_pretrained(run)
-    report, survey = report_on(explainer, run, "texts", encode_examples(explainer.model, data))
+    encoded = encode_examples(explainer.model, data)
+    gold = gold_labels(explainer.model, encoded)
+    report, survey = report_on(explainer, run, "texts", encoded, gold)
     numbers = as_json(report)
     json.dumps(numbers, allow_nan=False)
-    gold = {one.name for one in report.groups["gold label"]}
+    groups = {one.name for one in report.groups["gold label"]}
     if kind == "regression":
-        assert gold == {"lowest third", "middle third", "highest third"}
+        assert groups == {"lowest third", "middle third", "highest third"}
         assert [curve.score.name for curve in report.scores] == ["pearson", "error"]
     else:
-        assert gold == {"bad", "no label"}
+        assert groups == {"bad", "no label"}
     assert len(survey.explanations) == len(sentences)
     assert all(len(answers) == 4 for answers in survey.answers)
 
@@ -250,9 +252,8 @@ def test_words_of_pairs_are_grouped_by_their_text(run, tmp_path):
     pairs = [("quite a film", "not bad"), ("the plot", "great fun !")]
     file.write_text("\n".join(json.dumps({"text": a, "pair": b}) for a, b in pairs))
     explainer = Explainer.from_pretrained(run)
-    report, _ = report_on(
-        explainer, run, "pairs", encode_examples(explainer.model, read_file(file))
-    )
+    data = encode_examples(explainer.model, read_file(file))
+    report, _ = report_on(explainer, run, "pairs", data, None)
     by_text = {one.name: one.tokens for one in report.groups["text of the pair"]}
     assert by_text == {"first text": 5, "second text": 5}
 
@@ -267,7 +268,7 @@ def test_tags_group_words_by_their_part_of_speech(run, tmp_path):
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     explainer, examples = Explainer.from_pretrained(run), read_file(tmp_path / "texts.txt")
     data = encode_examples(explainer.model, examples)
-    report, _ = report_on(explainer, run, "texts", data, tags=tmp_path / "tags.jsonl")
+    report, _ = report_on(explainer, run, "texts", data, None, tags=tmp_path / "tags.jsonl")
     by_tag = {one.name: one.tokens for one in report.groups["part of speech"]}
     assert by_tag == {"ADJ": 3, "NOUN": 1, "PUNCT": 1, "PART": 1}
 

@@ -95,17 +95,12 @@ def test_its_name_stands_for_everything_that_will_be_said(explainer, run):
     assert len(names) == 6
 
 
-def test_a_line_now_and_then_where_there_is_no_terminal(capsys):
-    class Hidden:
-        disable = True
-
-        def update(self) -> None: ...
-
-    clock = iter(range(0, 1000, 20)).__next__
-    told = streaming._Progress(Hidden(), 12, 0, clock)
-    for _ in range(12):
-        told.advance()
-    assert capsys.readouterr().err == "explain: 6 of 12 texts\n"  # not after 3, 9 nor 12
+def test_where_there_is_no_bar_it_says_how_far_it_has_come(explainer, monkeypatch, capsys):
+    monkeypatch.setattr(streaming, "EVERY", 0.0)
+    for done, told in ((0, [3, 6]), (3, [6])):
+        list(explained(explainer, source(explainer, TEXTS), done=done))
+        lines = [f"explain: {count} of 7 texts" for count in told]
+        assert capsys.readouterr().err.splitlines() == lines
 
 
 @pytest.mark.parametrize("stop", [2, 4, 7])

@@ -57,7 +57,7 @@ MODEL = uneven.model()._replace(
     family=PAIR,
 )
 GAMES = {name: Game(MODEL, make(4), 0.1, mean_keep) for name, make in probes.PROBES.items()}
-CLEAN = jax.jit(clean_pass, static_argnums=0)(GAMES["input"], PARAMS, INPUTS)
+CLEAN = jax.jit(clean_pass, static_argnums=0)(GAMES["input"].model, PARAMS, INPUTS)
 both = pytest.mark.parametrize("name", GAMES)
 
 

@@ -62,7 +62,7 @@ def _normal(seed: int, *shape: int) -> Array:
 
 MODEL_PARAMS = {"blocks": [_normal(0, D, D)], "head": 2 * _normal(2, D, 4)}
 INPUTS = Inputs(_normal(3, B, T, D), jnp.arange(T) < jnp.array([[4], [3], [1]]))
-CLEAN = clean_pass(GAMES["input"], MODEL_PARAMS, INPUTS)
+CLEAN = clean_pass(GAMES["input"].model, MODEL_PARAMS, INPUTS)
 MULTIPLIERS = jnp.array([2.0, 5.0])
 
 
@@ -249,7 +249,7 @@ def test_nothing_that_stands_in_the_padding_counts(name):
     arguments = {"name": name, "static_layer": 1}
     expected = play(probe_params(name), MULTIPLIERS, CLEAN, **arguments)
     hidden = jnp.where(INPUTS.valid[..., None], INPUTS.embedded, 7.0)
-    clean = clean_pass(GAMES[name], MODEL_PARAMS, INPUTS._replace(embedded=hidden))
+    clean = clean_pass(GAMES[name].model, MODEL_PARAMS, INPUTS._replace(embedded=hidden))
     assert jnp.any(clean.states[1] != CLEAN.states[1])
     found = play(probe_params(name), MULTIPLIERS, clean, **arguments)
     assert_trees_close(found, expected, rtol=1e-5, atol=1e-7)
@@ -263,7 +263,7 @@ def test_more_padding_changes_nothing(name):
         jnp.pad(INPUTS.embedded, ((0, 0), (0, 3), (0, 0)), constant_values=3.0),
         jnp.pad(INPUTS.valid, ((0, 0), (0, 3))),
     )
-    clean = clean_pass(GAMES[name], MODEL_PARAMS, longer)
+    clean = clean_pass(GAMES[name].model, MODEL_PARAMS, longer)
     arguments = {"name": name, "static_layer": 1}
     expected = play(params, MULTIPLIERS, CLEAN, **arguments)
     found = play(params, MULTIPLIERS, clean, **arguments)

@@ -58,7 +58,7 @@ def one_of_two(key, examples):
     return jax.random.randint(key, (), 0, 2)
 
 
-PLAY = Play(GAME, PLAYERS, None, functools.partial(clean_pass, GAME, None), one_of_two)
+PLAY = Play(GAME, PLAYERS, None, functools.partial(clean_pass, GAME.model, None), one_of_two)
 
 
 @functools.cache
@@ -159,7 +159,7 @@ def fetched_batches(parts: int) -> list[Array]:
 
     def fetch(batch):
         asked.append(batch.valid)
-        return clean_pass(GAME, None, batch)
+        return clean_pass(GAME.model, None, batch)
 
     batch = jax.tree.map(lambda a: a[0], draw_chunk(0)[0])
     play = PLAY._replace(fetch=fetch, parts=parts)

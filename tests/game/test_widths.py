@@ -19,7 +19,7 @@ LAYERS = range(len(WIDTHS))
 GAMES = {
     name: Game(uneven.model(), make(4), 0.1, mean_keep) for name, make in probes.PROBES.items()
 }
-CLEAN = clean_pass(GAMES["hidden"], PARAMS, INPUTS)
+CLEAN = clean_pass(GAMES["hidden"].model, PARAMS, INPUTS)
 PLAYERS = authors(Rates())
 GATE = jax.random.uniform(jax.random.key(0), (B, T))
 both = pytest.mark.parametrize("name", GAMES)
@@ -93,7 +93,7 @@ def test_the_objective_and_its_gradients_are_the_same_by_an_int_and_traced(name,
 def test_a_step_moves_a_probe_over_them(name):
     state = steps.init(probe_params(name), len(WIDTHS), PLAYERS)
     draw = steps.one_layer_a_batch(len(WIDTHS))
-    fetch = functools.partial(clean_pass, GAMES[name], PARAMS)
+    fetch = functools.partial(clean_pass, GAMES[name].model, PARAMS)
     play = Play(GAMES[name], PLAYERS, PARAMS, fetch, draw)
     step = jax.jit(lambda state: steps.step(state, jax.random.key(2), INPUTS, play))
     moved, seen = step(state)
@@ -144,7 +144,7 @@ def test_the_hidden_probe_moves_at_every_depth_in_every_step(parts):
     """The first six rows of the data twice over: depths 0 1 2 0 1 2, whatever part they are in."""
     game = GAMES["hidden"]
     batch = jax.tree.map(lambda array: array[np.array([0, 1, 2, 3, 0, 1])], INPUTS)
-    fetch = functools.partial(clean_pass, game, PARAMS)
+    fetch = functools.partial(clean_pass, game.model, PARAMS)
     moved, _ = steps.step(
         steps.init(probe_params("hidden"), 3, PLAYERS),
         jax.random.key(2),

@@ -90,13 +90,13 @@ def advance(mesh: Mesh, gate: str) -> tuple[Any, tuple[Any, ...]]:
     rows = np.random.default_rng(1).integers(0, TEXTS, (STEPS, BATCHES[gate]))
     if gate == "input":
         stored, entries, fetch = (
-            jax.jit(clean_pass, static_argnums=0)(game, PARAMS, DATA),
+            jax.jit(clean_pass, static_argnums=0)(game.model, PARAMS, DATA),
             rows,
             look_up,
         )
     else:
         stored, entries = PARAMS, jax.tree.map(lambda array: array[rows], DATA)
-        fetch = functools.partial(clean_pass, game)
+        fetch = functools.partial(clean_pass, game.model)
 
     def play(state: steps.TrainState, given: Any, entries: Any) -> Any:
         look = functools.partial(fetch, given)
@@ -137,7 +137,7 @@ def trained(mesh: Mesh, gate: str) -> dict[str, Any]:
 
 def attribute(params: Array, key: Array, inputs: Inputs) -> Array:
     """Per-example DiffMask on the first state."""
-    clean = clean_pass(GAMES["input"], params, inputs)
+    clean = clean_pass(GAMES["input"].model, params, inputs)
 
     def divergence(state: Array) -> Array:
         return CATEGORICAL.divergence(clean.logits, _rest(params, inputs, state, 0))

@@ -10,6 +10,8 @@ from tokenizers import (
 )
 from tokenizers.models import BPE, Unigram, WordPiece
 
+from diffmask_jax.data.wordpieces import Encoded, batch_encode
+
 TEXTS = [
     "the film is great fun, it's a warm film",
     "don't watch the U.S. version (2004): dull & slow!",
@@ -86,3 +88,9 @@ def _template(tokenizer: Tokenizer, first: str, last: str, twice: bool):
         pair=f"{first}:0 $A:0 {middle} $B:1 {last}:1",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in (first, last)],
     )
+
+
+def encode(tokenizer, text) -> Encoded:
+    """The word pieces of one text or pair."""
+    (encoded,) = batch_encode(tokenizer, [text])
+    return encoded

@@ -7,9 +7,10 @@ import pytest
 import tiny_tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_tokenizers import encode
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from diffmask_jax.data.wordpieces import batch_encode, encode
+from diffmask_jax.data.wordpieces import batch_encode
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.answer_spans import characters, gold_spans, piece_span, span_text
 from diffmask_jax.tasks.questions import Answer

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import tiny_tokenizers
+from tiny_tokenizers import encode
 from transformers import PreTrainedTokenizerFast
 
-from diffmask_jax.data.wordpieces import encode
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.question_tags import (
     QuestionTags,

@@ -79,3 +79,7 @@ def test_a_layer_that_is_hardly_dealt_starves():
 @given(st.integers(0, 127))
 def test_nothing_is_said_in_the_first_half(calls):
     assert during(steps=1024, calls=calls, divergence=9.0) == []
+
+
+def test_a_layer_that_is_dealt_over_half_its_share_does_not_starve():
+    assert during(played=[0.28, 0.28, 0.29, 0.15]) == []

@@ -297,7 +297,7 @@ def test_fewer_texts_than_a_batch_are_refused(model, data, tmp_path):
 
 
 def test_a_text_longer_than_the_model_takes_is_refused(model, data, tmp_path):
-    long = wordpieces.encode(model.tokenizer, "film " * 30)
+    (long,) = wordpieces.batch_encode(model.tokenizer, ["film " * 30])
     longer = data._replace(texts=[*data.texts[:-1], long])
     message = "32 word pieces, but the limit is 20"
     assert_refused(message, model, data, tmp_path / "new", dev=longer)

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from diffmask_jax.errors import UserError
-from diffmask_jax.training import curve_log
+from diffmask_jax.training import curve_log, run_folder
 from diffmask_jax.training.curve_log import CurveLog
 from diffmask_jax.training.settled import Curves
 
@@ -15,13 +15,13 @@ MEANS = {name: [0.5, 1.0] for name in Curves._fields}
 
 def write(folder, **changes) -> None:
     lines = [{"step": 1} | MEANS, {"step": 2} | MEANS | changes]
-    (folder / curve_log.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / run_folder.CURVES).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 @pytest.mark.parametrize("values", [["0.5", "1"], [None, None], [0.5], [[0.5], [1.0]], [{}, {}]])
 def test_what_is_no_number_of_every_layer_is_named(tmp_path, values):
     write(tmp_path, masked=values)
-    with pytest.raises(UserError, match=re.escape(f"{tmp_path / curve_log.FILE} is damaged")):
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / run_folder.CURVES} is damaged")):
         curve_log.read_curves(tmp_path)
     write(tmp_path, **dict.fromkeys(Curves._fields, values))
     with pytest.raises(UserError, match="is damaged"):

@@ -54,7 +54,7 @@ def test_states_are_half_as_large_and_all_else_is_float32(explainers, sentences)
     _, half = explainers
     encoded = half.model.encode(list(sentences))
     inputs = batches.pad(encoded, max(len(text.ids) for text in encoded))
-    clean = jax.jit(lambda inputs: clean_pass(half.game, half.params[0], inputs))(inputs)
+    clean = jax.jit(lambda inputs: clean_pass(half.game.model, half.params[0], inputs))(inputs)
     assert {state.dtype for state in clean.states} == {jnp.dtype(jnp.bfloat16)}
     assert clean.logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(half.params)} == {jnp.dtype(jnp.float32)}
@@ -69,7 +69,7 @@ def test_the_compared_methods_rank_tokens_alike(explainers, sentences, method):
     for explainer in explainers:
         encoded = explainer.model.encode(list(sentences[:4]))
         inputs = jax.tree.map(jnp.asarray, batches.pad(encoded, 16))
-        clean = clean_pass(explainer.game, explainer.params[0], inputs)
+        clean = clean_pass(explainer.game.model, explainer.params[0], inputs)
         noise = statistics(clean.states[1], inputs.valid)
         seen = methods.explained(explainer.game.model, explainer.params[0], clean, noise, 1)
         assert seen.state.dtype == jnp.float32

@@ -48,6 +48,20 @@ def test_what_moves_or_is_off_its_margin_has_not_and_the_other_layer_has(what, w
     assert settled.told(verdict, ("W", "E"), MARGIN) == f"not settled: W ({why})"
 
 
+@pytest.mark.parametrize(
+    ("what", "bound"),
+    [
+        (lambda moved: {"masked": 0.5 + moved * (T > 0.75)}, settled.MOVED_MASKED),
+        (lambda moved: {"multiplier": 3 * np.exp(moved * (T > 0.75))}, settled.MOVED_MULTIPLIER),
+        (lambda off: {"divergence": (1 + off) * MARGIN}, settled.OFF_MARGIN),
+        (lambda felt: {"divergence": 0.5 * MARGIN, "multiplier": felt / MARGIN}, settled.IDLE),
+    ],
+)
+def test_between_quarters_and_around_the_margin_the_bounds_are_exact(what, bound):
+    for size, expected in ((0.99 * bound, True), (1.01 * bound, False)):
+        assert verdict_on(curves(**what(size)), MARGIN).settled.tolist() == [expected, True]
+
+
 def test_a_layer_that_does_not_feel_its_margin_may_lie_below_it():
     """λ ≈ 0, where its ratio says nothing."""
     falling = 0.05 * np.exp(-3 * T)
@@ -89,4 +103,6 @@ def test_calls_that_played_a_layer_more_count_more():
 def test_a_run_that_has_just_begun_has_not_settled():
     few = Curves(*(values[: settled.FEWEST - 1] for values in curves()))
     assert not verdict_on(few, MARGIN).settled.any()
+    enough = Curves(*(values[: settled.FEWEST] for values in curves()))
+    assert verdict_on(enough, MARGIN).settled.all()
     assert not verdict_on(Curves(*(values[:1] for values in few)), MARGIN).settled.any()

@@ -120,7 +120,7 @@ def _ours(setup: Setup, case: Example) -> Callable[[Array], tuple[float, np.ndar
         inputs: TextInputs,
         layer: int | tuple[int, ...],
     ) -> Any:
-        clean = clean_pass(setup.game, params, inputs)
+        clean = clean_pass(setup.game.model, params, inputs)
         return jax.grad(objective, argnums=(0, 1), has_aux=True)(
             probe,
             multipliers,

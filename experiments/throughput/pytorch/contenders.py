@@ -17,9 +17,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.training.clean_states import CleanStates
-from experiments.throughput import data
-from experiments.throughput.course import Chunk, Setup, longest, prepare
-from experiments.throughput.data import Source
+from experiments.throughput.course import Alone, Chunk, Setup
 from experiments.throughput.pytorch import bert, bert_authors, bert_steps
 from experiments.throughput.pytorch.bert import Network, by_convolution, run_block
 from experiments.throughput.pytorch.bert_gates import GATINGS
@@ -203,15 +201,11 @@ def best_threads(
     return best, seconds
 
 
-def lean_alone(
-    source: Source, precision: str, batch: int, way: str, threads: int
-) -> Callable[[], None]:
-    """Like `ours.alone`, in one of the `ways`."""
+def lean_alone(build: Alone, precision: str, way: str, threads: int) -> Callable[[], None]:
+    """Like `ours_alone`, in one of the `ways`."""
     settle(threads)
-    contest = data.sst(source)
-    setup = prepare(contest.classifier, "input", precision, batch=batch)
+    setup, _, chunk = build(precision)
     contender = lean(setup, network(setup, precision), named(way, setup))
-    chunk = longest(setup, contest.texts)
     return lambda: contender.run(chunk)
 
 
@@ -221,13 +215,11 @@ def named(way: str, setup: Setup) -> Way:
     return (plain if way in plain else compiled(plain))[way]
 
 
-def authors_alone(source: Source, batch: int, threads: int) -> Callable[[], None]:
-    """Like `ours.alone`, in the authors' style."""
+def authors_alone(build: Alone, threads: int) -> Callable[[], None]:
+    """Like `ours_alone`, in the authors' style."""
     settle(threads)
-    contest = data.sst(source)
-    setup = prepare(contest.classifier, "input", batch=batch)
-    chunk = longest(setup, contest.texts)
-    contender = authors(setup, contest.texts)
+    setup, texts, chunk = build("float32")
+    contender = authors(setup, texts)
     return lambda: contender.run(chunk)
 
 

@@ -46,7 +46,7 @@ def example() -> Example:
     data, _ = make_data([0])
     inputs = jax.tree.map(lambda a: a[0, :: TRAINING // BATCH][:BATCH], data.inputs)
     params = jax.tree.map(lambda a: 3 * a, toy.init(jax.random.key(0)))
-    clean = clean_pass(GAME, params, inputs)
+    clean = clean_pass(GAME.model, params, inputs)
     baselines = [jnp.zeros(state.shape[-1]) for state in clean.states]
     probe = probes.init(jax.random.key(1), GAME.probe, clean.states, baselines)
     for gate in probe["gates"]:

@@ -173,10 +173,10 @@ def test_no_tokenizer_needs_pytorch_or_the_network(tmp_path):
         def refuse(*_, **__):
             raise AssertionError("the network was asked")
         socket.socket.connect = socket.getaddrinfo = refuse
-        from diffmask_jax.data.wordpieces import encode
+        from diffmask_jax.data.wordpieces import batch_encode
         from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
         for model, usual in {[(model, usual(model)) for model in CLASSES]}:
-            encode(read_tokenizer(Path(sys.argv[1]) / model, usual), ("a film", "fun"))
+            batch_encode(read_tokenizer(Path(sys.argv[1]) / model, usual), [("a film", "fun")])
         print([name for name in ("torch", "jax") if name in sys.modules])"""
     run = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
