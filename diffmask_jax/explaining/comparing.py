@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from safetensors.numpy import save
-from tqdm import tqdm
 
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution import methods
@@ -26,6 +25,7 @@ from diffmask_jax.render.comparison import Comparison, Panel, make_comparison
 from diffmask_jax.runtime import json_files, tensors
 from diffmask_jax.runtime.files import write_in
 from diffmask_jax.runtime.messages import say
+from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.tasks.encoded_examples import encode_examples
 from diffmask_jax.training import fingerprint, setup
 from diffmask_jax.training.fingerprint import Fingerprint
@@ -144,13 +144,9 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
     texts = fingerprint.of_texts(train=examples)
     fingerprint.check(folder, texts, anyway)
     encoded = encode_examples(explainer.model, examples, truncate=True).encoded
-    stream = tqdm(
-        batches.in_order(encoded, BATCH, explainer.model.config.positions),
-        "statistics of the states",
-        unit="batch",
-        disable=None,
-    )
-    noise = state_statistics(explainer.game.model, explainer.params[0], iter(stream))
+    in_order = batches.in_order(encoded, BATCH, explainer.model.config.positions)
+    stream = followed(in_order, "statistics of the states", "batch")
+    noise = state_statistics(explainer.game.model, explainer.params[0], stream)
     if not anyway:  # otherwise they may belong to other texts than the run's
         arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}
         made_with = {"fingerprint": json_files.dumps({**model, **texts})}

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data import batches
@@ -16,6 +15,7 @@ from diffmask_jax.game.objective import Game
 from diffmask_jax.models.heads import Score
 from diffmask_jax.runtime import devices, markdown
 from diffmask_jax.runtime.json_files import finite
+from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite
 from diffmask_jax.tasks.encoded_examples import EncodedExamples
 from diffmask_jax.tasks.scoring import scoring_of
@@ -58,10 +58,9 @@ def evaluate(
         outcome_of = devices.spread(_outcome_of, mesh, explainer.game, gates, scoring.read)
         size = devices.round_up(BATCH, mesh)
         in_order = batches.in_order(encoded, size, model.config.positions)
-        stream = tqdm(in_order, f"{kind} gates", unit="batch", disable=None)
         outcome = faithfulness.measure(
             functools.partial(outcome_of, *explainer.params),
-            iter(stream),  # a tqdm bar has `__len__`, which fails here
+            followed(in_order, f"{kind} gates", "batch"),
             jax.random.key(0),
             scoring.decide,
         )

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from tqdm import tqdm
 
 from diffmask_jax.analysis import removal
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
@@ -30,6 +29,7 @@ from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.masking import mask_state
 from diffmask_jax.game.objective import Clean, Game, clean_pass, log_keep_everywhere
 from diffmask_jax.game.probes import Probe
+from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.training import setup
 
 SETS = 32  # sets of tokens judged in one pass
@@ -86,7 +86,7 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
     names += ["Attention"] * (game.model.attention is not None) + [RANDOM]
     measures: list[list[Measures]] = []
     masked: list[float] = []
-    for text in tqdm(encoded, "other methods", unit="text", disable=None):
+    for text in followed(encoded, "other methods", "text"):
         (batch,) = batches.in_order([text], 1, model.config.positions)
         clean, found = attribute(*explainer.params, nothing, batch.inputs)
         value = functools.partial(_value, judge, explainer.params[0], nothing, clean)

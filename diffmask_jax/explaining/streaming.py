@@ -15,11 +15,10 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.explaining.explainer import BATCH, READ_AHEAD, Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.runtime.plain_lines import PlainLines
+from diffmask_jax.runtime.plain_lines import EVERY, PlainLines
 from diffmask_jax.tasks.task import Examples, Source
 
 PORTION = READ_AHEAD * BATCH  # texts
-EVERY = 30.0  # seconds between two plain lines
 
 
 class EncodedSource(NamedTuple):

@@ -13,6 +13,7 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.models.heads import Answer
+from diffmask_jax.runtime.plain_lines import EVERY, PlainLines
 
 
 class Survey(NamedTuple):
@@ -38,6 +39,7 @@ def survey(explainer: Explainer, texts: Sequence[Text], encoded: Sequence[Encode
     answers: dict[int, tuple[Answer, ...]] = {}
     outcomes: list[tuple[np.ndarray, Outcome]] = []
     with tqdm(total=len(texts), desc="survey", unit="text", disable=None) as bar:
+        lines = PlainLines(bar, EVERY)
         for indices, replies in explainer.answered(encoded, replay=True):
             assert replies.replay is not None
             for row, index in enumerate(indices.tolist()):
@@ -46,6 +48,7 @@ def survey(explainer: Explainer, texts: Sequence[Text], encoded: Sequence[Encode
                 explanations[index], answers[index] = found, found.replayed.answers
             outcomes.append((indices, replies.replay.outcome))
             bar.update(len(indices))
+            lines.say_if_due(f"survey: {len(explanations)} of {len(texts)} texts")
     return Survey(
         [explanations[index] for index in range(len(texts))],
         [answers[index] for index in range(len(texts))],

@@ -1,11 +1,17 @@
 """The progress of long work where no terminal shows its bar: a plain line now and then."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from diffmask_jax.runtime.messages import say
+
+Item = TypeVar("Item")
+
+EVERY = 30.0
+"""Seconds between two plain lines, of work that has no numbers of its own to tell."""
 
 
 class PlainLines:
@@ -29,3 +35,13 @@ class PlainLines:
         """Say a line if there is no bar and the last one was said long enough ago."""
         if self._bar.disable and self._clock() - self._spoke >= self._every:
             self.say(line)
+
+
+def followed(items: Iterable[Item], what: str, unit: str) -> Iterator[Item]:
+    """The items, under a progress bar or plain lines such as "other methods: 20 of 50 texts"."""
+    with tqdm(items, what, unit=unit, disable=None) as bar:
+        lines = PlainLines(bar, EVERY)
+        for done, item in enumerate(bar):
+            of = "" if bar.total is None else f" of {bar.total}"
+            lines.say_if_due(f"{what}: {done}{of} {unit}s")
+            yield item

@@ -26,6 +26,7 @@ from diffmask_jax.game.objective import (
 from diffmask_jax.game.players import Players, Rates
 from diffmask_jax.game.steps import Play, TrainState
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.runtime.plain_lines import EVERY, PlainLines
 from diffmask_jax.runtime.settings import positive, positive_int
 from diffmask_jax.runtime.tensors import check_finite
 from diffmask_jax.training import settled
@@ -175,12 +176,14 @@ def _played(
     """
     told = []
     with tqdm(total=count, desc="train", unit="step", disable=None) as bar:
+        lines = PlainLines(bar, EVERY)
         for start in range(0, count, PER_CALL):
             numbers = jnp.arange(start, min(start + PER_CALL, count))
             state, diagnostics = advance(state, numbers)
             told.append(jax.device_get(diagnostics))
             _check_finite(told[-1], start)
             bar.update(len(numbers))
+            lines.say_if_due(f"train: {start + len(numbers)} of {count} steps")
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *told)
 
 

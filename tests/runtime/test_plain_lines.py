@@ -5,7 +5,8 @@ import io
 import pytest
 from tqdm import tqdm
 
-from diffmask_jax.runtime.plain_lines import PlainLines
+from diffmask_jax.runtime import plain_lines
+from diffmask_jax.runtime.plain_lines import PlainLines, followed
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,11 @@ def test_a_line_now_and_then_where_there_is_no_bar(drawn, said, capsys):
             if number == 5:
                 lines.say("in any case")
     assert capsys.readouterr().err.splitlines() == said
+
+
+@pytest.mark.parametrize(("items", "of"), [(range(3), " of 3"), (iter(range(3)), "")])
+def test_items_are_followed_by_lines(items, of, capsys, monkeypatch):
+    """Each time that one is asked for, since the time between two lines is 0 here."""
+    monkeypatch.setattr(plain_lines, "EVERY", 0.0)
+    assert list(followed(items, "walk", "step")) == [0, 1, 2]
+    assert capsys.readouterr().err.splitlines() == [f"walk: {n}{of} steps" for n in range(3)]
