@@ -14,6 +14,7 @@ most important one first; x∖A is x without the tokens A.
   removed: areas compare methods on one network, and only normalised areas compare networks.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -110,36 +111,40 @@ def bounds_of(
     """The least and the largest area over all orders, by two beam searches over sets.
 
     An area is a sum over the sets that an order passes through, so that of all orders which begin
-    with the same tokens only the best need be followed. The beam keeps `width` sets: C(N, ⌊N/2⌋)
+    with the same tokens only the best need be followed. A beam keeps `width` sets: C(N, ⌊N/2⌋)
     keep all, and the search is exact; with fewer the true bounds may lie further out, so the areas
-    of given curves are taken into account, too. About N²·width sets are judged.
+    of given curves are taken into account, too. About N²·width sets are judged, those of both
+    beams together.
     """
-    full = value(np.ones((1, len(removable)), bool))[0]
+    places = np.flatnonzero(removable)
+    whole = np.ones((1, len(removable)), bool)
+    full = value(whole)[0]
+    beams: dict[int, Beam] = {sign: {whole.tobytes(): 0.0} for sign in (1, -1)}
+    for _ in places:
+        reached = {sign: _one_fewer(beam, places) for sign, beam in beams.items()}
+        sets = list(dict.fromkeys(itertools.chain(*reached.values())))
+        drops = full - value(np.array([np.frombuffer(left, bool) for left in sets]))
+        drop_of = dict(zip(sets, drops.tolist(), strict=True))
+        for sign, beam in reached.items():
+            totals = {left: total + sign * drop_of[left] for left, total in beam.items()}
+            best = sorted(totals, key=totals.__getitem__, reverse=True)[:width]
+            beams[sign] = {left: totals[left] for left in best}
     ends = [area(curve) for curves in seen for curve in curves]
-    ends.append(_largest(lambda left: full - value(left), removable, width))
-    ends.append(-_largest(lambda left: value(left) - full, removable, width))
+    ends += [sign * max(beam.values()) / max(len(places), 1) for sign, beam in beams.items()]
     return Bounds(min(ends), max(ends))
 
 
-def _largest(
-    drop: Callable[[Bool[np.ndarray, "R T"]], Float[np.ndarray, " R"]],
-    removable: Bool[np.ndarray, " T"],
-    width: int,
-) -> float:
-    """The largest mean over i = 1 … N of drop(x∖r_{1:i}) that the beam finds."""
-    places = np.flatnonzero(removable)
-    beam = {np.ones(len(removable), bool).tobytes(): 0.0}  # the tokens left -> the sum so far
-    for _ in places:
-        reached: dict[bytes, float] = {}
-        for key, total in beam.items():
-            left = np.frombuffer(key, bool)
-            for place in places[left[places]]:
-                fewer = left.copy()
-                fewer[place] = False
-                reached[fewer.tobytes()] = max(total, reached.get(fewer.tobytes(), -np.inf))
-        drops = drop(np.array([np.frombuffer(key, bool) for key in reached]))
-        totals = np.array(list(reached.values())) + drops
-        best = np.argsort(-totals, kind="stable")[:width]
-        keys = list(reached)
-        beam = {keys[number]: float(totals[number]) for number in best}
-    return max(beam.values()) / max(len(places), 1)
+Beam = dict[bytes, float]
+"""The tokens that are left, a byte each -> the largest ±sum of drops on the way to them."""
+
+
+def _one_fewer(beam: Beam, places: Int[np.ndarray, " N"]) -> Beam:
+    """The sets with one token fewer, with the best sum on the way to each."""
+    reached: Beam = {}
+    for key, total in beam.items():
+        left = np.frombuffer(key, bool)
+        for place in places[left[places]]:
+            fewer = left.copy()
+            fewer[place] = False
+            reached[fewer.tobytes()] = max(total, reached.get(fewer.tobytes(), -np.inf))
+    return reached
