@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="compare the probe's faithfulness with that of other methods on N of the texts, each "
-        "of which takes as long as a hundred texts otherwise (default: 0)",
+        "of which takes as long as two hundred texts otherwise (default: 0)",
     )
     option(
         "--out",
