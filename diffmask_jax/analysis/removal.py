@@ -27,6 +27,9 @@ Value = Callable[[Bool[np.ndarray, "R T"]], Float[np.ndarray, " R"]]
 Order = Int[np.ndarray, " N"]
 """The positions of a text's removable tokens, the most important first."""
 
+Beam = dict[bytes, float]
+"""The tokens that are left, a byte each -> the largest ±sum of drops on the way to them."""
+
 
 class Curves(NamedTuple):
     """v after 0, 1, …, N removals, from the most important token on, and from the least."""
@@ -132,10 +135,6 @@ def bounds_of(
     ends = [area(curve) for curves in seen for curve in curves]
     ends += [sign * max(beam.values()) / max(len(places), 1) for sign, beam in beams.items()]
     return Bounds(min(ends), max(ends))
-
-
-Beam = dict[bytes, float]
-"""The tokens that are left, a byte each -> the largest ±sum of drops on the way to them."""
 
 
 def _one_fewer(beam: Beam, places: Int[np.ndarray, " N"]) -> Beam:
