@@ -34,8 +34,9 @@ from experiments.convergence.recipe import Recipe, players
 
 CALL = 4  # steps per compiled call
 SAVE_EVERY = 1000  # steps
-MARKS = 8
+MARKS = 8  # at most
 FIRST_MARK = 10_000  # examples
+APART = 1.25  # examples at a mark over those at the mark before, at least
 BATCH = 32
 SAMPLE = 256  # texts whose mean states baselines may start at
 EVERY = 4  # one of so many batches of development texts is masked at every layer
@@ -58,7 +59,9 @@ class Mark(NamedTuple):
 
 def marks_of(total: int, batch: int) -> list[int]:
     """The steps, in whole calls, at which a trial of `total` examples is measured."""
-    wanted = np.geomspace(min(FIRST_MARK, total), total, MARKS) / (batch * CALL)
+    first = min(FIRST_MARK, total)
+    count = min(MARKS, 1 + int(np.log(total / first) / np.log(APART)))
+    wanted = np.geomspace(total, first, count) / (batch * CALL)
     return sorted({max(1, round(call)) * CALL for call in wanted})
 
 

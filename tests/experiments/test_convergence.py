@@ -158,3 +158,11 @@ def test_every_recipe_moves_its_players(name):
     multipliers = optax.LookaheadParams(multipliers, jnp.copy(multipliers))
     ascent, _ = team.dual.update(-jnp.ones(4), team.dual.init(multipliers), multipliers)
     assert (ascent.fast > 0).all()
+
+
+@pytest.mark.parametrize("total", [100, 10_000, 16_000, 51_200, 1_024_000])
+def test_a_trial_is_measured_at_its_end_and_before_at_marks_that_lie_apart(total):
+    marks = np.array(trial.marks_of(total, 32)) * 32
+    assert abs(marks[-1] - total) <= 64 and len(marks) <= trial.MARKS
+    assert (marks[1:] / marks[:-1] > 0.99 * trial.APART).all()
+    assert len(trial.marks_of(16_000, 32)) == 3
