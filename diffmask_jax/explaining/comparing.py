@@ -145,7 +145,7 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
     fingerprint.check(folder, texts, anyway)
     encoded = encode_examples(explainer.model, examples, truncate=True).encoded
     in_order = batches.in_order(encoded, BATCH, explainer.model.config.positions)
-    stream = followed(in_order, "statistics of the states", "batch")
+    stream = followed(in_order, "statistics of the states", "batches")
     noise = state_statistics(explainer.game.model, explainer.params[0], stream)
     if not anyway:  # otherwise they may belong to other texts than the run's
         arrays = {name: np.asarray(array) for name, array in noise._asdict().items()}

@@ -60,7 +60,7 @@ def evaluate(
         in_order = batches.in_order(encoded, size, model.config.positions)
         outcome = faithfulness.measure(
             functools.partial(outcome_of, *explainer.params),
-            followed(in_order, f"{kind} gates", "batch"),
+            followed(in_order, f"{kind} gates", "batches"),
             jax.random.key(0),
             scoring.decide,
         )

@@ -37,11 +37,11 @@ class PlainLines:
             self.say(line)
 
 
-def followed(items: Iterable[Item], what: str, unit: str) -> Iterator[Item]:
+def followed(items: Iterable[Item], what: str, units: str) -> Iterator[Item]:
     """The items, under a progress bar or plain lines such as "other methods: 20 of 50 texts"."""
-    with tqdm(items, what, unit=unit, disable=None) as bar:
+    with tqdm(items, what, unit=f" {units}", disable=None) as bar:
         lines = PlainLines(bar, EVERY)
         for done, item in enumerate(bar):
             of = "" if bar.total is None else f" of {bar.total}"
-            lines.say_if_due(f"{what}: {done}{of} {unit}s")
+            lines.say_if_due(f"{what}: {done}{of} {units}")
             yield item

@@ -61,13 +61,4 @@ def _question(entry: Any, passage: str, where: str) -> Question:
 
 
 def _field(entry: Any, name: str, kind: type, where: str) -> Any:
-    if not isinstance(entry, dict):
-        raise UserError(f"{where}: a JSON object is expected, not {type(entry).__name__}")
-    if name not in entry:
-        raise UserError(f"{where}: the field {name!r} is missing")
-    value = entry[name]
-    if type(value) is not kind:
-        raise UserError(
-            f"{where}: the field {name!r} must be {kind.__name__}, not {type(value).__name__}"
-        )
-    return value
+    return json_files.field(json_files.check(entry, dict, f"{where}: it"), name, kind, where)

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
-from tqdm import tqdm
 
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.state_statistics import state_statistics
@@ -25,6 +24,7 @@ from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.spans import best_span
 from diffmask_jax.runtime import settings
+from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.tasks.encoded_questions import LONGEST, EncodedQuestions, encode_questions
 from diffmask_jax.tasks.questions import Question, answerable
 from diffmask_jax.tasks.squad import SquadPlaces, read_questions
@@ -170,8 +170,7 @@ def answers(study: Study, file: Path) -> Answers:
 
     def make() -> dict[str, np.ndarray]:
         found = np.zeros((2, len(study.questions), 2), np.int64)
-        stream = tqdm(study.batches(BATCH), "answers", unit="batch", disable=None)
-        for batch in stream:
+        for batch in followed(study.batches(BATCH), "answers", "batches"):
             logits = np.asarray(logits_of(study.model.params, batch.inputs))
             for row, index in enumerate(batch.indices):
                 parts = study.data.encoded[index].parts
@@ -192,8 +191,8 @@ def measure(study: Study, folders: Sequence[Path], place: Path) -> Measured:
     find, sampled, _ = programs(explainers[0].game)
     texts, stream = study.data.encoded, study.batches(BATCH)
     measured = Measured(list(folders), explainers, [], [])
-    pairs = zip(folders, explainers, strict=True)
-    for folder, explainer in tqdm(pairs, "measure", len(folders), unit="run", disable=None):
+    pairs = list(zip(folders, explainers, strict=True))
+    for folder, explainer in followed(pairs, "measure", "runs"):
         own, params = place / f"{folder.name}-{step_of(folder)}", explainer.params
         measured.log_keep.append(log_keep(texts, stream, find, params, own / "log_keep.npz"))
         measured.sampled.append(outcome(stream, sampled, params, own / "sampled.npz"))
@@ -245,7 +244,7 @@ def attributions(
         return counted.of(network, params)(key, subject)
 
     found: list[np.ndarray] = [np.zeros(0)] * len(study.questions)
-    for batch in tqdm(study.batches(1), counted.title, unit="question", disable=None):
+    for batch in followed(study.batches(1), counted.title, "questions"):
         (index,) = batch.indices
 
         def make(inputs: Any = batch.inputs) -> dict[str, np.ndarray]:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Float
-from tqdm import tqdm
 
 from diffmask_jax.analysis import token_groups
 from diffmask_jax.analysis.faithfulness import Outcome
@@ -21,6 +20,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.tasks.sst import SstPlaces, load_sst
 from diffmask_jax.tasks.trees import Sentence
 from diffmask_jax.training import probe
@@ -118,8 +118,8 @@ def measure(study: Study, test: Study, folders: Sequence[Path]) -> Measured:
     find, sampled, thresholded = programs(explainers[0].game)
     stream, test_stream = study.batches(BATCH), test.batches(BATCH)
     measured = Measured(list(folders), explainers, [], [], [], [])
-    pairs = zip(folders, explainers, strict=True)
-    for folder, explainer in tqdm(pairs, "measure", len(folders), unit="run", disable=None):
+    pairs = list(zip(folders, explainers, strict=True))
+    for folder, explainer in followed(pairs, "measure", "runs"):
         place, params = study.folder / "measured" / folder.name, explainer.params
         measured.log_keep.append(
             log_keep(study.encoded, stream, find, params, place / "log_keep.npz")
@@ -193,7 +193,7 @@ def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) 
         )
 
     attributions, stream = [], study.batches(SCHULZ_BATCH)
-    for number, batch in enumerate(tqdm(stream, "Schulz et al.", unit="batch", disable=None)):
+    for number, batch in enumerate(followed(stream, "Schulz et al.", "batches")):
 
         def make(number: int = number, batch: batches.Batch = batch) -> dict[str, np.ndarray]:
             key = jax.random.fold_in(jax.random.key(0), number)

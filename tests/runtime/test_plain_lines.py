@@ -29,5 +29,5 @@ def test_a_line_now_and_then_where_there_is_no_bar(drawn, said, capsys):
 def test_items_are_followed_by_lines(items, of, capsys, monkeypatch):
     """Each time that one is asked for, since the time between two lines is 0 here."""
     monkeypatch.setattr(plain_lines, "EVERY", 0.0)
-    assert list(followed(items, "walk", "step")) == [0, 1, 2]
+    assert list(followed(items, "walk", "steps")) == [0, 1, 2]
     assert capsys.readouterr().err.splitlines() == [f"walk: {n}{of} steps" for n in range(3)]
