@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
@@ -19,7 +20,7 @@ from diffmask_jax.tasks.scoring import by_labels
 from diffmask_jax.tasks.tags import read_tags
 from diffmask_jax.tasks.task import Examples
 from diffmask_jax.tasks.trees import Sentence
-from diffmask_jax.training.assessment import LayerMeans
+from diffmask_jax.training.assessment import layer_means
 from diffmask_jax.training.keeping import assess_run
 
 
@@ -48,8 +49,7 @@ def report_on(
     tagged = None if tags is None else _read_tags(tags, examples)
     texts = examples.texts
     seen = survey(explainer, texts, encoded)
-    columns = (np.asarray(values).mean(axis=1) for values in seen.replay[:3])
-    means = LayerMeans(model.network.layers, *columns)
+    means = layer_means(model.network.layers, faithfulness.table(seen.replay)[:-1])
     assessment = assess_run(explainer.config, folder, means)
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int))
     report = report_of(
