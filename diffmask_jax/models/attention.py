@@ -83,7 +83,8 @@ def _few_heads_at_a_time(
     """drop(softmax(q·kᵀ + bias))·v, whose weights are never all in memory, nor kept for gradients.
 
     To compute them again costs less than to write them to memory and read them back. rate: the
-    share of weights to drop, drawn with rng; without rng nothing is dropped.
+    share of weights to drop, drawn with rng; without rng nothing is dropped. What was drawn is
+    kept, a byte a weight, since drawing again costs more.
     """
     heads = query.shape[1]
     at_once = max(NEAR * heads // _scores_of_a_text(query, key), 1)
@@ -94,21 +95,24 @@ def _few_heads_at_a_time(
 
     @jax.checkpoint
     def attended(rows: Rows, bias: Float[Array, "#N #R T"]) -> Float[Array, "N R K"]:
-        query, key, value, rng = rows
+        query, key, value, kept = rows
         weights = _weights(query, key, bias).astype(value.dtype)
-        if rng is not None:
-            kept = jax.random.bernoulli(rng, 1 - rate, weights.shape)
+        if kept is not None:
             weights = jnp.where(kept, weights / (1 - rate), 0)
         return _mixed(weights, value)
 
-    rngs = None if rng is None else jax.random.split(rng, (len(query), heads // few))
-    rows = in_groups(query), in_groups(key), in_groups(value), rngs
+    kept = None  # drawn here and not in `attended`, whose gradient would draw again
+    if rng is not None:
+        shape = (few, query.shape[2], key.shape[2])
+        drawn = functools.partial(jax.random.bernoulli, p=1 - rate, shape=shape)
+        kept = jax.vmap(jax.vmap(drawn))(jax.random.split(rng, (len(query), heads // few)))
+    rows = in_groups(query), in_groups(key), in_groups(value), kept
     of_a_text = functools.partial(_each, attended)
     return _each(of_a_text, rows, in_groups(bias)).reshape(query.shape)
 
 
 Rows = tuple[Array, Array, Array, Array | None]
-"""Queries, keys, values and the keys of dropout, all with the same first axis."""
+"""Queries, keys, values and which weights dropout keeps, all with the same first axis."""
 
 
 def _each(function: Callable[[Rows, Array], Array], rows: Rows, biases: Array) -> Array:
