@@ -55,21 +55,12 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def recipes_table(trials: Mapping[str, Sequence[Trial]], margin: float) -> str:
-    """One row per recipe: means over its seeds at the end, ± their standard deviation."""
-    head = (
-        "recipe",
-        "seeds",
-        "examples",
-        "distance to the reference",
-        "between seeds",
-        "masked",
-        "KL / margin",
-        "its range over layers",
-        "agreement",
-        "λ, range",
-        "seconds",
-    )
-    return table(head, (_row(name, trials[name], margin) for name in sorted_by_distance(trials)))
+    """One row per recipe: means over its seeds at the end, ± their standard deviation.
+
+    Without a reference there is no distance to it.
+    """
+    rows = [_row(name, trials[name], margin) for name in sorted_by_distance(trials)]
+    return table(tuple(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def sorted_by_distance(trials: Mapping[str, Sequence[Trial]]) -> list[str]:
@@ -81,23 +72,25 @@ def _last_distances(seeds: Sequence[Trial]) -> list[float]:
     return [trial.distances[-1] for trial in seeds]
 
 
-def _row(name: str, seeds: Sequence[Trial], margin: float) -> list[str]:
+def _row(name: str, seeds: Sequence[Trial], margin: float) -> dict[str, str]:
     ends = [trial.marks[-1] for trial in seeds]
     divergence = np.mean([end.divergence for end in ends], axis=0) / margin
     multiplier = np.mean([end.multiplier for end in ends], axis=0)
-    return [
-        name,
-        str(len(seeds)),
-        f"{min(end.examples for end in ends):,}",
-        _spread(_last_distances(seeds), "{:.3f}"),
-        f"{_mean([trial.apart[-1] for trial in seeds]):.3f}",
-        _spread([float(np.mean(end.masked)) for end in ends], "{:.1%}"),
-        f"{divergence.mean():.2f}",
-        f"{divergence.min():.2f}–{divergence.max():.2f}",
-        _spread([end.agreement for end in ends], "{:.1%}"),
-        f"{multiplier.min():.2g}–{multiplier.max():.2g}",
-        f"{np.mean([end.seconds for end in ends]):.0f}",
-    ]
+    distances = _last_distances(seeds)
+    far = {"distance to the reference": _spread(distances, "{:.3f}")}
+    return {
+        "recipe": name,
+        "seeds": str(len(seeds)),
+        "examples": f"{min(end.examples for end in ends):,}",
+        **(far if np.isfinite(distances).all() else {}),
+        "between seeds": f"{_mean([trial.apart[-1] for trial in seeds]):.3f}",
+        "masked": _spread([float(np.mean(end.masked)) for end in ends], "{:.1%}"),
+        "KL / margin": f"{divergence.mean():.2f}",
+        "its range over layers": f"{divergence.min():.2f}–{divergence.max():.2f}",
+        "agreement": _spread([end.agreement for end in ends], "{:.1%}"),
+        "λ, range": f"{multiplier.min():.2g}–{multiplier.max():.2g}",
+        "seconds": f"{np.mean([end.seconds for end in ends]):.0f}",
+    }
 
 
 def _spread(values: Sequence[float], form: str) -> str:
@@ -121,6 +114,8 @@ def claims(gate: str, trials: Mapping[str, Sequence[Trial]], before: str) -> lis
     if len({trial.marks[-1].examples for name in (BEST, before) for trial in trials[name]}) > 1:
         return []  # one of them is still being played
     now, then = (_last_distances(trials[name]) for name in (BEST, before))
+    if not np.isfinite([*now, *then]).all():
+        return []  # there is no reference
     ratio = float(np.mean(now) / np.mean(then))
     one = claim(
         f"convergence.{gate}.distance",

@@ -118,6 +118,17 @@ def test_a_claim_holds_where_the_recipe_is_half_as_far_away():
     assert report.claims("input", {"recipe": [ended_at(0.1)]}, before) == []
 
 
+def test_without_a_reference_there_is_neither_a_distance_to_it_nor_a_claim():
+    before = PLAYED_BEFORE["hidden"]
+    seed = Trial([Mark(10, 1.0, [0.5], [0.1], 0.9, [1.0])], [np.nan], [0.1])
+    trials = {"recipe": [seed, seed], before: [seed]}
+    assert report.claims("hidden", trials, before) == []
+    table = report.recipes_table(trials, 0.05)
+    assert "reference" not in table and "nan" not in table
+    known = {"recipe": [seed._replace(distances=[0.2])]}
+    assert "| 0.200 |" in report.recipes_table(known, 0.05)
+
+
 def test_seeds_are_compared_with_each_other_where_they_saw_as_many_examples(tmp_path):
     folders = {}
     for name, keep, seen in (("a", 0.0, (10, 20)), ("b", 0.5, (10, 20)), ("c", 1.0, (10,))):
