@@ -25,7 +25,10 @@ from diffmask_jax.training.keeping import assess_run
 
 BATCH = 32
 SPANS = ("positions kept", "spans kept")
-DRAWS = {"sampled": faithfulness.sampled, "thresholded": faithfulness.thresholded}
+DRAWS = {
+    "sampled": (faithfulness.sampled, assessment.SAMPLED),
+    "thresholded": (faithfulness.thresholded, assessment.THRESHOLDED),
+}
 
 
 def evaluate(
@@ -54,13 +57,13 @@ def evaluate(
         "layers": [*model.network.layers, "mean"],
         "scores": [score._asdict() for score in scoring.scores],
     }
-    for kind, gates in DRAWS.items():
+    for kind, (gates, words) in DRAWS.items():
         outcome_of = devices.spread(_outcome_of, mesh, explainer.game, gates, scoring.read)
         size = devices.round_up(BATCH, mesh)
         in_order = batches.in_order(encoded, size, model.config.positions)
         outcome = faithfulness.measure(
             functools.partial(outcome_of, *explainer.params),
-            followed(in_order, f"{kind} gates", "batches"),
+            followed(in_order, words, "batches"),
             jax.random.key(0),
             scoring.decide,
         )
@@ -89,7 +92,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = [
         f"{report['run']}: {report['gate']} probe on {report['texts']} texts ({report['split']})"
     ]
-    for kind in DRAWS:
+    for kind, (_, words) in DRAWS.items():
         rows = report[kind]
         scores = [Score(**score) for score in report["scores"]]
         spans = "spans_kept" in rows[0]
@@ -106,7 +109,7 @@ def as_markdown(report: dict[str, Any]) -> str:
             ]
             for layer, row in zip(report["layers"], rows, strict=True)
         ]
-        lines += ["", f"{kind} gates", "", markdown.table(head, cells)]
+        lines += ["", words, "", markdown.table(head, cells)]
     verdict = assessment.from_json(report["verdict"])
     lines += ["", *assessment.told(verdict, assessment.THRESHOLDED)]
     return "\n".join(lines)
