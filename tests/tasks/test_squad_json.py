@@ -93,7 +93,7 @@ ENTRY = ("data", 1, "paragraphs", 0, "qas", 0)
         ),
         ((*ENTRY, "answers", 1, "text"), "Cafes", QUESTION + ": the answer 'Cafes' is not at"),
         ((*ENTRY, "answers", 1, "answer_start"), 18, QUESTION + ": the answer .* character 18"),
-        ((*ENTRY, "answers", 1, "answer_start"), "17", "must be a whole number, not \"17\""),
+        ((*ENTRY, "answers", 1, "answer_start"), "17", 'must be a whole number, not "17"'),
         ((*ENTRY, "answers", 1, "answer_start"), True, "must be a whole number, not true"),
     ],
 )
