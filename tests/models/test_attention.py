@@ -87,3 +87,14 @@ def test_training_drops_weights_of_long_texts_and_is_right_on_average():
     assert float(jnp.std(sums)) > 0.01  # rows, heads and texts draw for themselves
     assert len(np.unique(sums)) > sums.size / 2
     np.testing.assert_allclose(jnp.mean(sums), 1.0, atol=5 * jnp.std(sums) / sums.size**0.5)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only a CPU takes a few heads at a time")
+def test_the_dropout_of_long_texts_is_drawn_once_and_not_again_for_the_gradient():
+    inputs = _inputs(LENGTH, BIASES[0])
+
+    def total(*inputs):
+        return jnp.sum(Attending(0.25).apply({}, *inputs, rngs={"dropout": jax.random.key(0)}))
+
+    program = jax.make_jaxpr(jax.grad(total))(*inputs)
+    assert str(program).count("random_bits[") == 1
