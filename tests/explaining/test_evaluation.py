@@ -146,9 +146,12 @@ def test_a_report_names_what_it_is_about(either, sentences, texts_file):
     assert report == evaluate_file(folder, texts_file)
 
 
-def table_of(markdown: str, number: int) -> list[list[str]]:
-    """The cells of the number-th table, without its head."""
-    lines = markdown.split("gates\n\n")[number + 1].split("\n\n")[0].splitlines()
+HEADINGS = {"sampled": "gates drawn as in training", "thresholded": "gates at ½"}
+
+
+def table_of(markdown: str, kind: str) -> list[list[str]]:
+    """The cells of the table of one kind of gates, without its head."""
+    lines = markdown.split(f"\n\n{HEADINGS[kind]}\n\n")[1].split("\n\n")[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -156,8 +159,8 @@ def test_the_markdown_tables_show_the_numbers(either):
     folder, report = either
     markdown = evaluation.as_markdown(report)
     assert markdown.startswith(f"{folder}: {report['gate']} probe on 8 texts (texts.txt)\n")
-    for number, name in enumerate(("sampled", "thresholded")):
-        for cells, layer, row in zip(table_of(markdown, number), LAYERS, report[name], strict=True):
+    for kind in HEADINGS:
+        for cells, layer, row in zip(table_of(markdown, kind), LAYERS, report[kind], strict=True):
             assert cells == [
                 layer,
                 f"{row['masked']:.1%}",
@@ -241,7 +244,7 @@ def test_with_gold_labels_there_are_accuracy_and_macro_f1(sst_run):
         f"{row[f'{name}_original']:.1%} → {row[f'{name}_masked']:.1%}"
         for name in ("accuracy", "macro_f1")
     ]
-    assert table_of(evaluation.as_markdown(report), 1)[0][-2:] == cells
+    assert table_of(evaluation.as_markdown(report), "thresholded")[0][-2:] == cells
 
 
 def test_labels_that_the_model_does_not_have_are_refused(sst_run):
