@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from diffmask_jax.runtime.json_files import finite
 from diffmask_jax.runtime.markdown import table
 from experiments.common.report import Claim, claim
 from experiments.convergence import distance
@@ -78,12 +79,13 @@ def _row(name: str, seeds: Sequence[Trial], margin: float) -> dict[str, str]:
     multiplier = np.mean([end.multiplier for end in ends], axis=0)
     distances = _last_distances(seeds)
     far = {"distance to the reference": _spread(distances, "{:.3f}")}
+    apart = _mean([trial.apart[-1] for trial in seeds])
     return {
         "recipe": name,
         "seeds": str(len(seeds)),
         "examples": f"{min(end.examples for end in ends):,}",
         **(far if np.isfinite(distances).all() else {}),
-        "between seeds": f"{_mean([trial.apart[-1] for trial in seeds]):.3f}",
+        "between seeds": f"{apart:.3f}" if np.isfinite(apart) else "–",
         "masked": _spread([float(np.mean(end.masked)) for end in ends], "{:.1%}"),
         "KL / margin": f"{divergence.mean():.2f}",
         "its range over layers": f"{divergence.min():.2f}–{divergence.max():.2f}",
@@ -130,11 +132,11 @@ def claims(gate: str, trials: Mapping[str, Sequence[Trial]], before: str) -> lis
 
 
 def as_raw(trials: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:
-    """Every number of every mark."""
+    """Every number of every mark; None where there is no distance."""
     return {
         name: [
             [
-                mark._asdict() | {"distance": far, "between_seeds": apart}
+                mark._asdict() | {"distance": finite(far), "between_seeds": finite(apart)}
                 for mark, far, apart in zip(trial.marks, trial.distances, trial.apart, strict=True)
             ]
             for trial in seeds

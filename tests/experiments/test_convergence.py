@@ -125,8 +125,10 @@ def test_without_a_reference_there_is_neither_a_distance_to_it_nor_a_claim():
     assert report.claims("hidden", trials, before) == []
     table = report.recipes_table(trials, 0.05)
     assert "reference" not in table and "nan" not in table
-    known = {"recipe": [seed._replace(distances=[0.2])]}
-    assert "| 0.200 |" in report.recipes_table(known, 0.05)
+    (mark,) = report.as_raw(trials)["recipe"][0]
+    assert mark["distance"] is None and mark["between_seeds"] == 0.1
+    known = {"recipe": [seed._replace(distances=[0.2], apart=[np.nan])]}
+    assert "| 0.200 | – |" in report.recipes_table(known, 0.05)
 
 
 def test_seeds_are_compared_with_each_other_where_they_saw_as_many_examples(tmp_path):
