@@ -29,11 +29,16 @@ class Batch(NamedTuple):
 
 
 def padded_length(length: int, limit: int = LENGTHS[-1]) -> int:
-    """The shortest of LENGTHS that is enough for a text; beyond them, the text's own length.
+    """`shortest_of` LENGTHS. limit: the model's largest number of positions."""
+    return shortest_of(LENGTHS, length, limit)
+
+
+def shortest_of(lengths: Sequence[int], length: int, limit: int) -> int:
+    """The first of rising lengths that is enough for a text; beyond them, the text's own length.
 
     limit: the model's largest number of positions, which padding never exceeds
     """
-    shortest = next((n for n in LENGTHS if n >= length), length)
+    shortest = next((n for n in lengths if n >= length), length)
     return min(shortest, max(length, limit))
 
 

@@ -35,7 +35,8 @@ from diffmask_jax.training import setup
 SETS = 32  # sets of tokens judged in one pass
 GAP, STEPS = 0.05, 100  # integrated gradients: the tolerated gap, or else the most steps
 WIDTH = 2  # of the beams that search for the best and the worst order
-SHORTEST = 16  # word pieces that a text is padded to
+LENGTHS = tuple(2**power for power in range(4, 21))
+"""To which texts are padded: few, since a text's programs take longer to compile than to run."""
 LONGEST = 40  # tokens: longer texts' orders are not searched
 PROBE, RANDOM = "DiffMask", "Random"
 
@@ -88,7 +89,8 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
     measures: list[list[Measures]] = []
     masked: list[float] = []
     for text in followed(encoded, "other methods", "texts"):
-        inputs = batches.pad([text], _padded(len(text.ids), model.config.positions))
+        length = batches.shortest_of(LENGTHS, len(text.ids), model.config.positions)
+        inputs = batches.pad([text], length)
         clean, found = attribute(*explainer.params, nothing, inputs)
         value = functools.partial(_value, judge, explainer.params[0], nothing, clean)
         random = np.random.default_rng(len(measures)).random((1, found.shape[-1]))
@@ -100,14 +102,6 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
     searched = sum(_removable(text).sum() <= LONGEST for text in encoded)
     together = np.array(measures).swapaxes(0, 1)
     return Rivalry(tuple(names), together, int(searched), float(np.mean(masked)))
-
-
-def _padded(length: int, limit: int) -> int:
-    """The shortest of 16, 32, 64, … that is enough: a length more costs more than padding does,
-    since the programs of a text take longer to compile than to run. limit: as in
-    `batches.padded_length`."""
-    doubled = max(SHORTEST, 1 << (length - 1).bit_length())
-    return min(doubled, max(length, limit))
 
 
 def gate_on_input(probe: Probe, layers: int) -> int:
