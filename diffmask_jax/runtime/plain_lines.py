@@ -39,7 +39,7 @@ class PlainLines:
 
 def followed(items: Iterable[Item], what: str, units: str) -> Iterator[Item]:
     """The items, under a progress bar or plain lines such as "other methods: 20 of 50 texts"."""
-    with tqdm(items, what, unit=f" {units}", disable=None) as bar:
+    with tqdm(items, what, unit=f" {units}", disable=None, leave=False) as bar:
         lines = PlainLines(bar, EVERY)
         for done, item in enumerate(bar):
             of = "" if bar.total is None else f" of {bar.total}"

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from tqdm import tqdm
 
 from diffmask_jax.attribution.erasure import Erasure, exact_erasure
 from diffmask_jax.attribution.prefix_search import Optima
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.game.model import Model, Params
+from diffmask_jax.runtime.plain_lines import followed
 from experiments.common.resume import load_or_make
 from experiments.erasure.study import Study, embed
 
@@ -46,7 +46,7 @@ def compare(study: Study, optima: Sequence[Optima], sentences: int) -> Agreement
     chosen = chosen[lengths[chosen] <= LONGEST]
     theirs: dict[int, tuple[int, int]] = {}
     same_set = 0
-    for length in tqdm(np.unique(lengths[chosen]), "brute force", disable=None, leave=False):
+    for length in followed(np.unique(lengths[chosen]), "brute force", "lengths"):
         members = chosen[lengths[chosen] == length]
         file = study.folder / "brute_force" / f"{length:02}-{len(members)}.npz"
         again = load_or_make(file, functools.partial(_search, study, members, int(length)))

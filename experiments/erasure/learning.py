@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import sigmoid
 from jaxtyping import Array, Bool, Float, Key
-from tqdm import tqdm
 
 from diffmask_jax.analysis.subsets import (
     Overlap,
@@ -28,6 +27,7 @@ from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.game import hard_concrete
 from diffmask_jax.game.masking import mask_state
 from diffmask_jax.game.model import Model, Params
+from diffmask_jax.runtime.plain_lines import followed
 from experiments.common.resume import load_or_make
 from experiments.erasure.study import Bucket, Study, buckets, embed
 
@@ -77,8 +77,7 @@ def learn(
     made["best"] = list(made["threshold"])
     divergence = {rule: np.zeros(len(study.encoded)) for rule in made}
     seconds = 0.0
-    stream = tqdm(list(buckets(study)), place, unit="bucket", disable=None, leave=False)
-    for bucket in stream:
+    for bucket in followed(list(buckets(study)), place, "buckets"):
         file = study.folder / place / f"{bucket.inputs.valid.shape[1]:02}.npz"
         make = functools.partial(_bucket, study, bucket, LEARNERS[method], settings, seed)
         result = load_or_make(file, make)

@@ -23,6 +23,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Model, Params
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.heads import SINGLE_LABEL
+from diffmask_jax.runtime.plain_lines import EVERY, PlainLines
 from diffmask_jax.runtime.settings import digest
 from diffmask_jax.tasks.encoded_examples import encode_examples, gold_labels
 from diffmask_jax.tasks.scoring import by_labels
@@ -133,6 +134,7 @@ def search_all(study: Study) -> tuple[list[Optima], float]:
         total=len(study.encoded), desc="exact search", bar_format=shape, disable=None, leave=False
     )
     with bar:
+        lines = PlainLines(bar, EVERY)
         for name, chosen in _chunks(study.lengths):
             tokens = np.stack([study.encoded[i].ids for i in chosen])
             file = study.folder / f"{name}.npz"
@@ -142,7 +144,9 @@ def search_all(study: Study) -> tuple[list[Optima], float]:
             seconds.setdefault(length, []).extend([float(result["seconds"]) / number] * number)
             waiting[length] -= number
             bar.update(number)
-            bar.set_postfix_str(estimate(seconds, waiting))
+            left = estimate(seconds, waiting)
+            bar.set_postfix_str(left)
+            lines.say_if_due(f"exact search: {len(optima)} of {bar.total} sentences, {left}")
     total = sum(map(sum, seconds.values()))
     return [optima[i] for i in range(len(optima))], total
 

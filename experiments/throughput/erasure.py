@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from tqdm import tqdm
 
 from diffmask_jax.analysis.gru_erasure import GRU_RECURRENCE
 from diffmask_jax.attribution.prefix_search import WIDTHS, search
 from diffmask_jax.attribution.recurrence import Texts
 from diffmask_jax.game.model import Params
 from diffmask_jax.runtime import markdown
+from diffmask_jax.runtime.plain_lines import followed
 from experiments.common.report import claim, write_report
 
 WIDTH, CLASSES = 384, 5
@@ -36,7 +36,7 @@ def run(folder: Path, rounds: int) -> None:
     """Time both at every length, interleaved, and write the report."""
     params = _params()
     rows = []
-    for length in tqdm(LENGTHS, "lengths", disable=None, leave=False):
+    for length in followed(LENGTHS, "search", "lengths"):
         texts = _texts(params, length)
         agree = _agree(params, texts)
         _tree(params, texts)

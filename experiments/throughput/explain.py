@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from jaxtyping import Array
-from tqdm import tqdm
 
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.schulz import Statistics
@@ -27,6 +26,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.answering import in_few_shapes
 from diffmask_jax.game.objective import clean_pass, keep_probabilities
 from diffmask_jax.runtime import devices, markdown
+from diffmask_jax.runtime.plain_lines import followed
 from experiments.common.report import Claim, Timer, claim
 from experiments.throughput import bert
 from experiments.throughput.course import Setup, chunks, prepare
@@ -72,12 +72,12 @@ def run(contest: Contest, rounds: int, timer: Timer, steps: int = STEPS) -> Sect
             methods_by_name[PROBE](batch.inputs)
     seconds: Seconds = {name: [] for name in methods_by_name}
     work = [(1 / len(texts), batch.inputs) for batch in whole]
-    turns = tqdm(total=rounds * len(methods_by_name), desc="explain", disable=None, leave=False)
-    with timer.part("explain: race"), throughput_torch.whole_float32(), turns as bar:
-        for part in samples:
-            for name, method in methods_by_name.items():
-                seconds[name].append(time_of(method, work if name == PROBE else part))
-                bar.update()
+    turns = [
+        (name, work if name == PROBE else part) for part in samples for name in methods_by_name
+    ]
+    with timer.part("explain: race"), throughput_torch.whole_float32():
+        for name, given in followed(turns, "explain", "turns"):
+            seconds[name].append(time_of(methods_by_name[name], given))
     rate = matrix_rate("float32")
     flops = sum(weight * needed(setup, inputs) for weight, inputs in work)
     products = 1000 * flops / rate

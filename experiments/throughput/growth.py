@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime import markdown
+from diffmask_jax.runtime.plain_lines import followed
 from experiments.common.report import Claim, Timer, claim
 from experiments.throughput import bert, data
 from experiments.throughput.course import Chunk, Setup, chunks, prepare
@@ -67,11 +67,10 @@ def run(
         threads = bert.settle_threads(setup, chunk)
     with timer.part("growth: batch, length, blocks"):
         points = [(name, point) for name, points in curves.items() for point in points]
-        for name, point in tqdm(points, "growth", disable=None, leave=False):
+        for name, point in followed(points, "growth", "points"):
             measured.setdefault(name, []).append(cost_of(classifier, point))
     with timer.part("growth: devices"):
-        shown = tqdm(counts, "devices", disable=None, leave=False)
-        apart = [measure_apart(count) for count in shown]
+        apart = [measure_apart(count) for count in followed(counts, "devices", "counts")]
     drawn = {name: _curve(name, points, measured[name]) for name, points in curves.items()}
     drawn["simulated devices"] = Curve(
         list(counts),

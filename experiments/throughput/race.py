@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from diffmask_jax.runtime.plain_lines import followed
 from experiments.common.report import Claim
 from experiments.throughput.course import Chunk
 
@@ -55,20 +55,19 @@ def race(contenders: dict[str, Contender], rounds: Sequence[Sequence[Chunk]], na
     """All contenders run the work of every round in turn, each after an untimed chunk per length.
 
     A different one begins each round, so that none is always first or last. name: that of the race,
-    for the progress bar.
+    for its progress.
     """
     shapes = {chunk.length: chunk for work in rounds for chunk in work}
-    turns = len(contenders) * (len(rounds) + 1)
+    untimed = [(contender, list(shapes.values())) for contender in contenders]
+    timed = [
+        (contender, work)
+        for number, work in enumerate(rounds)
+        for contender in rotated([*contenders], number)
+    ]
     laps: Laps = {contender: [] for contender in contenders}
-    with tqdm(total=turns, desc=name, disable=None, leave=False) as bar:
-        for runner in contenders.values():
-            lap(runner, shapes.values())
-            bar.update()
-        for number, work in enumerate(rounds):
-            for contender in rotated([*contenders], number):
-                laps[contender].append(lap(contenders[contender], work))
-                bar.update()
-    return laps
+    for contender, work in followed([*untimed, *timed], name, "turns"):
+        laps[contender].append(lap(contenders[contender], work))
+    return {contender: run[1:] for contender, run in laps.items()}
 
 
 def rotated(names: Sequence[str], number: int) -> list[str]:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
-from tqdm import tqdm
 
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.game import probes, steps
@@ -25,6 +24,7 @@ from diffmask_jax.game.objective import (
 from diffmask_jax.game.players import Players
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY, ToyInputs
+from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.tasks.toy import ToyData, generate, in_query
 
 TRAINING, VALIDATION, BATCH = 9000, 1000, 128
@@ -246,7 +246,7 @@ def train_probe(
         "style": style,
         "reading": reading_in_batches(data.inputs.valid),
     }
-    for number in tqdm(range(epochs), f"DiffMask, state {layer}", disable=None, leave=False):
+    for number in followed(range(epochs), f"DiffMask, state {layer}", "epochs"):
         state, means = epoch(state, keys, params, data, number, **how)
         curves.append(means)
     stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *jax.device_get(curves))
