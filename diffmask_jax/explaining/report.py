@@ -1,14 +1,12 @@
 """A probe on a data set, in numbers: layers, words, groups of words, changed predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
-from diffmask_jax.analysis.faithfulness import Measure, Outcome
 from diffmask_jax.analysis.survival import Kept, let_go
 from diffmask_jax.explaining import rivalry_table
 from diffmask_jax.explaining.rivals import Rivalry
@@ -94,8 +92,7 @@ def report_of(
     rows: Sequence[str],
     assessment: Assessment,
     *,
-    scores: Sequence[Score] = (),
-    measure: Measure | None = None,
+    scores: Sequence[ScoreCurve] = (),
     labelled: dict[str, Names] | None = None,
     tags: Sequence[Sequence[str | None]] | None = None,
     rivalry: Rivalry | None = None,
@@ -103,7 +100,7 @@ def report_of(
     """The numbers of a surveyed data set.
 
     rows: the name of each text, such as its line in a file
-    scores, measure: those of the model's head, if there are gold labels
+    scores: as `score_curves` makes them, if there are gold labels
     labelled, tags: as in `word_groups.families`
     """
     words = kept_by(words_seen(survey.explanations), lambda word: [word.spelt], LEAST)
@@ -121,7 +118,7 @@ def report_of(
         masked=_mean(replay.masked),
         divergence=_mean(replay.divergence),
         agreement=_mean(replay.agreement),
-        scores=_score_curves(replay, scores, measure),
+        scores=tuple(scores),
         longest=tuple(words[:each]),
         first=tuple(words[::-1][: min(WORDS, len(words) - each)]),  # no word is in both
         groups=families(survey.explanations, labelled or {}, tags),
@@ -185,10 +182,11 @@ def _turn(subject: Subject, survey: Survey, row: str, number: int) -> Turn:
     )
 
 
-def _score_curves(
-    replay: Outcome, scores: Sequence[Score], measure: Measure | None
+def score_curves(
+    scores: Sequence[Score], layers: Sequence[Mapping[str, float]]
 ) -> tuple[ScoreCurve, ...]:
-    *layers, _ = faithfulness.table(replay, measure)
+    """The curves of the scores in a table of one row per layer: `faithfulness.table` without its
+    last row, made with the scores' measure."""
     return tuple(
         ScoreCurve(
             score,

@@ -11,7 +11,7 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
-from diffmask_jax.explaining.report import Report, Subject, report_of
+from diffmask_jax.explaining.report import Report, Subject, report_of, score_curves
 from diffmask_jax.explaining.rivals import rivalry
 from diffmask_jax.explaining.survey import Survey, survey
 from diffmask_jax.explaining.word_groups import Names, label_names, tags_of
@@ -49,7 +49,8 @@ def report_on(
     tagged = None if tags is None else _read_tags(tags, examples)
     texts = examples.texts
     seen = survey(explainer, texts, encoded)
-    means = layer_means(model.network.layers, faithfulness.table(seen.replay)[:-1])
+    *layers, _ = faithfulness.table(seen.replay, scoring.measure)
+    means = layer_means(model.network.layers, layers)
     assessment = assess_run(explainer.config, folder, means)
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int))
     report = report_of(
@@ -64,8 +65,7 @@ def report_on(
         seen,
         examples.rows,
         assessment,
-        scores=scoring.scores,
-        measure=scoring.measure,
+        scores=score_curves(scoring.scores, layers),
         labelled=_labelled(explainer, seen, gold),
         tags=None if tagged is None else _tags(seen.explanations, encoded, tagged),
         rivalry=rivalry(explainer, [encoded[n] for n in chosen]) if len(chosen) else None,

@@ -17,10 +17,9 @@ from jaxtyping import Array, Bool, Float
 from diffmask_jax.analysis import removal
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 from diffmask_jax.analysis.removal import Measures
+from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.attention import received_of_all
-from diffmask_jax.attribution.erasure import leave_one_out
 from diffmask_jax.attribution.integrated_gradients import completed
-from diffmask_jax.attribution.methods import explained, integrated_by
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
@@ -115,17 +114,12 @@ def _attributions(
     """The attributions of all methods but the random one to the first state; the clean pass."""
     clean = clean_pass(game.model, params, inputs)
     keep = log_keep_everywhere(game, probe_params, clean)
-    state, family = clean.states[0], game.model.family
-    unused = Statistics(jnp.zeros_like(nothing), jnp.zeros_like(nothing))
-    subject = explained(game.model, params, clean, unused, 0)
-
-    def divergence(state: Float[Array, "B T D"]) -> Float[Array, " B"]:
-        return family.divergence(clean.logits, subject.logits(state))
-
+    absent = Statistics(mean=nothing, deviation=jnp.zeros_like(nothing))
+    subject = methods.explained(game.model, params, clean, absent, 0)
     attributions = [
         jnp.exp(keep[gate_on_input(game.probe, len(keep))]),
-        integrated_by(subject, functools.partial(completed, tolerance=GAP, most=STEPS)),
-        leave_one_out(divergence, state, jnp.asarray(inputs.valid), nothing),
+        methods.integrated_by(subject, functools.partial(completed, tolerance=GAP, most=STEPS)),
+        methods.leave_one_out(jax.random.key(0), subject),  # nothing is drawn
     ]
     if game.model.attention is not None:
         weights = game.model.attention(params, inputs, clean.states)

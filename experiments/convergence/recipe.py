@@ -76,6 +76,7 @@ RECIPES = {
     "faster λ": Recipe(integral=0.002),
     "much faster λ": Recipe(integral=0.004),
     "λ from a fifth": Recipe(multiplier=0.1),
+    "λ from two fifths": Recipe(multiplier=0.2),
     "λ from twice": Recipe(multiplier=1.0),
     "no pull": Recipe(pull=0.0),
     "lookahead": Recipe(slow="lookahead"),
