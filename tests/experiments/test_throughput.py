@@ -167,6 +167,20 @@ def test_another_weight_is_found_out(case, differences, monkeypatch):
         bert_check.check(*case("hidden"), {})
 
 
+def test_a_length_whose_gradient_vanishes_is_compared_with_its_directions():
+    """On SST its terms, of 0.03, once added up to 8e-5, of which rounding was a three-hundredth."""
+    weight = "first.parametrizations.weight.original"
+    expected = {
+        f"{weight}0": np.array([[8e-5]]),
+        f"{weight}1": np.array([[0.03, -0.01]]),
+        "multipliers": np.array([0.0, 0.2]),
+    }
+    rounded = expected | {f"{weight}0": expected[f"{weight}0"] + 2.4e-7}
+    assert bert_check._largest(expected, rounded, 0.3) == pytest.approx(8e-6)
+    wrong = expected | {f"{weight}0": np.array([[0.0]])}
+    assert bert_check._largest(expected, wrong, 0.3) > 2 * bert_check.LIMIT
+
+
 def test_pytorch_plays_the_layers_that_training_draws(case):
     """λ moves at the layers that are played and nowhere else."""
     setup, chunk = case("hidden", "authors")

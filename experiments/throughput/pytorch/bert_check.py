@@ -207,9 +207,22 @@ def _tensor(array: Any) -> Tensor:
 def _largest(expected: Weights, theirs: Weights, divergence: float) -> float:
     """The largest relative difference over all weights; absolute where gradients should be zero.
 
+    A matrix with weight normalisation is one weight: the gradient of its length, a single number,
+    may be all but zero while those of its direction are not, and is no more exact than they are.
+
     divergence: the size of D, relative to which λ's gradient D − m is measured: near the margin the
     difference is small, but D is no more exact than elsewhere
     """
-    scales = {name: np.abs(value).max() or 1.0 for name, value in expected.items()}
-    scales["multipliers"] = max(scales["multipliers"], divergence)
-    return max(float(np.abs(theirs[name] - expected[name]).max() / scales[name]) for name in scales)
+    largest: dict[str, float] = {"multipliers": divergence}
+    for name, value in expected.items():
+        weight = _weight(name)
+        largest[weight] = max(largest.get(weight, 0.0), float(np.abs(value).max()))
+    return max(
+        float(np.abs(theirs[name] - value).max()) / (largest[_weight(name)] or 1.0)
+        for name, value in expected.items()
+    )
+
+
+def _weight(name: str) -> str:
+    """The name of a weight, of which PyTorch's weight normalisation makes two parameters."""
+    return name.removesuffix(".original0").removesuffix(".original1")
