@@ -70,13 +70,12 @@ def _child_environment(**more: str) -> dict[str, str]:
 
 
 def pytest_configure(config):
-    """Let all tests of a session, and the processes that they start, share compiled programs."""
-    if not hasattr(config, "workerinput"):  # workers of pytest-xdist have their controller's
-        folder = tempfile.TemporaryDirectory(prefix="diffmask-programs-")
-        config.add_cleanup(folder.cleanup)
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    """Let the tests of a session, and the processes that they start, share compiled programs."""
+    folder = tempfile.TemporaryDirectory(prefix="diffmask-programs-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    jax.config.update("jax_compilation_cache_dir", folder.name)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
