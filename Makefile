@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # One more than there are cores: tests of processes and browsers wait now and then.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
+# Modules are compiled once, not by every process that a test starts, whatever the shell says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test test-all fuzz check format docs clean
 
 help:
@@ -51,7 +54,8 @@ $(VENV)/created:
 
 # pip would compile what it installs on one core.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # a few templates are no Python
+# Of the models of transformers a few are read; a few templates are no Python.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x transformers/models $(VENV)/lib || true
 
 $(VENV)/installed: $(VENV)/created requirements.txt setup.cfg
 	$(INSTALL) -r requirements.txt -e .

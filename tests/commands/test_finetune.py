@@ -77,14 +77,19 @@ def test_pairs_with_named_classes(finetune, capsys):
     assert config["id2label"] == {"0": "no", "1": "yes"}
     assert config["problem_type"] == "single_label_classification"
     assert_pytorch_agrees(folder)
+    assert finetune(NAMES) == (0, folder)  # a finished one is left as it is
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == out.splitlines()[-1]
+
+
+@pytest.mark.long
+def test_what_was_fine_tuned_is_trained_on_and_explained(finetune, capsys):
+    _, folder = finetune(NAMES)
     assert train_on(folder) == 0
     capsys.readouterr()
     explain = ["explain", str(folder.parent / "run"), *PAIRS[0][:1], "--pair", PAIRS[0][1]]
     assert cli.main(explain) == 0
     assert capsys.readouterr().out.startswith(("“yes”", "“no”"))
-    assert finetune(NAMES) == (0, folder)  # a finished one is left as it is
-    line = capsys.readouterr().out.splitlines()[-1]
-    assert line == out.splitlines()[-1]
 
 
 def test_sets_of_labels(finetune, capsys):

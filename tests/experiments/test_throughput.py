@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from wasting import wasteful
 
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
@@ -236,18 +237,10 @@ def test_bytes_are_read_from_a_program():
     assert devices.exchanged(text) == 48 + 4 + 10 + 8
 
 
-def _wasteful(numbers):
-    """Frees twice as much as it needs where the heap cannot shrink by itself."""
-    below = [bytes(100_000) for _ in range(16 * numbers // 100_000)]
-    above = below.pop()
-    below.clear()
-    return lambda: (np.ones(numbers), above)
-
-
 def test_memory_is_measured_in_another_process():
     """What is computed there counts, and neither the frameworks nor what building leaves behind."""
     numbers = 30_000_000
-    found = memory.peak_mib(_wasteful, numbers)
+    found = memory.peak_mib(wasteful, numbers)
     assert found == pytest.approx(8 * numbers / memory.MIB, rel=0.3)
 
 

@@ -68,7 +68,9 @@ different = pytest.mark.parametrize(
 )
 # One of each form of the head, and one whose blocks share their parameters.
 plain = pytest.mark.parametrize(
-    "twin", ["albert", "distilbert", "gpt2", "modernbert"], indirect=True
+    "twin",
+    [pytest.param("albert", marks=pytest.mark.long), "distilbert", "gpt2", "modernbert"],
+    indirect=True,
 )
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "film")
 
