@@ -505,6 +505,7 @@ def treebank(tmp_path_factory):
     return ["--raw-dir", folder, "--data-dir", folder / "data"]
 
 
+@pytest.mark.long
 def test_a_gru_can_be_fine_tuned_trained_on_explained_and_evaluated(
     tiny_bert, treebank, tmp_path, capsys, monkeypatch
 ):

@@ -170,6 +170,7 @@ def test_a_stopped_fine_tuning_ends_as_a_whole_one(
 # --- training --------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_run_goes_on_where_it_was_left(run, answerer, places, tmp_path, capsys):
     gate = run_folder.load_config(run).gate
     for steps in ("2", "4"):

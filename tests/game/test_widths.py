@@ -68,7 +68,10 @@ def test_masked_logits_are_the_same_by_an_int_and_traced(name, layer):
 
 
 @both
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(
+    "layer",
+    [pytest.param(n, marks=pytest.mark.long) if n else n for n in LAYERS],
+)
 def test_the_objective_and_its_gradients_are_the_same_by_an_int_and_traced(name, layer):
     keys = jax.random.split(jax.random.key(1), B)
 

@@ -55,7 +55,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mpnet": ("mpnet", USUAL | {"max_position_embeddings": 24}),
 }
 PLAIN = ("roberta", "distilbert", "electra, narrow", "albert, two groups of two", "mpnet")
-plain = pytest.mark.parametrize("case", PLAIN, indirect=True)
+SHORT = ("roberta", "albert, two groups of two")
+# What blocks and heads do alike in all of them: two show it.
+plain = pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=[pytest.mark.long] * (name not in SHORT)) for name in PLAIN],
+    indirect=True,
+)
 # Not those that are RoBERTa under another name.
 different = pytest.mark.parametrize(
     "case", [name for name in CASES if name not in ("xlm-roberta", "camembert")], indirect=True

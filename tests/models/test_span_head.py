@@ -67,9 +67,16 @@ different = pytest.mark.parametrize(
     "twin", [name for name in SIZES if name not in ("camembert", "xlm-roberta")], indirect=True
 )
 # One of each form of the head, and one whose blocks share their parameters.
+PLAIN = ("albert", "distilbert", "gpt2", "modernbert")
+SHORT = ("bert", *PLAIN[1:])
 plain = pytest.mark.parametrize(
     "twin",
-    [pytest.param("albert", marks=pytest.mark.long), "distilbert", "gpt2", "modernbert"],
+    [pytest.param(name, marks=[pytest.mark.long] * (name not in SHORT)) for name in PLAIN],
+    indirect=True,
+)
+every = pytest.mark.parametrize(
+    "twin",
+    [pytest.param(name, marks=[pytest.mark.long] * (name not in SHORT)) for name in SIZES],
     indirect=True,
 )
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "film")
@@ -194,6 +201,7 @@ def test_every_state_and_both_logits_are_pytorchs(twin):
         assert_close(ours, theirs, valid)
 
 
+@every
 def test_a_replaced_state_acts_as_in_pytorch(twin):
     valid, rng = np.asarray(twin.inputs.valid), np.random.default_rng(2)
     for layer, state in enumerate(twin.states):

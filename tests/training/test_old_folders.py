@@ -168,7 +168,8 @@ def test_a_finished_fine_tuning_is_left_as_it_is(old, kind, capsys, monkeypatch)
     assert contents(old / kind) == before
 
 
-@pytest.mark.parametrize("kind", ["finetuned", pytest.param("gru", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["finetuned", "gru"])
 def test_the_same_seed_is_the_same_fine_tuning(old, kind):
     """The same head, order of texts and dropout."""
     assert finetune(old, kind, "again") == 0
