@@ -185,8 +185,10 @@ def _turn(subject: Subject, survey: Survey, row: str, number: int) -> Turn:
 def score_curves(
     scores: Sequence[Score], layers: Sequence[Mapping[str, float]]
 ) -> tuple[ScoreCurve, ...]:
-    """The curves of the scores in a table of one row per layer: `faithfulness.table` without its
-    last row, made with the scores' measure."""
+    """Each score before and after masking, layer by layer.
+
+    layers: `faithfulness.table`, made with the scores' measure, without its last row
+    """
     return tuple(
         ScoreCurve(
             score,

@@ -55,7 +55,6 @@ def experiment(places, command_of):
     return command_of(sst, places)
 
 
-@pytest.mark.long
 def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
     experiment()
     out = places["--out"]

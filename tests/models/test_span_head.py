@@ -69,16 +69,15 @@ different = pytest.mark.parametrize(
 # One of each form of the head, and one whose blocks share their parameters.
 PLAIN = ("albert", "distilbert", "gpt2", "modernbert")
 SHORT = ("bert", *PLAIN[1:])
-plain = pytest.mark.parametrize(
-    "twin",
-    [pytest.param(name, marks=[pytest.mark.long] * (name not in SHORT)) for name in PLAIN],
-    indirect=True,
-)
-every = pytest.mark.parametrize(
-    "twin",
-    [pytest.param(name, marks=[pytest.mark.long] * (name not in SHORT)) for name in SIZES],
-    indirect=True,
-)
+
+
+def each_of(names) -> pytest.MarkDecorator:
+    """The twins of these names; those that are not in SHORT in the long set."""
+    cases = [pytest.param(n, marks=[pytest.mark.long] * (n not in SHORT)) for n in names]
+    return pytest.mark.parametrize("twin", cases, indirect=True)
+
+
+plain, every = each_of(PLAIN), each_of(SIZES)
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "film")
 
 

@@ -94,16 +94,10 @@ def test_the_pooled_output_is_dropped_in_the_mean_not_at_all():
     assert (np.abs(found.mean(axis=0) - logits[0]) < 4 * error).all()
 
 
-@pytest.mark.parametrize(
-    "rates",
-    [
-        *(
-            pytest.param(alone, marks=pytest.mark.long)
-            for alone in ((0.3, 0, 0), (0, 0.4, 0), (0, 0, 0.3))
-        ),
-        (0.1, 0.1, 0.1),
-    ],
-)
+ALONE = [pytest.param(r, marks=pytest.mark.long) for r in ((0.3, 0, 0), (0, 0.4, 0), (0, 0, 0.3))]
+
+
+@pytest.mark.parametrize("rates", [*ALONE, (0.1, 0.1, 0.1)])
 def test_logits_scatter_as_pytorch_s(rates, tmp_path):
     """A place too many, too few or elsewhere changes the mean or the spread over draws."""
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
