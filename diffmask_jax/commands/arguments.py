@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,7 +66,7 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
                 option(field.name), action="store_true", default=argparse.SUPPRESS, help=text
             )
             continue
-        kind = str if field.default is None else type(field.default)
+        kind: type = str if field.default is None else type(field.default)
         parser.add_argument(
             option(field.name),
             default=argparse.SUPPRESS,
@@ -76,6 +77,7 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
         )
 
 
+@cache
 def _number(kind: type, check: Callable[[Any], str | None] | None) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         value = kind(text)
