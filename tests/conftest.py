@@ -69,6 +69,11 @@ def _child_environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
+# Nor is what a program's operations were written in ever looked at.
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+jax.config.update("jax_traceback_in_locations_limit", 0)
+
+
 def pytest_configure(config):
     """Let the tests of a session, and the processes that they start, share compiled programs."""
     folder = tempfile.TemporaryDirectory(prefix="diffmask-programs-")

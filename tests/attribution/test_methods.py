@@ -44,7 +44,9 @@ def one_by_one(method, model, params, noise, clean):
     return np.stack(found)
 
 
-@every_method
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(n, marks=pytest.mark.long) for n in ("integrated", "schulz")), "guan"]
+)
 def test_at_every_layer_of_a_network_whose_states_differ_in_width(name):
     model = uneven.model()
     clean = Clean(INPUTS, *model.states(PARAMS, INPUTS))

@@ -65,7 +65,7 @@ def enumerate_all(params, texts, margin: float):
 
 
 @pytest.mark.parametrize("margin", [0.003, 0.05, 0.5, 5.0])
-@pytest.mark.parametrize("length", [1, 2, 5, 9])
+@pytest.mark.parametrize("length", [1, pytest.param(2, marks=pytest.mark.long), 5, 9])
 def test_it_agrees_with_a_plain_enumeration(length, margin):
     setting = example(length, 7, length)
     for found, (kept, divergence) in zip(

@@ -51,7 +51,12 @@ def test_every_state_the_attention_and_the_logits_are_pytorchs(twin):
     twins.assert_agrees(twin, INPUTS)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+SHORT = "v3", "own projections", "absolute", "convolution"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.long] * (n not in SHORT)) for n in VARIANTS]
+)
 def test_variants_are_pytorchs(name, tmp_path):
     twins.assert_agrees(make(tmp_path, **VARIANTS[name]), INPUTS)
 

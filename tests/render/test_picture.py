@@ -17,11 +17,14 @@ TOKENS = [
 ]
 PARTS = [-1, *[0] * 9, *[1] * 9, -1]
 ONE_TEXT = [-1, *[0] * 18, -1]
-PAIRS = [PARTS, [1] * 20, [-1, 1, *[-1] * 18], [0] * 19 + [1]]
+CUTS = [[-1, 1, *[-1] * 18], [1] * 20, [0] * 19 + [1]]
 
 
 @DRAWN
-@pytest.mark.parametrize("parts", [None, *PAIRS])
+@pytest.mark.parametrize(
+    "parts",
+    [None, PARTS, CUTS[0], *(pytest.param(cut, marks=pytest.mark.long) for cut in CUTS[1:])],
+)
 def test_any_tokens_are_drawn_silently_and_without_pyplot(
     tmp_path, capfd, caplog, monkeypatch, draw, parts
 ):
