@@ -54,8 +54,8 @@ $(VENV)/created:
 
 # pip would compile what it installs on one core.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-# Tests and most models of transformers are never read; a few templates are no Python.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/|transformers/models' $(VENV)/lib || true
+# Tests, torch's compiler and most models of transformers are hardly read; some files are no Python.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/|torch/(testing|_inductor)/|transformers/models' $(VENV)/lib || true
 
 $(VENV)/installed: $(VENV)/created requirements.txt setup.cfg
 	$(INSTALL) -r requirements.txt -e .

@@ -96,7 +96,12 @@ def test_sampled_gates_are_zero_as_often_as_the_keep_probability_says():
 
 @pytest.mark.parametrize("gate", probes.PROBES)
 @pytest.mark.parametrize(
-    "family", [CATEGORICAL, MULTI_LABEL, gaussian(2.0)], ids=["class", "labels", "numbers"]
+    "family",
+    [
+        pytest.param(CATEGORICAL, id="class"),
+        pytest.param(MULTI_LABEL, id="labels", marks=pytest.mark.long),
+        pytest.param(gaussian(2.0), id="numbers"),
+    ],
 )
 def test_an_outcome_is_that_of_every_layer_in_turn_whatever_its_width(gate, family):
     """The layer is traced there, and an int here."""

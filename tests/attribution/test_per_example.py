@@ -97,7 +97,7 @@ def test_examples_do_not_touch(method):
         assert (np.asarray(one[1]) != np.asarray(two[1])).any()
 
 
-@pytest.mark.parametrize("method", [diffmask, reinforce])
+@pytest.mark.parametrize("method", [diffmask, pytest.param(reinforce, marks=pytest.mark.long)])
 def test_any_model_behind_the_seam_will_do(method, tiny_bert, sentences):
     """On a BERT, at the embedding and at a block's output: the mask it ends with is feasible."""
     model = load_classifier(tiny_bert)

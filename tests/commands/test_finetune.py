@@ -92,6 +92,7 @@ def test_what_was_fine_tuned_is_trained_on_and_explained(finetune, capsys):
     assert capsys.readouterr().out.startswith(("“yes”", "“no”"))
 
 
+@pytest.mark.long
 def test_sets_of_labels(finetune, capsys):
     status, folder = finetune(SETS, "--problem-type", "multi_label_classification")
     assert status == 0 and "micro-F1" in capsys.readouterr().out

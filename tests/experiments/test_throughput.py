@@ -237,6 +237,7 @@ def test_bytes_are_read_from_a_program():
     assert devices.exchanged(text) == 48 + 4 + 10 + 8
 
 
+@pytest.mark.long
 def test_memory_is_measured_in_another_process():
     """What is computed there counts, and neither the frameworks nor what building leaves behind."""
     numbers = 30_000_000
@@ -325,6 +326,7 @@ def test_a_race_on_sst_reports_every_round(command, tmp_path):
     assert "| ours |" in (tmp_path / "report" / "report.md").read_text()
 
 
+@pytest.mark.long
 def test_explaining_is_raced_against_integrated_gradients(command, monkeypatch):
     short = functools.partial(explain.run, steps=2)
     monkeypatch.setattr(explain, "run", short)

@@ -78,7 +78,7 @@ def models():
     return make(setup.seed_keys(SEEDS), inputs)
 
 
-@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("layer", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_the_tree_finds_what_comparing_all_subsets_finds(models, layer):
     params, clean = models
 

@@ -72,7 +72,7 @@ def probe_params(name: str):
     return params
 
 
-@both
+@pytest.mark.parametrize("name", ["input", pytest.param("hidden", marks=pytest.mark.long)])
 def test_the_objective_plays_on_a_tree(name):
     keys, multipliers = jax.random.split(jax.random.key(1), B), jnp.array([1.0, 2.0, 3.0])
 

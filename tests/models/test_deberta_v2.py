@@ -99,6 +99,7 @@ def test_what_is_saved(twin, tmp_path):
     twins.assert_pytorch_reads_what_we_save(twin, INPUTS, tmp_path / "saved")
 
 
+@pytest.mark.long
 def test_training(twin):
     twins.assert_trains(twin.ours, INPUTS)
 

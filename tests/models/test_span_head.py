@@ -383,7 +383,11 @@ def test_training_drops_values_by_the_key(twin):
 
 
 @pytest.mark.parametrize(
-    ("model_type", "key"), [("distilbert", "qa_dropout"), ("modernbert", "classifier_dropout")]
+    ("model_type", "key"),
+    [
+        ("distilbert", "qa_dropout"),
+        pytest.param("modernbert", "classifier_dropout", marks=pytest.mark.long),
+    ],
 )
 def test_the_head_drops_at_the_rate_that_pytorch_has_for_it(model_type, key, tmp_path):
     """Nothing else drops, so that all that the key moves is the head."""

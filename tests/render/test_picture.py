@@ -5,7 +5,7 @@ import warnings
 from xml.etree import ElementTree
 
 import pytest
-from pictures import DRAWN, draw_heatmap
+from pictures import DRAWN, draw_comparison, draw_heatmap
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.render.colors import color, hex_color
@@ -46,8 +46,15 @@ def test_one_text_is_what_it_was_whatever_its_special_tokens(tmp_path, draw):
     assert pictures[0] == pictures[1] == pictures[2]
 
 
-@DRAWN
-@pytest.mark.parametrize("ending", ["svg", "pdf"])
+@pytest.mark.parametrize(
+    ("draw", "ending"),
+    [
+        (draw_heatmap, "svg"),
+        (draw_heatmap, "pdf"),
+        (draw_comparison, "svg"),
+        pytest.param(draw_comparison, "pdf", marks=pytest.mark.long),
+    ],
+)
 def test_pictures_of_lines_are_the_same_bytes_twice_and_need_no_font(tmp_path, draw, ending):
     marks = Marks((True, False), (False, True))
     files = [tmp_path / f"{number}.{ending}" for number in range(2)]

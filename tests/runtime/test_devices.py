@@ -19,11 +19,11 @@ LAYERS = 2
 NUMBERS = 1 + 6 * LAYERS  # the loss; of each layer five diagnostics and the gradient of λ
 
 
-@pytest.fixture(scope="module", params=["input"])
+@pytest.fixture(scope="module", params=[()], ids=["untrained"])
 def found(request, run, texts_file, child_environment, tmp_path_factory):
-    """Name -> array: what `on_eight_devices.py` wrote of a gate."""
+    """Name -> array: what `on_eight_devices.py` wrote, which trains probes of the gates given."""
     out = tmp_path_factory.mktemp("devices") / "found.npz"
-    arguments = [str(word) for word in (SCRIPT, run, texts_file, out, request.param)]
+    arguments = [str(word) for word in (SCRIPT, run, texts_file, out, *request.param)]
     # Of float64, too, what is quickly compiled computes some functions to eight digits only.
     flags = os.environ["XLA_FLAGS"].replace("--xla_cpu_use_fusion_emitters=false", "")
     environment = child_environment(XLA_FLAGS=flags)
@@ -32,13 +32,12 @@ def found(request, run, texts_file, child_environment, tmp_path_factory):
         return dict(arrays)
 
 
-# Two processes play the hidden probe's staircase, too: test_distributed.py.
-HIDDEN = [pytest.param(gate, gate, marks=pytest.mark.long) for gate in ("hidden", "staircase")]
+# Two processes train as one in the short set: test_distributed.py.
+GATES = ("input", "hidden", "staircase")
 every_gate = pytest.mark.parametrize(
     ("found", "gate"),
-    [("input", "input"), *HIDDEN],
+    [pytest.param((gate,), gate, id=gate, marks=pytest.mark.long) for gate in GATES],
     indirect=["found"],
-    ids=["input", "hidden", "staircase"],
     scope="module",
 )
 

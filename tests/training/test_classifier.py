@@ -129,7 +129,10 @@ def test_the_scores_are_those_of_the_kept_model(model, encoded, whole):
 
 
 @BERT_ONLY
-@pytest.mark.parametrize(("course", "kept"), [((0.2, 0.9, 0.5), 2), ((0.7, 0.7, 0.1), 1)])
+@pytest.mark.parametrize(
+    ("course", "kept"),
+    [pytest.param((0.2, 0.9, 0.5), 2, marks=pytest.mark.long), ((0.7, 0.7, 0.1), 1)],
+)
 def test_the_first_of_the_best_epochs_is_kept(
     model, data, whole, tmp_path, monkeypatch, course, kept
 ):
@@ -223,7 +226,8 @@ def history_if_any(folder: Path) -> list[dict[str, float]]:
     ("place", "moment", "step"),
     [
         ("check_finite", 7, 16),  # it is read of the seventh call while the eighth is running
-        ("write_in", 2, None),  # an epoch's scores, which are written once it is saved
+        # An epoch's scores, which are written once it is saved.
+        pytest.param("write_in", 2, None, marks=pytest.mark.long),
         pytest.param("save", 1, None, marks=pytest.mark.long),
         pytest.param("check_finite", 2 * EPOCH, 2 * 2 * EPOCH, marks=pytest.mark.long),
     ],
