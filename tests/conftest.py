@@ -69,7 +69,7 @@ def _child_environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
-# Nor is what a program's operations were written in ever looked at.
+# Nor does anyone look up in which lines a program's operations were written.
 os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 jax.config.update("jax_traceback_in_locations_limit", 0)
 
