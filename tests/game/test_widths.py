@@ -92,7 +92,7 @@ def test_the_objective_and_its_gradients_are_the_same_by_an_int_and_traced(name,
         assert jnp.any(baseline != 0) == (layer_of == GAMES[name].probe.target(layer))
 
 
-@both
+@pytest.mark.parametrize("name", ["input", pytest.param("hidden", marks=pytest.mark.long)])
 def test_a_step_moves_a_probe_over_them(name):
     state = steps.init(probe_params(name), len(WIDTHS), PLAYERS)
     draw = steps.one_layer_a_batch(len(WIDTHS))

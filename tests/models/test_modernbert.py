@@ -106,6 +106,7 @@ def test_what_is_saved(twin, mean, tmp_path):
     twins.assert_pytorch_reads_what_we_save(mean, INPUTS, tmp_path / "mean")
 
 
+@pytest.mark.long
 def test_training(tmp_path):
     rates = ("mlp_dropout", "attention_dropout", "classifier_dropout", "embedding_dropout")
     twins.assert_trains(make(tmp_path, **dict.fromkeys(rates, 0.1)).ours, INPUTS)

@@ -32,6 +32,7 @@ def test_a_layer_that_a_panel_lacks_stays_white(tmp_path):
     assert left[1] - left[0] == pytest.approx(2.1 / 3 * 200, abs=3)
 
 
+@pytest.mark.long
 def test_the_figure_grows_with_tokens_layers_and_lines_of_panels(tmp_path):
     def size(**parts):
         write_picture(sample(**parts), tmp_path / "map.png")

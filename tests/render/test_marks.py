@@ -136,6 +136,7 @@ def test_a_line_runs_along_the_bottom_of_its_label(monkeypatch):
     assert slope == pytest.approx(55, abs=0.1)
 
 
+@pytest.mark.long
 def test_long_texts_are_broken_into_lines_of_their_own(tmp_path):
     def write(question: int, passage: int):
         tokens = ["word"] * (question + passage)
