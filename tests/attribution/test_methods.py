@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import uneven
+from long_set import shown_by
 from uneven import INPUTS, PARAMS, WIDTHS, B, T
 
 from diffmask_jax.analysis.state_statistics import state_statistics
@@ -44,9 +45,7 @@ def one_by_one(method, model, params, noise, clean):
     return np.stack(found)
 
 
-@pytest.mark.parametrize(
-    "name", [*(pytest.param(n, marks=pytest.mark.long) for n in ("integrated", "schulz")), "guan"]
-)
+@pytest.mark.parametrize("name", shown_by(("guan",), METHODS))
 def test_at_every_layer_of_a_network_whose_states_differ_in_width(name):
     model = uneven.model()
     clean = Clean(INPUTS, *model.states(PARAMS, INPUTS))

@@ -169,7 +169,7 @@ LONG = {
         json.dumps({"text": "x"} | dict.fromkeys(map(str, range(30_000)))),
         read_file,
     ),
-    ".txt, lines": ("a.txt", "x\n" * 30_000, read_file),
+    ".txt, lines": ("a.txt", "x\n" * 100_000, read_file),
     "questions, many places": (
         "a.jsonl",
         json.dumps({"question": "q", "passage": "a" * 20_000, "answers": ["a"]}),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import uneven
+from long_set import shown_by
 from uneven import INPUTS, PARAMS, WIDTHS, B, T
 
 from diffmask_jax.game import probes, steps
@@ -68,10 +69,7 @@ def test_masked_logits_are_the_same_by_an_int_and_traced(name, layer):
 
 
 @both
-@pytest.mark.parametrize(
-    "layer",
-    [pytest.param(n, marks=pytest.mark.long) if n else n for n in LAYERS],
-)
+@pytest.mark.parametrize("layer", shown_by((0,), LAYERS))
 def test_the_objective_and_its_gradients_are_the_same_by_an_int_and_traced(name, layer):
     keys = jax.random.split(jax.random.key(1), B)
 

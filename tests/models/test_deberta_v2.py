@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import pytorch_twin as twins
+from long_set import shown_by
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.deberta_v2 import read_config
@@ -54,9 +55,7 @@ def test_every_state_the_attention_and_the_logits_are_pytorchs(twin):
 SHORT = "v3", "own projections", "absolute", "convolution"
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.long] * (n not in SHORT)) for n in VARIANTS]
-)
+@pytest.mark.parametrize("name", shown_by(SHORT, VARIANTS))
 def test_variants_are_pytorchs(name, tmp_path):
     twins.assert_agrees(make(tmp_path, **VARIANTS[name]), INPUTS)
 

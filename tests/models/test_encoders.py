@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from long_set import shown_by
 
 from diffmask_jax.data.inputs import PackedInputs, TextInputs
 from diffmask_jax.errors import UserError
@@ -57,11 +58,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 PLAIN = ("roberta", "distilbert", "electra, narrow", "albert, two groups of two", "mpnet")
 SHORT = ("roberta", "albert, two groups of two")
 # What blocks and heads do alike in all of them: two show it.
-plain = pytest.mark.parametrize(
-    "case",
-    [pytest.param(name, marks=[pytest.mark.long] * (name not in SHORT)) for name in PLAIN],
-    indirect=True,
-)
+plain = pytest.mark.parametrize("case", shown_by(SHORT, PLAIN), indirect=True)
 # Not those that are RoBERTa under another name.
 different = pytest.mark.parametrize(
     "case", [name for name in CASES if name not in ("xlm-roberta", "camembert")], indirect=True

@@ -13,6 +13,7 @@ import pytest
 import safetensors.numpy
 import tokenizers
 from bert_folder import WEIGHTS, assert_same, save_rest, save_safetensors
+from long_set import shown_by
 
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
@@ -73,8 +74,7 @@ SHORT = ("bert", "distilbert", "gpt2")
 
 def each_of(names) -> pytest.MarkDecorator:
     """The twins of these names; those that are not in SHORT in the long set."""
-    cases = [pytest.param(n, marks=[pytest.mark.long] * (n not in SHORT)) for n in names]
-    return pytest.mark.parametrize("twin", cases, indirect=True)
+    return pytest.mark.parametrize("twin", shown_by(SHORT, names), indirect=True)
 
 
 plain, every = each_of(PLAIN), each_of(SIZES)
