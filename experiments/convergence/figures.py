@@ -15,7 +15,7 @@ from experiments.common.figures import BLUE, ORANGE, clear, grid, legend_below
 from experiments.convergence.report import BEST, Trial, sorted_by_distance
 from experiments.convergence.trial import Mark
 
-COLUMNS = 5
+COLUMNS = 5  # of panels, at most
 
 
 def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]) -> None:
@@ -24,13 +24,15 @@ def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]
     The nearest recipe comes first; every panel also shows "the recipe".
     """
     names = [name for name in sorted_by_distance(trials) if name != BEST]
-    rows = max(1, math.ceil(len(names) / COLUMNS))
-    figure = Figure(figsize=(2.5 * COLUMNS, 2.1 * rows + 0.9), layout="constrained")
+    columns = max(1, min(COLUMNS, len(names)))
+    rows = max(1, math.ceil(len(names) / columns))
+    size = max(6.0, 2.5 * columns), 2.1 * rows + 0.9  # the title needs six inches
+    figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=12, fontweight="bold")
     figure.supxlabel(
         "examples seen; blue: the recipe, orange: what the panel names", fontsize=9, color=QUIET
     )
-    panels = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes, name in zip(panels.flat, names, strict=False):
         for color, seeds in ((BLUE, trials.get(BEST, ())), (ORANGE, trials[name])):
             for trial in seeds:
