@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from long_set import EITHER_GATE
 
 from diffmask_jax import Explainer, cli, run_config
 from diffmask_jax.analysis import faithfulness
@@ -97,7 +98,7 @@ def answerer(encoder, places, tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module", params=["input", pytest.param("hidden", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=EITHER_GATE)
 def run(request, answerer, places, tmp_path_factory):
     """A run that nobody stopped."""
     out = tmp_path_factory.mktemp("runs") / request.param

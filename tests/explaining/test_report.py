@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from long_set import EITHER_GATE
 
 from diffmask_jax import Explainer, cli
 from diffmask_jax.data import batches
@@ -47,7 +48,7 @@ def texts(sentences):
     return [text + end for end in ("", " !", " .") for text in sentences]
 
 
-@pytest.fixture(scope="module", params=["input", pytest.param("hidden", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=EITHER_GATE)
 def made(request, tiny_bert, save_run, texts, tmp_path_factory):
     """(run, file of labelled texts, JSON, page) of the command."""
     place = tmp_path_factory.mktemp(request.param)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from long_set import EITHER_GATE
 
 from diffmask_jax.game import probes
 from diffmask_jax.game.drawing import draw, sample_gates
@@ -50,7 +51,7 @@ def test_votes_of_different_layers_are_drawn_independently():
     assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("name", ["input", pytest.param("hidden", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", EITHER_GATE)
 def test_examples_with_depths_of_their_own_draw_what_each_would_draw_at_its_depth(name):
     params, keys = make(name), jax.random.split(jax.random.key(13), B)
     depths = np.array([2, 0, 1])  # as arrays, as ints and, for the last one, traced

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import uneven
+from long_set import EITHER_GATE
 from uneven import INPUTS, PARAMS, WIDTHS, B
 
 from diffmask_jax.analysis import faithfulness
@@ -72,7 +73,7 @@ def probe_params(name: str):
     return params
 
 
-@pytest.mark.parametrize("name", ["input", pytest.param("hidden", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", EITHER_GATE)
 def test_the_objective_plays_on_a_tree(name):
     keys, multipliers = jax.random.split(jax.random.key(1), B), jnp.array([1.0, 2.0, 3.0])
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import uneven
-from long_set import shown_by
+from long_set import EITHER_GATE, shown_by
 from uneven import INPUTS, PARAMS, WIDTHS, B, T
 
 from diffmask_jax.game import probes, steps
@@ -90,7 +90,7 @@ def test_the_objective_and_its_gradients_are_the_same_by_an_int_and_traced(name,
         assert jnp.any(baseline != 0) == (layer_of == GAMES[name].probe.target(layer))
 
 
-@pytest.mark.parametrize("name", ["input", pytest.param("hidden", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", EITHER_GATE)
 def test_a_step_moves_a_probe_over_them(name):
     state = steps.init(probe_params(name), len(WIDTHS), PLAYERS)
     draw = steps.one_layer_a_batch(len(WIDTHS))
@@ -113,7 +113,7 @@ def test_rows_masked_at_depths_of_their_own_give_what_each_gives_alone(name):
         np.testing.assert_allclose(found[row], alone[row], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["input", pytest.param("hidden", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", EITHER_GATE)
 def test_they_play_the_same_game_and_move_the_same_baselines(name):
     keys = jax.random.split(jax.random.key(1), B)
 

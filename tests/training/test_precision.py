@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from long_set import EITHER_GATE
 
 from diffmask_jax import Explainer, cli
 from diffmask_jax.attribution import methods
@@ -33,7 +34,7 @@ def in_precision(run: Path, folder: Path, precision: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["input", pytest.param("hidden", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=EITHER_GATE)
 def explainers(request, tiny_bert, save_run, tmp_path_factory):
     """Of one run, in float32 and in bfloat16."""
     folder = tmp_path_factory.mktemp("precision")

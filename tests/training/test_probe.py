@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from checkpoint_arrays import arrays_of
+from long_set import EITHER_GATE
 from tensorboardX.proto import event_pb2
 
 from diffmask_jax import cli
@@ -74,7 +75,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
 # --- training --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gate", ["input", pytest.param("hidden", marks=pytest.mark.long)])
+@pytest.mark.parametrize("gate", EITHER_GATE)
 def test_a_run_trains_validates_and_keeps_its_last_probe(whole, gate):
     found = validations(whole(gate))
     assert [scores["step"] for scores in found] == [4, 8, 12]
