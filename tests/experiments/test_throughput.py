@@ -99,6 +99,20 @@ def differences(request, case):
         return bert_check.largest_differences(*case(request.param), ways)
 
 
+@pytest.mark.parametrize(
+    ("device", "kernels", "raced"),
+    [
+        ("cpu", "AVX2", ("float32",)),
+        ("cpu", "AVX512", ("float32", "bfloat16")),
+        ("cuda", "AVX2", ("float32", "bfloat16")),
+    ],
+)
+def test_no_race_where_pytorch_emulates_a_precision(monkeypatch, device, kernels, raced):
+    monkeypatch.setattr(contenders, "DEVICE", device)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: kernels)
+    assert contenders.precisions() == raced
+
+
 def test_all_compute_the_same(differences):
     """In whatever way it is written in PyTorch, and padded as the authors pad."""
     found = {name: value for name, value in differences.items() if WRONG not in name}
@@ -380,12 +394,12 @@ def test_growth_is_drawn_and_memory_and_bytes_are_claimed(command, tmp_path, mon
         return {"devices": count, "exchanged": sizes, "gradient_bytes": 100, "other_bytes": 9,
                 "examples_per_second": 10.0, "mib": 5.0}  # fmt: skip
 
-    def cost(_, point):  # as a program that holds the weights of attention of a whole block
+    def cost_of(_, point):  # as a program that holds the weights of attention of a whole block
         mib = point.batch * point.length**2 * point.blocks
         return growth.Cost({"ours": [2.0], "PyTorch": [1.0]}, mib)
 
     monkeypatch.setattr(growth, "measure_apart", apart)
-    monkeypatch.setattr(growth, "cost", cost)
+    monkeypatch.setattr(growth, "cost_of", cost_of)
     report = command("growth")
     assert {claim["id"]: claim["holds"] for claim in report["claims"]} == {
         "growth.bytes": False, "growth.bytes_with_batch": False,
