@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import optax
 import pytest
+from long_set import shown_by
 from wasting import wasteful
 
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.game import probes, steps
+from diffmask_jax.game.gates import GATES
 from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.game.players import Rates, settling
 from diffmask_jax.tasks.sst import SstPlaces
@@ -85,7 +87,7 @@ def few_ways(monkeypatch):
 WRONG = "another weight"
 
 
-@pytest.fixture(scope="module", params=[pytest.param("input", marks=pytest.mark.long), "hidden"])
+@pytest.fixture(scope="module", params=shown_by(("hidden",), GATES))
 def differences(request, case):
     """Of every way in PyTorch, and of one that is wrong, from our step."""
     way = contenders.ways("float32")["lean"]

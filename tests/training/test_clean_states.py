@@ -3,10 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from long_set import shown_by
 
 from diffmask_jax import cli
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.training import clean_states, run_folder
 
@@ -65,7 +67,7 @@ def test_more_than_the_memory_is_refused_before_the_work(model, encoded, monkeyp
         clean_states.compute(model.network, model.params, encoded, 20)
 
 
-@pytest.mark.parametrize("gate", [pytest.param("input", marks=pytest.mark.long), "hidden"])
+@pytest.mark.parametrize("gate", shown_by(("hidden",), GATES))
 def test_a_probe_trained_on_stored_passes_is_the_same(gate, shallow_bert, texts_file, tmp_path):
     probes = []
     for name, more in (("computed", []), ("stored", ["--cache-states"])):

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from long_set import shown_by
 
 from diffmask_jax import Explainer, cli
 from diffmask_jax.data import batches
@@ -111,7 +112,7 @@ def test_a_probe_says_what_it_said(old, gate):
             assert found["probabilities"][label] == pytest.approx(probability, abs=1e-3)
 
 
-@pytest.mark.parametrize("gate", [pytest.param("input", marks=pytest.mark.long), "hidden"])
+@pytest.mark.parametrize("gate", shown_by(("hidden",), GATES))
 def test_a_run_goes_on_where_it_stopped_and_as_it_would_have(old, gate, capsys):
     """From Adam's moments, the multipliers and the slow copy of a checkpoint of that time."""
     expected = lines(old / f"{gate}-16.jsonl")
