@@ -53,11 +53,22 @@ def test_a_command_that_is_not_is_found():
     assert list(commands_of(text)) == [["a", "--b", "c d"], ["g", "h"], ["i", "j"]]
 
 
+def anchors_of(markdown: str) -> set[str]:
+    """The names that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", markdown, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("document", [*DOCUMENTS, *sorted((ROOT / "docs").glob("*.md"))], ids=str)
 def test_every_link_leads_somewhere(document):
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8"))
-    for link in links:
-        assert "://" in link or (document.parent / link).exists(), link
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?[^)]*\)", document.read_text("utf-8"))
+    for link, anchor in links:
+        if "://" in link:
+            continue
+        place = document.parent / link if link else document
+        assert place.exists(), link
+        if anchor and place.suffix == ".md":
+            assert anchor in anchors_of(place.read_text("utf-8")), f"{link}#{anchor}"
 
 
 def test_the_reference_is_built_without_a_warning(tmp_path):

@@ -1,7 +1,7 @@
 """Confidence intervals of means and of changes in F1 or accuracy: the bootstrap over examples."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +24,9 @@ class Change(NamedTuple):
     high: float
 
     @property
-    def holds_zero(self) -> bool:
-        """Whether the change may be due to chance alone."""
-        return self.low <= 0 <= self.high
+    def may_be_no_loss(self) -> bool:
+        """Whether the interval reaches 0 from below, or lies above it."""
+        return self.high >= 0
 
 
 class Interval(NamedTuple):
@@ -59,6 +59,20 @@ def mean_interval(
     return Interval(sums.sum(axis=0) / counts.sum(axis=0), low, high)
 
 
+def grouped_interval(values: Float[np.ndarray, "N ..."], groups: Sequence[Hashable]) -> Interval:
+    """The mean of N values, those of a group drawn together: questions about one passage, say.
+
+    Raises: ValueError if there is no value.
+    """
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    sums = np.zeros((len(numbers), *values.shape[1:]))
+    counts = np.zeros_like(sums)
+    for value, group in zip(values, groups, strict=True):
+        sums[numbers[group]] += value
+        counts[numbers[group]] += 1
+    return mean_interval(sums, counts)
+
+
 @functools.lru_cache(maxsize=1)
 def _drawn(size: int) -> Float[np.ndarray, "R N"]:
     """How often each example is in each resample; cached for means over equally many examples."""
@@ -72,10 +86,24 @@ Confusions = Float[np.ndarray, "R C C"]
 
 def macro_f1(confusions: Confusions) -> Float[np.ndarray, " R"]:
     """Mean over all classes of 2·TP / (2·TP + FP + FN); 0 for a class without gold labels."""
+    return _f1(confusions).mean(axis=1)
+
+
+def macro_f1_to_highest(confusions: Confusions) -> Float[np.ndarray, " R"]:
+    """Like `macro_f1`, but over the classes up to the highest that is gold or predicted.
+
+    So the authors' code does, whose batches need not have an example of every class.
+    """
+    occurs = confusions.sum(axis=1) + confusions.sum(axis=2) > 0
+    highest = occurs.shape[1] - np.argmax(occurs[:, ::-1], axis=1)
+    return _f1(confusions).sum(axis=1) / highest
+
+
+def _f1(confusions: Confusions) -> Float[np.ndarray, "R C"]:
     right = np.einsum("rcc->rc", confusions)
     gold, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     f1 = 2 * right / np.maximum(gold + predicted, 1)
-    return np.where(gold > 0, f1, 0.0).mean(axis=1)
+    return np.where(gold > 0, f1, 0.0)
 
 
 def accuracy(confusions: Confusions) -> Float[np.ndarray, " R"]:

@@ -21,7 +21,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_data(parser, "evaluate on a file instead, labelled or not (questions: .jsonl)")
     parser.add_argument(
-        "--out", type=path_of, help="JSON file (default: RUN/evaluation-SPLIT.json)"
+        "--out",
+        type=path_of,
+        help="JSON file (default: RUN/evaluation-SPLIT.json); the same tables as Markdown go next "
+        "to it (.md)",
     )
 
 

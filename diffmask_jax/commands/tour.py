@@ -38,6 +38,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="training steps (default: 300, which is short)",
     )
     option(
+        "--batch-size",
+        type=name_of,
+        help=f"texts per step (default: {BATCH}, or all; several cards or many layers need more)",
+    )
+    option(
         "--out",
         type=path_of,
         default=Path("tour"),
@@ -52,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     examples = read_file(options.texts)
     folder, few, page = str(out / "run"), out / "some_texts.jsonl", str(out / "some_texts.html")
     overview = str(out / f"report-{options.texts.stem}.html")
-    batch = str(min(BATCH, len(examples.first)))
+    batch = options.batch_size or str(min(BATCH, len(examples.first)))
     training = ["texts", "--model", options.model, "--train", texts, "--dev", texts]
     training += ["--batch-size", batch, "--truncate", "--out", folder]
     anyway = ["--anyway"] * options.anyway
@@ -79,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
         f"and {page} to watch the decision form on some texts.\n"
         "The probe was trained only briefly, and on the same texts it is shown on. Next, try:\n"
         f"  {_typed('explain', folder, 'a text of your own')}\n"
-        f"  {_typed('train', *training, '--steps', '8000')}\n"
+        f"  {_typed('train', *training, '--steps', str(max(8000, 2 * int(options.steps))))}\n"
         f"  {_typed('compare', folder, '--texts', str(few))}"
     )
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import json_form
-from diffmask_jax.explaining.replayed import Replayed
+from diffmask_jax.explaining.replayed import Replayed, turned
 from diffmask_jax.explaining.word import Word
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.heads import REGRESSION, Answer
@@ -164,6 +164,11 @@ class Explanation:
             spellings.append(spell(self.texts[number], self.shown[tokens], places))
         return Entry(self.heatmap(), tuple(spellings), self.replay())
 
+    def turned(self) -> Bool[np.ndarray, " L"]:
+        """At which layers the replayed answer is another (`replayed.turned`)."""
+        assert self.replayed is not None
+        return turned(self.answer, self.replayed.answers, np.asarray(self.replayed.agreement))
+
     def replay(self) -> Replay | None:
         """The model's answers at every layer, in words; None if not requested."""
         if self.replayed is None:
@@ -175,7 +180,7 @@ class Explanation:
             kept=tuple((self.keep > 0.5).sum(axis=1).tolist()),
             tokens=len(self.tokens),
             divergence=tuple(self.replayed.divergence.tolist()),
-            turned=tuple((self.replayed.agreement < 1).tolist()),
+            turned=tuple(self.turned().tolist()),
             probability=None if shares is None else tuple(shares.tolist()),
             whole_probability=self.replayed.whole,
         )

@@ -1,10 +1,10 @@
 """The model's answers from only what a probe keeps of one text, at each layer in turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from diffmask_jax.analysis.replaying import Replay
 from diffmask_jax.models.heads import Answer
@@ -58,6 +58,19 @@ def replayed_of(
         probability=None if numbers else np.asarray(replay.probability)[:, row],
         whole=None if numbers else float(replay.whole[row]),
     )
+
+
+def turned(
+    whole: Answer, masked: Sequence[Answer], agreement: Float[np.ndarray, " L"]
+) -> Bool[np.ndarray, " L"]:
+    """At which layers the answer that people see is another than on the whole text.
+
+    A question's is the best legal span; `agreement` compares its two argmaxes, as the paper does.
+    """
+    if whole.span is None:
+        return agreement < 1
+    places = [None if one.span is None else (one.span.first, one.span.last) for one in masked]
+    return np.array([place != (whole.span.first, whole.span.last) for place in places])
 
 
 def rounded(values: np.ndarray) -> list[float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 from diffmask_jax.analysis.survival import Kept, let_go
@@ -23,7 +23,10 @@ TURNS = 50  # the changed predictions listed
 
 
 class Subject(NamedTuple):
-    """The subject of a report: a run, its model and data, and its margin (nats) and layers."""
+    """The subject of a report: a run, its model and data, and its margin (nats) and layers.
+
+    agreement: what the share of unchanged decisions is called
+    """
 
     run: str
     model: str
@@ -31,6 +34,7 @@ class Subject(NamedTuple):
     gate: str
     margin: float
     layers: tuple[str, ...]
+    agreement: str
 
 
 class ScoreCurve(NamedTuple):
@@ -106,8 +110,12 @@ def report_of(
     words = kept_by(words_seen(survey.explanations), lambda word: [word.spelt], LEAST)
     each = min(WORDS, -(-len(words) // 2))
     replay = survey.replay
-    turned = np.flatnonzero((replay.agreement < 1).any(axis=0)).tolist()
-    turns = [_turn(subject, survey, rows[number], number) for number in turned]
+    changed = [explanation.turned() for explanation in survey.explanations]
+    turns = [
+        _turn(subject, survey, rows[number], number, np.flatnonzero(layers))
+        for number, layers in enumerate(changed)
+        if layers.any()
+    ]
     gone = np.zeros(len(subject.layers) + 1, int)
     for explanation in survey.explanations:
         np.add.at(gone, let_go(explanation.word_keep), 1)
@@ -123,7 +131,7 @@ def report_of(
         first=tuple(words[::-1][: min(WORDS, len(words) - each)]),  # no word is in both
         groups=families(survey.explanations, labelled or {}, tags),
         gone=tuple(gone.tolist()),
-        turned=len(turned),
+        turned=len(turns),
         turns=tuple(sorted(turns, key=lambda turn: -turn.divergence)[:TURNS]),
         rivalry=rivalry,
     )
@@ -140,7 +148,7 @@ def as_json(report: Report) -> dict[str, Any]:
 def as_text(report: Report) -> str:
     """The verdict and the table of layers, for a terminal."""
     subject = report.subject
-    head = ["layer", "masked", "KL (nats)", "agreement"]
+    head = ["layer", "masked", "KL (nats)", subject.agreement]
     head += [curve.score.title for curve in report.scores]
     rows = [
         [
@@ -166,9 +174,10 @@ def _mean(values: Float[Array | np.ndarray, "L N"]) -> Interval:
     return mean_interval(np.asarray(values, np.float64).T)
 
 
-def _turn(subject: Subject, survey: Survey, row: str, number: int) -> Turn:
+def _turn(
+    subject: Subject, survey: Survey, row: str, number: int, layers: Int[np.ndarray, " _"]
+) -> Turn:
     replay = survey.replay
-    layers = np.flatnonzero(replay.agreement[:, number] < 1)
     worst = layers[replay.divergence[layers, number].argmax()]
     explanation = survey.explanations[number]
     return Turn(

@@ -65,10 +65,11 @@ def _curves(report: Report) -> Section:
         return line_chart(title, note, layers, [Series("mean", *interval)], axis, level)
 
     margin = Level("margin", report.subject.margin)
+    title = report.subject.agreement.capitalize()
     charts = [
         chart("Masked", "share of dropped positions", report.masked, SHARES, None),
         chart("KL", "nats from the original prediction", report.divergence, NATS, margin),
-        chart("Agreement", "share of unchanged predictions", report.agreement, SHARES, None),
+        chart(title, "share of unchanged predictions", report.agreement, SHARES, None),
     ]
     for curve in report.scores:
         both = [
@@ -78,7 +79,7 @@ def _curves(report: Report) -> Section:
         axis = Axis(1.0 if curve.score.is_share else 0.0, curve.score.is_share)
         title = curve.score.title[:1].upper() + curve.score.title[1:]
         charts.append(line_chart(title, "against the gold labels", layers, both, axis))
-    head = ["layer", "masked", "KL (nats)", "agreement"]
+    head = ["layer", "masked", "KL (nats)", report.subject.agreement]
     head += [
         f"{curve.score.title} ({curve.score.shown(curve.original)})" for curve in report.scores
     ]

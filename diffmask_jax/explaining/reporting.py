@@ -9,6 +9,7 @@ import numpy as np
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
+from diffmask_jax.explaining.evaluation import SPANS
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.explaining.report import Report, Subject, report_of, score_curves
@@ -61,6 +62,7 @@ def report_on(
             explainer.config.gate,
             explainer.config.margin,
             model.network.layers,
+            SPANS[0] if model.head.spans else "agreement",
         ),
         seen,
         examples.rows,

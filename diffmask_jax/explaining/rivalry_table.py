@@ -28,8 +28,9 @@ def explained(rivalry: Rivalry) -> str:
         "Comprehensiveness: how much less probable it is with only the others (higher is better). "
         "Area: the mean over all numbers of removed tokens. Normalised: 0 and 1 are the smallest "
         f"and the largest area that a search found for any order, over the {rivalry.searched} "
-        f"texts of at most {LONGEST} tokens. * and °: the probe is better or worse than that "
-        "method; the paired 95% interval of the difference excludes 0 (bootstrap over texts; "
+        f"texts of at most {LONGEST} tokens besides special ones. * and °: the probe is better or "
+        "worse than that method; the paired 95% interval of the difference excludes 0 (bootstrap "
+        "over texts; "
         f"nothing is marked with fewer than {FEWEST} texts)."
     )
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from diffmask_jax.game.optimizers import lookahead, standing_still
+from diffmask_jax.game.optimizers import lookahead, standing_still, staying
 
 LARGEST = 200.0
 SMALLEST = 0.002  # the least λ·m under control, from which log λ can still recover
@@ -27,7 +27,8 @@ def ascend(rate: float) -> optax.GradientTransformation:
     """The authors' form: Lookahead(k = 6, α = ½) over RMSprop, λ += rate·(D − m)/√(running mean of
     its square)."""
     scale = standing_still(optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False))
-    return lookahead(optax.chain(scale, optax.scale_by_learning_rate(rate), optax.identity()))
+    fast = optax.chain(scale, optax.scale_by_learning_rate(rate), optax.identity())
+    return staying(lookahead(fast))
 
 
 class Control(NamedTuple):

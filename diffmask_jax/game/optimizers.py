@@ -69,6 +69,25 @@ def lookahead(fast: optax.GradientTransformation) -> optax.GradientTransformatio
     return optax.lookahead(fast, sync_period=6, slow_step_size=0.5)
 
 
+def staying(pairs: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same moves of a pair, but entries whose gradient is exactly 0 stay, fast and slow alike.
+
+    Around `lookahead`: the authors' code skips parameters without a gradient there, too.
+    """
+
+    def update(
+        gradients: Any, state: Any, params: optax.LookaheadParams | None = None
+    ) -> tuple[optax.LookaheadParams, Any]:
+        moves, state = pairs.update(gradients, state, params)
+        kept = (
+            jax.tree.map(lambda g, move: jnp.where(g != 0, move, 0.0), gradients, part)
+            for part in moves
+        )
+        return optax.LookaheadParams(*kept), state
+
+    return optax.GradientTransformation(pairs.init, update)
+
+
 class Averaging(NamedTuple):
     """The number of steps averaged so far, and the fast optimiser's state."""
 

@@ -14,19 +14,21 @@ from diffmask_jax.game.optimizers import (
     lookahead,
     scale_by_standard_deviation,
     standing_still,
+    staying,
 )
 
 
 class Rates(NamedTuple):
     """Learning rates of φ, of b and of the multipliers, and the steps of linear warm-up of φ and b.
 
-    The rate of the multipliers is that of λ for the authors' players, and of log λ for ours.
+    The rate of the multipliers is that of log λ for our players, whose rates are the defaults, and
+    of λ for the authors'.
     """
 
-    probe: float = 3e-4
-    baseline: float = 1e-3
-    multiplier: float = 0.3
-    warmup: int = 0
+    probe: float = 1.5e-3
+    baseline: float = 3e-3
+    multiplier: float = 0.001
+    warmup: int = 100
 
 
 class Players(NamedTuple):
@@ -44,10 +46,10 @@ class Players(NamedTuple):
 
 @functools.cache
 def authors(rates: Rates) -> Players:
-    """Centered RMSprop in Lookahead against RMSprop in Lookahead, with λ starting at 1. The moments
-    of layers that a batch does not play are left as they are."""
+    """Centered RMSprop in Lookahead against RMSprop in Lookahead, with λ starting at 1. Layers that
+    a batch does not play are left as they are, and so are their moments."""
     scale = standing_still(scale_by_standard_deviation())
-    probe = lookahead(descent(scale, *_warmed_up(rates)))
+    probe = staying(lookahead(descent(scale, *_warmed_up(rates))))
     return Players(probe, ascend(rates.multiplier), multiplier=1.0)
 
 
@@ -67,8 +69,10 @@ FALL = 1000  # the steps after which a falling rate is divided by √2
 
 
 def falling(peak: float, warmup: int, step: Int[Array, ""]) -> Float[Array, ""]:
-    """η·min(1, t/warm-up)/√(1 + t/1000): noise averages out, and no horizon need be known."""
-    return peak * jnp.minimum(1.0, step / max(warmup, 1)) / jnp.sqrt(1 + step / FALL)
+    """η·min(1, t/warm-up)/√(1 + t/1000): noise averages out, and no horizon need be known. Without
+    a warm-up the first factor is 1."""
+    warm = jnp.minimum(1.0, step / warmup) if warmup else 1.0
+    return peak * warm / jnp.sqrt(1 + step / FALL)
 
 
 def descent(

@@ -79,12 +79,11 @@ class Play(NamedTuple):
     players: who moves the probe, and who moves λ
     fetch: a batch, or a part of it -> its `Clean` pass, computed now or looked up
     draw_layer: which depths are played
-    axes: the mesh axes that a batch is sharded along, inside `jax.shard_map`. An example's layer
-        and gates depend only on its row in the whole batch, so that the game is the same on any
-        number of devices.
-    parts: how many equal parts this device's rows are worked through in, one after another: the
-        same step in less memory. Where depths are static, the rows of a part must be a multiple of
-        the number of layers.
+    axes: the mesh axes that a batch is sharded along, inside `jax.shard_map`. An example's gates
+        depend only on its row in the whole batch, and so do depths that are drawn.
+    parts: how many equal parts this device's rows are worked through in, one after another, in less
+        memory. Static depths are dealt anew to each part: the step is the same for any number of
+        devices and parts whose rows are a multiple of the number of layers.
     """
 
     game: Game

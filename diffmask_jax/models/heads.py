@@ -4,6 +4,7 @@ As in transformers, a sequence classifier's head follows from `problem_type` or 
 of outputs; `SPANS` is for the classes that answer questions.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -59,7 +60,9 @@ class Score(NamedTuple):
     is_share: bool
 
     def shown(self, value: float) -> str:
-        """The value as people read it: shares in percent."""
+        """The value as people read it: shares in percent; "–" if it is undefined."""
+        if math.isnan(value):
+            return "–"
         return f"{value:.1%}" if self.is_share else f"{value:.3f}"
 
 

@@ -84,7 +84,7 @@ class Context(NamedTuple):
 
 
 def context(config: ModernBertConfig, inputs: TextInputs) -> Context:
-    """Masks and angles for a batch."""
+    """What closes padding and far positions, and the angles, for a batch."""
     length, head = inputs.valid.shape[1], config.width // config.heads
     places = jnp.arange(length)
     window = closed(jnp.abs(places[:, None] - places) <= config.window // 2)

@@ -1,5 +1,6 @@
 """Curves over layers, and tables with bars, as HTML with inline SVG coloured by a style sheet."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,7 +35,9 @@ class Axis(NamedTuple):
     percent: bool
 
     def shown(self, value: float) -> str:
-        """A value as people read it."""
+        """A value as people read it; "–" if it is undefined."""
+        if math.isnan(value):
+            return "–"
         return f"{value:.1%}" if self.percent else f"{value:z.3f}"
 
     def marked(self, value: float) -> str:

@@ -27,7 +27,8 @@ def page(comparison: Comparison) -> str:
 def _card(comparison: Comparison, panel: Panel) -> str:
     return (
         f'<article>\n<h2>{safe(panel.name)}</h2>\n<p class="caption">{safe(panel.note)}</p>\n'
-        f'<div class="scroll" tabindex="0">{"".join(_table(comparison, panel))}</div>\n</article>\n'
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{safe(panel.name)}">'
+        f"{''.join(_table(comparison, panel))}</div>\n</article>\n"
     )
 
 

@@ -40,7 +40,8 @@ def article(heatmap: Heatmap) -> str:
     texts = running_text([(name, _text(one)) for name, one in heatmap.texts])
     return (
         f"<article>\n{title}{caption}{texts}"
-        f'<div class="scroll" tabindex="0">{"".join(table(heatmap))}</div>\n</article>\n'
+        '<div class="scroll" tabindex="0" role="group" aria-label="Heat map">'
+        f"{''.join(table(heatmap))}</div>\n</article>\n"
     )
 
 

@@ -16,7 +16,7 @@ STYLE = (
 }
 .dm .text :is(.v0, .v1, .v2, .v3, .v4, .v5, .v6, .v7, .v8, .v9, .v10) { color: var(--quiet) }
 .dm .text span.special:nth-child(n) {
-  font-size: 11px; opacity: .6; margin: 0 7px; user-select: none;
+  font-size: 11px; margin: 0 7px; user-select: none;
 }
 .dm .text span.special:first-child { margin-inline-start: 0 }
 .dm .text em { color: var(--quiet); text-decoration: line-through }
@@ -30,7 +30,7 @@ STYLE = (
 .dm .grid .lit [scope=row] { color: var(--ink); text-decoration: underline }
 .dm .grid .now [scope=row] { color: var(--ink) }
 .dm .grid .now [scope=row]::before { content: "▸ "; color: var(--kept) }
-.dm .grid .special { opacity: .6 }
+.dm .grid .special { font-style: italic }
 
 .dm .replay { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 28px; margin: 0 0 12px }
 .dm .plot { max-width: 100% }

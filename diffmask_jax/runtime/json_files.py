@@ -129,18 +129,18 @@ def finite(value: float | int) -> float | int | None:
     return value if math.isfinite(value) else None
 
 
-def jsonable(value: Any) -> Any:
-    """A value as JSON types: NamedTuples become objects, arrays and tuples lists; floats have six
-    digits, or become None if they are not finite."""
+def jsonable(value: Any, digits: int = 6) -> Any:
+    """A value as JSON types: NamedTuples become objects, arrays and tuples lists; floats have so
+    many digits, or become None if they are not finite."""
     if hasattr(value, "tolist"):  # an array or a NumPy number
         value = value.tolist()
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):
-        return {name: jsonable(own) for name, own in value.items()}
+        return {name: jsonable(own, digits) for name, own in value.items()}
     if isinstance(value, list | tuple):
-        return [jsonable(own) for own in value]
-    return finite(float(f"{value:.6g}")) if isinstance(value, float) else value
+        return [jsonable(own, digits) for own in value]
+    return finite(float(f"{value:.{digits}g}")) if isinstance(value, float) else value
 
 
 def _not_numbers(value: Any, place: str) -> Iterator[str]:

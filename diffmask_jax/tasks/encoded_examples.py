@@ -1,11 +1,13 @@
 """Examples as a model reads them: texts, or questions with the word pieces of their answers."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.data.texts import Text
+from diffmask_jax.data.wordpieces import Encoded, batch_encode
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.tasks.columns import USUAL, Columns
@@ -48,7 +50,16 @@ def encode_examples(
     if model.head.spans:
         return _questions(model, examples, truncate)
     encoded = model.encode(examples.texts, truncate, examples.rows)
-    return EncodedExamples(examples, encoded, examples.gold, examples.notes)
+    cut = _cut(model, examples.texts, encoded) if truncate else ()
+    return EncodedExamples(examples, encoded, examples.gold, (*examples.notes, *cut))
+
+
+def _cut(model: Classifier, texts: Sequence[Text], encoded: Sequence[Encoded]) -> Iterator[str]:
+    """A note on how many texts were truncated, if any; those that just fit are not counted."""
+    limit = model.config.positions
+    full = [text for text, one in zip(texts, encoded, strict=True) if len(one.ids) == limit]
+    if count := sum(len(whole.ids) > limit for whole in batch_encode(model.tokenizer, full)):
+        yield f"texts truncated to {limit} word pieces: {count}"
 
 
 def read_file_for(model: Classifier, path: Path, columns: Columns = USUAL) -> Examples:

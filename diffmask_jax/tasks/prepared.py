@@ -67,6 +67,8 @@ def read_examples(
             prepared = _prepared(builder, name, raw_dir, data_dir, data)
             source = prepared.as_data_source(split)
             return source.__getitems__(range(len(source)))
+    except PermissionError as error:
+        raise UserError(f"cannot read or write {error.filename}: {error.strerror}") from error
     except (OSError, RuntimeError, json_format.ParseError) as error:
         raise UserError(
             f"the prepared copy {Path(data_dir or tfds.core.constants.DATA_DIR)}/"

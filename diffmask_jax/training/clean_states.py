@@ -85,9 +85,17 @@ def compute(
 
 
 def check_fits(model: Model, params: Any, texts: Sequence[Encoded], limit: int) -> None:
-    """Raises: UserError if the clean passes of all texts need more memory than is free."""
-    needed = size_in_bytes(functools.partial(clean_pass, model, params), texts, limit)
-    free = _free_memory()
+    """Raises: UserError if the clean passes of all texts need more memory than is free.
+
+    They are first made on the host, then moved to each device, length by length: where the devices
+    are the host, the passes of one length are in its memory once more.
+    """
+    by_length = sizes_in_bytes(functools.partial(clean_pass, model, params), texts, limit)
+    needed, free = sum(by_length.values()), psutil.virtual_memory().available
+    if (on_device := _free_on_device()) is None:
+        needed = needed * jax.local_device_count() + max(by_length.values())
+    else:
+        free = min(free, on_device)
     if needed > free:
         raise UserError(
             f"the clean states of {len(texts)} texts need {needed / GIB:.1f} GiB, but only "
@@ -104,21 +112,20 @@ def _lengths(texts: Sequence[Encoded], limit: int) -> list[int]:
     return [batches.padded_length(len(text.ids), limit) for text in texts]
 
 
-def size_in_bytes(
+def sizes_in_bytes(
     clean: Callable[[TextInputs], Clean], texts: Sequence[Encoded], limit: int
-) -> int:
-    """The memory that the clean passes of all texts take, computed from their shapes."""
-    lengths = _lengths(texts, limit)
-    total = 0
+) -> dict[int, int]:
+    """The memory that the clean passes of all texts take, by padded length, from their shapes."""
+    lengths, sizes = _lengths(texts, limit), {}
     for length in set(lengths):
         one = jax.eval_shape(clean, batches.pad([texts[lengths.index(length)]], length))
         per_text = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
-        total += per_text * lengths.count(length)
-    return total
+        sizes[length] = per_text * lengths.count(length)
+    return sizes
 
 
-def _free_memory() -> int:
-    """The bytes that are free on a device of this host; CPUs share the machine's memory."""
+def _free_on_device() -> int | None:
+    """The bytes that are free on a device of this host; None if that is the host itself."""
     if stats := jax.local_devices()[0].memory_stats():
         return stats["bytes_limit"] - stats["bytes_in_use"]
-    return psutil.virtual_memory().available // jax.local_device_count()
+    return None

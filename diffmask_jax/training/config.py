@@ -19,6 +19,7 @@ AUTHORS = {
     "baseline_rate": 1e-3,
     "multiplier_rate": 0.3,
     "warmup": 1200,
+    "tolerance": 8.0,
 }
 """The defaults of the authors' game (`players.authors`)."""
 
@@ -50,13 +51,15 @@ class RunConfig:
         f"defaults: {' '.join(f'{settings.option(k)} {v}' for k, v in AUTHORS.items())}",
         choices=WAYS,
     )
-    steps: int = settings.setting(8000, "optimiser steps, at most", check=positive_int)
+    steps: int = settings.setting(
+        8000, "optimiser steps, at most, in whole calls", check=positive_int
+    )
     batch_size: int = settings.setting(32, "texts per step", check=positive_int)
     steps_per_call: int = settings.setting(4, "steps per device call", check=positive_int)
     seed: int = settings.setting(0, "seed for initialisation, gates and data order", check=seed)
     margin: float = settings.setting(0.1, "divergence allowed, in nats", check=positive)
     sparsity: str = settings.setting(
-        "count", "minimise the sum of keep probabilities, or of their logs", choices=SPARSITIES
+        "count", "minimise the mean of keep probabilities, or of their logs", choices=SPARSITIES
     )
     layers: str = settings.setting(
         "example", "what a depth is drawn for: each example, or a whole batch", choices=LAYERS
@@ -74,12 +77,12 @@ class RunConfig:
     validation_texts: int = settings.setting(256, "texts per validation", check=positive_int)
     tolerance: float = settings.setting(
         1.2,
-        "authors: keep a probe only if its divergence is at most this many margins",
+        "a probe is good if its divergence is at most this many margins; authors: else not kept",
         check=positive,
     )
     min_agreement: float = settings.setting(
         0.75,
-        "authors: keep a probe only if at least this share of predictions stays the same",
+        "a probe is good if at least this share of predictions stays; authors: else not kept",
         check=share,
     )
     precision: str = settings.setting(
@@ -91,7 +94,7 @@ class RunConfig:
         False, "recompute blocks in the backward pass: less memory, more time"
     )
     accumulate: int = settings.setting(
-        1, "split every batch into this many parts: same steps, less memory", check=positive_int
+        1, "work through every batch in this many parts: less memory", check=positive_int
     )
 
     def __post_init__(self) -> None:

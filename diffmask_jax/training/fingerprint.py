@@ -9,13 +9,14 @@ names of the outputs do not count, since they may be changed to more readable on
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.huggingface.weights import tensor_names
@@ -27,7 +28,7 @@ FILE = "fingerprint.json"
 PLACES = "places of the weights"  # missing in folders of older versions
 
 Fingerprint = Mapping[str, Any]
-"""Digests and values by name: weights, tokenizer, train texts, and the sizes in config.json."""
+"""Digests and values by name: weights, tokenizer, texts, pieces, and the sizes in config.json."""
 
 
 def of_model(model: Classifier) -> dict[str, Any]:
@@ -54,10 +55,28 @@ def of_texts(**splits: Examples) -> dict[str, Any]:
     }
 
 
+def of_pieces(**splits: Sequence[Encoded]) -> dict[str, Any]:
+    """The fingerprint of texts as the model reads them, some perhaps truncated or left out."""
+    return {
+        f"{name} pieces": settings.digest(text.ids.astype(np.int64).tobytes() for text in texts)
+        for name, texts in splits.items()
+    }
+
+
 def differing(made_with: Fingerprint, found: Fingerprint) -> list[str]:
-    """The names that two fingerprints have in common and whose values differ."""
+    """The names that two fingerprints have in common and whose values differ.
+
+    Without those that differ because others do: places with the weights, pieces with the texts.
+    """
     names = [name for name in found if name in made_with and made_with[name] != found[name]]
-    return [name for name in names if name != PLACES or "weights" not in names]
+    return [name for name in names if not _causes(name) & set(names)]
+
+
+def _causes(name: str) -> set[str]:
+    if name == PLACES:
+        return {"weights"}
+    split, _, what = name.rpartition(" ")
+    return {"tokenizer", f"{split} texts"} if what == "pieces" else set()
 
 
 def keep(folder: Path, found: Fingerprint) -> None:

@@ -32,7 +32,7 @@ from diffmask_jax.runtime.tensors import check_finite
 from diffmask_jax.training import settled
 from diffmask_jax.training.settled import Curves
 
-RATES = Rates(probe=1.5e-3, baseline=3e-3, multiplier=0.001, warmup=100)
+RATES = Rates()
 PULL = 0.003
 SAMPLE = 256  # examples whose mean states are the initial baselines
 PER_CALL = 10  # steps per compiled call
@@ -102,18 +102,19 @@ def fit_probe(
             fewer examples than one batch, or `valid` or a state has the wrong shape.
     """
     keep_compiled_programs()
-    _check(gate, margin, steps, batch_size)
+    _check(gate, margin, steps, batch_size, hidden)
     _check_examples(inputs, batch_size, len(model.layers))
     some = jax.tree.map(lambda array: array[:SAMPLE], inputs)
     _, states = jax.jit(model.states)(params, some)
     _check_states(states, some.valid, model.layers)
     widths = tuple(state.shape[-1] for state in states)
-    probe = probes.PROBES[gate](hidden or max(max(widths) // 4, 1))
+    probe = probes.PROBES[gate](max(max(widths) // 4, 1) if hidden is None else hidden)
     model = model._replace(layers=tuple(model.layers))
     game = Game(_with_traced_layers(model, widths), probe, margin, mean_keep, PULL)
     if baselines is None:
         means = [statistics(state, some.valid).mean for state in states]
         baselines = means[: probe.baselines(len(means))]
+    _check_baselines(baselines, widths[: probe.baselines(len(widths))])
     key, data_key = jax.random.split(jax.random.key(seed))
     team = players.settling(margin, rates)
     fresh = probes.init(key, probe, states, list(baselines))
@@ -125,7 +126,7 @@ def fit_probe(
     return Fitted(game, params, state.probe.slow, curves)
 
 
-def _check(gate: str, margin: float, steps: int, batch_size: int) -> None:
+def _check(gate: str, margin: float, steps: int, batch_size: int, hidden: int | None) -> None:
     """Raises: UserError if the gate is unknown, or a number is out of range."""
     if gate not in GATES:
         raise UserError(f"gate is {gate!r}, not one of {', '.join(GATES)}")
@@ -133,6 +134,7 @@ def _check(gate: str, margin: float, steps: int, batch_size: int) -> None:
         f"margin ({margin!r})": positive(margin),
         f"steps ({steps!r})": positive_int(steps),
         f"batch_size ({batch_size!r})": positive_int(batch_size),
+        f"hidden ({hidden!r})": None if hidden is None else positive_int(hidden),
     }
     for name, reason in wrong.items():
         if reason:
@@ -147,7 +149,10 @@ def _check_examples(inputs: Any, batch_size: int, layers: int) -> None:
     if kind != (bool, 2):
         raise UserError("the inputs' `valid` must be an array of booleans (N, T): array > 0, say")
     if batch_size < layers:
-        raise UserError(f"a batch of {batch_size} has no example for each of {layers} layers")
+        raise UserError(
+            f"a batch of {batch_size} has no example for each of {layers} layers: use "
+            f"batch_size={layers} or more"
+        )
     if (count := len(inputs.valid)) < batch_size:
         raise UserError(f"{count} examples do not fill one batch of {batch_size}")
 
@@ -161,6 +166,15 @@ def _check_states(states: States, valid: Array | np.ndarray, layers: Sequence[st
             raise UserError(
                 f"state {layer} is {state.shape}: it must be (N, T, width), N and T as of `valid`"
             )
+
+
+def _check_baselines(baselines: Sequence[Any] | Array, widths: Sequence[int]) -> None:
+    """Raises: UserError if there is not one vector for each state that needs one."""
+    shapes = [jnp.shape(one) for one in baselines]
+    if shapes != [(width,) for width in widths]:
+        raise UserError(
+            f"baselines have the shapes {shapes}: this gate needs {[(width,) for width in widths]}"
+        )
 
 
 def _played(
@@ -178,12 +192,12 @@ def _played(
     with tqdm(total=count, desc="train", unit="step", disable=None) as bar:
         lines = PlainLines(bar, EVERY)
         for start in range(0, count, PER_CALL):
-            numbers = jnp.arange(start, min(start + PER_CALL, count))
-            state, diagnostics = advance(state, numbers)
+            now = jnp.arange(start, min(start + PER_CALL, count))
+            state, diagnostics = advance(state, now)
             told.append(jax.device_get(diagnostics))
             _check_finite(told[-1], start)
-            bar.update(len(numbers))
-            lines.say_if_due(f"train: {start + len(numbers)} of {count} steps")
+            bar.update(len(now))
+            lines.say_if_due(f"train: {start + len(now)} of {count} steps")
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *told)
 
 

@@ -31,7 +31,8 @@ class Verdict(NamedTuple):
     """The last quarter's means of every layer, and which layers have stopped moving.
 
     masked, divergence (nats), multiplier: (L,)
-    still: masked share and log λ differ from the third quarter's by at most 0.02 and 0.25
+    still: masked share and log λ differ from the third quarter's by at most 0.02 and 0.25, or the
+        share alone, where λ·m ≤ 0.01
     on_margin: D is within 10% of m, or below it at λ·m ≤ 0.01
     """
 

@@ -110,7 +110,8 @@ def prepare(
     train, dev = (setup.encode_split(model, *one, truncate) for one in examples.items())
     if TASKS[config.task].labels is not None:
         gold_labels(model, dev)  # fails for a model of other classes, most likely the wrong one
-    made_with = fingerprint.of_model(model) | fingerprint.of_texts(**examples)
+    pieces = fingerprint.of_pieces(train=train.encoded, dev=dev.encoded)
+    made_with = fingerprint.of_model(model) | fingerprint.of_texts(**examples) | pieces
     return Prepared(model, Texts(train.encoded, dev.encoded), made_with)
 
 
@@ -123,7 +124,10 @@ def _open(config: RunConfig, folder: Path, made_with: Fingerprint, anyway: bool)
     where = "is finished" if finished else f"continues after step {done}"
     distributed.say(f"the run in {folder} {where}")
     if (change := run_folder.other_devices(folder)) and not finished:
-        distributed.say(f"{change}: the last bits may differ")
+        distributed.say(
+            f"{change}: the last bits may differ and, unless a device's rows are a multiple of the "
+            "layers, so may the depths that examples play"
+        )
     return finished
 
 

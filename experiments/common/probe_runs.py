@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from diffmask_jax.game.gates import GATES
-from diffmask_jax.training import clean_states
+from diffmask_jax.training import clean_states, run_folder
 from diffmask_jax.training.config import RunConfig, run_config
 from diffmask_jax.training.train import Prepared
 
@@ -12,6 +12,16 @@ from diffmask_jax.training.train import Prepared
 def folder_of(out: Path, gate: str, seed: int) -> Path:
     """The folder of the run of a seed."""
     return out / "runs" / f"{gate}-{seed}"
+
+
+def step_of(folder: Path) -> int:
+    """The step of the probe that a run keeps."""
+    return int(run_folder.load_probe(folder)[1]["step"])
+
+
+def measured_at(place: Path, folder: Path) -> Path:
+    """Where in `place` the measurements of a run are kept: by its name and its probe's step."""
+    return place / f"{folder.name}-{step_of(folder)}"
 
 
 def configurations(

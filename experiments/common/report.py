@@ -14,14 +14,17 @@ import numpy as np
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import write_atomically
+from diffmask_jax.runtime.json_files import dumps, jsonable
 from diffmask_jax.runtime.markdown import table
 
+ALL_DIGITS = 17  # of a float64
 CLAIMS = ("claim", "says", "paper", "ours", "spread", "runs", "holds")
 
 
 class Claim(NamedTuple):
     """A statement with its numbers: the paper's (or None), and those of this run.
 
+    holds: None if the numbers are given, and nothing is claimed about them
     why: the difference from the paper that may explain why it does not hold; empty if unknown
     """
 
@@ -32,7 +35,7 @@ class Claim(NamedTuple):
     spread: float | None
     runs: int
     unit: str
-    holds: bool
+    holds: bool | None
     why: str = ""
 
 
@@ -43,7 +46,7 @@ def claim(
     *,
     paper: float | None,
     unit: str,
-    holds: bool,
+    holds: bool | None,
     why: str = "",
 ) -> Claim:
     """A claim about the mean of one value per run; the spread is their standard deviation."""
@@ -93,18 +96,20 @@ def write_report(
 ) -> None:
     """Write report.json (machine-readable, with the `raw` results) and report.md (for people).
 
+    In the former numbers that are not finite are null.
+
     timings: seconds by part, and of "all" if that is not the sum of the parts
     """
     command = shlex.join(["python", "-m", _module(), *sys.argv[1:]])
     where = {name: value for name, value in environment().items() if name != "command"}
     report = {
         "command": command,
-        "claims": [c._asdict() for c in claims],
+        "claims": list(claims),
         "timings": timings,
         "environment": where,
         "raw": raw,
     }
-    write_atomically(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    write_atomically(folder / "report.json", dumps(jsonable(report, ALL_DIGITS), indent=1) + "\n")
     times = timings if "all" in timings else timings | {"all": sum(timings.values())}
     parts = [
         f"# {title}",
@@ -123,9 +128,10 @@ def print_claims(claims: Sequence[Claim]) -> None:
     """Print a line per claim, followed by the reason if it does not hold."""
     for c in claims:
         paper = "" if c.paper is None else f", {c.paper:g} in the paper"
-        holds = "holds" if c.holds else f"DOES NOT HOLD: {c.says}{paper}"
+        given = {True: "holds", None: f"given{paper}"}
+        holds = given.get(c.holds, f"DOES NOT HOLD: {c.says}{paper}")
         print(f"{c.id:<40}{_digits(c.ours):>10} {c.unit:<7} {holds}")
-        if c.why and not c.holds:
+        if c.why and c.holds is False:
             print(f"    {c.why}")
 
 
@@ -142,7 +148,7 @@ def _row(c: Claim) -> list[str]:
         f"{_digits(c.ours)} {c.unit}",
         "–" if c.spread is None else _digits(c.spread),
         str(c.runs),
-        "yes" if c.holds else f"**no**{': ' * bool(c.why)}{c.why}",
+        {True: "yes", None: "–"}.get(c.holds, f"**no**{': ' * bool(c.why)}{c.why}"),
     ]
 
 

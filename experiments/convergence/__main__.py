@@ -3,12 +3,12 @@ r"""The yardstick: how fast do different ways of playing reach the solution, and
     python -m experiments.convergence --model ../shared/models/sst5-minilm \
         --raw-dir ../shared/data/sst [--data-dir tfds] [--gate hidden] [--out reports/convergence]
 
-References are the recipe played for very long, with two seeds. Every recipe of `recipe.py` is
-played for the same budget, with three seeds, and compared with the first reference's keep
-probabilities on the development set, as far as that has come. If it is stopped and started again,
-it continues. Cost, small BERT above: on one core, two hours for a reference of the hidden probe and
-four for the input probe, and a twentieth of that per trial; `--references 0` plays only trials,
-beside another process that plays no `--recipes`.
+References are the recipe played for very long, with two seeds that no trial has. Every recipe of
+`recipe.py` is played for the same budget, with three seeds, and compared with the first
+reference's keep probabilities on the development set, as far as that has come. If it is stopped
+and started again, it continues. Cost, small BERT above: on one core, two hours for a reference of
+the hidden probe and four for the input probe, and a twentieth of that per trial; `--references 0`
+plays only trials, beside another process that plays no `--recipes`.
 """
 
 import argparse
@@ -25,11 +25,14 @@ from diffmask_jax.training.train import Prepared, prepare
 from experiments.common.command import command, parser_of
 from experiments.common.probe_runs import with_passes
 from experiments.common.report import Claim, Timer, print_claims, write_report
+from experiments.common.resume import check_model
 from experiments.convergence import figures, report, trial
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe
 from experiments.convergence.report import Trial
 
 MARGINS = {"input": 0.1, "hidden": 0.05}
+REFERENCE_SEED = 1000
+"""The seed of the first reference: of no trial, which would be the reference's own beginning."""
 
 
 @command("convergence")
@@ -61,11 +64,12 @@ def study(options: argparse.Namespace) -> list[Claim]:
     """Play the references, then all trials that are not done yet; returns the report's claims."""
     prepared, timer = with_passes(prepare(_config(options, 0), truncate=True)), Timer()
     folder = options.out / options.gate
+    check_model(folder, prepared.model)
     recipes = list(RECIPES) if options.recipes is None else options.recipes
     with timer.part("references"):
-        for seed in range(options.references):
-            budget = options.reference_examples
-            _play(options, prepared, Recipe(), seed, budget, folder / "references" / str(seed))
+        for number in range(options.references):
+            where, seed = folder / "references" / str(number), REFERENCE_SEED + number
+            _play(options, prepared, Recipe(), seed, options.reference_examples, where)
     with timer.part("trials"):
         for name in recipes:
             for seed in range(options.seeds):

@@ -14,7 +14,7 @@ from diffmask_jax.game.players import Players, descent, falling
 class Recipe(NamedTuple):
     """One way of playing; everything else is as in `diffmask train`.
 
-    batch: examples per step
+    batch: examples per step, each draw counted
     layers: what a depth is drawn for (`steps.LAYERS`)
     optimizer: of φ and b, "rmsprop" (centered) or "adam"
     rate, baseline_rate, warmup: of that optimiser
@@ -30,7 +30,7 @@ class Recipe(NamedTuple):
     deeper: what is added to c in all layers but the first
     baselines: where they start: at the model's states of "no word", or at the "means" of states
     networks: how they start: "calibrated" to the states, or as "drawn"
-    draws: draws of the gates per example
+    draws: draws of the gates per text
     """
 
     batch: int = 32

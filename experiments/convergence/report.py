@@ -14,6 +14,7 @@ from experiments.convergence.trial import Mark
 
 BEST = "recipe"
 CLOSER = 0.5
+AS_MANY = 0.95  # batches of other sizes end at slightly fewer or more examples
 
 
 class Trial(NamedTuple):
@@ -113,7 +114,8 @@ def claims(gate: str, trials: Mapping[str, Sequence[Trial]], before: str) -> lis
     """How much nearer to the reference a recipe comes than the former way of playing."""
     if not {BEST, before} <= trials.keys():
         return []
-    if len({trial.marks[-1].examples for name in (BEST, before) for trial in trials[name]}) > 1:
+    seen = [trial.marks[-1].examples for name in (BEST, before) for trial in trials[name]]
+    if min(seen) < AS_MANY * max(seen):
         return []  # one of them is still being played
     now, then = (_last_distances(trials[name]) for name in (BEST, before))
     if not np.isfinite([*now, *then]).all():

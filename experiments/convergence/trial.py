@@ -29,6 +29,7 @@ from diffmask_jax.training import setup
 from diffmask_jax.training.clean_states import look_up
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.train import Prepared
+from experiments.common.resume import check_settings
 from experiments.common.tokens import joined
 from experiments.convergence.recipe import Recipe, players
 
@@ -71,9 +72,14 @@ def run(
     """Play, or continue, and return the marks; keep probabilities are in `keep-EXAMPLES.npy`.
 
     prepared: with its clean passes
+
+    Raises: UserError if the folder has a trial of another recipe, margin or seed, or, of rates that
+    fall with its length, of another length.
     """
     model, texts, _, passes = prepared
     assert passes is not None
+    own = recipe._asdict() | {"margin": config.margin, "seed": config.seed}
+    check_settings(folder, own | ({"examples": examples} if recipe.fall == "cosine" else {}))
     due = marks_of(examples, recipe.batch)
     marks = marks_in(folder)
     if marks and marks[-1].examples == due[-1] * recipe.batch:

@@ -10,6 +10,7 @@ from diffmask_jax.analysis.bootstrap import Interval
 from diffmask_jax.analysis.token_groups import Difference
 from diffmask_jax.analysis.top_tokens import TopShares
 from experiments.common.report import Claim, claim
+from experiments.squad.methods import Counted
 from experiments.squad.numbers import HALFWAY, TOP, UPPER, Faithful, Figure2, OfGate, above
 
 # The paper's BERT-large, fine-tuned with whole-word masking.
@@ -37,15 +38,15 @@ class Found(NamedTuple):
     figure2: Figure2 | None
 
 
-def make_claims(found: Found) -> list[Claim]:
-    """All claims of the experiment that were measured."""
+def make_claims(found: Found, methods: Mapping[str, Counted]) -> list[Claim]:
+    """All claims of the experiment that were measured. methods: those counted for Figure 2"""
     claims = model_claims(found.scores)
     for gate, numbers in found.by_gate.items():
         claims += gate_claims(gate, numbers, found.layers)
     if found.nouns is not None:
         claims += noun_claims(found.nouns)
     if found.figure2 is not None:
-        claims += figure2_claims(found.figure2)
+        claims += figure2_claims(found.figure2, methods)
     return claims
 
 
@@ -204,7 +205,7 @@ def noun_claims(nouns: NounShare) -> list[Claim]:
     ]
 
 
-def figure2_claims(found: Figure2) -> list[Claim]:
+def figure2_claims(found: Figure2, methods: Mapping[str, Counted]) -> list[Claim]:
     """Where methods point, compared with all tokens; and where DiffMask points more than another
     method, question by question."""
     claims = []
@@ -226,7 +227,10 @@ def figure2_claims(found: Figure2) -> list[Claim]:
                 side, lies = "above", bool(here.low > 0)
             else:
                 side, lies = "below", bool(here.high < 0)
-            says = f"DiffMask's share of top tokens in the {place} minus {method}'s: {side} 0; "
+            says = (
+                f"DiffMask's share of top tokens in the {place} minus {method}'s "
+                f"({methods[method].told}): {side} 0; "
+            )
             says, mean = says + told(here), float(here.mean)
             id = f"squad.fig2.diffmask_minus_{method}.{place}"
             claims.append(claim(id, says, [mean], paper=None, unit="", holds=lies))

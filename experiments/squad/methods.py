@@ -18,6 +18,7 @@ positions, of which a question with its passage has about 170."""
 
 MARGIN = 1.0
 STEPS, FEW = 500, 20
+SEARCH = 30  # passes per token: of 44 tokens, every pair beside the answer
 
 
 class Counted(NamedTuple):
@@ -69,7 +70,11 @@ ON_EXAMPLE: dict[str, Counted] = {
     "attention": ATTENTION,
     **in_steps(STEPS),
     "leave_one_out": LEFT_OUT,
-    "erasure": _known("erasure"),
+    "erasure": _any(
+        "Erasure, by search",
+        "share of the smallest sets that hold the answer's own pieces and preserve it",
+        functools.partial(methods.smallest_sets, passes=SEARCH, always=methods.own_answer),
+    ),
     "per_example": _known("per_example"),
 }
 

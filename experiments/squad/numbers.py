@@ -1,5 +1,10 @@
-"""The numbers of the paper's section 3.3 and Appendix D.2, from several runs."""
+"""The numbers of the paper's section 3.3 and Appendix D.2, from several runs.
 
+Questions about one passage are not independent: intervals draw them together, and a test has one
+difference a passage.
+"""
+
+import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from diffmask_jax.analysis import question_keep, token_groups, top_tokens
 from diffmask_jax.analysis.answer_nouns import NounShare, noun_share
-from diffmask_jax.analysis.bootstrap import Interval, mean_interval
+from diffmask_jax.analysis.bootstrap import Interval, grouped_interval
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.question_keep import KeptCurves
 from diffmask_jax.analysis.token_groups import Difference, Group
@@ -104,21 +109,34 @@ def faithful(outcome: Outcome) -> Faithful:
     return Faithful(*(of.mean(axis=1).tolist() for of in by_question(outcome).values()))
 
 
-def over_layers(outcomes: Sequence[Outcome], chosen: Bool[np.ndarray, " L"]) -> dict[str, Interval]:
-    """Means over some layers, runs and questions, with their intervals over questions."""
+def over_layers(
+    outcomes: Sequence[Outcome], chosen: Bool[np.ndarray, " L"], passages: Sequence[str]
+) -> dict[str, Interval]:
+    """Means over some layers, runs and questions, with their intervals over passages."""
     runs = [by_question(outcome) for outcome in outcomes]
     return {
-        name: mean_interval(np.mean([run[name][chosen].mean(axis=0) for run in runs], axis=0))
+        name: grouped_interval(
+            np.mean([run[name][chosen].mean(axis=0) for run in runs], axis=0), passages
+        )
         for name in Faithful._fields
     }
+
+
+def by_passage(texts: Sequence[np.ndarray], passages: Sequence[str]) -> list[np.ndarray]:
+    """All questions about a passage as one text, along the last axis."""
+    members: dict[str, list[np.ndarray]] = {}
+    for text, passage in zip(texts, passages, strict=True):
+        members.setdefault(passage, []).append(text)
+    return [np.concatenate(group, axis=-1) for group in members.values()]
 
 
 def scores(study: Study, answers: Answers) -> dict[str, Interval]:
     """SQuAD's own scores of the best legal spans, in points, with their intervals."""
     texts, gold = scored_texts(study.data.encoded, study.data.questions, answers.spans)
     return {
-        score.__name__: mean_interval(
-            100 * np.array([score(*pair) for pair in zip(texts, gold, strict=True)])
+        score.__name__: grouped_interval(
+            100 * np.array([score(*pair) for pair in zip(texts, gold, strict=True)]),
+            study.passages,
         )
         for score in (squad_scores.f1, squad_scores.exact_match)
     }
@@ -132,28 +150,35 @@ def of_gate(
     tags: Sequence[QuestionTags] | None,
 ) -> OfGate:
     """All numbers of one gate. keep: averaged over the runs; sampled: for each run."""
-    parts, layers = study.parts, study.model.network.layers
+    parts, layers, passages = study.parts, study.model.network.layers, study.passages
     upper = above(layers, UPPER)
     values = [token_groups.layers_kept(text) for text in keep]
     pieces = None if tags is None else tags_of_pieces(study, tags)
-    wrong = [
-        question_keep.gold_keep(kept, gold)[upper].mean()
-        for kept, gold, ends in zip(keep, study.data.spans, answers.ends, strict=True)
-        if gold and not question_keep.is_right(ends, gold)
-    ]
+    of_wrong, wrong = [], []
+    for number, gold in enumerate(study.data.spans):
+        if gold and not question_keep.is_right(answers.ends[number], gold):
+            of_wrong.append(passages[number])
+            wrong.append(question_keep.gold_keep(keep[number], gold)[upper].mean())
     separators = [question_keep.separators_keep([k], [p]) for k, p in zip(keep, parts, strict=True)]
     return OfGate(
         [faithful(outcome) for outcome in sampled],
-        top=over_layers(sampled, upper),
-        late=over_layers(sampled, above(layers, HALFWAY)),
+        top=over_layers(sampled, upper, passages),
+        late=over_layers(sampled, above(layers, HALFWAY), passages),
         kept=question_keep.kept_curves(keep, parts, study.data.spans, answers.ends),
-        gold_when_wrong=mean_interval(np.array(wrong)) if wrong else None,
-        question_minus_passage=question_keep.question_minus_passage(keep, parts),
-        separators=mean_interval(np.array(separators)),
+        gold_when_wrong=grouped_interval(np.array(wrong), of_wrong) if wrong else None,
+        question_minus_passage=question_keep.question_minus_passage(
+            by_passage(keep, passages), by_passage(parts, passages)
+        ),
+        separators=grouped_interval(np.array(separators), passages),
         tagged=None if pieces is None else by_tag(values, pieces, parts),
         tags_apart=None
         if pieces is None
-        else token_groups.difference(values, pieces, high=LONG_KEPT, low=SOON_DROPPED),
+        else token_groups.difference(
+            by_passage(values, passages),
+            [of.tolist() for of in by_passage([np.array(names) for names in pieces], passages)],
+            high=LONG_KEPT,
+            low=SOON_DROPPED,
+        ),
     )
 
 
@@ -215,11 +240,12 @@ def figure2(
         )
         for name, attributions in found.items()
     }
+    interval = functools.partial(grouped_interval, groups=study.passages)
     ours = shares.get("diffmask")
     others = {} if ours is None else {n: ours - of for n, of in shares.items() if n != "diffmask"}
     return Figure2(
-        {name: mean_interval(of) for name, of in shares.items()},
-        mean_interval(chance),
-        {name: mean_interval(of - chance) for name, of in shares.items()},
-        {name: mean_interval(apart) for name, apart in others.items()},
+        {name: interval(of) for name, of in shares.items()},
+        interval(chance),
+        {name: interval(of - chance) for name, of in shares.items()},
+        {name: interval(apart) for name, apart in others.items()},
     )

@@ -39,6 +39,7 @@ from experiments.common.measuring import (
     outcome,
     programs,
 )
+from experiments.common.probe_runs import measured_at, step_of
 from experiments.common.resume import load_or_make
 from experiments.squad.methods import Counted
 
@@ -61,6 +62,11 @@ class Study(NamedTuple):
     def questions(self) -> list[Question]:
         """The questions that are not too long."""
         return self.data.questions
+
+    @property
+    def passages(self) -> list[str]:
+        """The passage of every question; several questions may be about the same one."""
+        return [question.passage for question in self.questions]
 
     @property
     def parts(self) -> list[np.ndarray]:
@@ -184,8 +190,7 @@ def answers(study: Study, file: Path) -> Answers:
 def measure(study: Study, folders: Sequence[Path], place: Path) -> Measured:
     """Keep probabilities, and faithfulness with sampled gates.
 
-    The runs play the same game, so that one compiled program serves all of them. The results of a
-    run are kept in `place` by its name and the step of its probe.
+    The runs play the same game, so that one compiled program serves all of them.
     """
     explainers = explainers_of(study.model, folders)
     find, sampled, _ = programs(explainers[0].game)
@@ -193,15 +198,10 @@ def measure(study: Study, folders: Sequence[Path], place: Path) -> Measured:
     measured = Measured(list(folders), explainers, [], [])
     pairs = list(zip(folders, explainers, strict=True))
     for folder, explainer in followed(pairs, "measure", "runs"):
-        own, params = place / f"{folder.name}-{step_of(folder)}", explainer.params
+        own, params = measured_at(place, folder), explainer.params
         measured.log_keep.append(log_keep(texts, stream, find, params, own / "log_keep.npz"))
         measured.sampled.append(outcome(stream, sampled, params, own / "sampled.npz"))
     return measured
-
-
-def step_of(folder: Path) -> int:
-    """The step of the probe that a run keeps."""
-    return int(run_folder.load_probe(folder)[1]["step"])
 
 
 def settled(folder: Path) -> tuple[str, str, str]:

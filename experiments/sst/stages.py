@@ -37,7 +37,7 @@ from experiments.common.measuring import (
     programs,
     split,
 )
-from experiments.common.probe_runs import with_passes
+from experiments.common.probe_runs import measured_at, with_passes
 from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 
@@ -120,7 +120,7 @@ def measure(study: Study, test: Study, folders: Sequence[Path]) -> Measured:
     measured = Measured(list(folders), explainers, [], [], [], [])
     pairs = list(zip(folders, explainers, strict=True))
     for folder, explainer in followed(pairs, "measure", "runs"):
-        place, params = study.folder / "measured" / folder.name, explainer.params
+        place, params = measured_at(study.folder / "measured", folder), explainer.params
         measured.log_keep.append(
             log_keep(study.encoded, stream, find, params, place / "log_keep.npz")
         )
@@ -213,12 +213,13 @@ def schulz_of(
     """Schulz et al.'s attributions by each kind of labels: for all texts to the last state, and for
     some to all states."""
     place = study.folder / "measured"
+    parts = place / f"schulz_{len(some.encoded)}_sentences"
     return {
         "last layer": {
             of: schulz_last(study, explainer, noise, told, place / f"schulz_{of}.npz")
             for of, told in labels.items()
         },
-        "all states": {"predicted": schulz(some, explainer, noise, place / "schulz")},
+        "all states": {"predicted": schulz(some, explainer, noise, parts)},
     }
 
 

@@ -31,7 +31,7 @@ from experiments.toy.setup import BATCH, TRAINING, Style
 
 EMBEDDING, HIDDEN = 0, 1
 STATES = {HIDDEN: "hidden state", EMBEDDING: "embedding"}
-RATES = Rates(warmup=200)
+RATES = Rates(3e-4, 1e-3, 0.3, warmup=200)
 STYLE = Style(players.authors(RATES), pull=0.0)
 SEEDS, EPOCH = 5, TRAINING // BATCH
 SECONDS, SETTLING = 0.3, 0.1

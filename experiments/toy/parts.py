@@ -14,7 +14,7 @@ from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.game import players
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.game.players import Rates
-from diffmask_jax.training.own_network import PULL, RATES
+from diffmask_jax.training.own_network import PULL
 from experiments.toy import methods, setup
 from experiments.toy.erasure import erasure
 from experiments.toy.setup import Split, Style
@@ -47,7 +47,7 @@ def _authors(rates: Rates) -> Style:
 # With the authors' players λ falls to 0 before much is masked, and one training in twenty then ends
 # in a bad optimum, in which digits that count are dropped.
 SETTINGS: dict[str, tuple[Callable[[Rates], Style], Rates, tuple[int, int]]] = {
-    "ours": (_ours, RATES, (30, 60)),
+    "ours": (_ours, Rates(), (30, 60)),
     "authors": (_authors, Rates(3e-4, 1e-3, 0.3, warmup=200), (100, 100)),
 }
 """By name: the style, with its rates, and the epochs on both states."""

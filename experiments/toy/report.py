@@ -63,7 +63,7 @@ def make_claims(
             says="accuracy of the counting model, the worst seed",
             paper=0.99,
             ours=float(accuracy.min()),
-            spread=float(np.std(accuracy)),
+            spread=_deviation(accuracy) if len(accuracy) > 1 else None,
             runs=len(accuracy),
             unit="",
             holds=bool(accuracy.min() > 0.99),
@@ -87,7 +87,7 @@ def make_claims(
                     unit="nats",
                     holds=bool(holds),
                     why=WHY[name].format(
-                        spread=np.std(ours) if np.isfinite(ours).all() else np.inf
+                        spread=_deviation(ours) if np.isfinite(ours).all() else np.inf
                     ),
                 )
             )
@@ -104,6 +104,10 @@ def make_claims(
     return claims
 
 
+def _deviation(values: np.ndarray) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
 def table_1(table: dict[str, np.ndarray]) -> str:
     """Table 1 in Markdown: mean ± standard deviation over seeds, beside the paper's numbers."""
     rows = []
@@ -111,7 +115,7 @@ def table_1(table: dict[str, np.ndarray]) -> str:
         cells = [NAMES[name]]
         for ours, paper in zip(values, PAPER[name], strict=True):
             if np.isfinite(ours).all():
-                spread = np.std(ours, ddof=1) if len(ours) > 1 else 0.0
+                spread = _deviation(ours)
                 cells.append(f"{ours.mean():.3f} ± {spread:.3f}")
             else:
                 cells.append("–")

@@ -29,6 +29,15 @@ def test_a_class_that_gold_labels_lack_counts_as_0():
     assert bootstrap.macro_f1(confusion).item() == pytest.approx((2 / 3 + 0 + 1) / 3)
 
 
+def test_classes_count_up_to_the_highest_that_occurs():
+    """By hand, of four classes: the third is predicted, never gold; then only the first occurs."""
+    confusions = np.zeros((2, 4, 4))
+    confusions[0, 0, [0, 2]] = 2.0, 1.0
+    confusions[1, 0, 0] = 3.0
+    np.testing.assert_allclose(bootstrap.macro_f1_to_highest(confusions), [4 / 5 / 3, 1.0])
+    np.testing.assert_allclose(bootstrap.macro_f1(confusions), [4 / 5 / 4, 1 / 4])
+
+
 def test_groups_are_scored_by_themselves_and_averaged():
     groups = np.split(np.arange(N), [100, 250])
     found = bootstrap.change(bootstrap.macro_f1, ORIGINAL, MASKED, GOLD, C, groups)
@@ -44,12 +53,12 @@ def test_the_interval_is_scipy_s():
         (difference,), np.mean, n_resamples=5000, method="percentile", random_state=1
     ).confidence_interval
     np.testing.assert_allclose([found.low, found.high], theirs, atol=0.006)
-    assert not found.holds_zero
+    assert found.high < 0 and not found.may_be_no_loss
 
 
 def test_nothing_changed_is_an_interval_of_nothing():
     same = bootstrap.change(bootstrap.macro_f1, ORIGINAL, np.stack([ORIGINAL] * 2), GOLD, C)
-    assert same.change == same.low == same.high == 0 and same.holds_zero
+    assert same.change == same.low == same.high == 0 and same.may_be_no_loss
 
 
 def test_the_interval_of_a_mean_is_scipy_s():
@@ -65,6 +74,18 @@ def test_the_interval_of_a_mean_is_scipy_s():
     assert found.mean == pytest.approx(sums.sum() / counts.sum())
     assert found.low == pytest.approx(theirs.low, abs=0.1 * width)
     assert found.high == pytest.approx(theirs.high, abs=0.1 * width)
+
+
+def test_values_of_a_group_are_drawn_together():
+    """Nine equal values each of ten groups tell no more than ten values; alone, they would."""
+    of_groups = RNG.normal(size=(10, 2))
+    values, groups = np.repeat(of_groups, 9, axis=0), np.repeat(list("abcdefghij"), 9).tolist()
+    found, expected = bootstrap.grouped_interval(values, groups), bootstrap.mean_interval(of_groups)
+    np.testing.assert_allclose(np.array(found), np.array(expected))
+    alone = bootstrap.mean_interval(values)
+    assert (found.high - found.low > 2 * (alone.high - alone.low)).all()
+    uneven = bootstrap.grouped_interval(np.array([1.0, 1.0, 4.0]), ["a", "a", "b"])
+    assert uneven.mean == 2.0 and (uneven.low, uneven.high) == (1.0, 4.0)
 
 
 def test_means_of_several_columns_are_those_of_each():

@@ -117,3 +117,19 @@ def test_erasure_is_the_share_of_the_smallest_sets_at_every_layer():
         np.testing.assert_allclose(found[layer, text], sets[smallest].mean(0), atol=1e-6)
         sizes.add(int(size[smallest][0]))
     assert len(sizes) > 1, "the problems must not be all alike"
+
+
+def test_tokens_that_are_always_kept_are_in_every_smallest_set():
+    model = uneven.model(MULTI_LABEL)
+    clean = Clean(INPUTS, *model.states(PARAMS, INPUTS))
+    noise = state_statistics(model, PARAMS, uneven.batches())
+    first = np.arange(T) == 0
+
+    def found(always):
+        method = functools.partial(smallest_sets, passes=100, width=3, batch=16, always=always)
+        run = jax.jit(functools.partial(at_every_layer, method, model))
+        return run(PARAMS, noise, KEY, clean)
+
+    free, kept = found(None), found(lambda subject: jnp.broadcast_to(first, (B, T)))
+    assert (kept[..., 0] == 1).all() and (free[..., 0] < 1).any()
+    assert (kept.sum(-1) >= free.sum(-1) - 1e-5).all()  # the mean size of a smallest set

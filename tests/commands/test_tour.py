@@ -39,6 +39,17 @@ def test_it_trains_reports_and_explains_and_says_what_to_type(stops, tmp_path, c
     assert f"Open {out}/report-my texts.html" in "\n".join(told)
 
 
+def test_a_batch_size_is_passed_on_and_a_long_tour_advises_a_longer_training(
+    stops, tmp_path, capsys
+):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("fun\n" * 3)
+    arguments = ["--texts", str(texts), "--steps", "5000", "--out", str(tmp_path / "tour")]
+    assert cli.main(["tour", "model", *arguments, "--batch-size", "112"]) == 0
+    assert stops["train"].batch_size == 112
+    assert "--batch-size 112 " in (told := capsys.readouterr().out) and "--steps 10000" in told
+
+
 def test_mistakes_are_told_before_anything_is_written(stops, tmp_path, capsys):
     texts, out = tmp_path / "texts.txt", tmp_path / "tour"
     assert cli.main(["tour", "model", "--texts", str(texts), "--out", str(out)]) == 2

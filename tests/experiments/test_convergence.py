@@ -62,8 +62,8 @@ def test_it_reports_what_was_played_and_does_not_play_it_again(study, tmp_path, 
     assert set(found["raw"]["trials"]) == set(PLAYED)
     reference, recipe = found["raw"]["references"][0], found["raw"]["trials"]["recipe"][0]
     assert [mark["examples"] for mark in recipe] == [64, EXAMPLES]
-    # The same seed, recipe and length: the same probe.
-    assert reference[-1]["distance"] == 0 == recipe[-1]["distance"]
+    # The same recipe and length, but no trial is the beginning of a reference: another seed.
+    assert reference[-1]["distance"] == 0 < recipe[-1]["distance"]
     assert found["raw"]["trials"][PLAYED[1]][0][-1]["distance"] > 0
     for picture in ("recipes", "courses", "reference0"):
         assert (out / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
@@ -116,6 +116,17 @@ def test_a_claim_holds_where_the_recipe_is_half_as_far_away():
         (claim,) = report.claims("input", trials, before)
         assert claim.ours == pytest.approx(far / 0.11) and claim.holds == holds
     assert report.claims("input", {"recipe": [ended_at(0.1)]}, before) == []
+
+
+def test_a_claim_waits_until_all_have_seen_about_as_many_examples():
+    before = PLAYED_BEFORE["hidden"]
+
+    def found(*seen: int) -> list[report.Claim]:
+        marks = ([Mark(n, 1.0, [0.5], [0.1], 0.9, [1.0])] for n in seen)
+        recipe, former = (Trial(mark, [0.1], [np.nan]) for mark in marks)
+        return report.claims("hidden", {"recipe": [recipe], before: [former]}, before)
+
+    assert len(found(16_000, 15_872)) == 1 and found(16_000, 8_000) == []
 
 
 def test_without_a_reference_there_is_neither_a_distance_to_it_nor_a_claim():

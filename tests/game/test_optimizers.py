@@ -14,7 +14,7 @@ from diffmask_jax.game.lagrangian import lagrangian
 from diffmask_jax.game.optimizers import averaged, scale_by_standard_deviation, standing_still
 from diffmask_jax.game.players import Rates
 
-RATES = Rates(probe=3e-4, baseline=1e-3, multiplier=0.3)
+RATES = Rates(probe=3e-4, baseline=1e-3, multiplier=0.3, warmup=0)
 STEPS = 20  # Lookahead averages after steps 6, 12 and 18
 
 
@@ -241,6 +241,18 @@ def test_what_has_no_gradient_stands_still_and_so_do_its_moments():
         found = trajectory(optimizer, jnp.zeros(4), jnp.asarray(sparse))
         np.testing.assert_array_equal(found[::2], found[1::2])
         np.testing.assert_allclose(found[1::2], dense, rtol=1e-5)
+
+
+def test_lookahead_pulls_nothing_back_that_was_not_played():
+    """Layer 0 is played at steps 1 and 12 alone, layer 1 at every one."""
+    gradients = np.full((12, 2), -0.1, np.float32)
+    gradients[1:11, 0] = 0.0
+    found = trajectory(players.authors(RATES).dual, pair(jnp.ones(2)), jnp.asarray(gradients))
+    np.testing.assert_allclose(found.fast[:11, 0], 4.0, rtol=1e-5)
+    np.testing.assert_array_equal(found.slow[:11, 0], 1.0)
+    moved = 0.3 / np.sqrt(0.01) + 0.3 / np.sqrt(0.01 + 0.01 * 0.99)  # by RMSprop, in two steps
+    assert found.fast[11, 0] == found.slow[11, 0] == pytest.approx(1 + moved / 2, rel=1e-5)
+    assert found.slow[5, 1] == pytest.approx(found.fast[5, 1]) and found.slow[5, 1] > 1
 
 
 # --- the running average ----------------------------------------------------------------------

@@ -40,7 +40,7 @@ MODEL = Model(
     family=BERNOULLI,
 )
 GAME = Game(MODEL, hidden_probe(8), 0.05, mean_log_keep)
-PLAYERS = authors(Rates(probe=2e-3))  # from which 32 of 32 seeds found the answer
+PLAYERS = authors(Rates(2e-3, 1e-3, 0.3, warmup=0))  # from which 32 of 32 seeds found the answer
 KEY = jax.random.key(2)
 
 

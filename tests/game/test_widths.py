@@ -21,7 +21,7 @@ GAMES = {
     name: Game(uneven.model(), make(4), 0.1, mean_keep) for name, make in probes.PROBES.items()
 }
 CLEAN = clean_pass(GAMES["hidden"].model, PARAMS, INPUTS)
-PLAYERS = authors(Rates())
+PLAYERS = authors(Rates(3e-4, 1e-3, 0.3, warmup=0))
 GATE = jax.random.uniform(jax.random.key(0), (B, T))
 both = pytest.mark.parametrize("name", GAMES)
 

@@ -45,7 +45,7 @@ def test_a_band_goes_forth_along_low_and_back_along_high():
 
 def test_every_value_is_said_to_those_who_see_no_curve():
     markup = chart(Series("mean", np.array([0.5, 0.25, np.nan])), level=Level("margin", 0.1))
-    assert 'aria-label="Masked: mean by layer: W 50.0%, E 25.0%, 1 nan%"' in markup
+    assert 'aria-label="Masked: mean by layer: W 50.0%, E 25.0%, 1 –"' in markup
     assert markup.count("<circle") == 2 and "<title>E: 25.0%</title>" in markup
     assert ">margin</text>" in markup and "W</text>" in markup
 

@@ -95,7 +95,7 @@ ALLOWED = {
 }
 ATTRIBUTES = {
     *("lang", "charset", "name", "content", "class", "title", "tabindex", "scope", "aria-label"),
-    "dir",
+    *("dir", "role"),
 }
 
 

@@ -31,7 +31,7 @@ from diffmask_jax.runtime import devices
 from diffmask_jax.training.clean_states import look_up
 
 B, T, D, LAYERS, TEXTS, STEPS = 16, 6, 8, 2, 40, 20
-PLAYERS = settling(0.05, Rates(probe=1e-3, multiplier=0.01))
+PLAYERS = settling(0.05, Rates(1e-3, 1e-3, 0.01, warmup=0))
 
 
 class Inputs(NamedTuple):

@@ -72,6 +72,16 @@ def test_texts_are_read_as_they_were(tiny_bert, sentences):
     assert [text.ids.tolist() for text in found.encoded] == ids
 
 
+def test_texts_that_are_truncated_are_counted_but_not_those_that_just_fit(tiny_bert):
+    model = load_classifier(tiny_bert)
+    limit = model.config.positions
+    texts = [" ".join(["a"] * (limit - 2 + more)) for more in (0, 1, 5)]
+    examples = Examples(texts, None, None, [*"abc"], ())
+    found = encode_examples(model, examples, truncate=True)
+    assert [len(text.ids) for text in found.encoded] == [limit] * 3
+    assert found.notes == (f"texts truncated to {limit} word pieces: 2",)
+
+
 def test_gold_spans_are_padded_to_the_most_of_a_question():
     gold = gold_of([((1, 2),), (), ((3, 3), (0, 4))], ("start", "end"), "question_answering")
     assert gold.dtype == np.int32

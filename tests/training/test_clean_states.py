@@ -56,11 +56,11 @@ def test_the_size_is_known_before(model, encoded, passes):
         return clean_states.Clean(inputs, logits, states)
 
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(passes.by_length))
-    assert clean_states.size_in_bytes(clean, encoded, 20) == held
+    assert sum(clean_states.sizes_in_bytes(clean, encoded, 20).values()) == held
 
 
 def test_more_than_the_memory_is_refused_before_the_work(model, encoded, monkeypatch):
-    monkeypatch.setattr(clean_states, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(clean_states, "_free_on_device", lambda: 1000)
     with pytest.raises(
         UserError, match=r"clean states of 8 texts need .* GiB, but only 0.0 GiB are free"
     ):

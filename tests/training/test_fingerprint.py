@@ -172,6 +172,17 @@ def test_training_goes_on_with_the_same_model_and_texts_alone(made, tmp_path, ot
     assert not (made / fingerprint.FILE).exists()
 
 
+def test_other_pieces_of_the_same_texts_are_other_data(made, tmp_path):
+    """As of a run that was begun with --truncate, and is continued without."""
+    config = run_folder.load_config(made)
+    before = prepare(config)
+    cut = [text._replace(ids=text.ids[:2]) for text in before.texts.train]
+    changed = dict(before.made_with) | fingerprint.of_pieces(train=cut)
+    with pytest.raises(UserError, match="was made with other train pieces: restore"):
+        run_folder.open_run(made, config, changed)
+    assert run_folder.open_run(made, config, before.made_with)
+
+
 @pytest.mark.parametrize("command", ["evaluate", "report"])
 def test_texts_that_were_edited_are_refused_where_they_are_read(made, tmp_path, command):
     explainer = Explainer.from_pretrained(made)

@@ -135,6 +135,8 @@ def test_the_network_s_parameters_stay_and_a_seed_gives_the_same_bits():
         ({"batch_size": 0}, "batch_size (0) must be a whole number above 0"),
         ({"steps": 0}, "steps (0) must be a whole number above 0"),
         ({"margin": -0.1}, "margin (-0.1) must be a positive number"),
+        ({"hidden": 0}, "hidden (0) must be a whole number above 0"),
+        ({"baselines": jnp.zeros((1, 2))}, "baselines have the shapes [(2,)]: this gate needs [("),
         ({"gate": "output"}, "gate is 'output', not one of input, hidden"),
         ({"inputs": uneven.INPUTS.words}, "the inputs need a field `valid`"),
         (

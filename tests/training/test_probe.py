@@ -452,7 +452,7 @@ def test_a_warm_run_compiles_nothing(tiny_gru, tmp_path, monkeypatch, capsys):
 def test_states_beyond_memory_are_refused_before_anything_is_written(
     shallow_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(clean_states, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(clean_states, "_free_on_device", lambda: 1000)
     out = tmp_path / "run"
     assert cli.main(command(shallow_bert, texts_file, out, "input", "--cache-states")) == 2
     assert "clean states of 8 texts need 0.0 GiB" in capsys.readouterr().err

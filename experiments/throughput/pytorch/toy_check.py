@@ -25,7 +25,7 @@ from experiments.throughput.pytorch.toy import model_weights
 from experiments.throughput.pytorch.toy_steps import Play
 from experiments.toy.setup import BATCH, GAME, TRAINING, make_data
 
-RATES = Rates(warmup=5)
+RATES = Rates(3e-4, 1e-3, 0.3, warmup=5)
 STEPS = 15
 
 
