@@ -68,7 +68,8 @@ def read_examples(
             source = prepared.as_data_source(split)
             return source.__getitems__(range(len(source)))
     except PermissionError as error:
-        raise UserError(f"cannot read or write {error.filename}: {error.strerror}") from error
+        place = error.filename or data_dir or tfds.core.constants.DATA_DIR
+        raise UserError(f"cannot read or write {place}: {error.strerror}") from error
     except (OSError, RuntimeError, json_format.ParseError) as error:
         raise UserError(
             f"the prepared copy {Path(data_dir or tfds.core.constants.DATA_DIR)}/"

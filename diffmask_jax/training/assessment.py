@@ -173,15 +173,13 @@ def _agreement(
     worst = int(agreement.argmin())
     least, layer = f"{agreement[worst]:.1%}", f"(layer {layers[worst]})"
     spans = TASKS[config.task].problem_type == problem_types.QUESTION_ANSWERING
-    what = "an answer's start or end stays" if spans else "the prediction stays the same"
-    of = "cases" if spans else "the texts"
+    stay = f"of the {'starts and ends of answers' if spans else 'predictions'} stay the same"
     if holds.all():
-        return Finding(True, f"{what} in at least {least} of {of} {layer}")
+        return Finding(True, f"at least {least} {stay} {layer}")
     below = some_of([layers[n] for n in np.flatnonzero(~holds).tolist()], len(layers))
     return Finding(
         False,
-        f"{what} in less than {config.min_agreement:.0%} of {of} at {below}; the least is {least} "
-        f"{layer}",
+        f"less than {config.min_agreement:.0%} {stay} at {below}; the least is {least} {layer}",
     )
 
 

@@ -18,6 +18,7 @@ from diffmask_jax.game import probes, steps
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.game.players import Rates, settling
+from diffmask_jax.runtime import json_files
 from diffmask_jax.tasks.sst import SstPlaces
 
 torch = pytest.importorskip("torch", reason="the race needs PyTorch: pip install torch")
@@ -307,6 +308,19 @@ def test_small_numbers_and_bars_survive_the_table(tmp_path):
     report.write_report(tmp_path, "T", [says], {}, body="", raw={})
     text = (tmp_path / "report.md").read_text()
     assert r"mean \|Δ\| small" in text and "0.00012" in text
+
+
+def test_what_is_given_is_neither_a_yes_nor_a_no_and_a_report_is_json(tmp_path, capsys):
+    given = report.claim("g", "a share", [8.8], paper=8.83, unit="%", holds=None)
+    infinite = report.claim("i", "none shared", [np.inf], paper=None, unit="nats", holds=True)
+    report.write_report(tmp_path, "T", [given, infinite], {}, body="", raw={"all": [np.inf, 0.1]})
+    text = (tmp_path / "report.md").read_text()
+    assert "| g | a share | 8.83 | 8.800 % | – | 1 | – |" in text and "| inf nats |" in text
+    told = json_files.read(tmp_path / "report.json")  # which takes neither NaN nor Infinity
+    assert [claim["holds"] for claim in told["claims"]] == [None, True]
+    assert told["raw"]["all"] == [None, 0.1] and told["claims"][1]["ours"] is None
+    report.print_claims([given])
+    assert "8.800 %       given, 8.83 in the paper" in capsys.readouterr().out
 
 
 # --- the command ------------------------------------------------------------------------------

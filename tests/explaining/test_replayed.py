@@ -9,7 +9,9 @@ import pytest
 
 from diffmask_jax import Explainer
 from diffmask_jax.data import batches
+from diffmask_jax.explaining.replayed import turned
 from diffmask_jax.game.masking import mask_state
+from diffmask_jax.models.heads import Answer, AnswerSpan
 from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.training import run_folder
 
@@ -132,3 +134,15 @@ def test_a_page_has_the_text_in_its_own_spelling(explainers, tmp_path):
     (spelling,) = found.entry().spellings
     assert "".join(p.before + p.text for p in spelling.pieces if not p.special) == text
     assert "<svg" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_an_answer_has_turned_where_another_is_shown():
+    """Of a question the place in the passage, whatever its argmaxes do; of a class its argmax."""
+
+    def answer(*span: int) -> Answer:
+        return Answer("it", "it", AnswerSpan(0, 2, *span, probability=0.5) if span else None)
+
+    argmaxes = np.array([0.5, 1.0, 0.5])
+    places = answer(3, 4), answer(3, 5), answer()
+    assert turned(answer(3, 4), places, argmaxes).tolist() == [False, True, True]
+    assert turned(answer(), [answer()] * 3, argmaxes).tolist() == [True, False, True]

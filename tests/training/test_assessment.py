@@ -37,10 +37,17 @@ def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
     assert [finding.says for finding in found.findings] == [
         "divergence is within 1.2 times the margin of 0.2 nats at every layer, at most 0.240 "
         "(layer 1)",
-        "the prediction stays the same in at least 80.0% of the texts (layer W)",
+        "at least 80.0% of the predictions stay the same (layer W)",
         "from 30.0% to 50.0% of the positions are dropped",
         "its training had settled at every layer" + HOW,
     ]
+
+
+def test_of_questions_starts_and_ends_are_counted():
+    config = run_config("model", "questions", train="a.jsonl", dev="b.jsonl")
+    means = LayerMeans(LAYERS, *(np.array(own) for own in GOOD.values()))
+    says = [finding.says for finding in assess(config, means, ()).findings]
+    assert "at least 80.0% of the starts and ends of answers stay the same (layer W)" in says
 
 
 @pytest.mark.parametrize(
@@ -53,7 +60,7 @@ def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
         ),
         (
             {"agreement": [0.9, 0.74, 0.7]},
-            "the prediction stays the same in less than 75% of the texts at layers E and 1; "
+            "less than 75% of the predictions stay the same at layers E and 1; "
             "the least is 70.0% (layer 1)",
             "--margin 0.1;",
         ),
