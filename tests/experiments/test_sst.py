@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.attribution import methods
+from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.tasks.sst import SstPlaces
 from experiments.sst import __main__ as sst
 from experiments.sst import margins, numbers, stages
 
 pytest.importorskip("tensorflow_datasets")
 
+SHARED = Path(__file__).parents[2] / ".." / "shared"
 LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
 SHORT = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "warmup": 1, "validate_every": 2}
 CLAIMS = {
@@ -122,6 +126,21 @@ def test_changes_are_taken_over_the_split_and_within_batches_of_64():
     assert found["macro_f1"].before == found["accuracy"].before == 1
     assert found["macro_f1_per_batch"].before == pytest.approx(np.mean([1, 1 / 2, 1 / 3, 2 / 5]))
     assert numbers.written([outcome]) == [["".join(map(str, labels))]]
+
+
+@pytest.mark.long
+def test_the_f1_of_a_published_checkpoint_is_what_was_measured_in_pytorch(tmp_path):
+    """Both numbers are of ../shared/METHOD.md, whose authors did not use this package."""
+    folder, trees = SHARED / "models/sst5-minilm", SHARED / "data/sst"
+    if not (folder.is_dir() and (trees / "dev.txt").is_file()):
+        pytest.skip("needs ../shared/models/sst5-minilm and ../shared/data/sst")
+    model = load_classifier(folder)
+    study = stages.open_study(model, SstPlaces(str(trees), str(tmp_path / "tfds")), "dev", tmp_path)
+    original = stages.probabilities(study, tmp_path / "model.npz").argmax(axis=1)
+    nothing = Outcome(*[np.zeros((1, len(original)))] * 3, original[None], original)
+    found = numbers.changes(study.labels, [nothing])
+    assert found["macro_f1"].before == pytest.approx(0.4616, abs=5e-5)
+    assert found["macro_f1_per_batch"].before == pytest.approx(0.3533, abs=5e-5)
 
 
 def test_flips_are_counted_by_the_models_certainty():
