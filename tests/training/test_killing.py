@@ -74,7 +74,7 @@ def test_every_life_goes_on_after_the_newest_checkpoint_and_none_complains(folde
         for said in re.findall(r"continues after step (\d+)", written):
             assert int(said) == life["newest"], f"seed {SEED}, life {number}: {written}"
         if life["status"] == Notice.TERMINATE:
-            stopped = re.findall(r"diffmask: stopped by SIGTERM after step (\d+): the", written)
+            stopped = re.findall(r"diffmask: stopped by SIGTERM after step (\d+): run", written)
             after = lives_of(logs)[number + 1]["newest"]
             assert [int(step) for step in stopped] == [after] and after > life["newest"]
     assert not list(run.glob("checkpoints/*damaged*"))
