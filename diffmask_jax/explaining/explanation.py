@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.errors import UserError
@@ -164,23 +164,18 @@ class Explanation:
             spellings.append(spell(self.texts[number], self.shown[tokens], places))
         return Entry(self.heatmap(), tuple(spellings), self.replay())
 
-    def turned(self) -> Bool[np.ndarray, " L"]:
-        """At which layers the replayed answer is another (`replayed.turned`)."""
-        assert self.replayed is not None
-        return turned(self.answer, self.replayed.answers, np.asarray(self.replayed.agreement))
-
     def replay(self) -> Replay | None:
         """The model's answers at every layer, in words; None if not requested."""
         if self.replayed is None:
             return None
-        shares = self.replayed.probability
+        answers, shares = self.replayed.answers, self.replayed.probability
         return Replay(
             whole=self.answer.line,
-            answers=tuple(answer.line for answer in self.replayed.answers),
+            answers=tuple(answer.line for answer in answers),
             kept=tuple((self.keep > 0.5).sum(axis=1).tolist()),
             tokens=len(self.tokens),
             divergence=tuple(self.replayed.divergence.tolist()),
-            turned=tuple(self.turned().tolist()),
+            turned=tuple(turned(self.answer, answers, self.replayed.agreement).tolist()),
             probability=None if shares is None else tuple(shares.tolist()),
             whole_probability=self.replayed.whole,
         )

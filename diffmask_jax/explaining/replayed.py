@@ -69,8 +69,11 @@ def turned(
     """
     if whole.span is None:
         return agreement < 1
-    places = [None if one.span is None else (one.span.first, one.span.last) for one in masked]
-    return np.array([place != (whole.span.first, whole.span.last) for place in places])
+    return np.array([_place(answer) != _place(whole) for answer in masked])
+
+
+def _place(answer: Answer) -> tuple[int, int] | None:
+    return None if answer.span is None else (answer.span.first, answer.span.last)
 
 
 def rounded(values: np.ndarray) -> list[float]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 from diffmask_jax.analysis.survival import Kept, let_go
 from diffmask_jax.explaining import rivalry_table
+from diffmask_jax.explaining.replayed import turned
 from diffmask_jax.explaining.rivals import Rivalry
 from diffmask_jax.explaining.survey import Survey
 from diffmask_jax.explaining.word_groups import Names, families, kept_by, words_seen
@@ -110,11 +111,17 @@ def report_of(
     words = kept_by(words_seen(survey.explanations), lambda word: [word.spelt], LEAST)
     each = min(WORDS, -(-len(words) // 2))
     replay = survey.replay
-    changed = [explanation.turned() for explanation in survey.explanations]
+    agreement = np.asarray(replay.agreement).T
+    changed = [
+        np.flatnonzero(turned(explanation.answer, answers, agrees))
+        for explanation, answers, agrees in zip(
+            survey.explanations, survey.answers, agreement, strict=True
+        )
+    ]
     turns = [
-        _turn(subject, survey, rows[number], number, np.flatnonzero(layers))
+        _turn(subject, survey, rows[number], number, layers)
         for number, layers in enumerate(changed)
-        if layers.any()
+        if len(layers)
     ]
     gone = np.zeros(len(subject.layers) + 1, int)
     for explanation in survey.explanations:

@@ -43,6 +43,11 @@ def scale_by_standard_deviation(
     return optax.GradientTransformation(init, update)
 
 
+def _where_played(gradients: Any, moves: Any) -> Any:
+    """The moves, but 0 where the gradient is exactly 0."""
+    return jax.tree.map(lambda g, move: jnp.where(g != 0, move, 0.0), gradients, moves)
+
+
 def standing_still(scale: optax.GradientTransformation) -> optax.GradientTransformation:
     """The same scaling, but entries whose gradient is exactly 0 do not move, nor do their moments.
 
@@ -57,8 +62,7 @@ def standing_still(scale: optax.GradientTransformation) -> optax.GradientTransfo
             return jax.tree.map(lambda g, n, o: jnp.where(g != 0, n, o), gradients, new, old)
 
         updates, new = scale.update(gradients, moments, params)
-        updates = jax.tree.map(lambda g, u: jnp.where(g != 0, u, 0.0), gradients, updates)
-        return updates, type(new)(*map(moved, new, moments))
+        return _where_played(gradients, updates), type(new)(*map(moved, new, moments))
 
     return optax.GradientTransformation(scale.init, update)
 
@@ -79,11 +83,7 @@ def staying(pairs: optax.GradientTransformation) -> optax.GradientTransformation
         gradients: Any, state: Any, params: optax.LookaheadParams | None = None
     ) -> tuple[optax.LookaheadParams, Any]:
         moves, state = pairs.update(gradients, state, params)
-        kept = (
-            jax.tree.map(lambda g, move: jnp.where(g != 0, move, 0.0), gradients, part)
-            for part in moves
-        )
-        return optax.LookaheadParams(*kept), state
+        return optax.LookaheadParams(*(_where_played(gradients, part) for part in moves)), state
 
     return optax.GradientTransformation(pairs.init, update)
 

@@ -31,6 +31,10 @@ class Rates(NamedTuple):
     warmup: int = 100
 
 
+AUTHORS = Rates(probe=3e-4, baseline=1e-3, multiplier=0.3, warmup=1200)
+"""The rates of the authors' players, on SST and SQuAD."""
+
+
 class Players(NamedTuple):
     """Who moves the probe, who moves λ, and where λ starts.
 

@@ -28,6 +28,7 @@ from diffmask_jax.runtime.json_files import check, dumps, finite, read_lines
 from diffmask_jax.runtime.messages import say, show
 from diffmask_jax.tasks.gold import classes_told
 from diffmask_jax.tasks.scoring import Scoring, by_labels
+from diffmask_jax.training import fingerprint
 from diffmask_jax.training.classifier_calls import play
 
 EVALUATION_BATCH = 32
@@ -212,8 +213,7 @@ def _digest(texts: list[Encoded], gold: list[np.ndarray]) -> str:
     """Identifies a data set."""
     whole = all(np.issubdtype(part.dtype, np.integer) for part in gold)
     labels = b"".join(part.astype(np.int64 if whole else np.float64).tobytes() for part in gold)
-    ids = (text.ids.astype(np.int64).tobytes() + b"|" for text in texts)
-    return settings.digest([labels, *ids])
+    return settings.digest([labels, *fingerprint.ids_of(texts)])
 
 
 def _check_data(data: Labelled, model: Classifier) -> None:

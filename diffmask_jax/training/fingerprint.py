@@ -9,7 +9,7 @@ names of the outputs do not count, since they may be changed to more readable on
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,12 @@ def of_texts(**splits: Examples) -> dict[str, Any]:
 
 def of_pieces(**splits: Sequence[Encoded]) -> dict[str, Any]:
     """The fingerprint of texts as the model reads them, some perhaps truncated or left out."""
-    return {
-        f"{name} pieces": settings.digest(text.ids.astype(np.int64).tobytes() for text in texts)
-        for name, texts in splits.items()
-    }
+    return {f"{name} pieces": settings.digest(ids_of(texts)) for name, texts in splits.items()}
+
+
+def ids_of(texts: Sequence[Encoded]) -> Iterator[bytes]:
+    """What a digest reads of each text: the numbers of its pieces, and where they end."""
+    return (text.ids.astype(np.int64).tobytes() + b"|" for text in texts)
 
 
 def differing(made_with: Fingerprint, found: Fingerprint) -> list[str]:

@@ -154,18 +154,22 @@ def of_gate(
     upper = above(layers, UPPER)
     values = [token_groups.layers_kept(text) for text in keep]
     pieces = None if tags is None else tags_of_pieces(study, tags)
-    of_wrong, wrong = [], []
-    for number, gold in enumerate(study.data.spans):
-        if gold and not question_keep.is_right(answers.ends[number], gold):
-            of_wrong.append(passages[number])
-            wrong.append(question_keep.gold_keep(keep[number], gold)[upper].mean())
+    spans = study.data.spans
+    wrong = [
+        number
+        for number, (ends, gold) in enumerate(zip(answers.ends, spans, strict=True))
+        if gold and not question_keep.is_right(ends, gold)
+    ]
+    gold_kept = [question_keep.gold_keep(keep[n], spans[n])[upper].mean() for n in wrong]
     separators = [question_keep.separators_keep([k], [p]) for k, p in zip(keep, parts, strict=True)]
     return OfGate(
         [faithful(outcome) for outcome in sampled],
         top=over_layers(sampled, upper, passages),
         late=over_layers(sampled, above(layers, HALFWAY), passages),
-        kept=question_keep.kept_curves(keep, parts, study.data.spans, answers.ends),
-        gold_when_wrong=grouped_interval(np.array(wrong), of_wrong) if wrong else None,
+        kept=question_keep.kept_curves(keep, parts, spans, answers.ends),
+        gold_when_wrong=grouped_interval(np.array(gold_kept), [passages[n] for n in wrong])
+        if wrong
+        else None,
         question_minus_passage=question_keep.question_minus_passage(
             by_passage(keep, passages), by_passage(parts, passages)
         ),

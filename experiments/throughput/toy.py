@@ -17,7 +17,6 @@ from jaxtyping import Array, Key
 from diffmask_jax.errors import UserError
 from diffmask_jax.game import players
 from diffmask_jax.game.objective import Clean
-from diffmask_jax.game.players import Rates
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.models import toy
 from diffmask_jax.runtime import markdown
@@ -31,7 +30,7 @@ from experiments.toy.setup import BATCH, TRAINING, Style
 
 EMBEDDING, HIDDEN = 0, 1
 STATES = {HIDDEN: "hidden state", EMBEDDING: "embedding"}
-RATES = Rates(3e-4, 1e-3, 0.3, warmup=200)
+RATES = players.AUTHORS._replace(warmup=200)
 STYLE = Style(players.authors(RATES), pull=0.0)
 SEEDS, EPOCH = 5, TRAINING // BATCH
 SECONDS, SETTLING = 0.3, 0.1

@@ -48,7 +48,7 @@ def _authors(rates: Rates) -> Style:
 # in a bad optimum, in which digits that count are dropped.
 SETTINGS: dict[str, tuple[Callable[[Rates], Style], Rates, tuple[int, int]]] = {
     "ours": (_ours, Rates(), (30, 60)),
-    "authors": (_authors, Rates(3e-4, 1e-3, 0.3, warmup=200), (100, 100)),
+    "authors": (_authors, players.AUTHORS._replace(warmup=200), (100, 100)),
 }
 """By name: the style, with its rates, and the epochs on both states."""
 

@@ -181,6 +181,14 @@ def test_other_pieces_of_the_same_texts_are_other_data(made, tmp_path):
     with pytest.raises(UserError, match="was made with other train pieces: restore"):
         run_folder.open_run(made, config, changed)
     assert run_folder.open_run(made, config, before.made_with)
+    first, second, *rest = before.texts.train
+    moved = [
+        first._replace(ids=first.ids[:-1]),
+        second._replace(ids=np.r_[first.ids[-1:], second.ids]),
+    ]
+    assert fingerprint.of_pieces(train=[*moved, *rest]) != fingerprint.of_pieces(
+        train=before.texts.train
+    )
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report"])

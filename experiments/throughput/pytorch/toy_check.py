@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffmask_jax.game import probes, steps
 from diffmask_jax.game.objective import Clean, clean_pass, objective
-from diffmask_jax.game.players import Rates, authors
+from diffmask_jax.game.players import AUTHORS, authors
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY
 from experiments.throughput.pytorch import toy_steps
@@ -25,7 +25,7 @@ from experiments.throughput.pytorch.toy import model_weights
 from experiments.throughput.pytorch.toy_steps import Play
 from experiments.toy.setup import BATCH, GAME, TRAINING, make_data
 
-RATES = Rates(3e-4, 1e-3, 0.3, warmup=5)
+RATES = AUTHORS._replace(warmup=5)
 STEPS = 15
 
 
