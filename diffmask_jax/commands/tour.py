@@ -58,11 +58,12 @@ def run(options: argparse.Namespace) -> None:
     folder, few, page = str(out / "run"), out / "some_texts.jsonl", str(out / "some_texts.html")
     overview = str(out / f"report-{options.texts.stem}.html")
     batch = options.batch_size or str(min(BATCH, len(examples.first)))
+    steps = _steps(out / "run", options.steps)
     training = ["texts", "--model", options.model, "--train", texts, "--dev", texts]
     training += ["--batch-size", batch, "--truncate", "--out", folder]
     anyway = ["--anyway"] * options.anyway
     stops = [
-        _stop(train, "train", *training, "--steps", options.steps, *anyway),
+        _stop(train, "train", *training, "--steps", steps, *anyway),
         _stop(report, "report", folder, "--texts", texts, "--out", overview, *anyway),
         _stop(
             explain, "explain", folder, "--file", str(few), "--truncate", "--html", page, *anyway
@@ -84,9 +85,19 @@ def run(options: argparse.Namespace) -> None:
         f"and {page} to watch the decision form on some texts.\n"
         "The probe was trained only briefly, and on the same texts it is shown on. Next, try:\n"
         f"  {_typed('explain', folder, 'a text of your own')}\n"
-        f"  {_typed('train', *training, '--steps', str(max(8000, 2 * int(options.steps))))}\n"
+        f"  {_typed('train', *training, '--steps', str(max(8000, 2 * int(steps))))}\n"
         f"  {_typed('compare', folder, '--texts', str(few))}"
     )
+
+
+def _steps(run: Path, asked: str) -> str:
+    """As many steps as are asked for, or as a run has that was trained for more since."""
+    if not (asked.isdigit() and (run / "config.json").exists()):
+        return asked
+
+    from diffmask_jax.training import run_folder
+
+    return str(max(int(asked), run_folder.load_config(run).steps))
 
 
 class Stop(NamedTuple):

@@ -15,11 +15,13 @@ from diffmask_jax.training.settled import Curves
 class CurveLog:
     """The lines so far, without those that a killed run wrote after its last checkpoint, `done`.
 
+    layers: their number, which a log that has no lines yet cannot tell
+
     Raises: UserError, as its methods do, if they cannot be written.
     """
 
-    def __init__(self, folder: Path, done: int, writes: bool) -> None:
-        self._file = folder / CURVES
+    def __init__(self, folder: Path, done: int, writes: bool, layers: int) -> None:
+        self._file, self._layers = folder / CURVES, layers
         self._lines = [line for line in _read(self._file) if line["step"] <= done]
         self._opened: IO[str] | None = None
         if writes:
@@ -40,7 +42,7 @@ class CurveLog:
 
     def curves(self) -> Curves:
         """The curves so far, arrays (calls, L)."""
-        return _stacked(self._lines)
+        return _stacked(self._lines, self._layers)
 
     def flush(self) -> None:
         """Write everything so far to the file."""
@@ -58,11 +60,12 @@ class CurveLog:
 def read_curves(folder: Path) -> tuple[np.ndarray, Curves]:
     """The steps and curves of the run in a folder. Raises: UserError if their file is damaged."""
     lines = _read(folder / CURVES)
-    return np.array([line["step"] for line in lines]), _stacked(lines)
+    return np.array([line["step"] for line in lines]), _stacked(lines, 0)
 
 
-def _stacked(lines: list[dict[str, Any]]) -> Curves:
-    return Curves(*(np.array([line[name] for line in lines]) for name in Curves._fields))
+def _stacked(lines: list[dict[str, Any]], layers: int) -> Curves:
+    none = np.zeros((0, layers))
+    return Curves(*(np.array([line[name] for line in lines] or none) for name in Curves._fields))
 
 
 def _written(line: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ def fit(
         done, speaks = int(start.step), distributed.is_first()
         shared = devices.place(np.uint32(config.seed), mesh, devices.WHOLE), params
         stream = chunks(config, texts.train, model.config.positions, done, feed, shared, mesh)
-        log = opened.enter_context(RunLog(folder, done))
+        log = opened.enter_context(RunLog(folder, done, len(game.model.layers)))
         programs = opened.enter_context(Compilations())
         trace = opened.enter_context(Trace(folder if profile and speaks else None))
         ahead = opened.enter_context(contextlib.closing(prefetched(stream, AHEAD)))

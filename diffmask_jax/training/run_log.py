@@ -37,11 +37,11 @@ class RunLog:
     is replaced as these steps are repeated.
     """
 
-    def __init__(self, folder: Path, done: int) -> None:
+    def __init__(self, folder: Path, done: int, layers: int) -> None:
         self._file = folder / VALIDATIONS
         self._writes = is_first()
         self._events = EventLog(folder, done) if self._writes else None
-        self._curves = CurveLog(folder, done, self._writes)
+        self._curves = CurveLog(folder, done, self._writes, layers)
         self._padded = self._positions = 0
 
     def __enter__(self) -> "RunLog":

@@ -19,10 +19,14 @@ positions, of which a question with its passage has about 170."""
 MARGIN = 1.0
 STEPS, FEW = 500, 20
 SEARCH = 30  # passes per token: of 44 tokens, every pair beside the answer
+ALONE = methods.PER_EXAMPLE._replace(margin=MARGIN)
 
 
 class Counted(NamedTuple):
-    """A method: its name, its settings in words, and the function, made for a network."""
+    """A method: its name, its settings in words, and the function, made for a network.
+
+    What it finds is kept by its settings in words: whatever changes it belongs in them.
+    """
 
     title: str
     told: str
@@ -46,11 +50,6 @@ def _any(title: str, told: str, method: Method) -> Counted:
     return Counted(title, told, lambda network, params: method)
 
 
-def _known(name: str) -> Counted:
-    named = methods.with_margin(MARGIN)[name]
-    return _any(named.title, named.values, named.attribute)
-
-
 def in_steps(steps: int) -> dict[str, Counted]:
     """The iterative methods, with so many steps."""
     told, guan = f"{steps} steps", functools.partial(methods.guan, steps=steps, weight=ENTROPY)
@@ -59,7 +58,7 @@ def in_steps(steps: int) -> dict[str, Counted]:
             "Integrated gradients", told, functools.partial(methods.integrated, steps=steps)
         ),
         "schulz": _any("Schulz et al.", told, functools.partial(methods.schulz, steps=steps)),
-        "guan": _any("Guan et al.", told, guan),
+        "guan": _any("Guan et al.", f"{told}, entropy × {ENTROPY:g}", guan),
     }
 
 
@@ -72,10 +71,15 @@ ON_EXAMPLE: dict[str, Counted] = {
     "leave_one_out": LEFT_OUT,
     "erasure": _any(
         "Erasure, by search",
-        "share of the smallest sets that hold the answer's own pieces and preserve it",
+        "share of the smallest sets that hold the answer's own pieces and preserve it, "
+        f"{SEARCH} passes per token",
         functools.partial(methods.smallest_sets, passes=SEARCH, always=methods.own_answer),
     ),
-    "per_example": _known("per_example"),
+    "per_example": _any(
+        "DiffMask, per example",
+        f"{ALONE.steps} steps, rates {ALONE.rate:g} and {ALONE.multiplier_rate:g}",
+        functools.partial(methods.per_example, settings=ALONE),
+    ),
 }
 
 ON_MANY: dict[str, Counted] = {"attention": ATTENTION, **in_steps(FEW), "leave_one_out": LEFT_OUT}

@@ -40,7 +40,7 @@ from experiments.common.measuring import (
     programs,
 )
 from experiments.common.probe_runs import measured_at, step_of
-from experiments.common.resume import load_or_make
+from experiments.common.resume import check_settings, load_or_make
 from experiments.squad.methods import Counted
 
 BATCH = 16
@@ -234,7 +234,10 @@ def attributions(
     """One method's attributions to the word embeddings of every question and its passage.
 
     Each is kept in a file by its number, so that a larger sample continues from a smaller one.
+
+    Raises: UserError if the folder has attributions of other settings.
     """
+    check_settings(folder, {"method": counted.title, "settings": counted.told})
     network = study.model.network
 
     @jax.jit

@@ -1,15 +1,13 @@
 """Nouns among the answers, by hand and on the real dev set."""
 
-from pathlib import Path
-
 import pytest
+from shared import shared
 
 from diffmask_jax.analysis.answer_nouns import NounShare, noun_share
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord, read_question_tags
 from diffmask_jax.tasks.questions import Answer, Question
 from diffmask_jax.tasks.squad_json import read_squad
 
-DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 PASSAGE = "In 1990 Ann won a prize."
 TAGS = QuestionTags(
     (),
@@ -46,9 +44,7 @@ def test_no_answer():
 
 @pytest.mark.long
 def test_of_the_real_dev_set():
-    dev, tagged = DATA / "squad" / "dev-v1.1.json", DATA / "pos" / "squad_dev.upos.jsonl"
-    if not (dev.is_file() and tagged.is_file()):
-        pytest.skip("needs ../shared/data, which is not here")
+    dev, tagged = shared("data/squad/dev-v1.1.json", "data/pos/squad_dev.upos.jsonl")
     questions = read_squad(dev)
     found = noun_share(questions, read_question_tags(tagged, questions))
     assert found[3:] == (68_730, 18_216, 10_570)

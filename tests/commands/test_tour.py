@@ -6,6 +6,7 @@ import pytest
 
 from diffmask_jax import cli
 from diffmask_jax.commands import tour
+from diffmask_jax.training import run_folder
 
 
 @pytest.fixture
@@ -48,6 +49,19 @@ def test_a_batch_size_is_passed_on_and_a_long_tour_advises_a_longer_training(
     assert cli.main(["tour", "model", *arguments, "--batch-size", "112"]) == 0
     assert stops["train"].batch_size == 112
     assert "--batch-size 112 " in (told := capsys.readouterr().out) and "--steps 10000" in told
+
+
+def test_a_run_that_was_trained_longer_since_stays_as_it_is(
+    stops, save_run, tiny_bert, tmp_path, capsys
+):
+    texts, out = tmp_path / "texts.txt", tmp_path / "tour"
+    texts.write_text("fun\n" * 3)
+    trained = run_folder.load_config(save_run(out / "run", tiny_bert)).steps
+    for asked, expected in ((20, trained), (trained + 1, trained + 1)):
+        arguments = ["--texts", str(texts), "--steps", str(asked), "--out", str(out)]
+        assert cli.main(["tour", str(tiny_bert), *arguments]) == 0
+        assert stops["train"].steps == expected
+        assert f"--steps {expected}\n" in capsys.readouterr().out
 
 
 def test_mistakes_are_told_before_anything_is_written(stops, tmp_path, capsys):

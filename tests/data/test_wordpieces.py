@@ -1,12 +1,12 @@
 """Word pieces: every piece knows its text, its characters, its word and its word's label."""
 
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shared import shared
 from tiny_tokenizers import encode
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -20,7 +20,6 @@ from diffmask_jax.data.wordpieces import (
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.trees import read_trees
 
-SHARED = Path(__file__).parents[2] / ".." / "shared"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -249,9 +248,7 @@ def test_locate_refuses_another_text(words):
 
 @pytest.fixture(scope="module")
 def real():
-    model, dev = SHARED / "models" / "sst5-minilm", SHARED / "data" / "sst" / "dev.txt"
-    if not (model.is_dir() and dev.is_file()):
-        pytest.skip("no model and treebank beside the repository")
+    model, dev = shared("models/sst5-minilm", "data/sst/dev.txt")
     sentences = read_trees(dev)
     tokenizer = AutoTokenizer.from_pretrained(model)
     return sentences, batch_encode(tokenizer, [sentence.text for sentence in sentences])

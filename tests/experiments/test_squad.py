@@ -17,6 +17,7 @@ from experiments.common.resume import check_model
 from experiments.squad import __main__ as squad
 from experiments.squad import drawing, numbers, stages
 from experiments.squad.claims import ids_of
+from experiments.squad.methods import Counted
 from experiments.squad.stages import Answers
 
 LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
@@ -158,6 +159,21 @@ def test_figure_2_counts_a_method_that_points_to_the_answer(study):
     np.testing.assert_allclose(
         found.diffmask_over["flat"], found.over_chance["diffmask"], atol=1e-9
     )
+
+
+def test_attributions_are_kept_by_the_settings_that_made_them(study, tmp_path):
+    def everywhere(value):
+        return Counted(
+            "Even", f"{value}", lambda *_: lambda key, subject: value + 0 * subject.state[:, :, 0]
+        )
+
+    noise = stages.statistics_of_words(study, tmp_path / "words.npz")
+    for _ in range(2):
+        found = stages.attributions(study, everywhere(1.0), noise, tmp_path / "even")
+        assert [len(one) for one in found] == [len(one.ids) for one in study.data.encoded]
+        assert all(np.all(one == 1) for one in found)
+    with pytest.raises(UserError, match="results of another settings"):
+        stages.attributions(study, everywhere(2.0), noise, tmp_path / "even")
 
 
 # --- from end to end -------------------------------------------------------------------------

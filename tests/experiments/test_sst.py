@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import shared
 
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.attribution import methods
@@ -16,7 +16,6 @@ from experiments.sst import margins, numbers, stages
 
 pytest.importorskip("tensorflow_datasets")
 
-SHARED = Path(__file__).parents[2] / ".." / "shared"
 LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
 SHORT = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "warmup": 1, "validate_every": 2}
 CLAIMS = {
@@ -131,9 +130,7 @@ def test_changes_are_taken_over_the_split_and_within_batches_of_64():
 @pytest.mark.long
 def test_the_f1_of_a_published_checkpoint_is_what_was_measured_in_pytorch(tmp_path):
     """Both numbers are of ../shared/METHOD.md, whose authors did not use this package."""
-    folder, trees = SHARED / "models/sst5-minilm", SHARED / "data/sst"
-    if not (folder.is_dir() and (trees / "dev.txt").is_file()):
-        pytest.skip("needs ../shared/models/sst5-minilm and ../shared/data/sst")
+    folder, trees = shared("models/sst5-minilm", "data/sst")
     model = load_classifier(folder)
     study = stages.open_study(model, SstPlaces(str(trees), str(tmp_path / "tfds")), "dev", tmp_path)
     original = stages.probabilities(study, tmp_path / "model.npz").argmax(axis=1)

@@ -1,7 +1,6 @@
 """BERT against PyTorch, and the laws every `Model` keeps: resuming, padding, gradients."""
 
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_params import random_params
+from shared import shared
 
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
@@ -20,7 +20,6 @@ from diffmask_jax.models.bert import BERT
 from diffmask_jax.models.config import ACTIVATIONS, EncoderConfig
 from diffmask_jax.models.loading import load_classifier
 
-SHARED = Path(__file__).parents[2] / ".." / "shared"
 CONFIG = EncoderConfig(
     vocabulary=40, positions=16, segments=2, width=24, heads=3, blocks=2, intermediate=36, classes=4
 )
@@ -118,9 +117,7 @@ def test_every_state_and_the_logits_are_pytorchs(pytorch):
 
 def test_a_published_checkpoint_gives_pytorchs_states():
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
-    folder, trees = SHARED / "models/sst5-minilm", SHARED / "data/sst/dev.txt"
-    if not (folder.is_dir() and trees.is_file()):
-        pytest.skip("needs ../shared/models/sst5-minilm and ../shared/data/sst")
+    folder, trees = shared("models/sst5-minilm", "data/sst/dev.txt")
     import transformers
 
     pytorch_model = transformers.BertForSequenceClassification.from_pretrained(folder).eval()

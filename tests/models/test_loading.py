@@ -15,6 +15,7 @@ from bert_folder import (
     save_rest,
     save_safetensors,
 )
+from shared import shared
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.config import Dropout, EncoderConfig
@@ -23,8 +24,6 @@ from diffmask_jax.models.heads import SINGLE_LABEL
 from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
 from diffmask_jax.models.huggingface.weights import to_weights
 from diffmask_jax.models.loading import ARCHITECTURES, load_classifier, load_encoder
-
-SHARED = Path(__file__).parents[2] / ".." / "shared"
 
 
 @pytest.fixture
@@ -206,10 +205,7 @@ def test_the_tokenizer_neither_truncates_nor_pads(folder, convert):
 
 
 def test_the_tokenizer_is_the_one_auto_tokenizer_gives():
-    folder = SHARED / "models/sst5-minilm"
-    trees = SHARED / "data/sst/dev.txt"
-    if not (folder.is_dir() and trees.is_file()):
-        pytest.skip("needs ../shared/models/sst5-minilm and ../shared/data/sst")
+    folder, trees = shared("models/sst5-minilm", "data/sst/dev.txt")
     from transformers import AutoTokenizer
 
     lines = trees.read_text(encoding="utf-8").splitlines()[:100]

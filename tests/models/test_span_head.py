@@ -14,6 +14,7 @@ import safetensors.numpy
 import tokenizers
 from bert_folder import WEIGHTS, assert_same, save_rest, save_safetensors
 from long_set import shown_by
+from shared import shared
 
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
@@ -32,7 +33,6 @@ from diffmask_jax.models.loading import (
     load_encoder,
 )
 
-SHARED = Path(__file__).parents[2] / ".." / "shared"
 B, T, VOCABULARY = 3, 9, 30
 USUAL = {
     "vocab_size": VOCABULARY,
@@ -280,9 +280,7 @@ def test_a_saved_network_is_the_same_in_pytorch_and_comes_back(twin, tmp_path):
 
 def test_a_published_checkpoint_in_half_precision_gives_pytorchs_logits():
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
-    folder, questions = SHARED / "models/squad-minilm", SHARED / "data/squad/dev-v1.1.json"
-    if not (folder.is_dir() and questions.is_file()):
-        pytest.skip("needs ../shared/models/squad-minilm and ../shared/data/squad")
+    folder, questions = shared("models/squad-minilm", "data/squad/dev-v1.1.json")
     import transformers
 
     theirs = transformers.BertForQuestionAnswering.from_pretrained(folder, dtype=torch.float32)

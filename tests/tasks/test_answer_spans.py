@@ -1,12 +1,11 @@
 """Answers as pieces: they cover the answer's characters, with no piece more than needed."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tiny_tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared import shared
 from tiny_tokenizers import encode
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -16,7 +15,6 @@ from diffmask_jax.tasks.answer_spans import characters, gold_spans, piece_span, 
 from diffmask_jax.tasks.questions import Answer
 from diffmask_jax.tasks.squad_json import read_squad
 
-SHARED = Path(__file__).parents[2] / ".." / "shared"
 TOKENIZERS = {
     name: PreTrainedTokenizerFast(tokenizer_object=tokenizer)
     for name, tokenizer in {
@@ -130,9 +128,7 @@ def test_what_is_no_stretch_of_the_passage_has_no_text():
 
 @pytest.mark.long
 def test_of_every_fortieth_real_dev_question():
-    model, dev = SHARED / "models" / "squad-minilm", SHARED / "data" / "squad" / "dev-v1.1.json"
-    if not (model.is_dir() and dev.is_file()):
-        pytest.skip("needs ../shared/models/squad-minilm and ../shared/data/squad")
+    model, dev = shared("models/squad-minilm", "data/squad/dev-v1.1.json")
     questions = read_squad(dev)[::40]
     tokenizer = AutoTokenizer.from_pretrained(model)
     pairs = [(question.question, question.passage) for question in questions]

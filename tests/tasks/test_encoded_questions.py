@@ -1,9 +1,8 @@
 """Questions as pieces: nothing is too long, nothing is cut or left out untold."""
 
-from pathlib import Path
-
 import pytest
 import tiny_tokenizers
+from shared import shared
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from diffmask_jax.tasks.answer_spans import span_text
@@ -11,7 +10,6 @@ from diffmask_jax.tasks.encoded_questions import Counts, encode_questions, told
 from diffmask_jax.tasks.questions import Answer, Question
 from diffmask_jax.tasks.squad_json import read_squad
 
-SHARED = Path(__file__).parents[2] / ".." / "shared"
 BERT = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizers.of_pieces("film", "is", "fun"))
 
 
@@ -66,9 +64,7 @@ def test_nothing_to_tell():
     [("dev-v1.1.json", 384, 10_387, 183), ("train-v1.1.first44.json", 256, 10_669, 1208)],
 )
 def test_the_real_files(name, limit, fit, too_long):
-    model, file = SHARED / "models" / "squad-minilm", SHARED / "data" / "squad" / name
-    if not (model.is_dir() and file.is_file()):
-        pytest.skip("needs ../shared/models/squad-minilm and ../shared/data/squad")
+    model, file = shared("models/squad-minilm", f"data/squad/{name}")
     tokenizer, questions = AutoTokenizer.from_pretrained(model), read_squad(file)
     pairs = [(question.question, question.passage) for question in questions]
     pieces = tokenizer(*map(list, zip(*pairs, strict=True)), truncation=False, verbose=False)

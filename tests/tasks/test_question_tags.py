@@ -1,10 +1,10 @@
 """Parts of speech of questions and passages: each piece has its word's, or is named."""
 
 import json
-from pathlib import Path
 
 import pytest
 import tiny_tokenizers
+from shared import shared
 from tiny_tokenizers import encode
 from transformers import PreTrainedTokenizerFast
 
@@ -19,7 +19,6 @@ from diffmask_jax.tasks.question_tags import (
 from diffmask_jax.tasks.questions import Question
 from diffmask_jax.tasks.squad_json import read_squad
 
-DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 PASSAGE = "The film isn't dull."
 WORDS = [[0, 3, "DET"], [4, 8, "NOUN"], [9, 11, "AUX"], [11, 14, "PART"], [15, 19, "ADJ"]]
 ASKED = [
@@ -105,9 +104,7 @@ def test_the_words_that_share_a_character():
 
 @pytest.mark.long
 def test_the_real_tags_fit_their_questions():
-    dev, tagged = DATA / "squad" / "dev-v1.1.json", DATA / "pos" / "squad_dev.upos.jsonl"
-    if not (dev.is_file() and tagged.is_file()):
-        pytest.skip("needs ../shared/data, which is not here")
+    dev, tagged = shared("data/squad/dev-v1.1.json", "data/pos/squad_dev.upos.jsonl")
     questions = read_squad(dev)[::20]
     tags = read_question_tags(tagged, questions)
     for question, words in zip(questions, tags, strict=True):

@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from shared import shared
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.questions import Answer, Question
 from diffmask_jax.tasks.squad import SQUAD, SquadPlaces, load_squad, read_questions
 from diffmask_jax.tasks.squad_json import read_squad
 
-REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "squad"
 PASSAGE = "Bees make honey. Caf\u00e9s \U0001f600 sell it."
 DEV = [
     Question("d1", "Who makes it?", PASSAGE, (Answer("Bees", 0), Answer("\U0001f600", 23))),
@@ -211,9 +211,9 @@ def test_tfds_is_asked_for_only_when_needed(raw, data):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not REAL.is_dir(), reason="no SQuAD in ../shared/data, beside the repository")
 def test_the_real_files(data, builder):
+    (real,) = shared("data/squad")
     for split, name in (("train", "train-v1.1.first44.json"), ("dev", "dev-v1.1.json")):
-        assert load_squad(split, REAL, data) == read_squad(REAL / name)
-    dev = REAL / "dev-v1.1.json"
+        assert load_squad(split, real, data) == read_squad(real / name)
+    dev = real / "dev-v1.1.json"
     assert hashlib.sha256(dev.read_bytes()).hexdigest() == builder.OFFICIAL["dev"].sha256

@@ -3,15 +3,14 @@
 import copy
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from shared import shared
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.questions import Answer, Question, answerable
 from diffmask_jax.tasks.squad_json import parse_squad, read_squad
 
-REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "squad"
 PASSAGE = "Bees make honey. Caf\u00e9s \U0001f600 sell honey."
 FILE = {
     "version": "v2.0",
@@ -129,9 +128,9 @@ def test_what_is_no_such_file(text, says):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not REAL.is_dir(), reason="no SQuAD in ../shared/data, beside the repository")
 def test_the_real_files_are_clean():
-    dev, train = (read_squad(REAL / name) for name in ("dev-v1.1.json", "train-v1.1.first44.json"))
+    files = shared("data/squad/dev-v1.1.json", "data/squad/train-v1.1.first44.json")
+    dev, train = map(read_squad, files)
     assert (len(dev), len(train)) == (10_570, 11_877)
     annotators = Counter(len(question.answers) for question in dev)
     assert annotators == {3: 8490, 5: 1147, 4: 759, 2: 136, 6: 35, 1: 3}

@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from shared import shared
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.sst import SST, SstPlaces, load_sst
 from diffmask_jax.tasks.trees import Sentence, read_trees
 
-REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "sst"
 TREES = {
     # Enough lines for a shuffle to show.
     "train": "(2 b\u00e9)\n" + "".join(f"(3 (2 It) (4 (2 's) (3 n{i})))\n" for i in range(30)),
@@ -233,10 +233,10 @@ def test_tfds_is_asked_for_only_when_needed(missing, raw, data):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not REAL.is_dir(), reason="the treebank is not beside the repository")
 def test_the_real_treebank(data):
     pytest.importorskip("tensorflow_datasets")
-    sentences = {split: load_sst(split, REAL, data) for split in TREES}
+    (real,) = shared("data/sst")
+    sentences = {split: load_sst(split, real, data) for split in TREES}
     assert [len(s) for s in sentences.values()] == [8544, 1101, 2210]
     words = {split: sum(len(one.words) for one in s) for split, s in sentences.items()}
     assert words == {"train": 163563, "dev": 21274, "test": 42405}
@@ -244,4 +244,4 @@ def test_the_real_treebank(data):
     assert [roots["train"][label] for label in range(5)] == [1092, 2218, 1624, 2322, 1288]
     assert [roots["dev"][label] for label in range(5)] == [139, 289, 229, 279, 165]
     for split, loaded in sentences.items():
-        assert loaded == read_trees(REAL / f"{split}.txt")
+        assert loaded == read_trees(real / f"{split}.txt")

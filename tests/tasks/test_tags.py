@@ -2,16 +2,14 @@
 
 import json
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from shared import shared
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.tags import read_tags, tag
 from diffmask_jax.tasks.trees import Sentence, read_trees
-
-DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 
 
 def sentence(*words):
@@ -87,9 +85,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, file):
 
 
 def test_the_treebank_and_its_tags_fit():
-    trees, tagged = DATA / "sst" / "dev.txt", DATA / "pos" / "sst_dev.upos.jsonl"
-    if not (trees.exists() and tagged.exists()):
-        pytest.skip("needs ../shared/data, which is not here")
+    trees, tagged = shared("data/sst/dev.txt", "data/pos/sst_dev.upos.jsonl")
     tags = read_tags(tagged, read_trees(trees))
     assert len(tags) == 1101 and sum(map(len, tags)) == 21_274
     assert {name for names in tags for name in names} <= UNIVERSAL

@@ -54,7 +54,7 @@ def checkpoint_is_whole(disk: Path) -> bool:
 
 
 def curves(disk: Path, size: int) -> None:
-    log = CurveLog(disk, 0, writes=True)
+    log = CurveLog(disk, 0, writes=True, layers=LAYERS)
     means = dict.fromkeys(Curves._fields, [0.5] * LAYERS)
     for step in range(size // 200):
         log.add(step, means)
@@ -71,7 +71,7 @@ def events(disk: Path, size: int) -> None:
 def log_of_a_run(disk: Path, size: int) -> None:
     """All its files at once, which are closed while one of them cannot be written."""
     told = Told(np.zeros(2), *[np.zeros((2, LAYERS))] * len(Curves._fields))
-    with RunLog(disk, 0) as log, Progress(size, 0, 0.1, False) as progress:
+    with RunLog(disk, 0, LAYERS) as log, Progress(size, 0, 0.1, False) as progress:
         for step in range(size // 200):
             log.training(step, told, np.ones((2, 1, 1), bool), progress)
         log.flush()

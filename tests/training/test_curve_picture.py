@@ -11,7 +11,7 @@ LAYERS = ("W", "1")
 
 def logged(folder, calls: int) -> None:
     """Each layer is played by one call of two, alone: what it adds to the batch is its mean."""
-    log = CurveLog(folder, 0, True)
+    log = CurveLog(folder, 0, True, 2)
     for call in range(calls):
         there = [float(call % 2 == n) for n in range(2)]
         numbers = {"divergence": 0.2, "masked": 0.5, "agreement": 1.0}
