@@ -96,13 +96,16 @@ def from_json(told: dict[str, Any]) -> Assessment:
     return Assessment(told["answer"], findings, tuple(told["advice"]))
 
 
-def assess(config: RunConfig, means: LayerMeans, trained: Sequence[dict[str, Any]]) -> Assessment:
+def assess(
+    config: RunConfig, means: LayerMeans, trained: Sequence[dict[str, Any]], step: int
+) -> Assessment:
     """Judge a run's probe by the effect of its gates on some texts, and by how its training ended.
 
     A layer keeps its promise if D ≤ 1.2·m (`tolerance`; the authors keep a probe up to 8·m, 0.8
     nats on SST) and at least 75% (`min_agreement`) of the predictions stay.
 
     trained: the last validation of each layer (`run_folder.load_layers`); may be empty.
+    step: that of this validation
     """
     layers, masked, divergence, agreement = means
     on_margin = divergence <= config.tolerance * config.margin
@@ -113,20 +116,30 @@ def assess(config: RunConfig, means: LayerMeans, trained: Sequence[dict[str, Any
         _margin(config, layers, divergence, on_margin),
         _agreement(config, layers, agreement, agrees),
         _masked(masked, bool(idle), bool(starved)),
-        _settled(config, trained),
+        _settled(config, trained, step),
     )
     broken = any(finding.holds is False for finding in findings[:3])
     answer = "not good" if broken else "good" if findings[3].holds else "not settled"
     keeps_promise = bool(on_margin.all() and agrees.all())
-    advice = _advice(config, unsettled, keeps_promise, bool(idle), bool(starved))
+    ended = step >= config.steps
+    advice = _advice(config, unsettled, ended, keeps_promise, bool(idle), bool(starved))
     return Assessment(answer, findings, advice)
 
 
 def _advice(
-    config: RunConfig, unsettled: bool, keeps_promise: bool, idle: bool, starved: bool
+    config: RunConfig,
+    unsettled: bool,
+    ended: bool,
+    keeps_promise: bool,
+    idle: bool,
+    starved: bool,
 ) -> tuple[str, ...]:
     margin, advice = config.margin, []
-    if unsettled:
+    if unsettled and not ended:
+        advice.append(
+            f"train on: the same training command continues it, at most to step {config.steps}"
+        )
+    elif unsettled:
         advice.append(
             "train longer: run the training command again with --steps larger than "
             f"{config.steps}, and it continues from where it ended"
@@ -190,7 +203,7 @@ def _masked(masked: Float[np.ndarray, " L"], idle: bool, starved: bool) -> Findi
     return Finding(not starved, f"{said}: almost all" if starved else said)
 
 
-def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
+def _settled(config: RunConfig, trained: Sequence[dict[str, Any]], step: int) -> Finding:
     """The verdict of `settled.verdict_on` in training, in words."""
     if not trained:
         return Finding(None, "its training did not record whether it had settled")
@@ -214,5 +227,7 @@ def _settled(config: RunConfig, trained: Sequence[dict[str, Any]]) -> Finding:
         f"{OFF_MARGIN:.0%} of the margin)"
     )
     if parts:
-        return Finding(False, f"when training ended, {'; '.join(parts)} {how}")
+        ended = step >= config.steps
+        when = "when training ended" if ended else f"at step {step} of {config.steps}"
+        return Finding(False, f"{when}, {'; '.join(parts)} {how}")
     return Finding(True, f"its training had settled at every layer {how}")

@@ -149,7 +149,8 @@ def assess_run(config: RunConfig, folder: Path, means: LayerMeans) -> Assessment
 
     Raises: UserError if `layers.json` is damaged.
     """
-    return assess(config, means, run_folder.load_layers(folder))
+    trained, step = run_folder.load_layers(folder), run_folder.judged_at(folder)
+    return assess(config, means, trained, step)
 
 
 def _save(

@@ -144,6 +144,11 @@ def load_layers(folder: Path) -> list[dict[str, Any]]:
     return _layers(folder)["layers"]
 
 
+def judged_at(folder: Path) -> int:
+    """The step of the last validation of every layer; 0 in a run of the authors' game."""
+    return _layers(folder)["step"]
+
+
 def settled_at(folder: Path) -> int | None:
     """The step at which the run in a folder settled; None if it has not settled."""
     kept = _layers(folder)

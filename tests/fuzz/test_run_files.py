@@ -53,7 +53,11 @@ READ = {
     "config.json": run_folder.load_config,
     "environment.json": run_folder.other_devices,
     "scale.json": run_folder.load_scale,
-    "layers.json": lambda folder: (run_folder.load_layers(folder), run_folder.settled_at(folder)),
+    "layers.json": lambda folder: (
+        run_folder.load_layers(folder),
+        run_folder.judged_at(folder),
+        run_folder.settled_at(folder),
+    ),
     "validation.jsonl": lambda folder: run_log.is_validated(folder, 20),
     "curves.jsonl": lambda folder: judged(*curve_log.read_curves(folder)),
 }

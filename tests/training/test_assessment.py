@@ -24,10 +24,10 @@ SETTLED = {"still": True, "on_margin": True, "divergence": 0.2}
 GOOD = {"masked": [0.3, 0.4, 0.5], "divergence": [0.1, 0.2, 0.24], "agreement": [0.8, 0.9, 1.0]}
 
 
-def assessed(trained=(SETTLED,) * 3, **changes):
+def assessed(trained=(SETTLED,) * 3, step=100, **changes):
     values = {name: np.array(own) for name, own in (GOOD | changes).items()}
     rows = [{"layer": layer} | row for layer, row in zip(LAYERS, trained, strict=False)]
-    return assess(CONFIG, LayerMeans(LAYERS, **values), rows)
+    return assess(CONFIG, LayerMeans(LAYERS, **values), rows, step)
 
 
 def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
@@ -46,7 +46,7 @@ def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
 def test_of_questions_starts_and_ends_are_counted():
     config = run_config("model", "questions", train="a.jsonl", dev="b.jsonl")
     means = LayerMeans(LAYERS, *(np.array(own) for own in GOOD.values()))
-    says = [finding.says for finding in assess(config, means, ()).findings]
+    says = [finding.says for finding in assess(config, means, (), 0).findings]
     assert "at least 80.0% of the starts and ends of answers stay the same (layer W)" in says
 
 
@@ -100,6 +100,14 @@ def test_what_had_not_settled_is_trained_longer():
     assert broken.answer == "not good" and "--steps larger than 100" in broken.advice[0]
     assert "at every layer; the least is" in broken.findings[1].says
     assert broken.findings[-1].says == "when training ended, every layer was still moving" + HOW
+
+
+def test_what_was_stopped_goes_on_by_the_same_command():
+    moving = SETTLED | {"still": False}
+    found = assessed((moving, SETTLED, SETTLED), step=60)
+    assert found.findings[-1].says.startswith("at step 60 of 100, layer W was still moving (")
+    assert len(found.advice) == 1 and "the same training command continues it" in found.advice[0]
+    assert assessed(step=60).answer == "good"  # it settled, and so ended, before its last step
 
 
 def test_a_training_that_says_nothing_leaves_it_open():
