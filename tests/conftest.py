@@ -65,8 +65,9 @@ os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICKLY_CO
 
 
 def _child_environment(**more: str) -> dict[str, str]:
-    """For processes that tests start: our own modules."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
+    """For processes that tests start: our own modules, and no word on PyTorch, which they lack."""
+    quiet = {"TRANSFORMERS_VERBOSITY": "error"}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **quiet, **more}
 
 
 # Nor does anyone look up in which lines a program's operations were written.
