@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     folder, few, page = str(out / "run"), out / "some_texts.jsonl", str(out / "some_texts.html")
     overview = str(out / f"report-{options.texts.stem}.html")
     batch = options.batch_size or str(min(BATCH, len(examples.first)))
-    steps = _steps(out / "run", options.steps)
+    steps = _steps(Path(folder), options.steps)
     training = ["texts", "--model", options.model, "--train", texts, "--dev", texts]
     training += ["--batch-size", batch, "--truncate", "--out", folder]
     anyway = ["--anyway"] * options.anyway

@@ -112,16 +112,17 @@ def assess(
     agrees = agreement >= config.min_agreement
     idle, starved = masked.max() < NEXT_TO_NOTHING, masked.min() > NEXT_TO_ALL
     unsettled = any(not (row["still"] and row["on_margin"]) for row in trained)
+    ended = step >= config.steps
+    when = "when training ended" if ended else f"at step {step} of {config.steps}"
     findings = (
         _margin(config, layers, divergence, on_margin),
         _agreement(config, layers, agreement, agrees),
         _masked(masked, bool(idle), bool(starved)),
-        _settled(config, trained, step),
+        _settled(config, trained, when),
     )
     broken = any(finding.holds is False for finding in findings[:3])
     answer = "not good" if broken else "good" if findings[3].holds else "not settled"
     keeps_promise = bool(on_margin.all() and agrees.all())
-    ended = step >= config.steps
     advice = _advice(config, unsettled, ended, keeps_promise, bool(idle), bool(starved))
     return Assessment(answer, findings, advice)
 
@@ -203,7 +204,7 @@ def _masked(masked: Float[np.ndarray, " L"], idle: bool, starved: bool) -> Findi
     return Finding(not starved, f"{said}: almost all" if starved else said)
 
 
-def _settled(config: RunConfig, trained: Sequence[dict[str, Any]], step: int) -> Finding:
+def _settled(config: RunConfig, trained: Sequence[dict[str, Any]], when: str) -> Finding:
     """The verdict of `settled.verdict_on` in training, in words."""
     if not trained:
         return Finding(None, "its training did not record whether it had settled")
@@ -227,7 +228,5 @@ def _settled(config: RunConfig, trained: Sequence[dict[str, Any]], step: int) ->
         f"{OFF_MARGIN:.0%} of the margin)"
     )
     if parts:
-        ended = step >= config.steps
-        when = "when training ended" if ended else f"at step {step} of {config.steps}"
         return Finding(False, f"{when}, {'; '.join(parts)} {how}")
     return Finding(True, f"its training had settled at every layer {how}")
