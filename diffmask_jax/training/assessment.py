@@ -48,6 +48,20 @@ def layer_means(layers: Sequence[str], rows: Sequence[Mapping[str, float]]) -> L
     return LayerMeans(tuple(layers), *columns)
 
 
+class LastValidation(NamedTuple):
+    """What the last validation found of the game at each layer; as it is here, before the first.
+
+    step: that of the validation
+    settled: whether every layer had settled (`settled.verdict_on`)
+    layers: for each layer its name, masked share, divergence (nats), multiplier, and whether it was
+        still and on its margin; none in a run of the authors' game
+    """
+
+    step: int = 0
+    settled: bool = False
+    layers: Sequence[dict[str, Any]] = ()
+
+
 class Assessment(NamedTuple):
     """A verdict on a probe.
 
@@ -96,29 +110,26 @@ def from_json(told: dict[str, Any]) -> Assessment:
     return Assessment(told["answer"], findings, tuple(told["advice"]))
 
 
-def assess(
-    config: RunConfig, means: LayerMeans, trained: Sequence[dict[str, Any]], step: int
-) -> Assessment:
+def assess(config: RunConfig, means: LayerMeans, last: LastValidation) -> Assessment:
     """Judge a run's probe by the effect of its gates on some texts, and by how its training ended.
 
     A layer keeps its promise if D ≤ 1.2·m (`tolerance`; the authors keep a probe up to 8·m, 0.8
     nats on SST) and at least 75% (`min_agreement`) of the predictions stay.
 
-    trained: the last validation of each layer (`run_folder.load_layers`); may be empty.
-    step: that of this validation
+    last: that of its training (`run_folder.load_last_validation`)
     """
     layers, masked, divergence, agreement = means
     on_margin = divergence <= config.tolerance * config.margin
     agrees = agreement >= config.min_agreement
     idle, starved = masked.max() < NEXT_TO_NOTHING, masked.min() > NEXT_TO_ALL
-    unsettled = any(not (row["still"] and row["on_margin"]) for row in trained)
-    ended = step >= config.steps
-    when = "when training ended" if ended else f"at step {step} of {config.steps}"
+    unsettled = any(not (row["still"] and row["on_margin"]) for row in last.layers)
+    ended = last.step >= config.steps
+    when = "when training ended" if ended else f"at step {last.step} of {config.steps}"
     findings = (
         _margin(config, layers, divergence, on_margin),
         _agreement(config, layers, agreement, agrees),
         _masked(masked, bool(idle), bool(starved)),
-        _settled(config, trained, when),
+        _settled(config, last.layers, when),
     )
     broken = any(finding.holds is False for finding in findings[:3])
     answer = "not good" if broken else "good" if findings[3].holds else "not settled"

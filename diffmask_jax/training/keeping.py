@@ -9,7 +9,13 @@ import jax
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.runtime import json_files
 from diffmask_jax.training import run_folder, settled
-from diffmask_jax.training.assessment import Assessment, LayerMeans, assess, layer_means
+from diffmask_jax.training.assessment import (
+    Assessment,
+    LastValidation,
+    LayerMeans,
+    assess,
+    layer_means,
+)
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.run_folder import VALIDATIONS
 from diffmask_jax.training.settled import Curves
@@ -39,7 +45,8 @@ def keep(
     _save(folder, layers, state, table)
     verdict = settled.verdict_on(curves, config.margin)
     rows = settled.as_rows(verdict, layers)
-    run_folder.save_layers(folder, int(state.step), bool(verdict.settled.all()), rows)
+    last = LastValidation(int(state.step), bool(verdict.settled.all()), rows)
+    run_folder.save_last_validation(folder, last)
     return settled.told(verdict, layers, config.margin)
 
 
@@ -149,8 +156,7 @@ def assess_run(config: RunConfig, folder: Path, means: LayerMeans) -> Assessment
 
     Raises: UserError if `layers.json` is damaged.
     """
-    trained, step = run_folder.load_layers(folder), run_folder.judged_at(folder)
-    return assess(config, means, trained, step)
+    return assess(config, means, run_folder.load_last_validation(folder))
 
 
 def _save(

@@ -118,8 +118,13 @@ def steps_done(folder: Path) -> int:
 
 def is_finished(config: RunConfig, folder: Path, done: int) -> bool:
     """Whether a run at step `done` is at its end, and validated."""
-    settled = distributed.by_first(lambda: run_folder.settled_at(folder) == done)
+    settled = distributed.by_first(lambda: _has_settled(folder, done))
     return (done >= config.steps or settled) and _is_validated(folder, done)
+
+
+def _has_settled(folder: Path, step: int) -> bool:
+    last = run_folder.load_last_validation(folder)
+    return last.settled and last.step == step
 
 
 def _start(

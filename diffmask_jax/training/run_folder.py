@@ -14,7 +14,7 @@ from diffmask_jax.runtime import json_files, locks, settings, tensors
 from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import check_plain, check_readable, remove_half_written, write_in
 from diffmask_jax.training import fingerprint
-from diffmask_jax.training.assessment import LayerMeans
+from diffmask_jax.training.assessment import LastValidation, LayerMeans
 from diffmask_jax.training.config import RunConfig, as_dict, run_config
 from diffmask_jax.training.fingerprint import Fingerprint
 
@@ -134,31 +134,17 @@ def load_scale(folder: Path) -> float | None:
     return None if kept is None else scale
 
 
-def save_layers(folder: Path, step: int, settled: bool, rows: list[dict[str, Any]]) -> None:
-    """Write the validation of every layer, and whether all have settled."""
-    settings.write(folder / LAYERS, {"step": step, "settled": settled, "layers": rows})
+def save_last_validation(folder: Path, last: LastValidation) -> None:
+    """Write what the last validation found, in place of what an earlier one did."""
+    settings.write(folder / LAYERS, last._asdict())
 
 
-def load_layers(folder: Path) -> list[dict[str, Any]]:
-    """The last validation of every layer; empty in a run of the authors' game."""
-    return _layers(folder)["layers"]
-
-
-def judged_at(folder: Path) -> int:
-    """The step of the last validation of every layer; 0 in a run of the authors' game."""
-    return _layers(folder)["step"]
-
-
-def settled_at(folder: Path) -> int | None:
-    """The step at which the run in a folder settled; None if it has not settled."""
-    kept = _layers(folder)
-    return kept["step"] if kept["settled"] else None
-
-
-def _layers(folder: Path) -> dict[str, Any]:
-    """What `save_layers` wrote, if anything. Raises: UserError if its file is damaged."""
+def load_last_validation(folder: Path) -> LastValidation:
+    """What `save_last_validation` wrote, if anything. Raises: UserError if its file is damaged."""
     file = folder / LAYERS
-    kept = settings.read(file) or {"step": 0, "settled": False, "layers": []}
+    kept = settings.read(file)
+    if kept is None:
+        return LastValidation()
     for name, kind in (("step", int), ("settled", bool), ("layers", list)):
         json_files.field(kept, name, kind, str(file))
     told = {"layer": str, "divergence": float, "still": bool, "on_margin": bool}
@@ -166,7 +152,7 @@ def _layers(folder: Path) -> dict[str, Any]:
         json_files.check(row, dict, f"{file}: a layer")
         for field, needed in told.items():
             json_files.field(row, field, needed, f"{file}: a layer")
-    return kept
+    return LastValidation(*(kept[name] for name in LastValidation._fields))
 
 
 def save_probe(

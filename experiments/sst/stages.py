@@ -106,7 +106,7 @@ class Measured(NamedTuple):
 
     def settled(self) -> list[list[dict[str, Any]]]:
         """For every run, which of its layers have settled, and which are on their margin."""
-        return [runs.load_layers(folder) for folder in self.folders]
+        return [list(runs.load_last_validation(folder).layers) for folder in self.folders]
 
 
 def measure(study: Study, test: Study, folders: Sequence[Path]) -> Measured:

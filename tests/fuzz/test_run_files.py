@@ -22,6 +22,7 @@ from diffmask_jax.training import (
     run_folder,
     run_log,
 )
+from diffmask_jax.training.assessment import LastValidation
 from diffmask_jax.training.settled import Curves, verdict_on
 
 STEPS = [{"step": 10, **{name: [0.5, 1.0] for name in Curves._fields}}, {"step": 20}]
@@ -30,6 +31,7 @@ STEPS[1] = STEPS[0] | STEPS[1]
 
 ROW: dict = {"layer": "W", "masked": 0.5, "divergence": 0.1, "multiplier": 2.0}
 ROW |= {"still": True, "on_margin": True}
+LAST = LastValidation(20, True, [ROW])
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def folder(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     shutil.copytree(run, folder)
     run_folder.save_scale(folder, 0.5)
-    run_folder.save_layers(folder, 20, True, [ROW])
+    run_folder.save_last_validation(folder, LAST)
     (folder / "validation.jsonl").write_text('{"step": 10, "masked": 0.5}\n{"step": 20}\n')
     (folder / "curves.jsonl").write_text("".join(json.dumps(line) + "\n" for line in STEPS))
     return folder
@@ -53,11 +55,7 @@ READ = {
     "config.json": run_folder.load_config,
     "environment.json": run_folder.other_devices,
     "scale.json": run_folder.load_scale,
-    "layers.json": lambda folder: (
-        run_folder.load_layers(folder),
-        run_folder.judged_at(folder),
-        run_folder.settled_at(folder),
-    ),
+    "layers.json": run_folder.load_last_validation,
     "validation.jsonl": lambda folder: run_log.is_validated(folder, 20),
     "curves.jsonl": lambda folder: judged(*curve_log.read_curves(folder)),
 }
@@ -65,7 +63,7 @@ READ = {
 
 def test_every_file_is_accepted_as_it_is(folder):
     assert run_folder.load_config(folder).task == "texts"
-    assert run_folder.settled_at(folder) == 20 and run_folder.load_scale(folder) == 0.5
+    assert run_folder.load_last_validation(folder) == LAST and run_folder.load_scale(folder) == 0.5
     assert run_log.is_validated(folder, 20) and len(curve_log.read_curves(folder)[0]) == 2
     assert run_folder.load_probe(folder)[1]["step"] == 7
 

@@ -5,6 +5,7 @@ import pytest
 
 from diffmask_jax.training.assessment import (
     SAMPLED,
+    LastValidation,
     LayerMeans,
     as_json,
     assess,
@@ -27,7 +28,7 @@ GOOD = {"masked": [0.3, 0.4, 0.5], "divergence": [0.1, 0.2, 0.24], "agreement": 
 def assessed(trained=(SETTLED,) * 3, step=100, **changes):
     values = {name: np.array(own) for name, own in (GOOD | changes).items()}
     rows = [{"layer": layer} | row for layer, row in zip(LAYERS, trained, strict=False)]
-    return assess(CONFIG, LayerMeans(LAYERS, **values), rows, step)
+    return assess(CONFIG, LayerMeans(LAYERS, **values), LastValidation(step, False, rows))
 
 
 def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
@@ -46,7 +47,7 @@ def test_a_probe_that_keeps_its_promise_and_has_settled_is_good():
 def test_of_questions_starts_and_ends_are_counted():
     config = run_config("model", "questions", train="a.jsonl", dev="b.jsonl")
     means = LayerMeans(LAYERS, *(np.array(own) for own in GOOD.values()))
-    says = [finding.says for finding in assess(config, means, (), 0).findings]
+    says = [finding.says for finding in assess(config, means, LastValidation()).findings]
     assert "at least 80.0% of the starts and ends of answers stay the same (layer W)" in says
 
 
