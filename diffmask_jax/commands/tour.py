@@ -1,10 +1,10 @@
-"""`diffmask tour`: from a classifier and some texts to a report and a page, command by command."""
+"""`diffmask tour`: from a model and some texts to a report and a page, command by command."""
 
 import argparse
 import shlex
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diffmask_jax.commands import explain, report, train
 from diffmask_jax.commands.arguments import Parser, name_of, path_of
@@ -12,24 +12,27 @@ from diffmask_jax.commands.shared import add_anyway
 from diffmask_jax.runtime.files import check_all_writable, make_folder, write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.runtime.messages import show
-from diffmask_jax.tasks.files import read_file
-from diffmask_jax.tasks.task import Examples
+from diffmask_jax.tasks.question_examples import questions_of
+from diffmask_jax.tasks.question_lines import QUESTIONS, as_line
+from diffmask_jax.tasks.task import Examples, Task, source_of
+from diffmask_jax.tasks.texts import TEXTS
 
 HELP = "start here: train a short probe, write a report and a page, and show each command"
 SHOWN = 10  # texts on the page
 BATCH = 32
+MARGIN = "1"  # nats, of questions: the authors', for the start and the end of an answer
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     option = parser.add_argument
-    option("model", type=name_of, help="folder or hub id of a classifier")
+    option("model", type=name_of, help="folder or hub id of a model")
     option(
         "--texts",
         type=path_of,
         required=True,
         metavar="FILE",
-        help="texts of the kind it reads, labelled or not",
+        help="texts of the kind it reads, labelled or not; if it answers questions: .jsonl",
     )
     option(
         "--steps",
@@ -54,12 +57,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train, report and explain, each by its own command."""
     out, texts = options.out, str(options.texts)
-    examples = read_file(options.texts)
+    task = _task_of(options.model)
+    examples = task.read(task.places(train=texts, dev=texts), "dev")
     folder, few, page = str(out / "run"), out / "some_texts.jsonl", str(out / "some_texts.html")
     overview = str(out / f"report-{options.texts.stem}.html")
     batch = options.batch_size or str(min(BATCH, len(examples.first)))
     steps = _steps(Path(folder), options.steps)
-    training = ["texts", "--model", options.model, "--train", texts, "--dev", texts]
+    training = [task.name, "--model", options.model, "--train", texts, "--dev", texts]
+    training += ["--margin", MARGIN] * (task is QUESTIONS)
     training += ["--batch-size", batch, "--truncate", "--out", folder]
     anyway = ["--anyway"] * options.anyway
     stops = [
@@ -71,7 +76,8 @@ def run(options: argparse.Namespace) -> None:
     ]
     make_folder(out)
     check_all_writable((few, page, overview), texts)
-    _write(few, examples)
+    lines = _lines(task, next(source_of(examples).portions(SHOWN)))
+    write_atomically(few, "".join(dumps(line, plain=False) + "\n" for line in lines))
     show(
         "Three commands, just as you could type them: a short training, a report on the texts\n"
         f"and a page of some of them. Everything is written to {out}; if you stop the tour,\n"
@@ -80,11 +86,14 @@ def run(options: argparse.Namespace) -> None:
     for stop in stops:
         show(f"\n$ {stop.typed}")
         stop.command.run(stop.options)
+    own = ["a text of your own"]
+    if task is QUESTIONS:
+        own = ["--question", "a question of yours", "--passage", "what it is about"]
     show(
         f"\nOpen {overview} to see whether the probe is good and which words it keeps,\n"
         f"and {page} to watch the decision form on some texts.\n"
         "The probe was trained only briefly, and on the same texts it is shown on. Next, try:\n"
-        f"  {_typed('explain', folder, 'a text of your own')}\n"
+        f"  {_typed('explain', folder, *own)}\n"
         f"  {_typed('train', *training, '--steps', str(max(8000, 2 * int(steps))))}\n"
         f"  {_typed('compare', folder, '--texts', str(few))}"
     )
@@ -118,10 +127,19 @@ def _typed(*words: str) -> str:
     return shlex.join(["diffmask", *words])
 
 
-def _write(file: Path, examples: Examples) -> None:
-    """Write the first few examples. Raises: UserError if that fails."""
-    columns = {"text": examples.first[:SHOWN]}
-    if examples.second is not None:
-        columns["pair"] = examples.second[:SHOWN]
-    chosen = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    write_atomically(file, "".join(dumps(line, plain=False) + "\n" for line in chosen))
+def _task_of(model: str) -> Task:
+    """What a model reads. Raises: UserError if there is no such model."""
+    from diffmask_jax.models.huggingface.description import answers_questions
+    from diffmask_jax.models.huggingface.folders import find_folder
+
+    return QUESTIONS if answers_questions(find_folder(model)) else TEXTS
+
+
+def _lines(task: Task, examples: Examples) -> list[dict[str, Any]]:
+    """Examples as lines of a file that `diffmask explain` reads."""
+    if task is QUESTIONS:
+        return [as_line(question) for question in questions_of(examples)]
+    if examples.second is None:
+        return [{"text": text} for text in examples.first]
+    pairs = zip(examples.first, examples.second, strict=True)
+    return [{"text": first, "pair": second} for first, second in pairs]

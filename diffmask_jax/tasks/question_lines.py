@@ -37,6 +37,12 @@ def read_question_lines(path: str | Path) -> list[Question]:
     return list(_some(_questions(read_jsonl(path), path), path))
 
 
+def as_line(question: Question) -> dict[str, Any]:
+    """A question as a line of such a file."""
+    answers = [{"text": answer.text, "answer_start": answer.start} for answer in question.answers]
+    return question._asdict() | {"answers": answers}
+
+
 def open_question_lines(path: str | Path) -> Source:
     """The questions as examples, to be read in portions; the whole file is checked at once.
 

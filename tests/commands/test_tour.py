@@ -6,6 +6,8 @@ import pytest
 
 from diffmask_jax import cli
 from diffmask_jax.commands import tour
+from diffmask_jax.tasks.question_lines import as_line, read_question_lines
+from diffmask_jax.tasks.questions import Answer, Question
 from diffmask_jax.training import run_folder
 
 
@@ -21,11 +23,11 @@ def stops(monkeypatch):
     return found
 
 
-def test_it_trains_reports_and_explains_and_says_what_to_type(stops, tmp_path, capsys):
+def test_it_trains_reports_and_explains_and_says_what_to_type(stops, tiny_bert, tmp_path, capsys):
     texts, out = tmp_path / "my texts.csv", tmp_path / "tour"
     texts.write_text("text,pair\n" + "".join(f"fun {n},dull\n" for n in range(14)))
-    arguments = ["tour", "model", "--texts", str(texts), "--steps", "20", "--out", str(out)]
-    assert cli.main(arguments) == 0
+    arguments = ["--texts", str(texts), "--steps", "20", "--out", str(out)]
+    assert cli.main(["tour", str(tiny_bert), *arguments]) == 0
     assert list(stops) == ["train", "report", "explain"]
     run = out / "run"
     assert (stops["train"].out, stops["train"].steps, stops["train"].batch_size) == (run, 20, 14)
@@ -41,12 +43,12 @@ def test_it_trains_reports_and_explains_and_says_what_to_type(stops, tmp_path, c
 
 
 def test_a_batch_size_is_passed_on_and_a_long_tour_advises_a_longer_training(
-    stops, tmp_path, capsys
+    stops, tiny_bert, tmp_path, capsys
 ):
     texts = tmp_path / "texts.txt"
     texts.write_text("fun\n" * 3)
     arguments = ["--texts", str(texts), "--steps", "5000", "--out", str(tmp_path / "tour")]
-    assert cli.main(["tour", "model", *arguments, "--batch-size", "112"]) == 0
+    assert cli.main(["tour", str(tiny_bert), *arguments, "--batch-size", "112"]) == 0
     assert stops["train"].batch_size == 112
     assert "--batch-size 112 " in (told := capsys.readouterr().out) and "--steps 10000" in told
 
@@ -64,11 +66,34 @@ def test_a_run_that_was_trained_longer_since_stays_as_it_is(
         assert f"--steps {expected}\n" in capsys.readouterr().out
 
 
-def test_mistakes_are_told_before_anything_is_written(stops, tmp_path, capsys):
+def test_a_model_that_answers_questions_is_shown_questions(stops, tiny_answerer, tmp_path, capsys):
+    asked = [
+        Question(f"q{n}", "is it fun ?", "the film is fun", (Answer("fun", 12),) * (n % 2))
+        for n in range(12)
+    ]
+    file, out = tmp_path / "asked.jsonl", tmp_path / "tour"
+    file.write_text("".join(json.dumps(as_line(question)) + "\n" for question in asked))
+    assert cli.main(["tour", str(tiny_answerer), "--texts", str(file), "--out", str(out)]) == 0
+    assert stops["train"].task == "questions" and stops["train"].margin == 1
+    assert read_question_lines(stops["explain"].file) == asked[:10]
+    told = capsys.readouterr().out
+    assert f"$ diffmask train questions --model {tiny_answerer} " in told
+    assert f"  diffmask explain {out}/run --question 'a question of yours' --passage" in told
+
+
+def test_mistakes_are_told_before_anything_is_written(
+    stops, tiny_bert, tiny_answerer, tmp_path, capsys
+):
     texts, out = tmp_path / "texts.txt", tmp_path / "tour"
-    assert cli.main(["tour", "model", "--texts", str(texts), "--out", str(out)]) == 2
+    arguments = ["--texts", str(texts), "--out", str(out)]
+    assert cli.main(["tour", str(tmp_path / "no model"), *arguments]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert cli.main(["tour", str(tiny_bert), *arguments]) == 2
     assert "cannot read" in capsys.readouterr().err
+    texts.write_text("{}")
+    assert cli.main(["tour", str(tiny_answerer), *arguments]) == 2
+    assert "question" in capsys.readouterr().err
     texts.write_text("fun\n")
     with pytest.raises(SystemExit):
-        cli.main(["tour", "m", "--texts", str(texts), "--steps", "0", "--out", str(out)])
+        cli.main(["tour", str(tiny_bert), *arguments, "--steps", "0"])
     assert not stops and not out.exists()

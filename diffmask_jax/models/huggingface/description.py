@@ -104,18 +104,33 @@ def check_class(
 
     first: the advice for such a checkpoint: what to fine-tune it on first.
     """
-    written = description.get("architectures")
-    if not written:
-        return
-    names = [str(name) for name in written] if isinstance(written, list) else [str(written)]
-    if class_name not in names:
+    names = _class_names(description)
+    if names and class_name not in names:
         todo = f"fine-tune it on {first} first"
-        if names[0].endswith("ForQuestionAnswering"):
+        if _answers(names):
             todo = "train its probe with `diffmask train questions`"
         raise UserError(
             f"the checkpoint is a {names[0]} (architectures in config.json), not a {class_name}: "
             f"{todo}"
         )
+
+
+def answers_questions(folder: Path) -> bool:
+    """Whether a model's folder has, by its config.json, a head that answers questions.
+
+    Raises: UserError if config.json is missing or damaged.
+    """
+    return _answers(_class_names(json_files.read(folder / "config.json")))
+
+
+def _class_names(description: Description) -> list[str]:
+    """Transformers' names of the classes that a checkpoint was saved from; often one, or none."""
+    written = description.get("architectures") or []
+    return [str(name) for name in written] if isinstance(written, list) else [str(written)]
+
+
+def _answers(class_names: Sequence[str]) -> bool:
+    return bool(class_names) and class_names[0].endswith("ForQuestionAnswering")
 
 
 def output_names(description: Description) -> tuple[str, ...]:
