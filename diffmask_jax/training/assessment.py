@@ -49,7 +49,7 @@ def layer_means(layers: Sequence[str], rows: Sequence[Mapping[str, float]]) -> L
 
 
 class LastValidation(NamedTuple):
-    """What the last validation found of the game at each layer; as it is here, before the first.
+    """What the last validation found of the game at each layer; by default, before the first one.
 
     step: that of the validation
     settled: whether every layer had settled (`settled.verdict_on`)
