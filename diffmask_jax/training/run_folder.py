@@ -188,7 +188,8 @@ def load_probe(folder: Path, name: str = PROBE) -> tuple[Any, dict[str, float]]:
     arrays, metadata = tensors.read(file)
     try:
         scores = _scores(metadata)
-        scores.pop("validated", None)
+        if isinstance(scores.get("validated"), dict):  # by layer, beside the scores
+            del scores["validated"]
         for score in scores:
             json_files.field(scores, score, float, "its scores")
         return _unflatten(arrays), scores

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from diffmask_jax.errors import UserError
@@ -167,6 +167,7 @@ def test_a_probe_comes_back_bit_for_bit(random_probe, tmp_path, gate):
 
 
 @given(scores=st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)))
+@example(scores={"validated": 0.5})
 def test_scores_come_back_exactly(tmp_path_factory, scores):
     folder = tmp_path_factory.mktemp("run")
     run_folder.save_probe(folder, {"gates": [{"shift": np.ones(1)}]}, scores)
