@@ -61,6 +61,11 @@ class LastValidation(NamedTuple):
     settled: bool = False
     layers: Sequence[dict[str, Any]] = ()
 
+    @property
+    def unsettled(self) -> list[str]:
+        """The names of the layers that were moving, or off their margin."""
+        return [row["layer"] for row in self.layers if not (row["still"] and row["on_margin"])]
+
 
 class Assessment(NamedTuple):
     """A verdict on a probe.
@@ -122,7 +127,6 @@ def assess(config: RunConfig, means: LayerMeans, last: LastValidation) -> Assess
     on_margin = divergence <= config.tolerance * config.margin
     agrees = agreement >= config.min_agreement
     idle, starved = masked.max() < NEXT_TO_NOTHING, masked.min() > NEXT_TO_ALL
-    unsettled = any(not (row["still"] and row["on_margin"]) for row in last.layers)
     ended = last.step >= config.steps
     when = "when training ended" if ended else f"at step {last.step} of {config.steps}"
     findings = (
@@ -134,7 +138,7 @@ def assess(config: RunConfig, means: LayerMeans, last: LastValidation) -> Assess
     broken = any(finding.holds is False for finding in findings[:3])
     answer = "not good" if broken else "good" if findings[3].holds else "not settled"
     keeps_promise = bool(on_margin.all() and agrees.all())
-    advice = _advice(config, unsettled, ended, keeps_promise, bool(idle), bool(starved))
+    advice = _advice(config, bool(last.unsettled), ended, keeps_promise, bool(idle), bool(starved))
     return Assessment(answer, findings, advice)
 
 

@@ -206,9 +206,9 @@ def measure(study: Study, folders: Sequence[Path], place: Path) -> Measured:
 
 def settled(folder: Path) -> tuple[str, str, str]:
     """A run's name, the step of its probe, and the layers at which its game is not at rest."""
-    rows = run_folder.load_last_validation(folder).layers
-    moving = [row["layer"] for row in rows if not (row["still"] and row["on_margin"])]
-    at = f"no: not at {', '.join(moving)}" if moving else "yes" if rows else "not known"
+    last = run_folder.load_last_validation(folder)
+    told = f"no: not at {', '.join(last.unsettled)}" if last.unsettled else "yes"
+    at = told if last.layers else "not known"
     return folder.name, str(step_of(folder)), at
 
 
