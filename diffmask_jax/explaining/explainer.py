@@ -270,10 +270,10 @@ class Explainer:
         outputs = np.array(replies.outputs[row])
         if head.spans:
             outputs = outputs[: len(encoded.tokens)]  # without padding
-        replayed = None
+        whole, replayed = answer(outputs), None
         if replies.replay is not None:
             numbers = head.problem_type == REGRESSION.problem_type
-            replayed = replayed_of(replies.replay, row, answer, numbers)
+            replayed = replayed_of(replies.replay, row, whole, answer, numbers)
         return Explanation(
             texts=halves_of(text),
             tokens=encoded.tokens,
@@ -285,7 +285,7 @@ class Explainer:
             keep=np.array(replies.keep[:, row, : len(encoded.tokens)]),  # a view keeps its batch
             labels=model.labels,
             outputs=outputs,
-            answer=answer(outputs),
+            answer=whole,
             problem_type=head.problem_type,
             gate=self.config.gate,
             assessment=self.assessment,

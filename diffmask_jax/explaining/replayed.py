@@ -18,7 +18,8 @@ class Replayed(NamedTuple):
     answers: the model's answers
     divergence: D_KL[whole ‖ kept], nats
     agreement: with the decision on the whole text, in [0, 1]; for a span, the share of its two ends
-    probability: the probability of that decision from what is kept; None for a regression
+    probability: the probability, from what is kept, of the answer to the whole text that people
+        are shown; None for a regression
     whole: its probability from the whole text; None for a regression
     """
 
@@ -43,20 +44,29 @@ class Replayed(NamedTuple):
 
 
 def replayed_of(
-    replay: Replay, row: int, answer: Callable[[np.ndarray], Answer], numbers: bool
+    replay: Replay,
+    row: int,
+    whole: Answer,
+    answer: Callable[[np.ndarray], Answer],
+    numbers: bool,
 ) -> Replayed:
     """The results for one text of a batch.
 
+    whole: the answer to the whole text
     answer: outputs -> the answer
     numbers: whether outputs are numbers, which have no probability
     """
-    outcome, outputs = replay.outcome, np.asarray(replay.outputs)
+    outcome, outputs = replay.outcome, np.asarray(replay.outputs)[:, row]
+    probability, of_whole = np.asarray(replay.probability)[:, row], float(replay.whole[row])
+    if whole.span is not None:  # the best legal span, not the two argmaxes
+        first, last = whole.span.first, whole.span.last
+        probability, of_whole = outputs[:, first, 0] * outputs[:, last, 1], whole.span.probability
     return Replayed(
-        answers=tuple(answer(one[row]) for one in outputs),
+        answers=tuple(map(answer, outputs)),
         divergence=np.asarray(outcome.divergence)[:, row],
         agreement=np.asarray(outcome.agreement)[:, row],
-        probability=None if numbers else np.asarray(replay.probability)[:, row],
-        whole=None if numbers else float(replay.whole[row]),
+        probability=None if numbers else probability,
+        whole=None if numbers else of_whole,
     )
 
 
