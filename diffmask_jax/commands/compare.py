@@ -88,6 +88,7 @@ def _tell(options: argparse.Namespace) -> None:
     from diffmask_jax.explaining import rivalry_table
     from diffmask_jax.explaining.explainer import Explainer
     from diffmask_jax.explaining.rivals import rivalry
+    from diffmask_jax.explaining.sources import sources_of
     from diffmask_jax.tasks.encoded_examples import read_file_for
 
     (run,) = options.runs
@@ -96,7 +97,7 @@ def _tell(options: argparse.Namespace) -> None:
     examples = read_file_for(explainer.model, options.texts, columns_of(options))
     encoded = explainer.model.encode(examples.texts, options.truncate, examples.rows)
     say_begins(len(encoded), ", one at a time")
-    found = rivalry(explainer, encoded)
+    found = rivalry(explainer, encoded, sources_of(explainer.model.head, examples.texts))
     told = f"{run}: {explainer.config.gate} probe on {options.texts.name}"
     what = textwrap.fill(rivalry_table.explained(found), WIDTH)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from diffmask_jax.analysis.bootstrap import Interval, mean_interval
+from diffmask_jax.analysis.bootstrap import Interval, grouped_interval
 from diffmask_jax.analysis.survival import Kept, let_go
 from diffmask_jax.explaining import rivalry_table
 from diffmask_jax.explaining.replayed import turned
@@ -19,7 +19,7 @@ from diffmask_jax.runtime.markdown import table
 from diffmask_jax.training.assessment import THRESHOLDED, Assessment, told
 
 WORDS = 20  # the words listed that are kept longest, and as many that are dropped first
-LEAST = 5  # the texts in which such a word must occur
+LEAST = 5  # the texts, or passages, in which such a word must occur
 TURNS = 50  # the changed predictions listed
 
 
@@ -27,6 +27,7 @@ class Subject(NamedTuple):
     """The subject of a report: a run, its model and data, and its margin (nats) and layers.
 
     agreement: what the share of unchanged decisions is called
+    drawn: what resamples are drawn of: texts, or passages with all questions about them
     """
 
     run: str
@@ -36,6 +37,7 @@ class Subject(NamedTuple):
     margin: float
     layers: tuple[str, ...]
     agreement: str
+    drawn: str
 
 
 class ScoreCurve(NamedTuple):
@@ -95,6 +97,7 @@ def report_of(
     subject: Subject,
     survey: Survey,
     rows: Sequence[str],
+    sources: Sequence[int],
     assessment: Assessment,
     *,
     scores: Sequence[ScoreCurve] = (),
@@ -105,10 +108,11 @@ def report_of(
     """The numbers of a surveyed data set.
 
     rows: the name of each text, such as its line in a file
+    sources: for each text a number; those of one number are drawn together in resamples
     scores: as `score_curves` makes them, if there are gold labels
     labelled, tags: as in `word_groups.families`
     """
-    words = kept_by(words_seen(survey.explanations), lambda word: [word.spelt], LEAST)
+    words = kept_by(words_seen(survey.explanations), sources, lambda word: [word.spelt], LEAST)
     each = min(WORDS, -(-len(words) // 2))
     replay = survey.replay
     agreement = np.asarray(replay.agreement).T
@@ -130,13 +134,13 @@ def report_of(
         subject=subject,
         texts=len(rows),
         assessment=assessment,
-        masked=_mean(replay.masked),
-        divergence=_mean(replay.divergence),
-        agreement=_mean(replay.agreement),
+        masked=_mean(replay.masked, sources),
+        divergence=_mean(replay.divergence, sources),
+        agreement=_mean(replay.agreement, sources),
         scores=tuple(scores),
         longest=tuple(words[:each]),
         first=tuple(words[::-1][: min(WORDS, len(words) - each)]),  # no word is in both
-        groups=families(survey.explanations, labelled or {}, tags),
+        groups=families(survey.explanations, sources, labelled or {}, tags),
         gone=tuple(gone.tolist()),
         turned=len(turns),
         turns=tuple(sorted(turns, key=lambda turn: -turn.divergence)[:TURNS]),
@@ -177,8 +181,8 @@ def as_text(report: Report) -> str:
     )
 
 
-def _mean(values: Float[Array | np.ndarray, "L N"]) -> Interval:
-    return mean_interval(np.asarray(values, np.float64).T)
+def _mean(values: Float[Array | np.ndarray, "L N"], sources: Sequence[int]) -> Interval:
+    return grouped_interval(np.asarray(values, np.float64).T, sources)
 
 
 def _turn(

@@ -41,7 +41,7 @@ def page(report: Report, survey: Survey, rows: Sequence[str]) -> str:
         f"{subject.run}: a probe trained to drop what {subject.model} can do without, at a "
         f"divergence of {subject.margin:g} nats; here on {report.texts} texts ({subject.data}). A "
         "position is kept where its keep probability is above ½. Intervals are 95% intervals of "
-        "the mean (bootstrap over texts).",
+        f"the mean (bootstrap over {subject.drawn}).",
         sections,
         f"{len(chosen)} texts, evenly spread over the data",
         [_opened(survey, rows, number) for number in chosen.tolist()],
@@ -126,7 +126,7 @@ def _last_layers(report: Report) -> Section:
 
 def _words(report: Report) -> Section:
     if not report.longest:
-        return Section("Words", f"No word is in {LEAST} texts or more.", "")
+        return Section("Words", f"No word is in {LEAST} {report.subject.drawn} or more.", "")
     tables = [
         _kept_table("Kept longest", report.longest, report),
         _kept_table("Dropped first", report.first, report),
@@ -134,8 +134,8 @@ def _words(report: Report) -> Section:
     return Section(
         "Which words are kept longest, and which are dropped first",
         f"The expected number of layers (of {len(report.subject.layers)}) that keep a word, "
-        f"ignoring case; only words in {LEAST} texts or more. They were picked for their means, "
-        "which therefore overstate: trust the order, not single ranks.",
+        f"ignoring case; only words in {LEAST} {report.subject.drawn} or more. They were picked "
+        "for their means, which therefore overstate: trust the order, not single ranks.",
         report_html.side_by_side("tables", tables),
     )
 
@@ -156,7 +156,7 @@ def _groups(report: Report) -> Section:
 
 def _kept_table(caption: str, kept: Sequence[Kept], report: Report) -> str:
     longest = float(len(report.subject.layers))
-    head = ["", "times", "texts", "layers that keep it"]
+    head = ["", "times", report.subject.drawn, "layers that keep it"]
     return bar_table(caption, head, [_kept_bar(one) for one in kept], longest)
 
 

@@ -14,6 +14,7 @@ from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.explaining.report import Report, Subject, report_of, score_curves
 from diffmask_jax.explaining.rivals import rivalry
+from diffmask_jax.explaining.sources import sources_of
 from diffmask_jax.explaining.survey import Survey, survey
 from diffmask_jax.explaining.word_groups import Names, label_names, tags_of
 from diffmask_jax.tasks.encoded_examples import EncodedExamples
@@ -49,6 +50,7 @@ def report_on(
     scoring = by_labels(model, gold)
     tagged = None if tags is None else _read_tags(tags, examples)
     texts = examples.texts
+    sources = sources_of(model.head, texts)
     seen = survey(explainer, texts, encoded)
     *layers, _ = faithfulness.table(seen.replay, scoring.measure)
     means = layer_means(model.network.layers, layers)
@@ -63,14 +65,18 @@ def report_on(
             explainer.config.margin,
             model.network.layers,
             SPANS[0] if model.head.spans else "agreement",
+            "passages" if model.head.spans else "texts",
         ),
         seen,
         examples.rows,
+        sources,
         assessment,
         scores=score_curves(scoring.scores, layers),
         labelled=_labelled(explainer, seen, gold),
         tags=None if tagged is None else _tags(seen.explanations, encoded, tagged),
-        rivalry=rivalry(explainer, [encoded[n] for n in chosen]) if len(chosen) else None,
+        rivalry=rivalry(explainer, [encoded[n] for n in chosen], [sources[n] for n in chosen])
+        if len(chosen)
+        else None,
     )
     return report, seen
 

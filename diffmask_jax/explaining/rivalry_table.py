@@ -9,7 +9,7 @@ from diffmask_jax.explaining.rivals import LONGEST, PROBE, Means, Rivalry
 from diffmask_jax.runtime import markdown
 from diffmask_jax.runtime.json_files import jsonable
 
-FEWEST = 6  # texts: of fewer, all differ to one side by chance in over 5% (2·2⁻⁵)
+FEWEST = 6  # sources: of fewer, all differ to one side by chance in over 5% (2·2⁻⁵)
 HEAD = ("", "sufficiency ↓", "comprehensiveness ↑")
 SUFFIXES = {
     "With as many tokens as the probe keeps": "",
@@ -21,6 +21,8 @@ SUFFIXES = {
 
 def explained(rivalry: Rivalry) -> str:
     """An explanation of the numbers."""
+    alone = len(set(rivalry.sources)) == len(rivalry.sources)
+    drawn = "texts" if alone else "passages"
     return (
         f"On {rivalry.measures.shape[1]} texts. Tokens are removed in each method's order; every "
         f"method keeps as many as the probe does (it drops {rivalry.masked:.1%}). Sufficiency: "
@@ -30,8 +32,7 @@ def explained(rivalry: Rivalry) -> str:
         f"and the largest area that a search found for any order, over the {rivalry.searched} "
         f"texts of at most {LONGEST} tokens besides special ones. * and °: the probe is better or "
         "worse than that method; the paired 95% interval of the difference excludes 0 (bootstrap "
-        "over texts; "
-        f"nothing is marked with fewer than {FEWEST} texts)."
+        f"over {drawn}; nothing is marked with fewer than {FEWEST} {drawn})."
     )
 
 
@@ -45,11 +46,9 @@ def tables(rivalry: Rivalry) -> dict[str, list[list[str]]]:
 
 def rows(rivalry: Rivalry, measures: tuple[str, ...] = Measures._fields) -> list[list[str]]:
     """For each method its name, and the mean of each measure with its interval and mark."""
-    means, differences = rivalry.means(), rivalry.differences()
-    counts = {name: rivalry.measures.shape[1] for name in measures}
-    counts |= {name: rivalry.searched for name in measures if name.endswith("_normalised")}
+    means, differences, drawn = rivalry.means(), rivalry.differences(), rivalry.drawn()
     return [
-        [name, *(_cell(name, one, means, differences, counts[one]) for one in measures)]
+        [name, *(_cell(name, one, means, differences, drawn[one]) for one in measures)]
         for name in rivalry.methods
     ]
 
@@ -73,13 +72,13 @@ def as_json(rivalry: Rivalry) -> dict[str, Any]:
 
 
 def _cell(
-    name: str, measure: str, means: dict[str, Means], differences: dict[str, Means], texts: int
+    name: str, measure: str, means: dict[str, Means], differences: dict[str, Means], drawn: int
 ) -> str:
     interval = means[name][measure]
     if not np.isfinite(interval.mean):
         return "–"
     shown = f"{interval.mean:z.3f} [{interval.low:z.3f}, {interval.high:z.3f}]"
-    if name == PROBE or texts < FEWEST:
+    if name == PROBE or drawn < FEWEST:
         return shown
     difference = differences[name][measure]
     if difference.low <= 0 <= difference.high:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from diffmask_jax.analysis import removal
-from diffmask_jax.analysis.bootstrap import Interval, mean_interval
+from diffmask_jax.analysis.bootstrap import Interval, grouped_interval
 from diffmask_jax.analysis.removal import Measures
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.attention import received_of_all
@@ -49,33 +49,48 @@ class Rivalry(NamedTuple):
 
     searched: how many texts were short enough to search for their best and worst orders
     masked: the mean share of a text's tokens that the probe, and so every method, drops
+    sources: for each text a number; those of one number are drawn together
     """
 
     methods: tuple[str, ...]
     measures: Float[np.ndarray, "K N 6"]
     searched: int
     masked: float
+    sources: Sequence[int]
 
     def means(self) -> dict[str, Means]:
         """The mean of each measure for each method, over the texts for which it is defined."""
         return {
-            name: _intervals(own) for name, own in zip(self.methods, self.measures, strict=True)
+            name: _intervals(own, self.sources)
+            for name, own in zip(self.methods, self.measures, strict=True)
         }
 
     def differences(self) -> dict[str, Means]:
         """The probe's mean minus each other method's, by the paired bootstrap."""
         probe, *others = self.measures
         return {
-            name: _intervals(probe - other)
+            name: _intervals(probe - other, self.sources)
             for name, other in zip(self.methods[1:], others, strict=True)
         }
 
+    def drawn(self) -> dict[str, int]:
+        """The number of sources that have a number, for each measure: what an interval rests on."""
+        known = np.isfinite(self.measures[0])
+        return {
+            name: len(set(np.array(self.sources)[column].tolist()))
+            for name, column in zip(Measures._fields, known.T, strict=True)
+        }
 
-def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
+
+def rivalry(
+    explainer: Explainer, encoded: Sequence[Encoded], sources: Sequence[int] | None = None
+) -> Rivalry:
     """The probe against integrated gradients, leave-one-out, attention and random orders.
 
     The probe ranks by its deepest gate on the input: that of the last layer, or, for a probe of
     hidden states, of the first. Every method keeps as many tokens of a text as that gate does.
+
+    sources: as in `Rivalry`; by default every text is drawn by itself
 
     Raises: ValueError if there is no text.
     """
@@ -100,7 +115,8 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded]) -> Rivalry:
         masked.append(1 - kept / max(removable.sum(), 1))
     searched = sum(_removable(text).sum() <= LONGEST for text in encoded)
     together = np.array(measures).swapaxes(0, 1)
-    return Rivalry(tuple(names), together, int(searched), float(np.mean(masked)))
+    sources = range(len(encoded)) if sources is None else sources
+    return Rivalry(tuple(names), together, int(searched), float(np.mean(masked)), sources)
 
 
 def gate_on_input(probe: Probe, layers: int) -> int:
@@ -171,11 +187,13 @@ def _measure(
     return [removal.measures_of(each, kept, bounds) for each in curves]
 
 
-def _intervals(values: Float[np.ndarray, "N 6"]) -> Means:
+def _intervals(values: Float[np.ndarray, "N 6"], sources: Sequence[int]) -> Means:
     """Means over the texts that have a number; NaN if none has."""
-    finite = [column[np.isfinite(column)] for column in values.T]
-    unknown = Interval(*np.full(3, np.nan))
-    return {
-        name: mean_interval(column) if len(column) else unknown
-        for name, column in zip(Measures._fields, finite, strict=True)
-    }
+
+    def interval(column: Float[np.ndarray, " N"]) -> Interval:
+        known = np.isfinite(column)
+        if not known.any():
+            return Interval(*np.full(3, np.nan))
+        return grouped_interval(column[known], np.array(sources)[known].tolist())
+
+    return dict(zip(Measures._fields, map(interval, values.T), strict=True))

@@ -67,13 +67,19 @@ def _words(text: int, explanation: Explanation) -> Iterator[Seen]:
 
 
 def kept_by(
-    seen: Iterable[Seen], names: Callable[[Seen], Iterable[str]], least: int = 1
+    seen: Iterable[Seen],
+    sources: Sequence[int],
+    names: Callable[[Seen], Iterable[str]],
+    least: int = 1,
 ) -> list[Kept]:
-    """`by_name` for words that may have several names each, or none."""
+    """`by_name` for words that may have several names each, or none.
+
+    sources: for each text a number; texts of one number count, and are drawn, as one
+    """
     named = [(name, word) for word in seen for name in names(word)]
     return by_name(
         [name for name, _ in named],
-        [word.text for _, word in named],
+        [sources[word.text] for _, word in named],
         [word.layers for _, word in named],
         least,
     )
@@ -81,6 +87,7 @@ def kept_by(
 
 def families(
     explanations: Sequence[Explanation],
+    sources: Sequence[int],
     labelled: dict[str, Names],
     tags: Sequence[Sequence[str | None]] | None = None,
 ) -> dict[str, list[Kept]]:
@@ -88,26 +95,29 @@ def families(
 
     Places are in order; other groups are sorted, those kept longest first.
 
+    sources: as in `kept_by`
     labelled: for every way of grouping texts, such as by gold label, the groups of each text
     tags: for every text the part of speech of each word of its explanation, or None
     """
     words, specials = words_seen(explanations), specials_seen(explanations)
     found = {
-        way: kept_by(words, functools.partial(_names_of_text, names))
+        way: kept_by(words, sources, functools.partial(_names_of_text, names))
         for way, names in labelled.items()
     }
-    quarters = kept_by(words, lambda word: [QUARTERS[int(4 * word.place)]])
+    quarters = kept_by(words, sources, lambda word: [QUARTERS[int(4 * word.place)]])
     found["position in the text"] = _in_order(quarters, QUARTERS)
     if any(word.part == 1 for word in words):
-        parts = kept_by(words, lambda word: [PARTS[word.part]])
+        parts = kept_by(words, sources, lambda word: [PARTS[word.part]])
         found["text of the pair"] = _in_order(parts, PARTS)
     if specials:
         found["special tokens"] = kept_by(
-            [*words, *specials], lambda word: [word.spelt if word.part < 0 else "words"]
+            [*words, *specials],
+            sources,
+            lambda word: [word.spelt if word.part < 0 else "words"],
         )
     if tags is not None:
         found["part of speech"] = kept_by(
-            words, lambda word: filter(None, [tags[word.text][word.number]])
+            words, sources, lambda word: filter(None, [tags[word.text][word.number]])
         )
     return found
 

@@ -341,3 +341,22 @@ def test_the_command_compares_a_question(command, folder, noise, tmp_path, monke
     ):
         status, _, err = command("compare", *asked, *more)
         assert status == 2 and message in err and err.count("\n") == 1 and not page.exists()
+
+
+# --- a report --------------------------------------------------------------------------------
+
+
+def test_a_report_counts_words_and_draws_resamples_by_passages(command, tmp_path):
+    """Five questions about one passage are one: no interval, and no word in five passages."""
+    asked = ("is it fun?", "was it slow?", "the actor?", "is it great?", "the plot?")
+    file, out = tmp_path / "questions.jsonl", tmp_path / "page.html"
+    lines = [{"question": question, "passage": PASSAGE} for question in asked]
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert command("report", "--texts", file, "--out", out)[0] == 0
+    told, page = json.loads(out.with_suffix(".json").read_text()), out.read_text()
+    assert told["texts"] == 5 and told["longest"] == told["first"] == []
+    for name in ("masked", "divergence"):
+        assert told[name]["low"] == told[name]["mean"] == told[name]["high"]
+    parts = {group["name"]: group for group in told["groups"]["text of the pair"]}
+    assert {group["texts"] for group in parts.values()} == {1}
+    assert "bootstrap over passages" in page and "No word is in 5 passages or more." in page

@@ -14,7 +14,7 @@ from long_set import EITHER_GATE
 
 from diffmask_jax import Explainer, cli
 from diffmask_jax.data import batches
-from diffmask_jax.explaining import rivals
+from diffmask_jax.explaining import rivalry_table, rivals
 from diffmask_jax.explaining.report import LEAST, as_json
 from diffmask_jax.explaining.reporting import report_on
 from diffmask_jax.explaining.word_groups import QUARTERS
@@ -209,8 +209,24 @@ def test_areas_are_normalised_by_the_best_and_worst_of_all_orders(short):
 def test_differences_are_paired():
     measures = np.random.default_rng(0).random((2, 30, 6))
     measures[1] = measures[0] + 0.25
-    found = rivals.Rivalry(("DiffMask", "Random"), measures, 30, 0.5).differences()["Random"]
+    rivalry = rivals.Rivalry(("DiffMask", "Random"), measures, 30, 0.5, range(30))
+    found = rivalry.differences()["Random"]
     assert all(np.allclose(interval, -0.25) for interval in found.values())
+
+
+def test_questions_about_one_passage_are_drawn_together():
+    """Thirty questions about six passages, all alike within one: as uncertain as six numbers."""
+    passages = np.repeat(np.arange(6), 5).tolist()
+    six = np.random.default_rng(0).random((1, 6, 6))
+    six[:, 5, 4:] = np.nan  # one was not searched
+    of_thirty = rivals.Rivalry(("DiffMask",), six[:, passages], 25, 0.5, passages)
+    of_six = rivals.Rivalry(("DiffMask",), six, 5, 0.5, range(6))
+    for name, interval in of_six.means()["DiffMask"].items():
+        np.testing.assert_allclose(of_thirty.means()["DiffMask"][name], interval, atol=1e-12)
+    assert of_thirty.drawn() == of_six.drawn()
+    assert list(of_six.drawn().values()) == [6, 6, 6, 6, 5, 5]
+    assert "bootstrap over passages" in rivalry_table.explained(of_thirty)
+    assert "bootstrap over texts" in rivalry_table.explained(of_six)
 
 
 # --- heads -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ def found(worse: float = 0.2, texts: int = 30) -> Rivalry:
     """Random orders whose every number is larger than the probe's by so much, on each text."""
     probe = np.random.default_rng(0).random((texts, len(Measures._fields)))
     probe[:, 4:] = np.nan  # no text was short enough
-    return Rivalry(("DiffMask", "Random"), np.stack([probe, probe + worse]), 0, 0.25)
+    return Rivalry(("DiffMask", "Random"), np.stack([probe, probe + worse]), 0, 0.25, range(texts))
 
 
 def test_a_mark_says_for_whom_a_difference_speaks():
@@ -29,7 +29,7 @@ def test_a_mark_says_for_whom_a_difference_speaks():
     measures = found(0.0).measures
     measures[1, ::2, :4] += 0.1
     measures[1, 1::2, :4] -= 0.1
-    _, equal = rivalry_table.rows(Rivalry(("DiffMask", "Random"), measures, 0, 0.25))
+    _, equal = rivalry_table.rows(Rivalry(("DiffMask", "Random"), measures, 0, 0.25, range(30)))
     assert all(cell.endswith("]") for cell in equal[1:5])
 
 
@@ -52,7 +52,7 @@ def test_the_command_prints_and_writes_it(
     tiny_bert, save_run, texts_file, tmp_path, capsys, monkeypatch
 ):
     given = []
-    monkeypatch.setattr(rivals, "rivalry", lambda _, encoded: given.append(encoded) or found())
+    monkeypatch.setattr(rivals, "rivalry", lambda _, encoded, __: given.append(encoded) or found())
     run, out = save_run(tmp_path / "run", tiny_bert), tmp_path / "numbers.json"
     assert cli.main(["compare", str(run), "--texts", str(texts_file), "--json", str(out)]) == 0
     printed = capsys.readouterr()

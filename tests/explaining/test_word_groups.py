@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from diffmask_jax.explaining.word_groups import label_names
+from diffmask_jax.explaining.sources import sources_of
+from diffmask_jax.explaining.word_groups import Seen, kept_by, label_names
+from diffmask_jax.models.heads import SINGLE_LABEL, SPANS
 
 LABELS = ("bad", "mixed", "good")
 
@@ -29,3 +31,23 @@ def test_numbers_are_grouped_by_thirds():
 @pytest.mark.parametrize("kind", ["regression", "question_answering"])
 def test_what_has_no_labels_has_no_groups(kind):
     assert label_names(kind, LABELS, np.zeros((4, 2))) is None
+
+
+PAIRS = [("who ?", "Ada ."), ("when ?", "Ada ."), ("what ?", "rain"), ("who ?", "Ada .")]
+
+
+def test_questions_about_one_passage_are_one_source():
+    assert sources_of(SPANS, PAIRS) == [0, 0, 1, 0]
+    assert sources_of(SINGLE_LABEL, PAIRS) == sources_of(SINGLE_LABEL, ["a"] * 4) == [0, 1, 2, 3]
+
+
+def test_a_word_of_one_passage_is_not_frequent_however_many_questions_it_has():
+    """It is listed by the passages it is in, and its interval is of passages, too."""
+    seen = [Seen("ada", text, 0, 1, 0.0, float(text)) for text in (0, 1, 3)]
+    sources = sources_of(SPANS, PAIRS)
+    assert kept_by(seen, sources, lambda word: [word.spelt], least=2) == []
+    (ada,) = kept_by(seen, sources, lambda word: [word.spelt])
+    assert (ada.tokens, ada.texts, ada.mean) == (3, 1, pytest.approx(4 / 3))
+    assert ada.low == ada.mean == ada.high
+    (ada,) = kept_by(seen, range(4), lambda word: [word.spelt], least=3)
+    assert ada.texts == 3 and ada.low < ada.mean < ada.high
