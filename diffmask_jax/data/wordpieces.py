@@ -73,7 +73,8 @@ def batch_encode(
     limit: truncate to this many pieces by the tokenizer's own rule, which keeps all special tokens
       and removes pieces from the longer text of a pair.
     rows: how messages refer to each text, such as its line in a file; by default its number.
-    only_second: truncate only the second text of a pair, such as a question's passage.
+    only_second: truncate only the second text of a pair, such as a question's passage, and that
+      at its end whichever side the tokenizer cuts, so that what is left of it is its beginning.
 
     Raises:
       UserError: a text is empty, blank, not valid Unicode, longer than `LONGEST` characters, or
@@ -114,7 +115,7 @@ def _tokenized(
     backend.no_truncation()
     try:
         if limit is not None:
-            side = tokenizer.truncation_side
+            side = "right" if rule == "only_second" else tokenizer.truncation_side
             backend.enable_truncation(limit, strategy=rule, direction=side)
         found: list[Any] = backend.encode_batch(list(texts), add_special_tokens=special)
         return found

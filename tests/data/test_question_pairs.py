@@ -4,7 +4,7 @@ import pytest
 from tiny_tokenizers import of_pieces
 from transformers import BertTokenizerFast
 
-from diffmask_jax.data.question_pairs import encode_question_pairs
+from diffmask_jax.data.question_pairs import cut_to, encode_question_pairs
 from diffmask_jax.data.wordpieces import batch_encode
 from diffmask_jax.errors import UserError
 
@@ -35,11 +35,15 @@ def test_what_fits_is_what_the_tokenizer_says(tokenizer, cut):
     assert encode_question_pairs(tokenizer, [], 13, cut) == []
 
 
-def test_only_the_passage_is_cut(tokenizer):
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_only_the_end_of_the_passage_is_cut(tokenizer, side, monkeypatch):
+    """Whichever side the tokenizer cuts: what is read is the beginning, and is said to be cut."""
+    monkeypatch.setattr(tokenizer, "truncation_side", side)
     whole = encode_question_pairs(tokenizer, [PAIR], 99, True)[0]
     for limit in range(len(whole.ids) - 1, 7, -1):
         (found,) = encode_question_pairs(tokenizer, [PAIR], limit, True)
         assert found.tokens == (*whole.tokens[: limit - 1], "[SEP]")
+        assert cut_to(PAIR[1], found, limit) == limit
     question = "the question has 6 word pieces, special ones included"
     told = refused(tokenizer, [PAIR] * 2, 7, True)
     assert told.startswith(f"question 1 of 2: {question[:16]}") and "leaves no room" in told
