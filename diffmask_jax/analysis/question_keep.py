@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from diffmask_jax.analysis import token_groups
-from diffmask_jax.analysis.token_groups import Difference
+from diffmask_jax.analysis.token_groups import Difference, Sources
 
 Keep = Float[np.ndarray, "L _"]
 """P(z ≠ 0) of every token of one question and its passage, at every layer: (L, T)."""
@@ -88,10 +88,13 @@ def kept_curves(
     )
 
 
-def question_minus_passage(keep: Sequence[Keep], parts: Sequence[Parts]) -> Difference:
-    """Mean keep probability of question tokens minus passage tokens, over all layers.
+def question_minus_passage(
+    keep: Sequence[Keep], parts: Sequence[Parts], passages: Sources
+) -> Difference:
+    """Mean keep probability of question tokens minus passage tokens, over all layers given.
 
-    Each question gives one difference; the test is that of `token_groups.difference`.
+    Each question gives one difference; the test is that of `token_groups.difference`, whose sources
+    are the passages.
 
     Raises: ValueError as `token_groups.difference` does.
     """
@@ -99,6 +102,7 @@ def question_minus_passage(keep: Sequence[Keep], parts: Sequence[Parts]) -> Diff
     return token_groups.difference(
         [values.mean(axis=0) for values in keep],
         [[names[part] for part in texts.tolist()] for texts in parts],
+        passages,
         high={QUESTION},
         low={PASSAGE},
     )

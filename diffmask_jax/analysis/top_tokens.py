@@ -7,11 +7,19 @@ from jaxtyping import Bool, Float, Int
 
 
 class TopShares(NamedTuple):
-    """The shares of the most attributed tokens that lie in each place; they add up to 1."""
+    """Where the most attributed tokens lie.
+
+    question, answer, elsewhere: the shares of a fixed number of them, which add up to 1; an answer
+        is mostly shorter than that number, so that no method's share in it is near 1
+    question_precision, answer_precision: of as many of them as the question, or the answer, has
+        tokens, the share that belongs to it (R-precision): 1 for a method that puts it first
+    """
 
     question: float
     answer: float
     elsewhere: float
+    question_precision: float
+    answer_precision: float
 
 
 def places(
@@ -33,22 +41,31 @@ def top_shares(
     answer: tuple[int, int],
     count: int,
 ) -> TopShares:
-    """The share of each place among the `count` tokens of the largest attributions.
+    """Where the `count` tokens of the largest attributions lie, and R-precisions.
 
     Special tokens do not count. Ties are resolved by the mean over all orders of the tied tokens.
     If there are fewer than `count` tokens, all are taken.
 
-    Raises: ValueError if there are only special tokens.
+    Raises: ValueError if there are only special tokens, or the question or the answer has none.
     """
-    known = parts >= 0
-    total = int(known.sum())
-    if total == 0:
-        raise ValueError("no token belongs to the question or the passage")
-    count = min(count, total)
-    least = np.sort(attribution[known])[-count]
-    above, equal = known & (attribution > least), known & (attribution == least)
-    seats = above + equal * (count - above.sum()) / equal.sum()
-    return TopShares(*(float(seats[place].sum() / count) for place in places(parts, answer)))
+    known, (question, own, elsewhere) = parts >= 0, places(parts, answer)
+    if not (question.any() and own.any()):
+        raise ValueError("no token belongs to the question, or to the answer")
+
+    def share(place: Bool[np.ndarray, " T"], top: int) -> float:
+        least = np.sort(attribution[known])[-top]
+        above, equal = known & (attribution > least), known & (attribution == least)
+        seats = above + equal * (top - above.sum()) / equal.sum()
+        return float(seats[place].sum() / top)
+
+    top = min(count, int(known.sum()))
+    return TopShares(
+        share(question, top),
+        share(own, top),
+        share(elsewhere, top),
+        question_precision=share(question, int(question.sum())),
+        answer_precision=share(own, int(own.sum())),
+    )
 
 
 def shares_by_chance(parts: Int[np.ndarray, " T"], answer: tuple[int, int]) -> TopShares:

@@ -126,7 +126,7 @@ def schulz_of(
 
 
 def guan(
-    key: Key[Array, ""], subject: Explained, *, steps: int, weight: float
+    key: Key[Array, ""], subject: Explained, *, steps: int, weight: float | Float[Array, " B"]
 ) -> Float[Array, "B T"]:
     """The inverse of the noise that the logits tolerate (`tolerated_noise`)."""
 

@@ -11,6 +11,30 @@ from diffmask_jax.runtime.json_files import shown
 from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.questions import Question
 
+UNIVERSAL = frozenset(
+    [
+        "ADJ",
+        "ADP",
+        "ADV",
+        "AUX",
+        "CCONJ",
+        "DET",
+        "INTJ",
+        "NOUN",
+        "NUM",
+        "PART",
+        "PRON",
+        "PROPN",
+        "PUNCT",
+        "SCONJ",
+        "SYM",
+        "VERB",
+        "X",
+        "SPACE",
+    ]
+)
+"""The tags of Universal POS, and spaCy's for blanks."""
+
 UNTAGGED = "X"
 """Universal POS's tag for everything else: the tag of a piece that is in no tagged word."""
 
@@ -37,8 +61,9 @@ def read_question_tags(path: str | Path, questions: Sequence[Question]) -> list[
     The file may contain other passages and questions, too.
 
     Raises:
-      UserError: the file cannot be read, a line is not such an object, a word is outside its text
-        or out of order, or a question is missing or has another passage.
+      UserError: the file cannot be read, a line is not such an object, a tag is not one of
+        `UNIVERSAL`, a word is outside its text or out of order, no word of a text is tagged, or a
+        question is missing or has another passage.
     """
     table = read_jsonl(Path(os.path.expanduser(path)))
     lines = list(table.rows(("context", "spans", "questions")))
@@ -95,8 +120,14 @@ def _words(spans: Any, text: str, where: str) -> tuple[TaggedWord, ...]:
         words = tuple(TaggedWord(int(start), int(stop), str(tag)) for start, stop, tag in spans)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: tags must be a list of [start, stop, tag]") from error
+    if not words:
+        raise UserError(f"{where}: no word of the text has a tag")
     end = 0
     for word in words:
+        if word.tag not in UNIVERSAL:
+            raise UserError(
+                f"{where}: {shown(word.tag)} is not a Universal POS tag, such as NOUN or PROPN"
+            )
         if not end <= word.start < word.stop <= len(text):
             raise UserError(
                 f"{where}: the word {shown(word)} is not in its text after character {end}"

@@ -29,6 +29,7 @@ from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.runtime.json_files import jsonable
 from diffmask_jax.runtime.memory import GIB, most_taken
 from diffmask_jax.tasks.encoded_questions import LONGEST, told
+from diffmask_jax.tasks.question_examples import questions_of
 from diffmask_jax.tasks.question_tags import read_question_tags
 from diffmask_jax.tasks.squad import SQUAD
 from diffmask_jax.training.config import as_dict
@@ -53,7 +54,8 @@ def run(options: argparse.Namespace) -> list[Claim]:
     out, places = options.out, places_of(SQUAD, options)
     model = load_answerer(options.model)
     check_model(out, model)
-    whole = stages.open_study(model, places)
+    examples = SQUAD.read(places, "dev")
+    whole = stages.study_of(model, questions_of(examples))
     layers = model.network.layers
     tags = read_question_tags(options.tags, whole.questions) if options.tags else None
     study = whole.at(whole.sample(options.questions))
@@ -88,7 +90,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     found = Found(layers, numbers.scores(study, answers), by_gate, nouns, figure2)
     about = About(
         about_questions(study, whole, options.methods_on),
-        told(whole.data.counts, min(LONGEST, whole.model.config.positions)),
+        [*examples.notes, *told(whole.data.counts, min(LONGEST, whole.model.config.positions))],
         [stages.settled(run) for runs in folders.values() for run in runs],
         [gate for gate in GATES if gate not in folders],
         METHODS,

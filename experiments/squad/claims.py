@@ -59,11 +59,14 @@ def ids_of(gate: str) -> dict[str, str]:
         "spans_kept": f"squad.{gate}.spans_kept_top",
         "wrong": f"squad.gold_kept_when_wrong{of}",
         "question": f"squad.question_minus_passage.{gate}",
+        "question_top": f"squad.question_minus_passage_top.{gate}",
         "tags": f"squad.pos.propn_punct_layers_minus_adp_conj{of}",
+        "punctuation": f"squad.pos.punct_layers_minus_rest{of}",
     }
     if gate == "hidden":
         ids |= {
             "late": "squad.hidden.masked_after_9_of_24",
+            "lowest": "squad.hidden.masked_at_e_1_minus_2_3",
             "separators": "squad.hidden.sep_kept_but_last",
         }
     return ids
@@ -91,14 +94,29 @@ def gate_claims(gate: str, numbers: OfGate, layers: Sequence[str]) -> list[Claim
     claims = top_claims(gate, numbers, top)
     if numbers.gold_when_wrong is not None:
         claims.append(wrong_claim(gate, numbers.gold_when_wrong, numbers.kept.wrong))
-    says = f"keep of question minus passage tokens, {gate}: above 0, p < {SIGNIFICANT}"
-    claims.append(difference_claim(ids["question"], says, numbers.question_minus_passage))
-    if numbers.tags_apart is not None:
-        says = (
-            "layers that keep proper nouns and punctuation minus adpositions and conjunctions, "
-            f"{gate}: above 0, p < {SIGNIFICANT}"
-        )
-        claims.append(difference_claim(ids["tags"], says, numbers.tags_apart))
+    differences = {
+        "question": (
+            f"keep of question minus passage tokens, {gate}, mean over the layers",
+            numbers.question_minus_passage,
+        ),
+        "question_top": (
+            f"the same, {gate}, over the upper third of the layers",
+            numbers.question_minus_passage_top,
+        ),
+    }
+    if numbers.tagged is not None:
+        differences |= {
+            "tags": (
+                "layers that keep proper nouns and punctuation minus adpositions and "
+                f"conjunctions, {gate}",
+                numbers.tagged.long_minus_soon,
+            ),
+            "punctuation": (
+                f"layers that keep punctuation minus all other words, {gate}",
+                numbers.tagged.punctuation_minus_rest,
+            ),
+        }
+    claims += [difference_claim(ids[name], *one) for name, one in differences.items()]
     return claims + (hidden_claims(numbers, layers) if gate == "hidden" else [])
 
 
@@ -143,8 +161,9 @@ def difference_claim(id: str, says: str, difference: Difference) -> Claim:
     """The claim that a mean difference over questions is above 0."""
     return claim(
         id,
-        f"{says} (standard error {difference.standard_error:.2g}, p = {difference.p_value:.2g}, "
-        f"{difference.sentences} questions)",
+        f"{says}: above 0, p < {SIGNIFICANT} (standard error {difference.standard_error:.2g}, p = "
+        f"{difference.p_value:.2g}, {difference.sentences} questions, {difference.sources} "
+        "passages)",
         [difference.mean],
         paper=None,
         unit="",
@@ -153,20 +172,22 @@ def difference_claim(id: str, says: str, difference: Difference) -> Claim:
 
 
 def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
-    """The claims about hidden states half-way up, and about those of the separators."""
-    ids, masked = ids_of("hidden"), runs_over(numbers.sampled, "masked", above(layers, HALFWAY))
+    """The claims about hidden states half-way and far down, and about those of the separators."""
+    ids, deep = ids_of("hidden"), np.flatnonzero(above(layers, HALFWAY))
+    deepest = int(deep[np.argmin(numbers.masked.mean[deep])])
+    masked = picked(numbers.masked, deepest)
     kept = numbers.separators
     at = int(np.argmin(kept.mean[:-1]))
-    least = Interval(kept.mean[at], kept.low[at], kept.high[at])
-    return [
+    least = picked(kept, at)
+    claims = [
         claim(
             ids["late"],
-            "hidden states masked, mean over the layers deeper than 9 / 24 of the network, over "
-            f"{PAPER_HALF:g}; {told(numbers.late['masked'])}",
-            masked,
+            "hidden states masked at the layer, of those deeper than 9 / 24 of the network, that "
+            f"masks least, {layers[deepest]}: over {PAPER_HALF:g}; {told(masked)}",
+            [run.masked[deepest] for run in numbers.sampled],
             paper=PAPER_HALF,
             unit="",
-            holds=bool(np.mean(masked) > PAPER_HALF),
+            holds=bool(masked.mean > PAPER_HALF),
         ),
         claim(
             ids["separators"],
@@ -178,11 +199,25 @@ def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
             holds=bool(least.mean > SEPARATORS_KEPT),
         ),
     ]
+    if (apart := numbers.lowest_minus_next) is not None:
+        says = "hidden states masked at E and 1 minus those at 2 and 3: above 0; "
+        more = bool(apart.low > 0)
+        claims.append(
+            claim(
+                ids["lowest"],
+                says + told(apart),
+                [float(apart.mean)],
+                paper=None,
+                unit="",
+                holds=more,
+            )
+        )
+    return claims
 
 
 def told(interval: Interval) -> str:
     """The interval of a number, in words."""
-    return f"95% of resampled questions {interval.low:.3g} to {interval.high:.3g}"
+    return f"95% of resampled passages {interval.low:.3g} to {interval.high:.3g}"
 
 
 def noun_claims(nouns: NounShare) -> list[Claim]:
@@ -208,14 +243,21 @@ def noun_claims(nouns: NounShare) -> list[Claim]:
 def figure2_claims(found: Figure2, methods: Mapping[str, Counted]) -> list[Claim]:
     """Where methods point, compared with all tokens; and where DiffMask points more than another
     method, question by question."""
+    few, own = f"of the {TOP} top tokens, those", "of as many top tokens as it has, those"
+    shares = {
+        "question": f"{few} in the question",
+        "answer": f"{few} in the answer",
+        "question_precision": f"{own} of the question",
+        "answer_precision": f"{own} of the answer",
+    }
     claims = []
-    for place in ("question", "answer"):
+    for place, words in shares.items():
         at = TopShares._fields.index(place)
         for method, apart in found.over_chance.items():
             here = picked(apart, at)
             says = (
-                f"of the {TOP} top tokens, those in the {place}, over those of all tokens, "
-                f"{found.chance.mean[at]:.3f}; the difference: {told(here)}"
+                f"{words}, over their share of all tokens, {found.chance.mean[at]:.3f}; the "
+                f"difference: {told(here)}"
             )
             share, holds = float(found.shares[method].mean[at]), bool(here.low > 0)
             id = f"squad.fig2.{method}.{place}"
@@ -223,14 +265,11 @@ def figure2_claims(found: Figure2, methods: Mapping[str, Counted]) -> list[Claim
         for method, apart in found.diffmask_over.items():
             here = picked(apart, at)
             # The paper's DiffMask reads the question; the others point to the answer.
-            if place == "question":
+            if place.startswith("question"):
                 side, lies = "above", bool(here.low > 0)
             else:
                 side, lies = "below", bool(here.high < 0)
-            says = (
-                f"DiffMask's share of top tokens in the {place} minus {method}'s "
-                f"({methods[method].told}): {side} 0; "
-            )
+            says = f"{words}, by DiffMask minus by {method} ({methods[method].told}): {side} 0; "
             says, mean = says + told(here), float(here.mean)
             id = f"squad.fig2.diffmask_minus_{method}.{place}"
             claims.append(claim(id, says, [mean], paper=None, unit="", holds=lies))

@@ -65,7 +65,7 @@ def draw(
                 out / f"figure14_{gate}.png",
                 f"How long tokens are kept, by part of speech: {GATES[gate].masks}",
                 f"layers that keep a token, of {len(layers)}",
-                numbers.tagged,
+                numbers.tagged.panels,
                 len(layers),
             )
 

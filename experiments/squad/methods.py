@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from diffmask_jax.attribution import methods
@@ -12,9 +13,8 @@ from diffmask_jax.attribution.attention import received_of_all
 from diffmask_jax.attribution.methods import Explained, Method
 from diffmask_jax.game.model import Model, Params
 
-ENTROPY = 5.0 * 170
-"""Guan et al.: the authors weight the entropy of every position by 5; ours is the mean over
-positions, of which a question with its passage has about 170."""
+ENTROPY = 5.0
+"""Guan et al.: the authors' weight of the entropy of every position."""
 
 MARGIN = 1.0
 STEPS, FEW = 500, 20
@@ -46,19 +46,29 @@ def attention(network: Model, params: Params) -> Method:
     return attribute
 
 
+def guan(steps: int) -> Method:
+    """Guan et al. as the authors weigh it: the sum of the positions' entropies, not the mean."""
+
+    def attribute(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
+        positions = jnp.asarray(subject.clean.inputs.valid).sum(axis=1)
+        return methods.guan(key, subject, steps=steps, weight=ENTROPY * positions)
+
+    return attribute
+
+
 def _any(title: str, told: str, method: Method) -> Counted:
     return Counted(title, told, lambda network, params: method)
 
 
 def in_steps(steps: int) -> dict[str, Counted]:
     """The iterative methods, with so many steps."""
-    told, guan = f"{steps} steps", functools.partial(methods.guan, steps=steps, weight=ENTROPY)
+    told = f"{steps} steps"
     return {
         "integrated_gradients": _any(
             "Integrated gradients", told, functools.partial(methods.integrated, steps=steps)
         ),
         "schulz": _any("Schulz et al.", told, functools.partial(methods.schulz, steps=steps)),
-        "guan": _any("Guan et al.", f"{told}, entropy × {ENTROPY:g}", guan),
+        "guan": _any("Guan et al.", f"{told}, entropy × {ENTROPY:g} a position", guan(steps)),
     }
 
 

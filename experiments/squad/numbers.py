@@ -1,7 +1,7 @@
 """The numbers of the paper's section 3.3 and Appendix D.2, from several runs.
 
-Questions about one passage are not independent: intervals draw them together, and a test has one
-difference a passage.
+Questions about one passage are not independent: intervals draw them together, a standard error
+counts passages, and a test has one difference a passage, the mean of its questions'.
 """
 
 import functools
@@ -19,7 +19,7 @@ from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.question_keep import KeptCurves
 from diffmask_jax.analysis.token_groups import Difference, Group
 from diffmask_jax.tasks import squad_scores
-from diffmask_jax.tasks.question_tags import QuestionTags, piece_tags
+from diffmask_jax.tasks.question_tags import UNIVERSAL, QuestionTags, piece_tags
 from diffmask_jax.tasks.scoring import scored_texts
 from experiments.common.measuring import PerText
 from experiments.squad.stages import Answers, Study
@@ -32,6 +32,10 @@ HALFWAY = 9 / 24
 
 LONG_KEPT = {"PROPN", "PUNCT"}
 SOON_DROPPED = {"ADP", "CCONJ", "SCONJ"}
+PUNCTUATION = {"PUNCT"}
+LOWEST, NEXT = ("E", "1"), ("2", "3")
+"""The states of which the paper says that the first are dropped more than the second."""
+
 TOP = 10
 """The number of tokens of a question and its passage that a method points to most."""
 
@@ -47,28 +51,43 @@ class Faithful(NamedTuple):
     spans_kept: list[float]
 
 
+class Tagged(NamedTuple):
+    """Figure 14: Σ keep over layers by part of speech.
+
+    panels: the question's, the passage's and both texts' tokens, the longest kept first; special
+        tokens are only in the last
+    long_minus_soon: proper nouns and punctuation minus adpositions and conjunctions
+    punctuation_minus_rest: punctuation minus all other words
+    """
+
+    panels: dict[str, list[Group]]
+    long_minus_soon: Difference
+    punctuation_minus_rest: Difference
+
+
 class OfGate(NamedTuple):
     """The numbers of one gate; keep probabilities are averaged over its runs.
 
     sampled: faithfulness with sampled gates, for each run
-    top, late: its means over the upper third of the layers, and over those deeper than the paper's
-        9 of 24, by the name of the number
+    top: its means over the upper third of the layers, by the name of the number
+    masked: its share masked, by layer
+    lowest_minus_next: its share masked at `LOWEST` minus that at `NEXT`; None without such states
     kept: Figure 7's curves
     gold_when_wrong: the dashed one of these, mean over the upper third; None if none is wrong
+    question_minus_passage, question_minus_passage_top: over all layers, and over the upper third
     separators: mean keep probability of both [SEP], by layer
-    tagged: Figure 14: the question's, the passage's and both texts' tokens by part of speech
-    tags_apart: proper nouns and punctuation minus adpositions and conjunctions, Σ keep over layers
     """
 
     sampled: list[Faithful]
     top: dict[str, Interval]
-    late: dict[str, Interval]
+    masked: Interval
+    lowest_minus_next: Interval | None
     kept: KeptCurves
     gold_when_wrong: Interval | None
     question_minus_passage: Difference
+    question_minus_passage_top: Difference
     separators: Interval
-    tagged: dict[str, list[Group]] | None
-    tags_apart: Difference | None
+    tagged: Tagged | None
 
 
 def depths(layers: Sequence[str]) -> Float[np.ndarray, " L"]:
@@ -83,7 +102,7 @@ def above(layers: Sequence[str], share: float) -> Bool[np.ndarray, " L"]:
 
 
 class Figure2(NamedTuple):
-    """Shares of the ten top tokens in the question, the answer and elsewhere, over N questions.
+    """`TopShares` of the ten top tokens, means over questions with their intervals.
 
     shares: for each method
     chance: for all tokens
@@ -122,14 +141,6 @@ def over_layers(
     }
 
 
-def by_passage(texts: Sequence[np.ndarray], passages: Sequence[str]) -> list[np.ndarray]:
-    """All questions about a passage as one text, along the last axis."""
-    members: dict[str, list[np.ndarray]] = {}
-    for text, passage in zip(texts, passages, strict=True):
-        members.setdefault(passage, []).append(text)
-    return [np.concatenate(group, axis=-1) for group in members.values()]
-
-
 def scores(study: Study, answers: Answers) -> dict[str, Interval]:
     """SQuAD's own scores of the best legal spans, in points, with their intervals."""
     texts, gold = scored_texts(study.data.encoded, study.data.questions, answers.spans)
@@ -152,8 +163,8 @@ def of_gate(
     """All numbers of one gate. keep: averaged over the runs; sampled: for each run."""
     parts, layers, passages = study.parts, study.model.network.layers, study.passages
     upper = above(layers, UPPER)
+    masked = np.mean([by_question(outcome)["masked"] for outcome in sampled], axis=0)
     values = [token_groups.layers_kept(text) for text in keep]
-    pieces = None if tags is None else tags_of_pieces(study, tags)
     spans = study.data.spans
     wrong = [
         number
@@ -165,25 +176,31 @@ def of_gate(
     return OfGate(
         [faithful(outcome) for outcome in sampled],
         top=over_layers(sampled, upper, passages),
-        late=over_layers(sampled, above(layers, HALFWAY), passages),
+        masked=grouped_interval(masked.T, passages),
+        lowest_minus_next=lowest_minus_next(masked, layers, passages),
         kept=question_keep.kept_curves(keep, parts, spans, answers.ends),
         gold_when_wrong=grouped_interval(np.array(gold_kept), [passages[n] for n in wrong])
         if wrong
         else None,
-        question_minus_passage=question_keep.question_minus_passage(
-            by_passage(keep, passages), by_passage(parts, passages)
+        question_minus_passage=question_keep.question_minus_passage(keep, parts, passages),
+        question_minus_passage_top=question_keep.question_minus_passage(
+            [text[upper] for text in keep], parts, passages
         ),
         separators=grouped_interval(np.array(separators), passages),
-        tagged=None if pieces is None else by_tag(values, pieces, parts),
-        tags_apart=None
-        if pieces is None
-        else token_groups.difference(
-            by_passage(values, passages),
-            [of.tolist() for of in by_passage([np.array(names) for names in pieces], passages)],
-            high=LONG_KEPT,
-            low=SOON_DROPPED,
-        ),
+        tagged=None
+        if tags is None
+        else by_tag(values, tags_of_pieces(study, tags), parts, passages),
     )
+
+
+def lowest_minus_next(
+    masked: Float[np.ndarray, "L N"], layers: Sequence[str], passages: Sequence[str]
+) -> Interval | None:
+    """`OfGate.lowest_minus_next`. masked: the share of each question that each layer masks."""
+    if not {*LOWEST, *NEXT} <= set(layers):
+        return None
+    lowest, following = (masked[np.isin(layers, names)].mean(axis=0) for names in (LOWEST, NEXT))
+    return grouped_interval(lowest - following, passages)
 
 
 def tags_of_pieces(study: Study, tags: Sequence[QuestionTags]) -> list[tuple[str, ...]]:
@@ -207,9 +224,9 @@ def by_tag(
     values: Sequence[Float[np.ndarray, " _"]],
     pieces: Sequence[tuple[str, ...]],
     parts: Sequence[np.ndarray],
-) -> dict[str, list[Group]]:
-    """Figure 14: Σ keep over layers by part of speech, the longest kept first. Special tokens are
-    only in the panel of both texts."""
+    passages: Sequence[str],
+) -> Tagged:
+    """Figure 14. values: Σ keep over layers of every piece; pieces: their parts of speech."""
     panels = {}
     for text, wanted in TEXTS.items():
         chosen = [np.isin(own, wanted) for own in parts]
@@ -219,9 +236,15 @@ def by_tag(
                 [name for name, is_own in zip(names, own, strict=True) if is_own]
                 for names, own in zip(pieces, chosen, strict=True)
             ],
+            passages,
         )
         panels[text] = sorted(groups.values(), key=lambda group: -group.mean)
-    return panels
+    compare = functools.partial(token_groups.difference, values, pieces, passages)
+    return Tagged(
+        panels,
+        long_minus_soon=compare(high=LONG_KEPT, low=SOON_DROPPED),
+        punctuation_minus_rest=compare(high=PUNCTUATION, low=UNIVERSAL - PUNCTUATION),
+    )
 
 
 def nouns(study: Study, tags: Sequence[QuestionTags]) -> NounShare:
@@ -232,7 +255,7 @@ def nouns(study: Study, tags: Sequence[QuestionTags]) -> NounShare:
 def figure2(
     study: Study, answers: Answers, found: dict[str, list[Float[np.ndarray, " _"]]]
 ) -> Figure2:
-    """Where each method's ten top tokens are. found: attributions by method, ours as "diffmask"."""
+    """Where each method's top tokens are. found: attributions by method, ours as "diffmask"."""
     pairs = list(zip(study.parts, map(tuple, answers.spans.tolist()), strict=True))
     chance = np.array([top_tokens.shares_by_chance(*pair) for pair in pairs])
     shares = {

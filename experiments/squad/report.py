@@ -41,7 +41,7 @@ def body(found: Found, about: About) -> str:
         parts.append(f"![Figure 8, {gate}](figure8_{gate}.png)")
     if found.figure2:
         parts += ["### Figure 2, counted", figure2_table(found.figure2, about.counted)]
-        parts.append("![Figure 2](figure2.png)")
+        parts += ["![Figure 2](figure2.png)"] * ("input" in found.by_gate)
     if found.by_gate:
         parts += ["![Figure 7](figure7.png)", "![masked and kept](faithful.png)"]
     tagged = [gate for gate, numbers in found.by_gate.items() if numbers.tagged]
@@ -80,12 +80,16 @@ def kept_table(layers: Sequence[str], numbers: OfGate) -> str:
 
 
 def figure2_table(found: Figure2, counted: Mapping[str, Counted]) -> str:
-    """One row per method, and one for all tokens; means with 95% intervals."""
+    """One row per method, and one for all tokens; means with 95% intervals.
+
+    The last two columns are R-precisions (`TopShares`).
+    """
     named = {name: f"{one.title}, {one.told}" for name, one in counted.items()}
     named["diffmask"] = "DiffMask, Σ of P(z ≠ 0) over layers"
     rows = [[named[name], *map(_cell, *shares)] for name, shares in found.shares.items()]
     rows.append(["all tokens", *map(_cell, *found.chance)])
-    return markdown.table([f"{TOP} top tokens", *TopShares._fields], rows)
+    head = [name.replace("_precision", ", of as many as it has") for name in TopShares._fields]
+    return markdown.table([f"{TOP} top tokens", *head], rows)
 
 
 def _cell(mean: float, low: float, high: float) -> str:

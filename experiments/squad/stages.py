@@ -26,8 +26,7 @@ from diffmask_jax.models.spans import best_span
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.tasks.encoded_questions import LONGEST, EncodedQuestions, encode_questions
-from diffmask_jax.tasks.questions import Question, answerable
-from diffmask_jax.tasks.squad import SquadPlaces, read_questions
+from diffmask_jax.tasks.questions import Question
 from diffmask_jax.training import probe, run_folder
 from diffmask_jax.training.config import RunConfig, as_dict
 from diffmask_jax.training.train import train
@@ -129,11 +128,6 @@ class Measured(NamedTuple):
     def curves(self) -> dict[str, list[dict[str, float]]]:
         """The validations of every run."""
         return curves(self.folders)
-
-
-def open_study(model: Classifier, places: SquadPlaces) -> Study:
-    """The development questions that have an answer, as a model reads them."""
-    return study_of(model, answerable(read_questions(places, "dev")).questions)
 
 
 def study_of(model: Classifier, questions: Sequence[Question]) -> Study:

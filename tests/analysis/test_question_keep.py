@@ -62,13 +62,18 @@ def test_the_difference_is_scipy_s(seed):
         question, passage = rng.integers(1, 5, 2)
         parts.append(np.array([-1, *[0] * question, -1, *[1] * passage, -1]))
         keep.append(rng.random((3, len(parts[-1]))))
-    found = question_minus_passage(keep, parts)
+    found = question_minus_passage(keep, parts, range(6))
     each = [
         values[:, texts == 0].mean() - values[:, texts == 1].mean()
         for values, texts in zip(keep, parts, strict=True)
     ]
     assert found.mean == pytest.approx(np.mean(each)) and found.sentences == 6
     assert found.p_value == pytest.approx(wilcoxon(each, alternative="greater").pvalue)
+    together = question_minus_passage(keep, parts, ["a", "a", "b", "b", "c", "c"])
+    assert together.mean == pytest.approx(found.mean)
+    assert (together.sentences, together.sources) == (6, 3)
+    of_passages = np.reshape(each, (3, 2)).mean(axis=1)
+    assert together.p_value == wilcoxon(of_passages, alternative="greater").pvalue
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import kstest
+from scipy.stats import kstest, sem, wilcoxon
 
 from diffmask_jax.analysis.token_groups import (
     Difference,
@@ -121,14 +121,34 @@ def test_the_difference_of_a_hand_made_case():
     )
     found = difference(values, groups, high=HIGH, low=LOW)
     # Both of two signs are positive: one of the four equally likely outcomes.
-    assert found == Difference(2.0, pytest.approx(1.0), 0.25, 2)
+    assert found == Difference(2.0, pytest.approx(1.0), 0.25, 2, 2)
     alone = difference(values[:1], groups[:1], high=HIGH, low=LOW)
-    assert alone[0] == 3.0 and math.isnan(alone.standard_error) and alone[2:] == (0.5, 1)
+    assert alone[0] == 3.0 and math.isnan(alone.standard_error) and alone[2:] == (0.5, 1, 1)
 
 
 def test_no_difference_at_all_is_no_evidence():
     values, groups = parts([[(3.0, "0"), (3.0, "2")]] * 5)
-    assert difference(values, groups, high=HIGH, low=LOW) == Difference(0.0, 0.0, 1.0, 5)
+    assert difference(values, groups, high=HIGH, low=LOW) == Difference(0.0, 0.0, 1.0, 5, 5)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=30)
+def test_sentences_of_one_source_are_one_observation(seed):
+    """Sources of three sentences each, one token of both kinds: as uncertain as their means."""
+    table = np.random.default_rng(seed).normal(size=(7, 3, 2))
+    values = [np.array(pair) for pair in table.reshape(-1, 2)]
+    groups, sources = [["0", "2"]] * 21, np.repeat(list("abcdefg"), 3).tolist()
+    found = difference(values, groups, sources, high=HIGH, low=LOW)
+    means = (table[..., 0] - table[..., 1]).mean(axis=1)
+    assert (found.sentences, found.sources) == (21, 7)
+    assert found.mean == pytest.approx(means.mean())
+    assert found.standard_error == pytest.approx(sem(means))
+    assert found.p_value == wilcoxon(means, alternative="greater").pvalue
+    of_group = by_group(values, groups, sources)["0"]
+    assert of_group.tokens == 21 and of_group.mean == pytest.approx(table[..., 0].mean())
+    assert of_group.standard_error == pytest.approx(sem(table[..., 0].mean(axis=1)))
+    alone = difference(values[:3], groups[:3], sources[:3], high=HIGH, low=LOW)
+    assert alone.sources == 1 and math.isnan(alone.standard_error)
 
 
 def test_sentences_without_both_kinds_are_refused():

@@ -39,6 +39,14 @@ def test_the_noise_settles_where_its_cost_meets_its_entropy():
     np.testing.assert_allclose(found, expected, rtol=0.3)
 
 
+def test_a_weight_of_each_text_weighs_the_sum_of_entropies():
+    """As the authors do: with the number of valid positions as weight, n drops out."""
+    weights = VALID.sum(axis=1).astype(float)
+    found = np.asarray(tolerated_noise(KEY, decision, STATE, VALID, 1000, weights))
+    expected = np.sqrt(2 * 5**2 * D)
+    np.testing.assert_allclose(found[np.arange(B), DECIDES], expected, rtol=0.3)
+
+
 def test_noise_starts_small_and_padding_has_none():
     found = explain(STATE, steps=0)
     np.testing.assert_allclose(found[VALID], 1 / softplus(-5.0), rtol=1e-6)

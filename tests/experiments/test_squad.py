@@ -6,6 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from scipy.stats import wilcoxon
 
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.data import batches
@@ -16,7 +17,7 @@ from diffmask_jax.tasks.questions import Answer, Question
 from experiments.common.resume import check_model
 from experiments.squad import __main__ as squad
 from experiments.squad import drawing, numbers, stages
-from experiments.squad.claims import ids_of
+from experiments.squad.claims import hidden_claims, ids_of
 from experiments.squad.methods import Counted
 from experiments.squad.stages import Answers
 
@@ -30,15 +31,15 @@ CLAIMS = {
     *(f"squad.{gate}.{name}_top" for gate in ("input", "hidden")
       for name in ("masked", "positions_kept", "spans_kept")),
     "squad.gold_kept_when_wrong", "squad.gold_kept_when_wrong.hidden",
-    "squad.question_minus_passage.input", "squad.question_minus_passage.hidden",
-    "squad.pos.propn_punct_layers_minus_adp_conj",
-    "squad.pos.propn_punct_layers_minus_adp_conj.hidden",
+    *(f"squad.question_minus_passage{top}.{gate}" for top in ("", "_top")
+      for gate in ("input", "hidden")),
+    *(f"squad.pos.{what}{of}" for of in ("", ".hidden")
+      for what in ("propn_punct_layers_minus_adp_conj", "punct_layers_minus_rest")),
     "squad.hidden.masked_after_9_of_24", "squad.hidden.sep_kept_but_last",
     *(f"squad.answers_nouns{reading}" for reading in ("", ".of_answers", ".of_questions")),
-    *(f"squad.fig2.{name}.{place}" for name in ("diffmask", *METHODS)
-      for place in ("question", "answer")),
-    *(f"squad.fig2.diffmask_minus_{name}.{place}" for name in METHODS
-      for place in ("question", "answer")),
+    *(f"squad.fig2.{name}.{place}{precision}"
+      for name in ("diffmask", *METHODS, *(f"diffmask_minus_{other}" for other in METHODS))
+      for place in ("question", "answer") for precision in ("", "_precision")),
 }  # fmt: skip
 
 
@@ -99,12 +100,61 @@ def test_separators_are_told_apart(study):
     assert [name for name, part in zip(first, parts, strict=True) if part < 0] == [
         "[CLS]", "[SEP] 1", "[SEP] 2",
     ]  # fmt: skip
-    panels = numbers.by_tag(
-        [np.arange(len(p), dtype=float) for p in study.parts[:1]], [first], [parts]
-    )
-    assert [group.name for group in panels["question"]] == ["NOUN"]
-    assert {group.name for group in panels["both"]} == {"[CLS]", "[SEP] 1", "[SEP] 2", "NOUN"}
-    assert sum(group.tokens for group in panels["both"]) == len(parts)
+    assert {*first} == {"[CLS]", "[SEP] 1", "[SEP] 2", "NOUN"}
+
+
+def test_parts_of_speech_are_counted_by_passage(study):
+    """Ten questions about two passages: two observations, for each kind of word and their test."""
+    tags = [
+        QuestionTags(*(tuple(TaggedWord(*word) for word in tagged(text)) for text in both))
+        for both in zip((q.question for q in study.questions), study.passages, strict=True)
+    ]
+    pieces = numbers.tags_of_pieces(study, tags)
+    longer = [np.array([name in {"PROPN", "PUNCT"} for name in own], float) for own in pieces]
+    found = numbers.by_tag(longer, pieces, study.parts, study.passages)
+    kinds = {"PROPN", "PUNCT", "ADP"}
+    assert {group.name for group in found.panels["question"]} <= kinds
+    both = {group.name: group for group in found.panels["both"]}
+    assert set(both) == kinds | {"[CLS]", "[SEP] 1", "[SEP] 2"}
+    assert sum(group.tokens for group in both.values()) == sum(map(len, pieces))
+    apart = found.long_minus_soon
+    assert (apart.mean, apart.sentences, apart.sources) == (1, 10, 2)
+    assert apart.p_value == wilcoxon([1, 1], alternative="greater").pvalue
+    assert 0 < found.punctuation_minus_rest.mean < 1
+
+
+def test_a_gate_s_numbers_are_by_passage_and_of_the_least_deep_layer(study):
+    layers, texts = study.model.network.layers, len(study.questions)
+    rng = np.random.default_rng(0)
+    keep = [rng.random((len(layers), len(parts))) for parts in study.parts]
+    gold = np.array([spans[0] for spans in study.data.spans])
+    masked, zeros = rng.random((len(layers), texts)), np.zeros((len(layers), texts))
+    same = np.broadcast_to(gold, (len(layers), *gold.shape))
+    runs = [Outcome(masked, zeros, zeros + 1, same, gold)]
+    found = numbers.of_gate(study, keep, runs, Answers(gold, gold), None)
+    np.testing.assert_allclose(found.masked.mean, masked.mean(axis=1))
+    for apart, chosen in (
+        (found.question_minus_passage, slice(None)),
+        (found.question_minus_passage_top, numbers.above(layers, numbers.UPPER)),
+    ):
+        each = [
+            values[chosen][:, parts == 0].mean() - values[chosen][:, parts == 1].mean()
+            for values, parts in zip(keep, study.parts, strict=True)
+        ]
+        assert apart.mean == pytest.approx(np.mean(each))
+        assert (apart.sentences, apart.sources) == (10, 2)
+        passages = [np.mean(each[:5]), np.mean(each[5:])]
+        assert apart.p_value == wilcoxon(passages, alternative="greater").pvalue
+    deep = np.flatnonzero(numbers.above(layers, numbers.HALFWAY))
+    late = {one.id: one for one in hidden_claims(found, layers)}[
+        "squad.hidden.masked_after_9_of_24"
+    ]
+    assert late.ours == pytest.approx(masked[deep].mean(axis=1).min())
+    assert found.lowest_minus_next is None  # two blocks
+    names = ("W", "E", "1", "2", "3")
+    shares = rng.random((5, texts))
+    found = numbers.lowest_minus_next(shares, names, study.passages)
+    assert found.mean == pytest.approx((shares[1] + shares[2] - shares[3] - shares[4]).mean() / 2)
 
 
 def test_the_right_spans_score_everything(study):
@@ -152,9 +202,10 @@ def test_figure_2_counts_a_method_that_points_to_the_answer(study):
         )
     flat = [np.ones(len(parts)) for parts in study.parts]
     found = numbers.figure2(study, Answers(gold, gold), {"diffmask": sharp, "flat": flat})
-    (_, answer, _), chance = found.shares["diffmask"].mean, found.chance.mean
-    assert answer >= chance[1] and sum(chance) == pytest.approx(1)
+    (_, answer, _, _, precision), chance = found.shares["diffmask"].mean, found.chance.mean
+    assert answer >= chance[1] and sum(chance[:3]) == pytest.approx(1)
     assert answer == pytest.approx(0.1, abs=0.05)  # one word of ten top tokens
+    assert precision == 1
     np.testing.assert_allclose(found.over_chance["flat"].mean, 0, atol=1e-9)
     np.testing.assert_allclose(
         found.diffmask_over["flat"], found.over_chance["diffmask"], atol=1e-9
