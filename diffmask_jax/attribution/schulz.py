@@ -61,9 +61,11 @@ def information(
     """KL(N(a·r, (1−a)²) ‖ N(0, 1)) averaged over dimensions, nats; a = σ(logit), r = (h−μ)/s.
 
     = ½·[(1−a)² + a²·r² − 1] − log(1−a): the information that passing a share a of the state gives.
+    A dimension that is constant over the data, s = 0, such as a unit never active, has r = 0.
     """
     a = sigmoid(logits)[..., None]
-    r = (state - noise.mean) / noise.deviation
+    varies = noise.deviation > 0
+    r = jnp.where(varies, (state - noise.mean) / jnp.where(varies, noise.deviation, 1), 0)
     kl = 0.5 * ((1 - a) ** 2 + a**2 * r**2 - 1) + softplus(logits)[..., None]
     return jnp.mean(kl, axis=-1)
 

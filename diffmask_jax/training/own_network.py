@@ -13,6 +13,7 @@ from tqdm import tqdm
 from diffmask_jax.attribution.schulz import statistics
 from diffmask_jax.errors import UserError
 from diffmask_jax.game import players, probes, steps
+from diffmask_jax.game.divergences import CATEGORICAL, Family, Logits
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.game.model import Layer, Model, Params, States
 from diffmask_jax.game.objective import (
@@ -35,6 +36,8 @@ from diffmask_jax.training.settled import Curves
 RATES = Rates()
 PULL = 0.003
 SAMPLE = 256  # examples whose mean states are the initial baselines
+CHECKED = 4  # examples on which the network's two functions are compared
+NEAR = 0.02  # their largest difference, in standard deviations of the logits, and relative
 PER_CALL = 10  # steps per compiled call
 PROGRAMS = 4  # compiled programs, of the games played last, that a process keeps
 
@@ -99,7 +102,8 @@ def fit_probe(
 
     Raises:
         UserError: if the gate is unknown, a number is out of range or stops being finite, there are
-            fewer examples than one batch, or `valid` or a state has the wrong shape.
+            fewer examples than one batch, `valid`, a state or the logits have the wrong shape, or
+            the network's two functions do not agree.
     """
     keep_compiled_programs()
     _check(gate, margin, steps, batch_size, hidden)
@@ -107,6 +111,7 @@ def fit_probe(
     some = jax.tree.map(lambda array: array[:SAMPLE], inputs)
     _, states = jax.jit(model.states)(params, some)
     _check_states(states, some.valid, model.layers)
+    _check_functions(model, params, jax.tree.map(lambda array: array[:CHECKED], inputs))
     widths = tuple(state.shape[-1] for state in states)
     probe = probes.PROBES[gate](max(max(widths) // 4, 1) if hidden is None else hidden)
     model = model._replace(layers=tuple(model.layers))
@@ -166,6 +171,44 @@ def _check_states(states: States, valid: Array | np.ndarray, layers: Sequence[st
             raise UserError(
                 f"state {layer} is {state.shape}: it must be (N, T, width), N and T as of `valid`"
             )
+
+
+def _check_functions(model: Model, params: Params, inputs: Any) -> None:
+    """Raises: UserError if the logits are not what the family expects, or `logits_from`, given a
+    state of the clean pass, returns others than the clean pass."""
+    logits, states = model.states(params, inputs)
+    _check_logits(model.family, logits, len(inputs.valid))
+    for layer, state in enumerate(states):
+        resumed = model.logits_from(params, inputs, state, layer)
+        if not jax.tree.all(jax.tree.map(_are_near, logits, resumed)):
+            raise UserError(
+                f"`logits_from` given state {model.layers[layer]} of the clean pass returns other "
+                "logits than the clean pass: it must resume exactly there, with dropout off in both"
+            )
+
+
+def _check_logits(family: Family, logits: Logits, count: int) -> None:
+    """Raises: UserError if a family has no divergence for such logits, one for each example."""
+    shapes = jax.tree.map(jnp.shape, logits)
+    try:
+        found = jax.eval_shape(family.divergence, logits, logits).shape
+    except (TypeError, ValueError, IndexError, LookupError):
+        found = None
+    if found != (count,) or (family is CATEGORICAL and shapes[-1] < 2):
+        raise UserError(
+            f"logits of the shape {shapes} do not fit their family: BERNOULLI has (N,), "
+            "CATEGORICAL (N, C) with two classes or more, MULTI_LABEL and gaussian (N, C), and N "
+            f"is {count} here"
+        )
+
+
+def _are_near(clean: Array, resumed: Array) -> bool:
+    """Whether logits agree where the clean ones are finite; of others training itself tells."""
+    a, b = np.asarray(clean, np.float64), np.asarray(resumed, np.float64)
+    if a.shape != b.shape:
+        return False
+    a, b = (both[np.isfinite(a)] for both in (a, b))
+    return not a.size or bool(np.all(np.abs(a - b) <= NEAR * (a.std() + np.abs(a))))
 
 
 def _check_baselines(baselines: Sequence[Any] | Array, widths: Sequence[int]) -> None:

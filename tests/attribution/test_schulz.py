@@ -44,6 +44,22 @@ def test_a_shut_gate_says_nothing_and_an_open_one_ever_more():
     assert jnp.all(jnp.diff(told, axis=1) > 0) and jnp.all(jnp.isfinite(told))
 
 
+def test_a_dimension_that_never_varies_says_what_the_others_do_not_change():
+    """Such as a unit that is never active: it has no deviation, and r = 0, not nan."""
+    noise = Statistics(NOISE.mean.at[2].set(STATE[0, 0, 2]), NOISE.deviation.at[2].set(0.0))
+    state = STATE.at[..., 2].set(STATE[0, 0, 2])
+    logits = jax.random.normal(jax.random.key(1), (B, T))
+    rest = np.array([0, 1, 3])
+    others = information(state[..., rest], logits, Statistics(*(part[rest] for part in noise)))
+    dead = Statistics(jnp.zeros(1), jnp.ones(1))
+    constant = information(jnp.zeros((B, T, 1)), logits, dead)
+    np.testing.assert_allclose(
+        information(state, logits, noise), (3 * others + constant) / 4, rtol=1e-5
+    )
+    found = restrict_flow(jax.random.key(2), cross_entropy, state, VALID, noise, 3)
+    assert jnp.all(jnp.isfinite(found))
+
+
 def cross_entropy(state):
     """Of a prediction that hangs on one position of each example alone."""
     return softplus(-4 * state[jnp.arange(B), DECIDES].sum(-1))

@@ -12,6 +12,7 @@ import uneven
 
 from diffmask_jax import fit_probe
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.divergences import BERNOULLI, CATEGORICAL, MULTI_LABEL
 from diffmask_jax.game.players import Rates
 
 PAGE = Path(__file__).parents[2] / "docs" / "own_network.md"
@@ -167,6 +168,42 @@ def test_states_that_do_not_fit_are_refused_in_a_line():
         UserError, match=rf"state {model.layers[0]} is .*: it must be \(N, T, width"
     ):
         fit(model._replace(states=first_positions))
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_network_that_resumes_a_layer_off_is_refused(wrong):
+    model = uneven.model()
+
+    def off_by_one(params, inputs, state, layer):
+        if layer != 1 + (wrong < 0):  # of equal widths are only states 1 and 2
+            return model.logits_from(params, inputs, state, layer)
+        return model.logits_from(params, inputs, state, layer + wrong)
+
+    layer = model.layers[1 + (wrong < 0)]
+    with pytest.raises(UserError, match=f"given state {layer} of the clean pass returns other log"):
+        fit(model._replace(logits_from=off_by_one))
+
+
+@pytest.mark.parametrize(
+    ("family", "change"),
+    [
+        (BERNOULLI, lambda logits: logits[:, :1]),
+        (BERNOULLI, lambda logits: logits),
+        (CATEGORICAL, lambda logits: logits[:, 0]),
+        (CATEGORICAL, lambda logits: logits[:, :1]),
+        (MULTI_LABEL, lambda logits: logits[:, 0]),
+    ],
+)
+def test_logits_that_are_not_their_family_s_are_refused(family, change):
+    """As they are where jaxtyping does not check shapes: a user's program has no such hook."""
+    model = uneven.model(family)
+
+    def states(params, inputs):
+        logits, found = model.states(params, inputs)
+        return change(logits), found
+
+    with pytest.raises(UserError, match="do not fit their family: BERNOULLI has"):
+        fit(model._replace(states=states))
 
 
 def test_a_network_that_gives_no_numbers_is_told():
