@@ -1,12 +1,13 @@
 """A training run from its configuration to its kept probe: the one way to train a probe."""
 
+import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.runtime import devices, distributed, locks
+from diffmask_jax.runtime import devices, distributed, locks, settings
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.tasks.encoded_examples import gold_labels
 from diffmask_jax.tasks.task import check_alike
@@ -22,12 +23,14 @@ from diffmask_jax.training.run_folder import counted
 class Prepared(NamedTuple):
     """A run's model, its texts, and the fingerprint of both.
 
+    made_for: the settings that they follow from, and which every run on them must share
     passes: the clean states of the training texts, if they are to be kept in memory
     """
 
     model: Classifier
     texts: Texts
     made_with: Fingerprint
+    made_for: dict[str, Any]
     passes: CleanStates | None = None
 
 
@@ -53,13 +56,21 @@ def train(
     prepared: the result of `prepare`, to share it among runs on the same model and texts.
 
     Raises:
-        UserError: if the settings, the model and the texts do not fit together, or if no
-            validation found a feasible probe.
+        UserError: if the settings, the model and the texts do not fit together, what is prepared
+            is another model's or other texts', or no validation found a feasible probe.
         Stopped: after SIGTERM, SIGHUP or Ctrl-C, with everything saved.
     """
     keep_compiled_programs()
     folder = Path(folder)
-    model, texts, made_with, passes = prepared or prepare(config, truncate=truncate)
+    prepared = prepared or prepare(config, truncate=truncate)
+    if differing := settings.differences(prepared.made_for, _decisive(config)):
+        raise UserError(f"prepared for a run with other settings: {', '.join(differing)}")
+    model, texts, made_with, passes = (
+        prepared.model,
+        prepared.texts,
+        prepared.made_with,
+        prepared.passes,
+    )
     batches.check_fills(texts.train, config.batch_size, config.steps_per_call)
     setup.no_word(model)
     devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
@@ -112,7 +123,13 @@ def prepare(
         gold_labels(model, dev)  # fails for a model of other classes, most likely the wrong one
     pieces = fingerprint.of_pieces(train=train.encoded, dev=dev.encoded)
     made_with = fingerprint.of_model(model) | fingerprint.of_texts(**examples) | pieces
-    return Prepared(model, Texts(train.encoded, dev.encoded), made_with)
+    return Prepared(model, Texts(train.encoded, dev.encoded), made_with, _decisive(config))
+
+
+def _decisive(config: RunConfig) -> dict[str, Any]:
+    """The settings from which a run's model and texts follow."""
+    places = dataclasses.asdict(config.places)
+    return {"model": config.model, "precision": config.precision, "remat": config.remat} | places
 
 
 def _open(config: RunConfig, folder: Path, made_with: Fingerprint, anyway: bool) -> bool:
@@ -122,6 +139,8 @@ def _open(config: RunConfig, folder: Path, made_with: Fingerprint, anyway: bool)
     done = probe.steps_done(folder)
     finished = probe.is_finished(config, folder, done)
     where = "is finished" if finished else f"continues after step {done}"
+    if finished and done < config.steps:
+        where += f": it had settled at every layer at step {done}"
     distributed.say(f"the run in {folder} {where}")
     if (change := run_folder.other_devices(folder)) and not finished:
         distributed.say(

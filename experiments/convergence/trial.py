@@ -76,7 +76,7 @@ def run(
     Raises: UserError if the folder has a trial of another recipe, margin or seed, or, of rates that
     fall with its length, of another length.
     """
-    model, texts, _, passes = prepared
+    model, texts, passes = prepared.model, prepared.texts, prepared.passes
     assert passes is not None
     own = recipe._asdict() | {"margin": config.margin, "seed": config.seed}
     check_settings(folder, own | ({"examples": examples} if recipe.fall == "cosine" else {}))

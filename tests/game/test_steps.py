@@ -136,6 +136,17 @@ def test_every_step_draws_its_own_layer_and_gates():
     assert len({float(s.divergence.sum()) for s in seen}) == 8
 
 
+def test_every_example_draws_its_own_gates():
+    """Of sixteen equal rows: were their draws equal, too, a whole number of positions were shut."""
+    embedded = jnp.broadcast_to(draw_chunk(0)[0].embedded[0, :1], (B, T, D))
+    batch, state, shut = Inputs(embedded, jnp.ones((B, T), bool)), half_open(), []
+    for number in range(4):
+        seen = one(state._replace(step=jnp.asarray(number)), batch)[1]
+        shut.append(T * float(seen.masked.sum()))
+    assert 0 < min(shut) < max(shut) < T
+    assert any(abs(count - round(count)) > 1e-3 for count in shut)
+
+
 def test_a_batch_worked_through_in_parts_makes_the_same_step():
     batch = jax.tree.map(lambda a: a[0], draw_chunk(0)[0])
 

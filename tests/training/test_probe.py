@@ -132,7 +132,8 @@ def test_a_run_ends_by_itself_once_all_layers_have_settled(
     assert "settled at every layer" in told and f"kept the probe of step {EVERY}" in told
     before = (tmp_path / "probe.safetensors").read_bytes()
     assert cli.main(arguments) == 0  # it is finished, and left as it is
-    assert "is finished" in capsys.readouterr().err
+    finished = f"is finished: it had settled at every layer at step {EVERY}\n"
+    assert capsys.readouterr().err.endswith(finished)
     assert (tmp_path / "probe.safetensors").read_bytes() == before
 
 

@@ -1,5 +1,6 @@
 """A run's folder says what was asked, keeps the probe exactly, and refuses what is not its own."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.game.objective import mean_keep, mean_log_keep
+from diffmask_jax.game.players import Rates, authors, settling
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.training import keeping, run_folder, setup
 from diffmask_jax.training.assessment import LayerMeans
@@ -70,6 +73,18 @@ def test_the_game_of_a_run(tiny_bert, gate):
     assert game.probe.hidden == model.config.width // 4
     assert game.probe.gate.name == gate
     assert game.probe.baselines(4) == (1 if gate == "input" else 4)
+    for name, sparsity in (("count", mean_keep), ("log", mean_log_keep)):
+        ours = config(gate=gate, sparsity=name, pull=0.25)
+        game = setup.make_game(ours, model.network, model.config.width)
+        assert game.sparsity is sparsity and game.pull == 0.25
+
+
+def test_the_players_of_a_run():
+    asked = {"probe_rate": 1.0, "baseline_rate": 2.0, "multiplier_rate": 3.0, "warmup": 4}
+    for setting, players in (("settling", functools.partial(settling, 0.2)), ("authors", authors)):
+        ours = config(setting=setting, margin=0.2, **asked)
+        assert setup.rates_of(ours) == Rates(1.0, 2.0, 3.0, 4)
+        assert setup.players_of(ours) is players(Rates(1.0, 2.0, 3.0, 4))
 
 
 # --- the folder ------------------------------------------------------------------------------

@@ -1,15 +1,18 @@
 """The one way to train a probe, from Python: a configuration and a folder in, scores out."""
 
 import dataclasses
+import functools
 import html
 import json
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from diffmask_jax import Explainer, cli, run_config, train
+from diffmask_jax.analysis import faithfulness
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.training import probe, run_folder, setup
@@ -79,6 +82,21 @@ def test_the_scores_are_those_of_the_probe_that_is_kept(whole):
     assert Explainer.from_pretrained(folder)("fun").prediction in ("bad", "mixed", "good")
 
 
+def test_the_kept_probe_has_these_scores(whole, config, texts_file):
+    folder, scores = whole
+    model, probe = setup.load_model(config()), run_folder.load_probe(folder)[0]
+    encoded = model.encode(texts_file.read_text().splitlines())
+    game = setup.make_game(config(), model.network, model.config.width)
+    evaluate = functools.partial(
+        jax.jit(faithfulness.outcome_of, static_argnums=(0, 1)),
+        *(game, faithfulness.sampled, model.params, probe),
+    )
+    stream = batches.in_order(encoded, len(encoded))
+    found = faithfulness.table(faithfulness.measure(evaluate, stream, jax.random.key(0)))[-1]
+    for name, value in found.items():
+        assert scores[name] == pytest.approx(value, rel=1e-4), name
+
+
 def test_a_finished_run_is_left_as_it_is(whole, config, capsys):
     folder, scores = whole
     before = files_of(folder)
@@ -123,6 +141,16 @@ def test_two_runs_may_share_what_is_prepared(whole, config, tmp_path, monkeypatc
     assert_same(tmp_path / "second", tmp_path / "alone")
     found = [(tmp_path / name / "probe.safetensors").read_bytes() for name in ("first", "second")]
     assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("precision", "bfloat16"), ("remat", True), ("dev", "elsewhere.txt")]
+)
+def test_what_is_prepared_for_other_texts_or_another_model_is_refused(
+    name, value, config, tmp_path
+):
+    asked = config(**{name: value})
+    assert_refused(asked, tmp_path / "run", f"other settings: {name} ", prepared=prepare(config()))
 
 
 def test_a_model_at_hand_is_not_read_again(config, monkeypatch):
