@@ -14,10 +14,13 @@ import pytest
 import safetensors.numpy
 
 from diffmask_jax import __version__, cli
+from diffmask_jax.commands import explain as explaining
 from diffmask_jax.data import batches
 from diffmask_jax.models.gru_classifier import GRU_CLASSIFIER
 from diffmask_jax.models.recipe import Recipe
-from diffmask_jax.training import classifier
+from diffmask_jax.runtime.files import is_standard_output
+from diffmask_jax.training import classifier, keeping
+from diffmask_jax.training.assessment import Assessment, Finding
 
 TEXT = "the film is great fun"
 
@@ -102,6 +105,28 @@ def test_files_of_every_kind(explain, tmp_path):
     found = json.loads(line)
     assert found["text"] == TEXT and np.shape(found["keep"]) == (4, 7)
     assert sorted(tmp_path.iterdir()) == sorted(places.values())
+
+
+def test_what_is_written_to_standard_output_has_nothing_drawn_into_it(
+    explain, tmp_path, monkeypatch
+):
+    out = tmp_path / "a.jsonl"
+    assert is_standard_output("/dev/stdout")
+    assert not is_standard_output(out) and not is_standard_output(None)
+    monkeypatch.setattr(explaining, "is_standard_output", lambda path: path == out)
+    assert explain(TEXT, "--jsonl", out) == (0, "", "")
+    assert json.loads(out.read_text(encoding="utf-8"))["text"] == TEXT
+
+
+def test_a_probe_that_is_not_good_says_so(explain, run, monkeypatch):
+    findings = (Finding(True, "agrees"), Finding(False, "divergence is over"))
+    for answer in ("not good", "not settled"):
+        verdict = Assessment(answer, findings, ())
+        monkeypatch.setattr(keeping, "assessed", lambda _, verdict=verdict: verdict)
+        status, out, err = explain(TEXT)
+        assert status == 0 and out.startswith("“bad”")
+        said = f"the probe is not good: divergence is over; `diffmask report {run}` says more\n"
+        assert err == (said if answer == "not good" else "")
 
 
 def test_a_file_of_many_texts_is_written_and_not_drawn(explain, sentences, texts_file, tmp_path):

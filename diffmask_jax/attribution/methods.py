@@ -37,20 +37,28 @@ class Explained(NamedTuple):
         logits: the state, or another in its place -> the model's output. Given also the numbers of
             some texts of the batch, it takes states in place of only theirs.
         family: the family of that output
-        noise: mean and deviation of the state over a data set
+        noise: mean and deviation of the state over a data set; None for methods that do without
     """
 
     clean: Clean
     state: Float[Array, "B T D"]
     logits: Callable[..., Logits]
     family: Family
-    noise: Statistics
+    noise: Statistics | None
+
+    @property
+    def statistics(self) -> Statistics:
+        """The noise of a method that needs it (`Named.needs_noise`)."""
+        assert self.noise is not None
+        return self.noise
 
 
 Method = Callable[[Key[Array, ""], Explained], Array]
 
 
-def explained(model: Model, params: Any, clean: Clean, noise: Statistics, layer: int) -> Explained:
+def explained(
+    model: Model, params: Any, clean: Clean, noise: Statistics | None, layer: int
+) -> Explained:
     """One state of a model, as methods see it.
 
     In float32, whatever the model computes in: methods add up many small steps along the state.
@@ -59,7 +67,7 @@ def explained(model: Model, params: Any, clean: Clean, noise: Statistics, layer:
 
 
 def _explained(
-    model: Model, params: Any, clean: Clean, state: Array, noise: Statistics, layer: Layer
+    model: Model, params: Any, clean: Clean, state: Array, noise: Statistics | None, layer: Layer
 ) -> Explained:
     widest = max(state.shape[-1] for state in clean.states)
 
@@ -120,7 +128,7 @@ def schulz_of(
         lambda state: subject.family.surprisal(subject.logits(state), decision),
         subject.state,
         subject.clean.inputs.valid,
-        subject.noise,
+        subject.statistics,
         steps,
     )
 
@@ -187,7 +195,7 @@ def own_answer(subject: Explained) -> Bool[Array, "B T"]:
 def leave_one_out(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
     """The divergence in nats when only a position's state is replaced by the data's mean state."""
     return erasure.leave_one_out(
-        _divergence(subject), subject.state, subject.clean.inputs.valid, subject.noise.mean
+        _divergence(subject), subject.state, subject.clean.inputs.valid, subject.statistics.mean
     )
 
 
@@ -196,7 +204,8 @@ def per_example(
 ) -> Float[Array, "B T"]:
     """P(z ≠ 0) of DiffMask's gates learned for each text alone; the baseline is the mean state."""
     valid = subject.clean.inputs.valid
-    gates = diffmask(key, _divergence(subject), subject.state, valid, subject.noise.mean, settings)
+    mean = subject.statistics.mean
+    gates = diffmask(key, _divergence(subject), subject.state, valid, mean, settings)
     return jnp.where(valid, hard_concrete.keep_probability(gates.logits), 0.0)
 
 
@@ -206,11 +215,15 @@ def _divergence(subject: Explained) -> erasure.Divergence:
 
 
 class Named(NamedTuple):
-    """A method with its settings: its name, the meaning of its values, and the function."""
+    """A method with its settings: its name, the meaning of its values, and the function.
+
+    needs_noise: whether it reads `Explained.noise`, which takes a pass over a data set
+    """
 
     title: str
     values: str
     attribute: Method
+    needs_noise: bool = False
 
 
 STEPS = 50  # the authors', on SST
@@ -231,6 +244,7 @@ ON_TEXT: dict[str, Named] = {
         "Schulz et al. (2020)",
         "share of the state that passes an information bottleneck",
         functools.partial(schulz, steps=STEPS),
+        needs_noise=True,
     ),
     "guan": Named(
         "Guan et al. (2019)",
@@ -246,6 +260,7 @@ ON_TEXT: dict[str, Named] = {
         "Leave one out",
         "nats of divergence when its state is replaced by the mean state",
         leave_one_out,
+        needs_noise=True,
     ),
 }
 USUAL = ("gradient", "integrated_gradients", "schulz", "guan")
@@ -265,6 +280,7 @@ def _alone(margin: float) -> Named:
         "DiffMask, per example",
         "keep probability of gates learned for this text alone; the mean state replaces the rest",
         functools.partial(per_example, settings=settings),
+        needs_noise=True,
     )
 
 
@@ -275,13 +291,14 @@ def at_every_layer(
     method: Method,
     model: Model,
     params: Any,
-    noise: Statistics,
+    noise: Statistics | None,
     key: Key[Array, ""],
     clean: Clean,
 ) -> Float[Array, "L B T"]:
     """One method's attributions to every state.
 
-    noise: the statistics of all states, (L, D), from `state_statistics`. One program serves all
+    noise: the statistics of all states, (L, D), from `state_statistics`, or None for a method that
+    does without. One program serves all
     states of a width, since `layer` is traced.
     """
 

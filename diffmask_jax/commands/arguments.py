@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -49,7 +50,7 @@ def path_of(text: str) -> Path:
     """The type of an option that names a file or folder, but not a stream by a dash."""
     if text == "-":
         raise argparse.ArgumentTypeError("- is not a file name: use /dev/stdin, /dev/stdout or ./-")
-    return Path(name_of(text))
+    return Path(os.path.expanduser(name_of(text)))
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:

@@ -132,9 +132,10 @@ def _draw(options: argparse.Namespace) -> None:
     if options.question is not None:
         explainers[0].model.check_answers()
     explainers[0].model.encode([text], options.truncate)
-    names = options.methods.split(",") if options.methods else USUAL
-    comparing.chosen(explainers[0], names)
-    noise = comparing.noise_of(options.runs[0], explainers[0], options.anyway)
+    names = [name.strip() for name in options.methods.split(",")] if options.methods else USUAL
+    chosen, noise = comparing.chosen(explainers[0], names), None
+    if any(method.needs_noise for method in chosen):
+        noise = comparing.noise_of(options.runs[0], explainers[0], options.anyway)
     comparison = comparing.compare(explainers, noise, text, options.truncate, names)
     if options.html:
         write_atomically(options.html, comparison_html.page(comparison))

@@ -22,6 +22,7 @@ from diffmask_jax.commands.shared import (
     question_of,
 )
 from diffmask_jax.errors import UserError
+from diffmask_jax.runtime.files import is_standard_output
 from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.task import Examples, source_of
 
@@ -91,6 +92,9 @@ def run(options: argparse.Namespace) -> None:
     check_spared(explainer, options.run, files)
     if explainer.doubt:
         say(explainer.doubt)
+    if (verdict := explainer.assessment) is not None and verdict.answer == "not good":
+        failed = next(finding.says for finding in verdict.findings if finding.holds is False)
+        say(f"the probe is not good: {failed}; `diffmask report {options.run}` says more")
     if options.question is not None:
         explainer.model.check_answers()
     file = options.file or Path("/dev/stdin")
@@ -106,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
     one = list(explain(0)) if source.size == 1 else None  # it is drawn, too
     if any(files):
         presenting.write_files(explain if one is None else lambda done: one, identity, *files)
-    if one is not None or not any(files):
+    if (one is not None and not any(map(is_standard_output, files))) or not any(files):
         width = shutil.get_terminal_size().columns
         drawn = explain(0) if one is None else one
         presenting.print_all(drawn, _wants_color(options.color), width, options.layers)

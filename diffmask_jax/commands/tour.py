@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 from diffmask_jax.commands import explain, report, train
 from diffmask_jax.commands.arguments import Parser, name_of, path_of
-from diffmask_jax.commands.shared import add_anyway
+from diffmask_jax.commands.shared import COLUMNS, add_anyway, add_columns, columns_of
+from diffmask_jax.errors import UserError
 from diffmask_jax.runtime.files import check_all_writable, make_folder, write_atomically
 from diffmask_jax.runtime.json_files import dumps
 from diffmask_jax.runtime.messages import show
+from diffmask_jax.runtime.settings import option as spelt
 from diffmask_jax.tasks.question_examples import questions_of
 from diffmask_jax.tasks.question_lines import QUESTIONS, as_line
 from diffmask_jax.tasks.task import Examples, Task, source_of
@@ -34,6 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="texts of the kind it reads, labelled or not; if it answers questions: .jsonl",
     )
+    add_columns(parser, *COLUMNS)
     option(
         "--steps",
         type=name_of,
@@ -43,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     option(
         "--batch-size",
         type=name_of,
-        help=f"texts per step (default: {BATCH}, or all; several cards or many layers need more)",
+        help=f"texts per step (default: {BATCH}; several cards or many layers need more)",
     )
     option(
         "--out",
@@ -58,22 +61,29 @@ def run(options: argparse.Namespace) -> None:
     """Train, report and explain, each by its own command."""
     out, texts = options.out, str(options.texts)
     task = _task_of(options.model)
-    examples = task.read(task.places(train=texts, dev=texts), "dev")
+    columns = _columns(options, task)
+    examples = task.read(task.places(train=texts, dev=texts, **columns), "dev")
     folder, few, page = str(out / "run"), out / "some_texts.jsonl", str(out / "some_texts.html")
     overview = str(out / f"report-{options.texts.stem}.html")
-    batch = options.batch_size or str(min(BATCH, len(examples.first)))
+    named = [word for name, column in columns.items() for word in (spelt(name), column)]
+    batch = options.batch_size or str(BATCH)
     steps = _steps(Path(folder), options.steps)
     training = [task.name, "--model", options.model, "--train", texts, "--dev", texts]
     training += ["--margin", MARGIN] * (task is QUESTIONS)
-    training += ["--batch-size", batch, "--truncate", "--out", folder]
+    training += [*named, "--batch-size", batch, "--truncate", "--out", folder]
     anyway = ["--anyway"] * options.anyway
     stops = [
         _stop(train, "train", *training, "--steps", steps, *anyway),
-        _stop(report, "report", folder, "--texts", texts, "--out", overview, *anyway),
+        _stop(report, "report", folder, "--texts", texts, *named, "--out", overview, *anyway),
         _stop(
             explain, "explain", folder, "--file", str(few), "--truncate", "--html", page, *anyway
         ),
     ]
+    if (count := len(examples.first)) < (size := stops[0].options.batch_size):
+        raise UserError(
+            f"{options.texts} has {count} texts, and a step of training takes {size}: give more, "
+            "some hundred if you can, or lower --batch-size"
+        )
     make_folder(out)
     check_all_writable((few, page, overview), texts)
     lines = _lines(task, next(source_of(examples).portions(SHOWN)))
@@ -97,6 +107,18 @@ def run(options: argparse.Namespace) -> None:
         f"  {_typed('train', *training, '--steps', str(max(8000, 2 * int(steps))))}\n"
         f"  {_typed('compare', folder, '--texts', str(few))}"
     )
+
+
+def _columns(options: argparse.Namespace, task: Task) -> dict[str, str]:
+    """The columns that are named, as settings. Raises: UserError if questions have none."""
+    found = {
+        f"{name}_column": column
+        for name, column in columns_of(options)._asdict().items()
+        if column is not None
+    }
+    if found and task is QUESTIONS:
+        raise UserError(f"{spelt(next(iter(found)))} is for texts, not for questions")
+    return found
 
 
 def _steps(run: Path, asked: str) -> str:

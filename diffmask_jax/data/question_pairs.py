@@ -52,18 +52,6 @@ def beside_passage(pieces: Encoded) -> int:
     return int((pieces.parts != PASSAGE).sum())
 
 
-def cut_to(passage: str, pieces: Encoded, limit: int) -> int | None:
-    """The limit, if the pieces of a question and its passage were cut at it; None if not."""
-    if len(pieces.tokens) < limit:
-        return None
-    read = max(
-        span[1]
-        for span, part in zip(pieces.offsets, pieces.parts, strict=True)
-        if span and part == PASSAGE
-    )
-    return limit if passage[read:].strip() else None
-
-
 def _check_may_be_cut(pieces: Encoded, limit: int, cut: bool, place: str) -> None:
     rest = beside_passage(pieces)
     if rest >= limit:

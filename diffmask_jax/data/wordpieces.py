@@ -165,6 +165,20 @@ def check_length(encoded: Encoded, limit: int) -> None:
         )
 
 
+def cut_to(text: Text, encoded: Encoded, limit: int) -> int | None:
+    """The limit, if a text or pair was truncated to that many word pieces; None if not."""
+    if len(encoded.tokens) < limit:
+        return None
+    for part, half in enumerate(halves_of(text)):
+        own = zip(encoded.offsets, encoded.parts.tolist(), strict=True)
+        begins, ends = zip(
+            *(span for span, at in own if span is not None and at == part), strict=True
+        )
+        if half[: min(begins)].strip() or half[max(ends) :].strip():
+            return limit
+    return None
+
+
 def locate(encoded: Encoded, words: Sequence[str]) -> Int[np.ndarray, " T"]:
     """The index in `words` of each piece's word; -1 for special tokens and for a second text.
 

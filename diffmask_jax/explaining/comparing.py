@@ -35,7 +35,7 @@ BATCH = 32
 
 def compare(
     explainers: Sequence[Explainer],
-    noise: Statistics,
+    noise: Statistics | None,
     text: Text,
     truncate: bool = False,
     names: Sequence[str] = methods.USUAL,
@@ -43,7 +43,7 @@ def compare(
     """Attention, other methods, and the probes of one or more runs, for one text or pair.
 
     explainers: all of the same model
-    noise: `noise_of` that model's states
+    noise: `noise_of` that model's states; None if no method needs it
     names: of methods in `methods.with_margin`, whose margin is that of the first run
 
     Raises: UserError if the text is empty or too long, a method is unknown, or as
@@ -60,7 +60,7 @@ def compare(
         panels.append(Panel(gate.title, gate.caption, explanation.layers, explanation.keep))
     drawn = explanation.heatmap()
     return make_comparison(
-        title=explanation.headline,
+        title=explanation.title,
         caption=drawn.title,
         tokens=drawn.tokens,
         parts=drawn.parts,
@@ -93,7 +93,7 @@ def check_comparable(explainers: Sequence[Explainer]) -> None:
 
 def _of_methods(
     explainer: Explainer,
-    noise: Statistics,
+    noise: Statistics | None,
     encoded: Sequence[Encoded],
     named: Sequence[methods.Named],
 ) -> list[Panel]:
@@ -140,7 +140,14 @@ def noise_of(folder: Path, explainer: Explainer, anyway: bool = False) -> Statis
             fingerprint.check(folder, texts, anyway)
             return noise
         say(f"{file} belongs to another model: computing it again")
-    examples = setup.read_split(explainer.config, "train")
+    try:
+        examples = setup.read_split(explainer.config, "train")
+    except UserError as error:
+        free = [name for name, one in methods.ON_TEXT.items() if not one.needs_noise]
+        raise UserError(
+            f"{error}; some methods need the mean state of the run's training texts: restore "
+            f"these, or choose others, --methods {','.join(free)}"
+        ) from error
     texts = fingerprint.of_texts(train=examples)
     fingerprint.check(folder, texts, anyway)
     encoded = encode_examples(explainer.model, examples, truncate=True).encoded

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, overload
@@ -12,9 +13,8 @@ from jaxtyping import Int
 from tqdm import tqdm
 
 from diffmask_jax.data.inputs import EncoderInputs
-from diffmask_jax.data.question_pairs import PASSAGE, cut_to
 from diffmask_jax.data.texts import Text, halves_of, is_one, texts_in, texts_of
-from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.data.wordpieces import Encoded, cut_to
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining import answering, asked
 from diffmask_jax.explaining.answering import Replies
@@ -89,7 +89,7 @@ class Explainer:
                 was made with another model.
         """
         keep_compiled_programs()
-        folder = Path(run)
+        folder = Path(os.path.expanduser(run))
         config = run_folder.load_config(folder)
         params, doubt = keeping.load(config, folder, last_probe)
         classifier = setup.load_model(config, model)
@@ -289,7 +289,7 @@ class Explainer:
             problem_type=head.problem_type,
             gate=self.config.gate,
             assessment=self.assessment,
-            cut_to=cut_to(text[PASSAGE], encoded, model.config.positions) if head.spans else None,
+            cut_to=cut_to(text, encoded, model.config.positions),
             doubt=self.doubt,
             replayed=replayed,
         )

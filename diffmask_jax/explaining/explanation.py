@@ -26,6 +26,7 @@ from diffmask_jax.render.picture import ENDINGS
 from diffmask_jax.render.plot import draw_on
 from diffmask_jax.render.replay import Replay
 from diffmask_jax.render.spelling import spell
+from diffmask_jax.render.text import shorten
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
@@ -35,6 +36,8 @@ from diffmask_jax.training.assessment import SAMPLED, Assessment, sentences
 if TYPE_CHECKING:  # both are slow to import, and optional
     from matplotlib.axes import Axes
     from pandas import DataFrame
+
+TITLE = 90  # terminal cells of a page's title
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -55,7 +58,7 @@ class Explanation:
     problem_type: the meaning of its outputs, as transformers calls it
     gate: "input" (which inputs can be dropped, judging by the states up to each layer) or "hidden"
         (which states can)
-    cut_to: the number of tokens to which a question and its passage were cut; None if not cut
+    cut_to: the number of tokens to which it was cut, of a question its passage; None if not cut
     gold: the answers to a question that people gave, if known
     replayed: the model's answers from only what is kept at each layer; None if not requested
     assessment: the verdict on the probe; None if unknown
@@ -83,6 +86,13 @@ class Explanation:
     assessment: Assessment | None = None
     doubt: str | None = None
 
+    def __post_init__(self) -> None:
+        """Its arrays cannot be written to: it is hashed by them."""
+        for name in ("keep", "outputs"):
+            own = np.asarray(getattr(self, name)).view()
+            own.setflags(write=False)
+            object.__setattr__(self, name, own)
+
     @property
     def text(self) -> str:
         """The text, or the first of a pair."""
@@ -90,8 +100,13 @@ class Explanation:
 
     @property
     def headline(self) -> str:
-        """What is explained, in one line: the text, both texts of a pair, or the question."""
+        """What is explained: the text, both texts of a pair, or the question."""
         return " / ".join(self.texts) if self.answer.span is None else self.text
+
+    @property
+    def title(self) -> str:
+        """The headline in one short line, for the top of a page."""
+        return shorten(" ".join(self.headline.split()), TITLE)
 
     @property
     def prediction(self) -> str | tuple[str, ...] | float | tuple[float, ...]:
@@ -140,7 +155,10 @@ class Explanation:
     def heatmap(self) -> Heatmap:
         """The explanation as the renderings draw it."""
         gold = " or ".join(f"“{text}”" for text in dict.fromkeys(a.text for a in self.gold))
-        cut = f"; the passage was cut to fit in {self.cut_to} word pieces with its question"
+        what = "the pair was cut to" if len(self.texts) > 1 else "the text was cut to"
+        if self.answer.span is not None:
+            what = "the passage was cut to fit with its question in"
+        cut = f"; {what} {self.cut_to} word pieces"
         return make_heatmap(
             title=self.answer.line + f", gold {gold}" * bool(gold),
             caption=f"which {GATES[self.gate].masks} the prediction needs"
@@ -218,11 +236,12 @@ class Explanation:
 
         Raises: UserError for another ending, or if the file cannot be written.
         """
+        path = os.path.expanduser(path)
         ending = Path(path).suffix
         if ending == ".json":
             write_atomically(path, dumps(self.to_dict(), indent=1, plain=False) + "\n")
         elif ending == ".html":
-            write_atomically(path, page_of([self.entry()], self.headline, self.assessment))
+            write_atomically(path, page_of([self.entry()], self.title, self.assessment))
         elif ending in ENDINGS:
             write_picture(self.heatmap(), path)
         else:
@@ -236,7 +255,8 @@ class Explanation:
 
         Raises: UserError if there is no such file, or it contains anything else.
         """
-        return cls(**json_form.fields_of(json_files.read(Path(path)), str(path)))
+        path = Path(os.path.expanduser(path))
+        return cls(**json_form.fields_of(json_files.read(path), str(path)))
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> "Explanation":

@@ -1,5 +1,7 @@
 """Explanations of several texts: a list that draws itself in a notebook."""
 
+from typing import SupportsIndex, overload
+
 from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.render import html
 
@@ -13,6 +15,15 @@ class Explanations(list[Explanation]):
         drawn = html.fragment(*(each.heatmap() for each in self[:DRAWN])) if self else "<p>none</p>"
         rest = len(self) - DRAWN
         return drawn + (f"<p>… and {rest} more</p>" if rest > 0 else "")
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Explanation: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Explanations": ...
+    def __getitem__(self, place: SupportsIndex | slice) -> "Explanation | Explanations":
+        """One of them, or some, which draw themselves, too."""
+        found = super().__getitem__(place)
+        return Explanations(found) if isinstance(found, list) else found
 
     def __repr__(self) -> str:
         return "[" + ",\n ".join(map(repr, self)) + "]"

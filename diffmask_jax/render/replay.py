@@ -1,6 +1,9 @@
 """A model's answers at each row of a heat map, from only what is kept there."""
 
+import re
 from typing import NamedTuple
+
+_NUMBER = re.compile(r"(?P<rest>.*?)(?P<number>-?\d[^\s)]*)(?P<end>\)?)", re.DOTALL)
 
 
 class Replay(NamedTuple):
@@ -40,5 +43,7 @@ def instead(answer: str, whole: str) -> str:
     """
     if answer == whole:
         return f"{answer}, as before"
-    rest, _, number = whole.rpartition(" ")
-    return f"{answer} instead of {number if answer.rpartition(' ')[0] == rest else whole}"
+    before, after = (_NUMBER.fullmatch(line) for line in (answer, whole))
+    if before and after and before["rest"] == after["rest"] and before["end"] == after["end"]:
+        return f"{before['rest']}{before['number']} instead of {after['number']}{after['end']}"
+    return f"{answer} instead of {whole}"

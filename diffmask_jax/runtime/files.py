@@ -26,6 +26,14 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
             _replace(Path(os.path.realpath(path)), _bytes(data))
 
 
+def is_standard_output(path: str | os.PathLike[str] | None) -> bool:
+    """Whether a file to be written is where this process prints, such as /dev/stdout."""
+    try:
+        return path is not None and os.path.samestat(os.stat(path), os.fstat(1))
+    except (OSError, ValueError):
+        return False
+
+
 def write_in(folder: Path, name: str, data: bytes | str) -> None:
     """`write_atomically` for a file in a folder that may have come from anywhere.
 

@@ -16,6 +16,9 @@ PAIRS = (
     *(("question", "context"), ("question", "answer"), ("question1", "question2")),
     ("first", "second"),
 )
+HALVES = frozenset(first for first, _ in PAIRS) - {"text"}
+"""Columns of texts that mostly have a second column beside them."""
+
 LABEL = ("label", "labels", "gold", "class", "sentiment", "score")
 ID = ("id", "idx", "guid")
 
@@ -47,7 +50,8 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
     """Find the columns of a table with these names; usual names are found in any case.
 
     Raises:
-      UserError: a named column is missing, or there is no usual one for the texts.
+      UserError: a named column is missing, there is no usual one for the texts, or the usual one is
+        the first of a pair whose second is not found among other columns.
     """
     for name in columns:
         if name is not None and name not in names:
@@ -74,7 +78,15 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
             f"{where} has no column of texts, only {_listed(names)}: add a first line with names "
             "such as text and label, or pass --text-column NAME"
         )
-    return Chosen(text, pair, columns.label or _usual(names, LABEL), _usual(names, ID))
+    chosen = Chosen(text, pair, columns.label or _usual(names, LABEL), _usual(names, ID))
+    others = [name for name in names if name not in chosen]
+    if columns.text is None and pair is None and text.strip().lower() in HALVES and others:
+        raise UserError(
+            f"{where} has a column {text!r}, mostly the first text of a pair, but no second by a "
+            f"usual name, only {_listed(others)}: pass --pair-column NAME, or, for single texts, "
+            f"--text-column {text}"
+        )
+    return chosen
 
 
 def _usual(names: Sequence[str], usual: Sequence[str]) -> str | None:

@@ -1,6 +1,7 @@
 """A training run from its configuration to its kept probe: the one way to train a probe."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +62,7 @@ def train(
         Stopped: after SIGTERM, SIGHUP or Ctrl-C, with everything saved.
     """
     keep_compiled_programs()
-    folder = Path(folder)
+    folder = Path(os.path.expanduser(folder))
     prepared = prepared or prepare(config, truncate=truncate)
     if differing := settings.differences(prepared.made_for, _decisive(config)):
         raise UserError(f"prepared for a run with other settings: {', '.join(differing)}")

@@ -26,7 +26,7 @@ values of a block's gradients fit the processor's cache, as in training."""
 
 def from_mean(key: Key[Array, ""], target: Explained, *, steps: int) -> Float[Array, "N T"]:
     """Integrated gradients along the path from the mean state instead of zero."""
-    start, prediction = target.noise.mean, target.family.prediction(target.clean.logits)
+    start, prediction = target.statistics.mean, target.family.prediction(target.clean.logits)
     found = integrated_gradients(
         lambda path: target.family.score(target.logits(start + path), prediction),
         target.state - start,

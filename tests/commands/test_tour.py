@@ -25,12 +25,17 @@ def stops(monkeypatch):
 
 def test_it_trains_reports_and_explains_and_says_what_to_type(stops, tiny_bert, tmp_path, capsys):
     texts, out = tmp_path / "my texts.csv", tmp_path / "tour"
-    texts.write_text("text,pair\n" + "".join(f"fun {n},dull\n" for n in range(14)))
+    texts.write_text("said,then\n" + "".join(f"fun {n},dull\n" for n in range(40)))
     arguments = ["--texts", str(texts), "--steps", "20", "--out", str(out)]
+    assert cli.main(["tour", str(tiny_bert), *arguments]) == 2
+    assert "pass --text-column NAME" in capsys.readouterr().err
+    arguments += ["--text-column", "said", "--pair-column", "then"]
     assert cli.main(["tour", str(tiny_bert), *arguments]) == 0
     assert list(stops) == ["train", "report", "explain"]
     run = out / "run"
-    assert (stops["train"].out, stops["train"].steps, stops["train"].batch_size) == (run, 20, 14)
+    assert (stops["train"].out, stops["train"].steps, stops["train"].batch_size) == (run, 20, 32)
+    for name in ("train", "report"):
+        assert (stops[name].text_column, stops[name].pair_column) == ("said", "then")
     assert stops["report"].run == stops["explain"].run == run
     assert stops["report"].out == out / "report-my texts.html"
     lines = [json.loads(line) for line in stops["explain"].file.read_text().splitlines()]
@@ -46,7 +51,7 @@ def test_a_batch_size_is_passed_on_and_a_long_tour_advises_a_longer_training(
     stops, tiny_bert, tmp_path, capsys
 ):
     texts = tmp_path / "texts.txt"
-    texts.write_text("fun\n" * 3)
+    texts.write_text("fun\n" * 112)
     arguments = ["--texts", str(texts), "--steps", "5000", "--out", str(tmp_path / "tour")]
     assert cli.main(["tour", str(tiny_bert), *arguments, "--batch-size", "112"]) == 0
     assert stops["train"].batch_size == 112
@@ -57,7 +62,7 @@ def test_a_run_that_was_trained_longer_since_stays_as_it_is(
     stops, save_run, tiny_bert, tmp_path, capsys
 ):
     texts, out = tmp_path / "texts.txt", tmp_path / "tour"
-    texts.write_text("fun\n" * 3)
+    texts.write_text("fun\n" * 32)
     trained = run_folder.load_config(save_run(out / "run", tiny_bert)).steps
     for asked, expected in ((20, trained), (trained + 1, trained + 1)):
         arguments = ["--texts", str(texts), "--steps", str(asked), "--out", str(out)]
@@ -69,7 +74,7 @@ def test_a_run_that_was_trained_longer_since_stays_as_it_is(
 def test_a_model_that_answers_questions_is_shown_questions(stops, tiny_answerer, tmp_path, capsys):
     asked = [
         Question(f"q{n}", "is it fun ?", "the film is fun", (Answer("fun", 12),) * (n % 2))
-        for n in range(12)
+        for n in range(32)
     ]
     file, out = tmp_path / "asked.jsonl", tmp_path / "tour"
     file.write_text("".join(json.dumps(as_line(question)) + "\n" for question in asked))
@@ -79,6 +84,12 @@ def test_a_model_that_answers_questions_is_shown_questions(stops, tiny_answerer,
     told = capsys.readouterr().out
     assert f"$ diffmask train questions --model {tiny_answerer} " in told
     assert f"  diffmask explain {out}/run --question 'a question of yours' --passage" in told
+
+
+def test_columns_are_not_for_questions(stops, tiny_answerer, tmp_path, capsys):
+    asked = ["--texts", str(tmp_path / "asked.jsonl"), "--text-column", "question"]
+    assert cli.main(["tour", str(tiny_answerer), *asked]) == 2
+    assert "--text-column is for texts, not for questions" in capsys.readouterr().err
 
 
 def test_mistakes_are_told_before_anything_is_written(
@@ -93,6 +104,9 @@ def test_mistakes_are_told_before_anything_is_written(
     texts.write_text("{}")
     assert cli.main(["tour", str(tiny_answerer), *arguments]) == 2
     assert "question" in capsys.readouterr().err
+    texts.write_text("fun\n" * 3)
+    assert cli.main(["tour", str(tiny_bert), *arguments]) == 2
+    assert "has 3 texts, and a step of training takes 32: give more" in capsys.readouterr().err
     texts.write_text("fun\n")
     with pytest.raises(SystemExit):
         cli.main(["tour", str(tiny_bert), *arguments, "--steps", "0"])

@@ -4,8 +4,8 @@ import pytest
 from tiny_tokenizers import of_pieces
 from transformers import BertTokenizerFast
 
-from diffmask_jax.data.question_pairs import cut_to, encode_question_pairs
-from diffmask_jax.data.wordpieces import batch_encode
+from diffmask_jax.data.question_pairs import encode_question_pairs
+from diffmask_jax.data.wordpieces import batch_encode, cut_to
 from diffmask_jax.errors import UserError
 
 PAIR = ("who is it?", "it is an old film.")  # 12 pieces with [CLS] and two [SEP]
@@ -43,7 +43,7 @@ def test_only_the_end_of_the_passage_is_cut(tokenizer, side, monkeypatch):
     for limit in range(len(whole.ids) - 1, 7, -1):
         (found,) = encode_question_pairs(tokenizer, [PAIR], limit, True)
         assert found.tokens == (*whole.tokens[: limit - 1], "[SEP]")
-        assert cut_to(PAIR[1], found, limit) == limit
+        assert cut_to(PAIR, found, limit) == limit
     question = "the question has 6 word pieces, special ones included"
     told = refused(tokenizer, [PAIR] * 2, 7, True)
     assert told.startswith(f"question 1 of 2: {question[:16]}") and "leaves no room" in told

@@ -224,6 +224,10 @@ def test_a_longer_text_is_refused_or_cut(explainer):
     cut = explainer(text, truncate=True)
     assert cut.text == text and cut.tokens == ("[CLS]", *["fun"] * 18, "[SEP]")
     assert_close(cut, explainer(" ".join(["fun"] * 18)))
+    assert cut.cut_to == 20 and "the text was cut to 20 word pieces" in cut.heatmap().caption
+    assert explainer(" ".join(["fun"] * 18)).cut_to is None  # it just fits
+    pair = explainer(("fun", text), truncate=True)
+    assert pair.cut_to == 20 and "the pair was cut to 20 word pieces" in pair.heatmap().caption
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n"])

@@ -214,6 +214,23 @@ def test_equal_are_those_of_equal_parts_and_none_raises():
     assert one != "funny <b>" and one in [*others, one]
 
 
+def test_its_arrays_cannot_be_changed_behind_its_hash():
+    keep = np.array(KEEP)
+    one = explanation(keep=keep)
+    with pytest.raises(ValueError, match="read-only"):
+        one.keep[0] = 0
+    keep[0] = 0  # anyone's own array stays theirs
+
+
+def test_a_page_of_a_long_text_has_a_short_title(tmp_path):
+    text = "line one\r\nline two " * 40
+    explanation(text).save(tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    title = page.split("<title>")[1].split("</title>")[0]
+    assert title.startswith("line one line two line one") and title.endswith("…")
+    assert len(title) <= 90 and "␊" not in title
+
+
 def test_the_words_that_are_kept_most():
     assert explanation().top() == [("funny", 0.25), ("<b>", 0.0)]
     assert explanation().top(1) == [("funny", 0.25)] and explanation().top(0) == []
@@ -306,5 +323,6 @@ def test_a_list_draws_itself():
     shown = many._repr_html_()
     assert shown.count("<article") == 20 and shown.count("<style") == 1
     assert "and 3 more" in shown and many[1:] == [explanation()] * 22
+    assert "and 2 more" in many[1:]._repr_html_() and many[0] == explanation()
     assert "more" not in Explanations([explanation()])._repr_html_()
     assert Explanations()._repr_html_() == "<p>none</p>"

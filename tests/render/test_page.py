@@ -123,6 +123,11 @@ def test_without_a_replay_there_is_no_curve():
         ("“b” with probability 0.5", "“a” with probability 0.6",
          "“b” with probability 0.5 instead of “a” with probability 0.6"),
         ("no label", "no label", "no label, as before"),
+        ("no label (the likeliest 0.45)", "no label (the likeliest 0.49)",
+         "no label (the likeliest 0.45 instead of 0.49)"),
+        ("“1 of 2” with probability 0.5", "“1 of 3” with probability 0.5",
+         "“1 of 2” with probability 0.5 instead of “1 of 3” with probability 0.5"),
+        ("-0.5", "0.5", "-0.5 instead of 0.5"),
     ],
 )  # fmt: skip
 def test_of_two_answers_only_the_difference_is_told(answer, whole, told):

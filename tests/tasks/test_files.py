@@ -265,10 +265,19 @@ def test_a_file_that_is_changed_meanwhile_is_not_taken_for_what_was_looked_at(tm
     ],
 )
 def test_a_table_is_not_read_as_prose(tmp_path, content, ending):
-    for name in ("a.txt", "a"):
+    for name, do in (("a.txt", "rename it to end in"), ("a", "give it as a file ending in")):
         (tmp_path / name).write_text(content)
-        with pytest.raises(UserError, match=rf"a table, not .*: rename it to end in {ending}"):
+        with pytest.raises(UserError, match=rf"a table, not .*: {do} {ending}"):
             read_file(tmp_path / name)
+
+
+def test_trees_are_not_read_as_prose(tmp_path):
+    file = tmp_path / "dev.txt"
+    file.write_text("(3 (2 It) (4 (2 's) (3 fun)))\n(2 (2 A) (2 film))\n")
+    with pytest.raises(UserError, match=r"contains trees in brackets, .*: train on them as `train"):
+        read_file(file)
+    file.write_text("(3 (2 It) (4 (2 's) (3 fun)))\n(not a tree)\n")
+    assert len(read_file(file).first) == 2
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ def read_csv(path: Path) -> Table:
 
 
 def read_tsv(path: Path) -> Table:
-    """Cells separated by tabs. Quotes are ordinary characters, unless the file needs them.
+    """Cells separated by tabs, quoted as in a .csv, if that reads the file as a table.
 
-    It needs them, as in a .csv, if otherwise lines have more or fewer cells than the first.
+    Quotes are ordinary characters if one is left open, stands inside of a cell in a way that a
+    .csv forbids, or would join lines that have as many cells as the first.
 
     Raises:
       UserError: the file cannot be read or is not UTF-8 text; a row has more or fewer cells than

@@ -1,6 +1,7 @@
 """Plain text: one text per line."""
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,14 +9,15 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.columns import TEXT
 from diffmask_jax.tasks.formats.table import Row, Table, lines_of
 
-LOOKED_AT = 100  # lines by which a table is recognised
+LOOKED_AT = 100  # lines by which a table, or a file of trees, is recognised
+_TREE = re.compile(r"\(\d+ .*\)\s*")
 
 
 def read_lines(path: Path) -> Table:
     """The lines that are not blank, as one column called text.
 
     Raises:
-      UserError: the file cannot be read, is not UTF-8 text, or is a table of the wrong ending.
+      UserError: the file cannot be read, is not UTF-8 text, or contains a table or trees.
     """
     lines = lines_of(path, newline=None)
 
@@ -26,9 +28,16 @@ def read_lines(path: Path) -> Table:
 
     first = [text for _, (text,) in itertools.islice(rows(["text"]), LOOKED_AT)]
     if kind := _kind_of_table(first):
+        do = f"rename it to end in {kind}" if path.suffix else f"give it as a file ending in {kind}"
         raise UserError(
-            f"{path} contains a table, not one text per line: rename it to end in {kind}, or, if "
-            "its lines are to be read as they are, make each a string of a .jsonl file"
+            f"{path} contains a table, not one text per line: {do}, or, if its lines are to be "
+            "read as they are, make each a string of a .jsonl file"
+        )
+    if first and all(map(_TREE.fullmatch, first)):
+        raise UserError(
+            f"{path} contains trees in brackets, as of the Stanford Sentiment Treebank, not one "
+            "text per line: train on them as `train sst --raw-dir FOLDER`, evaluate such a run "
+            "with --split, or write their sentences to a file"
         )
     return Table(["text"] if first else [], rows)
 
