@@ -53,7 +53,8 @@ class Explained(NamedTuple):
         return self.noise
 
 
-Method = Callable[[Key[Array, ""], Explained], Array]
+Method = Callable[[Key[Array, ""], Explained], Any]
+"""Attributions (B, T), or `Searched`."""
 
 
 def explained(
@@ -147,6 +148,16 @@ def guan(
     )
 
 
+class Searched(NamedTuple):
+    """Attributions from a search, with its certificate for each text.
+
+    complete: whether no smaller set is sufficient, by a judgement of all of them
+    """
+
+    share: Float[Array, "*L B T"]
+    complete: Bool[Array, "*L B"]
+
+
 def smallest_sets(
     key: Key[Array, ""],
     subject: Explained,
@@ -155,7 +166,7 @@ def smallest_sets(
     always: Callable[[Explained], Bool[Array, "B T"]] | None = None,
     width: int = 5,
     batch: int = 32,
-) -> Float[Array, "B T"]:
+) -> Searched:
     """For each token, the share of the smallest sufficient sets that contain it.
 
     A set is sufficient if the prediction stays when all other tokens are replaced by zeros, as in
@@ -169,7 +180,7 @@ def smallest_sets(
     nothing = jnp.zeros(subject.clean.inputs.valid.shape, bool)
     fixed = nothing if always is None else always(subject)
 
-    def of_text(text: Int[Array, ""]) -> Float[Array, " T"]:
+    def of_text(text: Int[Array, ""]) -> Searched:
         state = subject.state[text]
         valid = jnp.asarray(subject.clean.inputs.valid)[text]
         judge = judge_of(
@@ -182,9 +193,11 @@ def smallest_sets(
             smallest=1,
         )
         effort = Effort(passes * jnp.sum(valid), width, batch)
-        return search(judge, valid, fixed[text], effort).share
+        found = search(judge, valid, fixed[text], effort)
+        return Searched(found.share, found.complete)
 
-    return jax.lax.map(of_text, jnp.arange(len(subject.state)))
+    searched: Searched = jax.lax.map(of_text, jnp.arange(len(subject.state)))
+    return searched
 
 
 def own_answer(subject: Explained) -> Bool[Array, "B T"]:
@@ -253,7 +266,7 @@ ON_TEXT: dict[str, Named] = {
     ),
     "erasure": Named(
         "Erasure, by search",
-        f"share of the smallest sufficient sets (a beam's, beyond {PASSES} passes per token)",
+        "share of the smallest sufficient sets",
         functools.partial(smallest_sets, passes=PASSES),
     ),
     "leave_one_out": Named(
@@ -294,18 +307,18 @@ def at_every_layer(
     noise: Statistics | None,
     key: Key[Array, ""],
     clean: Clean,
-) -> Float[Array, "L B T"]:
-    """One method's attributions to every state.
+) -> Any:
+    """One method's attributions to every state, (L, B, T), or `Searched` of such.
 
     noise: the statistics of all states, (L, D), from `state_statistics`, or None for a method that
     does without. One program serves all
     states of a width, since `layer` is traced.
     """
 
-    def of_width(first: int, states: Sequence[Array]) -> Float[Array, "N B T"]:
+    def of_width(first: int, states: Sequence[Array]) -> Any:
         stacked, width = jnp.stack(states), states[0].shape[-1]
 
-        def at(layer: Int[Array, ""]) -> Float[Array, "B T"]:
+        def at(layer: Int[Array, ""]) -> Any:
             here = jax.tree.map(lambda a: a[layer, :width], noise)
             state = stacked[layer - first]
             return method(
@@ -319,4 +332,4 @@ def at_every_layer(
     for _, group in itertools.groupby(layers, lambda layer: clean.states[layer].shape[-1]):
         numbers = list(group)
         parts.append(of_width(numbers[0], [clean.states[layer] for layer in numbers]))
-    return jnp.concatenate(parts)
+    return jax.tree.map(lambda *of_each: jnp.concatenate(of_each), *parts)

@@ -7,12 +7,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from safetensors.numpy import save
 
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.attention import received_by_block
+from diffmask_jax.attribution.methods import Searched
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.data import batches
 from diffmask_jax.data.texts import Text
@@ -22,6 +23,7 @@ from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.model import Model, Params
 from diffmask_jax.game.objective import Clean, clean_pass
 from diffmask_jax.render.comparison import Comparison, Panel, make_comparison
+from diffmask_jax.render.layer_names import some_of
 from diffmask_jax.runtime import json_files, tensors
 from diffmask_jax.runtime.files import write_in
 from diffmask_jax.runtime.messages import say
@@ -106,11 +108,24 @@ def _of_methods(
     panels = [Panel("Attention", caption, network.layers[2:], received[:, :length])]
     run, key = jax.jit(methods.at_every_layer, static_argnums=(0, 1)), jax.random.key(0)
     for method in named:
-        attributions = np.asarray(run(method.attribute, network, params, noise, key, clean))
-        tensors.check_finite(attributions, f"{method.title} of {model.path} is not finite")
-        panel = Panel(method.title, method.values, network.layers, attributions[:, 0, :length])
-        panels.append(panel)
+        found = run(method.attribute, network, params, noise, key, clean)
+        tensors.check_finite(found, f"{method.title} of {model.path} is not finite")
+        note = method.values
+        if isinstance(found, Searched):
+            note += f"; {proven(network.layers, np.asarray(found.complete)[:, 0])}"
+            found = found.share
+        values = np.asarray(found)[:, 0, :length]
+        panels.append(Panel(method.title, note, network.layers, values))
     return panels
+
+
+def proven(layers: Sequence[str], complete: Bool[np.ndarray, " L"]) -> str:
+    """Where the smallest sets of a search are proven to be that, in words."""
+    names = [layer for layer, is_proven in zip(layers, complete, strict=True) if is_proven]
+    if not names:
+        return "the smallest found, not proven to be"
+    where = f"proven at {some_of(names, len(layers))}"
+    return where if len(names) == len(layers) else f"{where}, elsewhere the smallest found"
 
 
 @functools.partial(jax.jit, static_argnums=0)

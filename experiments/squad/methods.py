@@ -56,6 +56,11 @@ def guan(steps: int) -> Method:
     return attribute
 
 
+def smallest(key: Key[Array, ""], subject: Explained) -> Float[Array, "B T"]:
+    """The shares of the smallest sets that hold the answer and preserve it."""
+    return methods.smallest_sets(key, subject, passes=SEARCH, always=methods.own_answer).share
+
+
 def _any(title: str, told: str, method: Method) -> Counted:
     return Counted(title, told, lambda network, params: method)
 
@@ -83,7 +88,7 @@ ON_EXAMPLE: dict[str, Counted] = {
         "Erasure, by search",
         "share of the smallest sets that hold the answer's own pieces and preserve it, "
         f"{SEARCH} passes per token",
-        functools.partial(methods.smallest_sets, passes=SEARCH, always=methods.own_answer),
+        smallest,
     ),
     "per_example": _any(
         "DiffMask, per example",

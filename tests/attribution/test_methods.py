@@ -103,7 +103,8 @@ def test_erasure_is_the_share_of_the_smallest_sets_at_every_layer():
     noise = state_statistics(model, PARAMS, uneven.batches())
     searched = functools.partial(smallest_sets, passes=100, width=3, batch=16)
     run = jax.jit(functools.partial(at_every_layer, searched, model))
-    found = run(PARAMS, noise, KEY, clean)
+    found, complete = run(PARAMS, noise, KEY, clean)
+    assert complete.shape == (len(clean.states), B) and complete.all()  # 2^T passes are enough
     sets = np.array(list(itertools.product([0.0, 1.0], repeat=T)))
     sizes = set()
     for (layer, state), text in itertools.product(enumerate(clean.states), range(B)):
@@ -128,7 +129,7 @@ def test_tokens_that_are_always_kept_are_in_every_smallest_set():
     def found(always):
         method = functools.partial(smallest_sets, passes=100, width=3, batch=16, always=always)
         run = jax.jit(functools.partial(at_every_layer, method, model))
-        return run(PARAMS, noise, KEY, clean)
+        return run(PARAMS, noise, KEY, clean).share
 
     free, kept = found(None), found(lambda subject: jnp.broadcast_to(first, (B, T)))
     assert (kept[..., 0] == 1).all() and (free[..., 0] < 1).any()

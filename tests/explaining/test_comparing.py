@@ -53,6 +53,26 @@ def test_only_cls_matters_at_the_last_state(found):
     assert schulz.argmax() == 0 and guan.argmax() == 0
 
 
+@pytest.mark.parametrize(
+    ("complete", "says"),
+    [
+        ([True] * 3, "proven at every layer"),
+        ([True, False, True], "proven at layers W and 1, elsewhere the smallest found"),
+        ([False] * 3, "the smallest found, not proven to be"),
+    ],
+)
+def test_where_a_search_has_its_proof(complete, says):
+    assert comparing.proven(("W", "E", "1"), np.array(complete)) == says
+
+
+def test_erasure_says_where_its_sets_are_proven_the_smallest(explainers):
+    """Of seven tokens all sets are searched; it needs no noise, and so no training texts."""
+    found = comparing.compare(explainers[:1], None, TEXT, names=["erasure"])
+    erasure = found.panels[1]
+    assert erasure.note == "share of the smallest sufficient sets; proven at every layer"
+    assert erasure.values.shape == (4, 7) and (erasure.values.max(axis=1) > 0).all()
+
+
 def test_runs_of_different_models_are_refused(explainers, noise, save_bert, save_run, tmp_path):
     other = Explainer.from_pretrained(save_run(tmp_path / "run", save_bert(tmp_path / "bert")))
     with pytest.raises(UserError, match="different models"):
