@@ -26,7 +26,7 @@ from diffmask_jax.render.picture import ENDINGS
 from diffmask_jax.render.plot import draw_on
 from diffmask_jax.render.replay import Replay
 from diffmask_jax.render.spelling import spell
-from diffmask_jax.render.text import shorten
+from diffmask_jax.render.text import begins, shorten
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.runtime.json_files import dumps
@@ -170,7 +170,13 @@ class Explanation:
             parts=self.parts,
             names=NAMES if self.answer.span is None else QUESTION_NAMES,
             marks=self.marks,
+            starts=self._starts(),
         )
+
+    def _starts(self) -> list[bool]:
+        """For each token whether it begins a word: one of ### does, although it begins with ##."""
+        firsts = {word.first for word in self.words}
+        return [begins(token) or at in firsts for at, token in enumerate(self.shown)]
 
     def entry(self) -> Entry:
         """The explanation as a page shows it."""

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from diffmask_jax.render.marks import Marks, checked_marks
 from diffmask_jax.render.pair import NAMES, checked_parts, texts
+from diffmask_jax.render.text import begins
 
 _ROUNDING = 1e-6  # a mean of ones may leave [0, 1] by this much in float32
 
@@ -18,6 +19,7 @@ class Heatmap(NamedTuple):
     parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
     names: the names of the two texts of a pair
     marks: which tokens are part of an answer
+    begins: for each token whether it begins a word
     """
 
     title: str
@@ -28,6 +30,7 @@ class Heatmap(NamedTuple):
     parts: tuple[int, ...]
     names: tuple[str, str]
     marks: Marks
+    begins: tuple[bool, ...]
 
     @property
     def texts(self) -> list[tuple[str, "Heatmap"]]:
@@ -41,6 +44,7 @@ class Heatmap(NamedTuple):
             values=self.values[:, run],
             parts=self.parts[run],
             marks=self.marks.of(run),
+            begins=self.begins[run],
         )
 
 
@@ -54,6 +58,7 @@ def make_heatmap(
     parts: Sequence[int] | None = None,
     names: tuple[str, str] = NAMES,
     marks: Marks | None = None,
+    starts: Sequence[bool] | None = None,
 ) -> Heatmap:
     """A heat map whose parts are checked to match.
 
@@ -66,11 +71,12 @@ def make_heatmap(
       parts: the text of each token, 0 or 1, or -1 for a special one; None: there is one text.
       names: the names of the two texts of a pair.
       marks: which tokens are part of an answer; None: none is.
+      starts: for each token whether it begins a word; None: unless it has a leading `##`.
 
     Raises:
       ValueError: `values` is not (R, T), has no entry, or leaves [0, 1] (NaN included); `parts`
         are not T of these numbers, or the second text's tokens do not follow the first's; there
-        are not T marks.
+        are not T marks, or not T starts.
     """
     array = np.asarray(values, dtype=np.float32)
     shape = (len(rows), len(tokens))
@@ -84,4 +90,9 @@ def make_heatmap(
     array = np.clip(array, 0.0, 1.0)
     texts_of = checked_parts(parts, len(tokens))
     marked = checked_marks(marks, len(tokens))
-    return Heatmap(title, caption, tuple(tokens), tuple(rows), array, texts_of, names, marked)
+    begin = tuple(map(begins, tokens) if starts is None else starts)
+    if len(begin) != len(tokens):
+        raise ValueError(f"{len(begin)} starts of words for {len(tokens)} tokens")
+    return Heatmap(
+        title, caption, tuple(tokens), tuple(rows), array, texts_of, names, marked, begin
+    )

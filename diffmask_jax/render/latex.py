@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from diffmask_jax.render.colors import color, text_color
 from diffmask_jax.render.comparison import Comparison, normalise
-from diffmask_jax.render.heatmap import Heatmap
+from diffmask_jax.render.heatmap import Heatmap, make_heatmap
 from diffmask_jax.render.text import display_width, words
 from diffmask_jax.runtime.messages import visible
 
@@ -28,11 +28,18 @@ def of_heatmap(heatmap: Heatmap) -> str:
 
 def of_comparison(comparison: Comparison) -> str:
     """The file of a comparison: the layers of every panel below its name."""
-    _, _, tokens, panels, parts, names, marks = comparison
     body = []
-    for number, panel in enumerate(panels):
-        shares = normalise(panel.values).astype("float32")
-        drawn = Heatmap(panel.name, panel.note, tokens, panel.rows, shares, parts, names, marks)
+    for number, panel in enumerate(comparison.panels):
+        drawn = make_heatmap(
+            title=panel.name,
+            caption=panel.note,
+            tokens=comparison.tokens,
+            rows=panel.rows,
+            values=normalise(panel.values),
+            parts=comparison.parts,
+            names=comparison.names,
+            marks=comparison.marks,
+        )
         body += [rf"\diffmaskpanel{{({chr(ord('a') + number)}) {escaped(panel.name)}}}"]
         body += _layers(drawn)
     body.append(_scale("attribution / largest of the layer"))
@@ -62,7 +69,7 @@ def _painted(text: Heatmap, row: int) -> str:
     values = text.values[row].tolist()
     return " ".join(
         "".join(_token(piece, values[at], *_looks(text, at)) for at, piece in word)
-        for word in words(text.tokens)
+        for word in words(text.tokens, text.begins)
     )
 
 

@@ -23,14 +23,22 @@ def shorten(text: str, width: int) -> str:
     return text[:end] + "…"
 
 
-def words(tokens: Sequence[str]) -> list[list[tuple[int, str]]]:
-    """Tokens as words, each a list of (position, piece); a piece that continues loses its ##."""
+def begins(token: str) -> bool:
+    """Whether a token begins a word, by its spelling alone: it is not marked by a leading ##."""
+    return not token.startswith(_PIECE) or token == _PIECE
+
+
+def words(tokens: Sequence[str], starts: Sequence[bool]) -> list[list[tuple[int, str]]]:
+    """Tokens as words, each a list of (position, piece); a piece that continues loses its ##.
+
+    starts: for each token whether it begins a word, which may itself begin with ##
+    """
     grouped: list[list[tuple[int, str]]] = []
-    for position, token in enumerate(tokens):
-        if grouped and token.startswith(_PIECE) and token != _PIECE:
-            grouped[-1].append((position, token.removeprefix(_PIECE)))
-        else:
+    for position, (token, start) in enumerate(zip(tokens, starts, strict=True)):
+        if start or not grouped:
             grouped.append([(position, token)])
+        else:
+            grouped[-1].append((position, token.removeprefix(_PIECE)))
     return grouped
 
 

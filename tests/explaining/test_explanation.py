@@ -98,6 +98,17 @@ def test_the_heatmap_names_prediction_and_gate():
     np.testing.assert_array_equal(heatmap.values, KEEP)
 
 
+def test_a_token_of_number_signs_is_a_word_of_its_own():
+    shown = ("[CLS]", "fun", "###", "##ny")
+    found = explanation(
+        "fun ###ny", shown=shown, tokens=shown, offsets=(None, (0, 3), (4, 7), (7, 9)),
+        words=(Word("fun", 0, 3, 1, 1), Word("###ny", 4, 9, 2, 3)),
+    )  # fmt: skip
+    assert found.heatmap().begins == (True, True, True, False)
+    text = Elements(found._repr_html_()).text
+    assert "###ny" in "".join(text.split()) and "fun#ny" not in "".join(text.split())
+
+
 def test_the_repr_fits_a_line_and_says_what_is_kept():
     shown = repr(explanation())
     assert shown == "Explanation('good', kept at the last layer: funny 0.25, <b> 0.00)"

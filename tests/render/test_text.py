@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffmask_jax.render.text import display_width, shorten, words
+from diffmask_jax.render.text import begins, display_width, shorten, words
 from diffmask_jax.runtime.messages import visible
 
 any_text = st.text(st.characters(exclude_categories=()))  # lone surrogates and controls included
@@ -33,8 +33,13 @@ def test_shortened_text_fits_and_says_that_it_was_shortened(text, width):
     assert short == text or (short[-1] == "…" and text.startswith(short[:-1]))
 
 
+def grouped(tokens):
+    """Words by the spelling of tokens alone."""
+    return words(tokens, list(map(begins, tokens)))
+
+
 def test_words_join_the_pieces_of_a_word():
-    assert words(["an", "enjoy", "##ab", "##le", "film"]) == [
+    assert grouped(["an", "enjoy", "##ab", "##le", "film"]) == [
         [(0, "an")],
         [(1, "enjoy"), (2, "ab"), (3, "le")],
         [(4, "film")],
@@ -42,9 +47,16 @@ def test_words_join_the_pieces_of_a_word():
 
 
 def test_words_leave_alone_what_continues_nothing():
-    assert words(["##ing", "a", "##"]) == [[(0, "##ing")], [(1, "a")], [(2, "##")]]
+    assert grouped(["##ing", "a", "##"]) == [[(0, "##ing")], [(1, "a")], [(2, "##")]]
 
 
 @given(st.lists(st.sampled_from(["a", "##b", "##", "###", "[CLS]"])))
 def test_words_keep_every_token_once_and_in_order(tokens):
-    assert [at for word in words(tokens) for at, _ in word] == list(range(len(tokens)))
+    assert [at for word in grouped(tokens) for at, _ in word] == list(range(len(tokens)))
+
+
+def test_a_token_of_signs_that_begins_a_word_is_whole_where_that_is_known():
+    tokens = ["Hello", "###", "World", "##s"]
+    assert words(tokens, [True, True, True, False]) == [
+        [(0, "Hello")], [(1, "###")], [(2, "World"), (3, "s")]
+    ]  # fmt: skip
