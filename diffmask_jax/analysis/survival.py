@@ -24,7 +24,7 @@ def let_go(keep: Float[np.ndarray, "L T"]) -> Int[np.ndarray, " T"]:
 class Kept(NamedTuple):
     """How long the tokens of one name are kept.
 
-    tokens, texts: the number of such tokens, and of texts with one
+    tokens, texts: the number of such tokens, and of texts with one (of questions: of passages)
     mean: the mean number of layers that keep them
     low, high: its 95% interval, over resampled texts
     """

@@ -151,7 +151,8 @@ def guan(
 class Searched(NamedTuple):
     """Attributions from a search, with its certificate for each text.
 
-    complete: whether no smaller set is sufficient, by a judgement of all of them
+    complete: whether the share is of all smallest sets: all sets of their size and below were
+        judged
     """
 
     share: Float[Array, "*L B T"]
@@ -194,7 +195,7 @@ def smallest_sets(
         )
         effort = Effort(passes * jnp.sum(valid), width, batch)
         found = search(judge, valid, fixed[text], effort)
-        return Searched(found.share, found.complete)
+        return Searched(found.share, found.optima > 0)
 
     searched: Searched = jax.lax.map(of_text, jnp.arange(len(subject.state)))
     return searched

@@ -46,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     option(
         "--batch-size",
         type=name_of,
-        help=f"texts per step (default: {BATCH}; several cards or many layers need more)",
+        help=f"texts per step (default: {BATCH}, or all; several cards or many layers need more)",
     )
     option(
         "--out",
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     folder, few, page = str(out / "run"), out / "some_texts.jsonl", str(out / "some_texts.html")
     overview = str(out / f"report-{options.texts.stem}.html")
     named = [word for name, column in columns.items() for word in (spelt(name), column)]
-    batch = options.batch_size or str(BATCH)
+    batch = options.batch_size or str(min(BATCH, len(examples.first)))
     steps = _steps(Path(folder), options.steps)
     training = [task.name, "--model", options.model, "--train", texts, "--dev", texts]
     training += ["--margin", MARGIN] * (task is QUESTIONS)
@@ -79,11 +79,6 @@ def run(options: argparse.Namespace) -> None:
             explain, "explain", folder, "--file", str(few), "--truncate", "--html", page, *anyway
         ),
     ]
-    if (count := len(examples.first)) < (size := stops[0].options.batch_size):
-        raise UserError(
-            f"{options.texts} has {count} texts, and a step of training takes {size}: give more, "
-            "some hundred if you can, or lower --batch-size"
-        )
     make_folder(out)
     check_all_writable((few, page, overview), texts)
     lines = _lines(task, next(source_of(examples).portions(SHOWN)))

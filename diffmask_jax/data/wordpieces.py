@@ -10,7 +10,7 @@ from jaxtyping import Int
 from diffmask_jax.data.texts import Text, halves_of
 from diffmask_jax.data.words import Span, Splitting, read_pieces, splitting_of
 from diffmask_jax.errors import UserError
-from diffmask_jax.runtime.messages import excerpt
+from diffmask_jax.runtime.messages import excerpt, shows
 
 LONGEST = 1_000_000
 """The most characters of a text: far more than the longest model reads."""
@@ -174,7 +174,7 @@ def cut_to(text: Text, encoded: Encoded, limit: int) -> int | None:
         begins, ends = zip(
             *(span for span, at in own if span is not None and at == part), strict=True
         )
-        if half[: min(begins)].strip() or half[max(ends) :].strip():
+        if shows(half[: min(begins)]) or shows(half[max(ends) :]):
             return limit
     return None
 

@@ -69,6 +69,7 @@ def compare(
         panels=panels,
         names=drawn.names,
         marks=drawn.marks,
+        starts=drawn.begins,
     )
 
 

@@ -86,13 +86,6 @@ class Explanation:
     assessment: Assessment | None = None
     doubt: str | None = None
 
-    def __post_init__(self) -> None:
-        """Its arrays cannot be written to: it is hashed by them."""
-        for name in ("keep", "outputs"):
-            own = np.asarray(getattr(self, name)).view()
-            own.setflags(write=False)
-            object.__setattr__(self, name, own)
-
     @property
     def text(self) -> str:
         """The text, or the first of a pair."""

@@ -26,6 +26,7 @@ def json_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **said,
         "line": answer.line,
+        "cut_to": fields["cut_to"],
         "problem_type": fields["problem_type"],
         **({} if doubt is None else {"doubt": doubt}),
         "gate": fields["gate"],
@@ -63,7 +64,6 @@ def _json_of_a_question(fields: Mapping[str, Any]) -> dict[str, Any]:
         "prediction": answer.decision,
         "answer": span,
         "gold": [gold._asdict() for gold in fields["gold"]],
-        "cut_to": fields["cut_to"],
         "probabilities": {"start": rounded(starts), "end": rounded(ends)},
     }
 
@@ -106,6 +106,7 @@ def _fields(told: dict[str, Any], where: str) -> dict[str, Any]:
         "words": tuple(Word(**word) for word in field(told, "words", list, where)),
         "layers": _strings(told, "layers", where),
         "keep": np.stack(keep),
+        "cut_to": _cut_to(told, where),
         "problem_type": _one_of(PROBLEM_TYPES, told, "problem_type"),
         "gate": _one_of(GATES, told, "gate"),
         "replayed": _replayed(told["replayed"], where) if "replayed" in told else None,
@@ -114,6 +115,11 @@ def _fields(told: dict[str, Any], where: str) -> dict[str, Any]:
         "answer": Answer(_decision(told["prediction"]), line, said.pop("span")),
         **said,
     }
+
+
+def _cut_to(told: dict[str, Any], where: str) -> int | None:
+    """Files of older versions have it for questions alone."""
+    return None if told.get("cut_to") is None else int(field(told, "cut_to", int, where))
 
 
 def _of_texts(told: dict[str, Any], where: str) -> dict[str, Any]:
@@ -136,7 +142,6 @@ def _of_a_question(told: dict[str, Any], where: str) -> dict[str, Any]:
         "labels": tuple(shares),
         "outputs": np.stack([_numbers(shares[end]) for end in ("start", "end")], axis=1),
         "span": AnswerSpan(**told["answer"]),
-        "cut_to": told["cut_to"],
         "gold": tuple(questions.Answer(**answer) for answer in told["gold"]),
     }
 

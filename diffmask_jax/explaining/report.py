@@ -27,7 +27,7 @@ class Subject(NamedTuple):
     """The subject of a report: a run, its model and data, and its margin (nats) and layers.
 
     agreement: what the share of unchanged decisions is called
-    drawn: what resamples are drawn of: texts, or passages with all questions about them
+    drawn: what resamples are drawn of, `Sources.word`
     """
 
     run: str

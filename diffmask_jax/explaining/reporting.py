@@ -65,16 +65,16 @@ def report_on(
             explainer.config.margin,
             model.network.layers,
             SPANS[0] if model.head.spans else "agreement",
-            "passages" if model.head.spans else "texts",
+            sources.word,
         ),
         seen,
         examples.rows,
-        sources,
+        sources.numbers,
         assessment,
         scores=score_curves(scoring.scores, layers),
         labelled=_labelled(explainer, seen, gold),
         tags=None if tagged is None else _tags(seen.explanations, encoded, tagged),
-        rivalry=rivalry(explainer, [encoded[n] for n in chosen], [sources[n] for n in chosen])
+        rivalry=rivalry(explainer, [encoded[n] for n in chosen], sources.of(chosen.tolist()))
         if len(chosen)
         else None,
     )

@@ -21,8 +21,7 @@ SUFFIXES = {
 
 def explained(rivalry: Rivalry) -> str:
     """An explanation of the numbers."""
-    alone = len(set(rivalry.sources)) == len(rivalry.sources)
-    drawn = "texts" if alone else "passages"
+    drawn = rivalry.sources.word
     return (
         f"On {rivalry.measures.shape[1]} texts. Tokens are removed in each method's order; every "
         f"method keeps as many as the probe does (it drops {rivalry.masked:.1%}). Sufficiency: "

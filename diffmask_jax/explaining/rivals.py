@@ -25,6 +25,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.explaining.explainer import Explainer
+from diffmask_jax.explaining.sources import Sources
 from diffmask_jax.game.masking import mask_state
 from diffmask_jax.game.objective import Clean, Game, clean_pass, log_keep_everywhere
 from diffmask_jax.game.probes import Probe
@@ -49,19 +50,19 @@ class Rivalry(NamedTuple):
 
     searched: how many texts were short enough to search for their best and worst orders
     masked: the mean share of a text's tokens that the probe, and so every method, drops
-    sources: for each text a number; those of one number are drawn together
+    sources: what intervals and marks are over
     """
 
     methods: tuple[str, ...]
     measures: Float[np.ndarray, "K N 6"]
     searched: int
     masked: float
-    sources: Sequence[int]
+    sources: Sources
 
     def means(self) -> dict[str, Means]:
         """The mean of each measure for each method, over the texts for which it is defined."""
         return {
-            name: _intervals(own, self.sources)
+            name: _intervals(own, self.sources.numbers)
             for name, own in zip(self.methods, self.measures, strict=True)
         }
 
@@ -69,7 +70,7 @@ class Rivalry(NamedTuple):
         """The probe's mean minus each other method's, by the paired bootstrap."""
         probe, *others = self.measures
         return {
-            name: _intervals(probe - other, self.sources)
+            name: _intervals(probe - other, self.sources.numbers)
             for name, other in zip(self.methods[1:], others, strict=True)
         }
 
@@ -77,20 +78,18 @@ class Rivalry(NamedTuple):
         """The number of sources that have a number, for each measure: what an interval rests on."""
         known = np.isfinite(self.measures[0])
         return {
-            name: len(set(np.array(self.sources)[column].tolist()))
+            name: len(set(np.array(self.sources.numbers)[column].tolist()))
             for name, column in zip(Measures._fields, known.T, strict=True)
         }
 
 
-def rivalry(
-    explainer: Explainer, encoded: Sequence[Encoded], sources: Sequence[int] | None = None
-) -> Rivalry:
+def rivalry(explainer: Explainer, encoded: Sequence[Encoded], sources: Sources) -> Rivalry:
     """The probe against integrated gradients, leave-one-out, attention and random orders.
 
     The probe ranks by its deepest gate on the input: that of the last layer, or, for a probe of
     hidden states, of the first. Every method keeps as many tokens of a text as that gate does.
 
-    sources: as in `Rivalry`; by default every text is drawn by itself
+    sources: those of the texts
 
     Raises: ValueError if there is no text.
     """
@@ -115,7 +114,6 @@ def rivalry(
         masked.append(1 - kept / max(removable.sum(), 1))
     searched = sum(_removable(text).sum() <= LONGEST for text in encoded)
     together = np.array(measures).swapaxes(0, 1)
-    sources = range(len(encoded)) if sources is None else sources
     return Rivalry(tuple(names), together, int(searched), float(np.mean(masked)), sources)
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from diffmask_jax.render.marks import Marks, checked_marks
 from diffmask_jax.render.pair import NAMES, checked_parts
+from diffmask_jax.render.text import checked_starts
 
 
 class Panel(NamedTuple):
@@ -29,6 +30,7 @@ class Comparison(NamedTuple):
     parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
     names: the names of the two texts of a pair
     marks: which tokens are part of an answer
+    begins: for each token whether it begins a word
     """
 
     title: str
@@ -38,6 +40,7 @@ class Comparison(NamedTuple):
     parts: tuple[int, ...]
     names: tuple[str, str]
     marks: Marks
+    begins: tuple[bool, ...]
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -60,6 +63,7 @@ def make_comparison(
     parts: Sequence[int] | None = None,
     names: tuple[str, str] = NAMES,
     marks: Marks | None = None,
+    starts: Sequence[bool] | None = None,
 ) -> Comparison:
     """A comparison whose parts are checked to match.
 
@@ -71,19 +75,21 @@ def make_comparison(
       parts: the text of each token, 0 or 1, or -1 for a special one; None: there is one text.
       names: the names of the two texts of a pair.
       marks: which tokens are part of an answer; None: none is.
+      starts: for each token whether it begins a word; None: unless it has a leading `##`.
 
     Raises:
       ValueError: there is no panel or no token; a panel's values are not (R, T), negative or not
         finite; its rows repeat a layer, or are not among the longest panel's in the same order;
         `parts` are not T of these numbers, or the second text's tokens do not follow the first's;
-        there are not T marks.
+        there are not T marks, or not T starts.
     """
     if not panels or not tokens:
         raise ValueError("a comparison needs at least one panel and one token")
     checked = tuple(_checked(panel, len(tokens)) for panel in panels)
     texts = checked_parts(parts, len(tokens))
     marked = checked_marks(marks, len(tokens))
-    comparison = Comparison(title, caption, tuple(tokens), checked, texts, names, marked)
+    begins = checked_starts(starts, tokens)
+    comparison = Comparison(title, caption, tuple(tokens), checked, texts, names, marked, begins)
     for panel in checked:
         if panel.rows != tuple(row for row in comparison.rows if row in panel.rows):
             raise ValueError(f"{panel.name}: rows {panel.rows} do not fit {comparison.rows}")

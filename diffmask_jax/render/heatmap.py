@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from diffmask_jax.render.marks import Marks, checked_marks
 from diffmask_jax.render.pair import NAMES, checked_parts, texts
-from diffmask_jax.render.text import begins
+from diffmask_jax.render.text import checked_starts
 
 _ROUNDING = 1e-6  # a mean of ones may leave [0, 1] by this much in float32
 
@@ -90,9 +90,7 @@ def make_heatmap(
     array = np.clip(array, 0.0, 1.0)
     texts_of = checked_parts(parts, len(tokens))
     marked = checked_marks(marks, len(tokens))
-    begin = tuple(map(begins, tokens) if starts is None else starts)
-    if len(begin) != len(tokens):
-        raise ValueError(f"{len(begin)} starts of words for {len(tokens)} tokens")
+    begin = checked_starts(starts, tokens)
     return Heatmap(
         title, caption, tuple(tokens), tuple(rows), array, texts_of, names, marked, begin
     )

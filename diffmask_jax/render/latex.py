@@ -39,6 +39,7 @@ def of_comparison(comparison: Comparison) -> str:
             parts=comparison.parts,
             names=comparison.names,
             marks=comparison.marks,
+            starts=comparison.begins,
         )
         body += [rf"\diffmaskpanel{{({chr(ord('a') + number)}) {escaped(panel.name)}}}"]
         body += _layers(drawn)

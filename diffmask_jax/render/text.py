@@ -28,6 +28,17 @@ def begins(token: str) -> bool:
     return not token.startswith(_PIECE) or token == _PIECE
 
 
+def checked_starts(starts: Sequence[bool] | None, tokens: Sequence[str]) -> tuple[bool, ...]:
+    """Which tokens begin words: `starts`, or by default `begins` of each.
+
+    Raises: ValueError if there are not as many as tokens.
+    """
+    found = tuple(map(begins, tokens) if starts is None else starts)
+    if len(found) != len(tokens):
+        raise ValueError(f"{len(found)} starts of words for {len(tokens)} tokens")
+    return found
+
+
 def words(tokens: Sequence[str], starts: Sequence[bool]) -> list[list[tuple[int, str]]]:
     """Tokens as words, each a list of (position, piece); a piece that continues loses its ##.
 

@@ -17,7 +17,11 @@ PAIRS = (
     ("first", "second"),
 )
 HALVES = frozenset(first for first, _ in PAIRS) - {"text"}
-"""Columns of texts that mostly have a second column beside them."""
+"""Columns of texts that often have a second text beside them."""
+SECONDS = frozenset(second for _, second in PAIRS) | {
+    *("claim", "statement", "conclusion", "evidence", "response", "reply"),
+}
+"""Columns that are second texts beside these."""
 
 LABEL = ("label", "labels", "gold", "class", "sentiment", "score")
 ID = ("id", "idx", "guid")
@@ -50,8 +54,8 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
     """Find the columns of a table with these names; usual names are found in any case.
 
     Raises:
-      UserError: a named column is missing, there is no usual one for the texts, or the usual one is
-        the first of a pair whose second is not found among other columns.
+      UserError: a named column is missing, there is no usual one for the texts, or that one may be
+        the first text of a pair that is not usual.
     """
     for name in columns:
         if name is not None and name not in names:
@@ -79,12 +83,11 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
             "such as text and label, or pass --text-column NAME"
         )
     chosen = Chosen(text, pair, columns.label or _usual(names, LABEL), _usual(names, ID))
-    others = [name for name in names if name not in chosen]
-    if columns.text is None and pair is None and text.strip().lower() in HALVES and others:
+    second = next((name for name in names if name.strip().lower() in SECONDS), None)
+    if columns.text is None and pair is None and text.strip().lower() in HALVES and second:
         raise UserError(
-            f"{where} has a column {text!r}, mostly the first text of a pair, but no second by a "
-            f"usual name, only {_listed(others)}: pass --pair-column NAME, or, for single texts, "
-            f"--text-column {text}"
+            f"{where} has the columns {text!r} and {second!r}: pass --pair-column {second} if they "
+            f"are pairs, or --text-column {text} for single texts"
         )
     return chosen
 

@@ -37,7 +37,7 @@ RATES = Rates()
 PULL = 0.003
 SAMPLE = 256  # examples whose mean states are the initial baselines
 CHECKED = 4  # examples on which the network's two functions are compared
-NEAR = 0.02  # their largest difference, in standard deviations of the logits, and relative
+NEAR = 0.1  # the divergence allowed between them, as a share of the margin
 PER_CALL = 10  # steps per compiled call
 PROGRAMS = 4  # compiled programs, of the games played last, that a process keeps
 
@@ -111,7 +111,7 @@ def fit_probe(
     some = jax.tree.map(lambda array: array[:SAMPLE], inputs)
     _, states = jax.jit(model.states)(params, some)
     _check_states(states, some.valid, model.layers)
-    _check_functions(model, params, jax.tree.map(lambda array: array[:CHECKED], inputs))
+    _check_functions(model, params, jax.tree.map(lambda array: array[:CHECKED], inputs), margin)
     widths = tuple(state.shape[-1] for state in states)
     probe = probes.PROBES[gate](max(max(widths) // 4, 1) if hidden is None else hidden)
     model = model._replace(layers=tuple(model.layers))
@@ -173,14 +173,15 @@ def _check_states(states: States, valid: Array | np.ndarray, layers: Sequence[st
             )
 
 
-def _check_functions(model: Model, params: Params, inputs: Any) -> None:
+def _check_functions(model: Model, params: Params, inputs: Any, margin: float) -> None:
     """Raises: UserError if the logits are not what the family expects, or `logits_from`, given a
     state of the clean pass, returns others than the clean pass."""
-    logits, states = model.states(params, inputs)
+    logits, states = jax.jit(model.states)(params, inputs)
     _check_logits(model.family, logits, len(inputs.valid))
+    resume = jax.jit(model.logits_from, static_argnums=3)
     for layer, state in enumerate(states):
-        resumed = model.logits_from(params, inputs, state, layer)
-        if not jax.tree.all(jax.tree.map(_are_near, logits, resumed)):
+        resumed = resume(params, inputs, state, layer)
+        if not _are_near(model.family, logits, resumed, NEAR * margin):
             raise UserError(
                 f"`logits_from` given state {model.layers[layer]} of the clean pass returns other "
                 "logits than the clean pass: it must resume exactly there, with dropout off in both"
@@ -202,13 +203,13 @@ def _check_logits(family: Family, logits: Logits, count: int) -> None:
         )
 
 
-def _are_near(clean: Array, resumed: Array) -> bool:
-    """Whether logits agree where the clean ones are finite; of others training itself tells."""
-    a, b = np.asarray(clean, np.float64), np.asarray(resumed, np.float64)
-    if a.shape != b.shape:
+def _are_near(family: Family, clean: Logits, resumed: Logits, allowed: float) -> bool:
+    """Whether logits diverge by no more nats; that clean ones are not finite training tells."""
+    shapes = [jax.tree.map(jnp.shape, logits) for logits in (clean, resumed)]
+    if shapes[0] != shapes[1]:
         return False
-    a, b = (both[np.isfinite(a)] for both in (a, b))
-    return not a.size or bool(np.all(np.abs(a - b) <= NEAR * (a.std() + np.abs(a))))
+    own, apart = (np.asarray(family.divergence(clean, other)) for other in (clean, resumed))
+    return bool(np.all((apart <= allowed) | ~np.isfinite(own)))
 
 
 def _check_baselines(baselines: Sequence[Any] | Array, widths: Sequence[int]) -> None:

@@ -76,7 +76,8 @@ def train(
     setup.no_word(model)
     devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
     layers = len(model.network.layers)
-    setup.check_dealt(config, layers, devices.data_mesh().size * config.accumulate)
+    shares = devices.data_mesh().size * config.accumulate
+    setup.check_dealt(config, layers, shares, len(texts.train))
     compute = cache_states and passes is None
     if compute:
         limit = model.config.positions
@@ -130,7 +131,8 @@ def prepare(
 def _decisive(config: RunConfig) -> dict[str, Any]:
     """The settings from which a run's model and texts follow."""
     places = dataclasses.asdict(config.places)
-    return {"model": config.model, "precision": config.precision, "remat": config.remat} | places
+    own = {name: getattr(config, name) for name in ("model", "task", "precision", "remat")}
+    return own | places
 
 
 def _open(config: RunConfig, folder: Path, made_with: Fingerprint, anyway: bool) -> bool:

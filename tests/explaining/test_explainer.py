@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from diffmask_jax import Explainer
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
+from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime.compilations import Compilations
 
@@ -226,6 +227,9 @@ def test_a_longer_text_is_refused_or_cut(explainer):
     assert_close(cut, explainer(" ".join(["fun"] * 18)))
     assert cut.cut_to == 20 and "the text was cut to 20 word pieces" in cut.heatmap().caption
     assert explainer(" ".join(["fun"] * 18)).cut_to is None  # it just fits
+    assert explainer(" ".join(["fun"] * 18) + "\u200b").cut_to is None  # no piece could show that
+    again = Explanation.from_dict(cut.to_dict())
+    assert again.cut_to == cut.to_dict()["cut_to"] == 20
     pair = explainer(("fun", text), truncate=True)
     assert pair.cut_to == 20 and "the pair was cut to 20 word pieces" in pair.heatmap().caption
 

@@ -9,13 +9,20 @@ from diffmask_jax import cli
 from diffmask_jax.analysis.removal import Measures
 from diffmask_jax.explaining import rivalry_table, rivals
 from diffmask_jax.explaining.rivals import Rivalry
+from diffmask_jax.explaining.sources import Sources
 
 
 def found(worse: float = 0.2, texts: int = 30) -> Rivalry:
     """Random orders whose every number is larger than the probe's by so much, on each text."""
     probe = np.random.default_rng(0).random((texts, len(Measures._fields)))
     probe[:, 4:] = np.nan  # no text was short enough
-    return Rivalry(("DiffMask", "Random"), np.stack([probe, probe + worse]), 0, 0.25, range(texts))
+    return Rivalry(
+        ("DiffMask", "Random"),
+        np.stack([probe, probe + worse]),
+        0,
+        0.25,
+        Sources("texts", range(texts)),
+    )
 
 
 def test_a_mark_says_for_whom_a_difference_speaks():
@@ -29,7 +36,9 @@ def test_a_mark_says_for_whom_a_difference_speaks():
     measures = found(0.0).measures
     measures[1, ::2, :4] += 0.1
     measures[1, 1::2, :4] -= 0.1
-    _, equal = rivalry_table.rows(Rivalry(("DiffMask", "Random"), measures, 0, 0.25, range(30)))
+    _, equal = rivalry_table.rows(
+        Rivalry(("DiffMask", "Random"), measures, 0, 0.25, Sources("texts", range(30)))
+    )
     assert all(cell.endswith("]") for cell in equal[1:5])
 
 

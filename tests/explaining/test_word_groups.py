@@ -37,14 +37,16 @@ PAIRS = [("who ?", "Ada ."), ("when ?", "Ada ."), ("what ?", "rain"), ("who ?", 
 
 
 def test_questions_about_one_passage_are_one_source():
-    assert sources_of(SPANS, PAIRS) == [0, 0, 1, 0]
-    assert sources_of(SINGLE_LABEL, PAIRS) == sources_of(SINGLE_LABEL, ["a"] * 4) == [0, 1, 2, 3]
+    assert sources_of(SPANS, PAIRS) == ("passages", [0, 0, 1, 0])
+    assert sources_of(SPANS, PAIRS).of([2, 3]) == ("passages", [1, 0])
+    for texts in (PAIRS, ["a"] * 4):
+        assert sources_of(SINGLE_LABEL, texts) == ("texts", range(4))
 
 
 def test_a_word_of_one_passage_is_not_frequent_however_many_questions_it_has():
     """It is listed by the passages it is in, and its interval is of passages, too."""
     seen = [Seen("ada", text, 0, 1, 0.0, float(text)) for text in (0, 1, 3)]
-    sources = sources_of(SPANS, PAIRS)
+    sources = sources_of(SPANS, PAIRS).numbers
     assert kept_by(seen, sources, lambda word: [word.spelt], least=2) == []
     (ada,) = kept_by(seen, sources, lambda word: [word.spelt])
     assert (ada.tokens, ada.texts, ada.mean) == (3, 1, pytest.approx(4 / 3))

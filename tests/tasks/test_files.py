@@ -276,8 +276,13 @@ def test_trees_are_not_read_as_prose(tmp_path):
     file.write_text("(3 (2 It) (4 (2 's) (3 fun)))\n(2 (2 A) (2 film))\n")
     with pytest.raises(UserError, match=r"contains trees in brackets, .*: train on them as `train"):
         read_file(file)
-    file.write_text("(3 (2 It) (4 (2 's) (3 fun)))\n(not a tree)\n")
-    assert len(read_file(file).first) == 2
+    for prose in (
+        "(3 (2 It) (3 fun))\n(not a tree)\n",
+        "(5 stars) Loved it (really)\n",
+        "(3 of 4)",
+    ):
+        file.write_text(prose)
+        assert len(read_file(file).first) == len(prose.splitlines())
 
 
 @pytest.mark.parametrize(

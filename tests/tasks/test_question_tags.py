@@ -61,6 +61,8 @@ def test_tags_in_the_order_of_the_questions(file):
         ("questions", {}, r"has no tags for the question a"),
         ("spans", None, r"tags\.jsonl:1: tags must be a list of \[start, stop, tag\]"),
         ("spans", [[0, 3]], r"tags must be a list"),
+        ("spans", [], r"tags\.jsonl:1: no word of the text has a tag"),
+        ("spans", [[0, 3, "NNP"]], r"\"NNP\" is not a Universal POS tag, such as NOUN"),
         ("spans", [[0, 99, "X"]], r"\[0, 99, \"X\"\] is not in its text after character 0"),
         ("spans", [[0, 3, "X"], [2, 4, "X"]], r"\[2, 4, \"X\"\] is not in .* after character 3"),
         ("questions", {"a": [[0, 14, "X"]]}, r"tags\.jsonl:1: a: the word"),

@@ -232,4 +232,7 @@ def test_the_statistics_of_a_comparison_are_those_of_its_model(made, other, tmp_
     with pytest.raises(UserError, match="was made with other train texts"):
         kept(ours)
     noise_of(made, ours, anyway=True)
+    train.unlink()
+    with pytest.raises(UserError, match=r"cannot read .*; some methods need .* methods gradient,"):
+        noise_of(made, ours, anyway=True)
     assert not file.exists()  # or who has not asked for them would get them

@@ -12,7 +12,14 @@ import uneven
 
 from diffmask_jax import fit_probe
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.divergences import BERNOULLI, CATEGORICAL, MULTI_LABEL
+from diffmask_jax.game.divergences import (
+    BERNOULLI,
+    CATEGORICAL,
+    MULTI_LABEL,
+    SPAN,
+    close_padding,
+    gaussian,
+)
 from diffmask_jax.game.players import Rates
 
 PAGE = Path(__file__).parents[2] / "docs" / "own_network.md"
@@ -182,6 +189,57 @@ def test_a_network_that_resumes_a_layer_off_is_refused(wrong):
     layer = model.layers[1 + (wrong < 0)]
     with pytest.raises(UserError, match=f"given state {layer} of the clean pass returns other log"):
         fit(model._replace(logits_from=off_by_one))
+
+
+def large(params, inputs, logits):
+    """Numbers whose offset is far larger than their spread."""
+    return logits + 3e5
+
+
+def spans(params, inputs, logits):
+    """Starts and ends, with padding closed, whose logits therefore have a huge spread."""
+    table = jnp.stack(
+        [logits.sum(-1, keepdims=True) * inputs.words[..., 0], inputs.words[..., 1]], -1
+    )
+    return close_padding(table, inputs.valid)
+
+
+@pytest.mark.parametrize(("family", "made"), [(gaussian(1.0), large), (SPAN, spans)])
+def test_a_network_that_ignores_its_state_is_refused_whatever_its_unit(family, made):
+    model = uneven.model(family)
+
+    def states(params, inputs):
+        logits, found = model.states(params, inputs)
+        return made(params, inputs, logits), found
+
+    def resumed(params, inputs, state, layer):
+        return made(params, inputs, model.logits_from(params, inputs, state, layer))
+
+    def deaf(params, inputs, state, layer):
+        return resumed(params, inputs, 0 * state, layer)
+
+    right = model._replace(states=states, logits_from=resumed)
+    assert fit(right)(uneven.INPUTS).shape == (3, uneven.B, uneven.T)
+    with pytest.raises(UserError, match="returns other logits than the clean pass"):
+        fit(right._replace(logits_from=deaf))
+
+
+def test_its_functions_may_need_to_be_compiled_and_are_told_apart_by_structure():
+    model = uneven.model()
+    numpy = jax.tree.map(np.asarray, uneven.PARAMS)
+
+    def states(params, inputs):
+        _ = params["head"].at[0].get()  # which no numpy array has
+        return model.states(params, inputs)
+
+    settings = {"steps": 1, "batch_size": 3}
+    fit_probe(model._replace(states=states), numpy, uneven.INPUTS, **settings)
+
+    def listed(params, inputs, state, layer):
+        return [model.logits_from(params, inputs, state, layer)]
+
+    with pytest.raises(UserError, match="returns other logits than the clean pass"):
+        fit(model._replace(logits_from=listed))
 
 
 @pytest.mark.parametrize(

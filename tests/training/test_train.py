@@ -144,13 +144,20 @@ def test_two_runs_may_share_what_is_prepared(whole, config, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("precision", "bfloat16"), ("remat", True), ("dev", "elsewhere.txt")]
+    ("name", "value"),
+    [("precision", "bfloat16"), ("remat", True), ("dev", "elsewhere.txt")],
 )
 def test_what_is_prepared_for_other_texts_or_another_model_is_refused(
     name, value, config, tmp_path
 ):
     asked = config(**{name: value})
     assert_refused(asked, tmp_path / "run", f"other settings: {name} ", prepared=prepare(config()))
+
+
+def test_what_is_prepared_for_another_task_is_refused(shallow_bert, texts_file, config, tmp_path):
+    places = {"train": str(texts_file), "dev": str(texts_file)}
+    asked = run_config(shallow_bert, "questions", **places, **SETTINGS)
+    assert_refused(asked, tmp_path / "run", "other settings: task ", prepared=prepare(config()))
 
 
 def test_a_model_at_hand_is_not_read_again(config, monkeypatch):

@@ -10,7 +10,7 @@ from diffmask_jax.tasks.columns import TEXT
 from diffmask_jax.tasks.formats.table import Row, Table, lines_of
 
 LOOKED_AT = 100  # lines by which a table, or a file of trees, is recognised
-_TREE = re.compile(r"\(\d+ .*\)\s*")
+_TREE = re.compile(r"\([0-4] (?:(?P<nested>\([0-4] .*\))|[^()\s]+)\)\s*")
 
 
 def read_lines(path: Path) -> Table:
@@ -33,7 +33,8 @@ def read_lines(path: Path) -> Table:
             f"{path} contains a table, not one text per line: {do}, or, if its lines are to be "
             "read as they are, make each a string of a .jsonl file"
         )
-    if first and all(map(_TREE.fullmatch, first)):
+    trees = [tree for tree in map(_TREE.fullmatch, first) if tree]
+    if len(trees) == len(first) and any(tree["nested"] for tree in trees):
         raise UserError(
             f"{path} contains trees in brackets, as of the Stanford Sentiment Treebank, not one "
             "text per line: train on them as `train sst --raw-dir FOLDER`, evaluate such a run "
