@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diffmask_jax.errors import UserError
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import make_folder
@@ -57,6 +58,14 @@ def main() -> None:
     add("--out", type=Path, default=Path("reports/convergence"), help="folder for all results")
     options = parser.parse_args()
     keep_compiled_programs()
+    for name, least in (
+        ("examples", 1),
+        ("reference_examples", 1),
+        ("references", 0),
+        ("seeds", 1),
+    ):
+        if (count := getattr(options, name)) < least:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {count}")
     study(options)
 
 

@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     learned = {NAMES[method]: rules["threshold"][0]["size"] for method, rules in runs.items()}
     figures.sizes_figure(out / "sizes.png", study.lengths, sizes, learned)
     claims = make_claims(runs)
-    claims += search_claims(optima, runs, agreement, options.brute_force)
+    claims += search_claims(optima, runs, agreement)
     claims += other_claims(accuracy, searched, seconds["diffmask"])
     setup = {
         "sentences": len(optima),

@@ -157,6 +157,8 @@ def main() -> None:
     keep_compiled_programs()
     if options.seeds < 2:
         raise UserError("--seeds must be at least 2: stability is measured across seeds")
+    if options.schulz_sentences < 1:
+        raise UserError("--schulz-sentences must be at least 1")
     make_folder(options.out)
     run(options)
 

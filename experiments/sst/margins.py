@@ -22,6 +22,7 @@ from diffmask_jax.analysis.bootstrap import Change
 from diffmask_jax.analysis.bootstrap import macro_f1 as macro_f1_of
 from diffmask_jax.commands.arguments import add_settings
 from diffmask_jax.commands.shared import places_of
+from diffmask_jax.errors import UserError
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.render.picture import QUIET, save
@@ -205,6 +206,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     keep_compiled_programs()
+    if not any(getattr(options, gate) for gate in GATES):
+        raise UserError(f"no margin: give --{' or --'.join(GATES)} at least one")
     make_folder(options.out)
     run(options)
 

@@ -151,12 +151,13 @@ def polar_claim(suffix: str, gate: str, polar: Difference, runs: int) -> Claim:
     """The statement of Figure 4, with its test."""
     says = (
         f"{gate} attributions: strongly positive and negative words are kept for more layers than "
-        f"neutral ones; {polar.sentences} sentences, Wilcoxon p = {polar.p_value:.1e}"
+        f"neutral ones; {polar.sentences} sentences, standard error {polar.standard_error:.2g}, "
+        f"Wilcoxon p = {polar.p_value:.1e}"
     )
     holds = polar.mean > 0 and polar.p_value < SIGNIFICANT
     place = f"sst.fig4.polar_minus_neutral{suffix}"
     one = claim(place, says, [polar.mean], paper=None, unit="layers", holds=holds)
-    return one._replace(spread=polar.standard_error, runs=runs)
+    return one._replace(runs=runs)
 
 
 def layer_table(layers: Sequence[str], tables: Sequence[list[dict[str, float]]]) -> str:

@@ -99,6 +99,15 @@ def test_a_trial_that_was_stopped_ends_as_one_that_was_not(study, tmp_path, monk
     np.testing.assert_array_equal(again, whole)
 
 
+@pytest.mark.parametrize("option", ["examples", "reference_examples", "seeds"])
+def test_nothing_to_play_is_refused_at_once(study, option, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        study("recipe", **{option: 0})
+    name = option.replace("_", "-")
+    assert f"--{name} must be at least 1, not 0" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
 def test_the_distance_is_the_mean_change_of_a_keep_probability():
     one = np.array([[0.0, 1.0, 0.5, 0.5], [1.0, 1.0, 1.0, 1.0]])
     other = np.array([[1.0, 1.0, 0.5, 0.0], [1.0, 1.0, 1.0, 0.0]])

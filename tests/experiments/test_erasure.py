@@ -66,6 +66,7 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment):
     assert {claim["id"] for claim in first["claims"]} == CLAIMS
     claims = {claim["id"]: claim["ours"] for claim in first["claims"]}
     assert claims["table2.brute_force"] == claims["table2.certificate"] == 100
+    assert next(c for c in first["claims"] if c["id"] == "table2.brute_force")["holds"]
     assert claims["table2.smaller_than_optimum"] == 0
     assert (out / "sizes.png").read_bytes().startswith(b"\x89PNG")
     sizes = {sentence["size"] for sentence in first["raw"]["sentences"]}

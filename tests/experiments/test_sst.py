@@ -89,6 +89,13 @@ def test_a_wrong_tag_file_is_refused_before_the_training(experiment, places, tmp
     assert not (places["--out"] / "runs").exists()
 
 
+def test_no_sentences_for_schulz_are_refused_before_the_training(experiment, places, capsys):
+    with pytest.raises(SystemExit):
+        experiment(schulz_sentences=0)
+    assert "--schulz-sentences must be at least 1" in capsys.readouterr().err
+    assert not places["--out"].exists()
+
+
 def test_a_head_of_other_classes_is_refused(experiment, tiny_bert, capsys):
     with pytest.raises(SystemExit):
         experiment(model=tiny_bert)
