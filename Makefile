@@ -50,6 +50,8 @@ $(VENV)/created:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	  { echo "diffmask_jax needs Python >= 3.11: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	  { echo "$(VENV) belongs to another Python: remove it, or make VENV=folder $(MAKECMDGOALS)"; exit 1; }
 	@touch $@
 
 # pip would compile what it installs on one core.

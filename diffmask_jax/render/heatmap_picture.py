@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 # All lengths are inches.
 _CELL = 0.3
 _LOWEST = 1.1  # the cells of one or two layers are stretched, since the colour bar needs height
-_LEFT, _RIGHT = 0.75, 1.0  # beside the cells: layer labels, colour bar
+_LEFT, _RIGHT = 0.75, 1.0  # beside the cells: layer labels, at least; colour bar
+_LABEL, _LETTER = 0.45, 0.09  # of the layer labels: without their letters, and each of these
 _NARROWEST = 5.0  # room for the title and caption of a text of few tokens
 _LINE = 0.24
 _BETWEEN = 0.7  # of a cell, between two texts
@@ -63,8 +64,9 @@ def _draw(heatmap: Heatmap) -> "Figure":
     lines = broken(heatmap.parts, heatmap.names, between=_BETWEEN, longest=_LONGEST_LINE)
     cells_wide = _CELL * max(map(end, lines))
     cells_high = max(_LOWEST, _CELL * len(heatmap.rows))
-    width = max(_NARROWEST, _LEFT + cells_wide + _RIGHT)
-    head = headline(heatmap.title, heatmap.caption, width - _LEFT)
+    left = max(_LEFT, _LABEL + _LETTER * max(display_width(visible(row)) for row in heatmap.rows))
+    width = max(_NARROWEST, left + cells_wide + _RIGHT)
+    head = headline(heatmap.title, heatmap.caption, width - left)
     names = _NAME * is_pair(heatmap.parts)
     above, below = _LINE * (len(head) + 0.8), 0.2 + 0.07 * max(map(display_width, tokens))
     line = names + cells_high + below
@@ -75,7 +77,7 @@ def _draw(heatmap: Heatmap) -> "Figure":
     labels: list[Text] = []
     for number, placed in enumerate(lines):
         bottom = 1 - (above + number * line + names + cells_high) / height
-        cells = figure.add_axes((_LEFT / width, bottom, _CELL * end(placed) / width, share))
+        cells = figure.add_axes((left / width, bottom, _CELL * end(placed) / width, share))
         for text in placed:
             draw_cells(cells, text.borders, heights, heatmap.values[:, text.own], 1.0)
         name_columns(cells, placed, 0.05 / cells_high)
@@ -83,12 +85,12 @@ def _draw(heatmap: Heatmap) -> "Figure":
         shown = [tokens[at] for text in placed for at in text.tokens]
         labels += _label(cells, shown, [visible(row) for row in heatmap.rows])
         if number == 0:
-            bar = ((_LEFT + cells_wide + 0.2) / width, bottom, 0.12 / width, share)
+            bar = ((left + cells_wide + 0.2) / width, bottom, 0.12 / width, share)
             _draw_bar(figure, bar)
     draw_marks(figure, labels, heatmap.marks)
     for number, (words, look) in enumerate(head):
         y = 1 - _LINE * (number + 0.9) / height
-        figure.text(_LEFT / width, y, words, **look, **plain_text())
+        figure.text(left / width, y, words, **look, **plain_text())
     return figure
 
 

@@ -14,7 +14,7 @@ from diffmask_jax.render.markup import document, legend, marked, running_text, s
 from diffmask_jax.render.pair import is_pair
 from diffmask_jax.render.pair_style import GRID as _PAIR_STYLE
 from diffmask_jax.render.stretches import Stretch, broken
-from diffmask_jax.render.style import level, style_sheet
+from diffmask_jax.render.style import exact, level, style_sheet
 from diffmask_jax.render.text import display_width, words
 
 _LONGEST_LINE = 32  # tokens that the widest page shows without scrolling
@@ -57,7 +57,7 @@ def _text(heatmap: Heatmap) -> str:
 def _piece(heatmap: Heatmap, at: int, piece: str, value: float) -> str:
     # The letters of a special token must not affect the direction of the text.
     special = " dir=ltr" * (heatmap.parts[at] < 0)
-    look = f'class="{level(value)}"{special} title="{value:.3f}"'
+    look = f'class="{level(value)}"{special} title="{exact(value)}"'
     return f"<span {look}>{_marked(heatmap, at, piece)}</span>"
 
 
@@ -100,7 +100,7 @@ def _line(heatmap: Heatmap, line: Sequence[Stretch]) -> Iterator[str]:
         for column in columns:
             value = values[column]
             look = f'"{level(value)} edge"' if column in edges else level(value)
-            yield f"<td class={look} title={value:.3f}>{short(value)}"
+            yield f"<td class={look} title={exact(value)}>{short(value)}"
         yield "\n"
     yield "</tbody></table>"
 

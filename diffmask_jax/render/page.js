@@ -5,6 +5,9 @@
 const all = (root, selector) => [...root.querySelectorAll(selector)]
 const make = (tag, properties) => Object.assign(document.createElement(tag), properties)
 const asked = () => new URLSearchParams(location.hash.slice(1))
+const address = where => {
+  try { history.replaceState(null, '', '#' + where) } catch { /* not from every disk */ }
+}
 const articles = all(document, 'article')
 const texts = new Map()
 let dropped = false
@@ -94,8 +97,8 @@ function open(article) {
     return k >= 0 && [cells[k].indexOf(target.closest('td')), k]
   }
   function share() {
-    const place = `#text=${articles.indexOf(article) + 1}&layer=${encodeURIComponent(names[layer])}`
-    try { history.replaceState(null, '', place) } catch { /* not from every disk */ }
+    const place = {text: articles.indexOf(article) + 1, layer: names[layer]}
+    address(new URLSearchParams(dropped ? {...place, view: 'dropped'} : place))
   }
 
   article.addEventListener('mouseover', event => {
@@ -112,13 +115,16 @@ function open(article) {
   reader.addEventListener('focus', () => link(active, layer))
   reader.addEventListener('blur', clear)
   reader.addEventListener('keydown', event => {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return
     const [sideways, upwards] = {
       ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
     }[event.key] || []
     if (sideways === undefined) return
     event.preventDefault()
     if (upwards) { show(layer + upwards); share() }
-    link(Math.min(Math.max(active + sideways, 0), words.length - 1), layer)
+    const text = words[active].closest('.text')
+    const ahead = getComputedStyle(text).direction === 'rtl' ? -sideways : sideways
+    link(Math.min(Math.max(active + ahead, 0), words.length - 1), layer)
   })
 
   const text = {paint, show, names, top}
@@ -152,7 +158,12 @@ const views = make('fieldset', {className: 'views'})
 views.innerHTML = '<legend>Words show</legend>' +
   '<label><input type=radio name=view value=layer checked> one layer</label> ' +
   '<label><input type=radio name=view value=dropped> the layer at which they are dropped</label>'
-views.addEventListener('change', event => view(event.target.value === 'dropped'))
+views.addEventListener('change', event => {
+  view(event.target.value === 'dropped')
+  const where = asked()
+  if (dropped) where.set('view', 'dropped'); else where.delete('view')
+  address(where)
+})
 document.querySelector('header').append(views)
 
 const near = new IntersectionObserver(seen => seen.forEach(({isIntersecting, target}) => {

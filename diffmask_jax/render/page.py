@@ -21,7 +21,7 @@ from diffmask_jax.render.pair import is_pair
 from diffmask_jax.render.pair_style import GRID
 from diffmask_jax.render.replay import Replay
 from diffmask_jax.render.spelling import Spelling
-from diffmask_jax.render.style import level
+from diffmask_jax.render.style import exact, level
 
 _LONG = 64  # tokens: two lines of a table
 _SCRIPT = Path(__file__).with_name("page.js")
@@ -143,7 +143,7 @@ def _text(heatmap: Heatmap, spelling: Spelling) -> str:
             look = f'"{look} special" dir=ltr'
         shown = marked(_spelt(piece.text), heatmap.marks.predicted[at], heatmap.marks.gold[at])
         drawn.append(
-            f"{_spelt(piece.before)}<span class={look} title={values[at]:.3f}>{shown}</span>"
+            f"{_spelt(piece.before)}<span class={look} title={exact(values[at])}>{shown}</span>"
         )
     rest = spelling.rest.rstrip()
     return "".join(drawn) + (f'<em title="not read">{_spelt(rest)}</em>' if rest else "")

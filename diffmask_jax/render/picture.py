@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,8 +31,8 @@ CURVES = ("#353aa6", "#c2410c", "#0f766e", "#a21caf", "#a16207", "#475569")
 ENDINGS = (".png", ".svg", ".pdf", ".tex")
 """The formats of pictures; .tex is coloured words for LaTeX (`latex.py`)."""
 
-_CHARACTERS_PER_INCH = 9.5
 _DOTS_PER_INCH = 200
+_HINTED = 1.06  # how much wider letters may be drawn than designed, rounded to whole dots
 _MOST_DOTS = 16_000  # per side
 
 # For scripts that matplotlib's own DejaVu Sans lacks; those that are installed are used.
@@ -172,12 +171,41 @@ def plain_text() -> dict[str, Any]:
 
 def headline(title: str, caption: str, room: float) -> list[tuple[str, dict[str, Any]]]:
     """The lines above the cells, in `room` inches, each with its properties."""
-    characters = int(room * _CHARACTERS_PER_INCH)
     bold, quiet = {"size": 12, "weight": "bold"}, {"size": 10, "color": QUIET}
     return [
-        *((line, bold) for line in textwrap.wrap(visible(title), characters)),
-        *((line, quiet) for line in textwrap.wrap(visible(caption), int(1.2 * characters))),
+        *((line, bold) for line in _wrapped(visible(title), room, bold)),
+        *((line, quiet) for line in _wrapped(visible(caption), room, quiet)),
     ]
+
+
+def _wrapped(text: str, room: float, look: dict[str, Any]) -> Iterator[str]:
+    """Lines that fit in `room` inches as they are drawn; a longer word is broken anywhere."""
+    line = ""
+    for word in text.split():
+        if _fits(longer := f"{line} {word}".lstrip(), room, look):
+            line = longer
+            continue
+        if line:
+            yield line
+        line = ""
+        for character in word:
+            if line and not _fits(line + character, room, look):
+                yield line
+                line = ""
+            line += character
+    if line:
+        yield line
+
+
+def _fits(text: str, room: float, look: dict[str, Any]) -> bool:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(
+        family=plain_text()["family"], size=look["size"], weight=look.get("weight", "normal")
+    )
+    points: float = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
+    return _HINTED * points / 72 <= room
 
 
 def _unit(rgb: tuple[int, int, int]) -> tuple[float, float, float]:

@@ -130,6 +130,11 @@ def level(value: float) -> str:
     return f"v{round(100 * value)}"
 
 
+def exact(value: float) -> str:
+    """A keep probability with three decimals, or so many that they say whether it is above ½."""
+    return f"{value:.3f}" if round(value, 3) != 0.5 else f"{value:.8f}"
+
+
 def _palette(scale: Scale) -> str:
     rules = []
     for step in range(101):

@@ -80,6 +80,9 @@ ACTS = """
     seen.dropped = looks()
     seen.at = all('#text-1 .text span').map(word => word.dataset.at || '')
     seen.legends = [one('.legend').hidden, one('.drops').hidden]
+    seen.viewed = location.hash
+    slider.dispatchEvent(new Event('input', {bubbles: true}))
+    seen.movedView = location.hash
     return seen
 """
 
@@ -114,6 +117,39 @@ def test_slider_links_keys_and_views(eye, tmp_path):
     assert seen["at"] == ["W", "E", "1", "2", "", "W", "E", "1"]
     assert seen["dropped"][3:6] == ["v75", "v100 lit", "v0"]
     assert seen["legends"] == [True, False]
+    assert seen["viewed"] == seen["movedView"] == "#text=1&layer=E&view=dropped"
+
+
+KEYS = """
+    const reader = one('#text-1 .text'), spans = all('#text-1 .text span')
+    const press = (key, more) => {
+        const event = new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true, ...more})
+        reader.dispatchEvent(event)
+        return [event.defaultPrevented, spans.findIndex(word => word.classList.contains('lit'))]
+    }
+    reader.focus()
+    const seen = {first: press('ArrowRight')}
+    const held = ['altKey', 'ctrlKey', 'metaKey', 'shiftKey']
+    seen.held = held.map(key => press('ArrowLeft', {[key]: true}))
+    reader.style.direction = 'rtl'
+    seen.leftwards = press('ArrowLeft')
+    seen.rightwards = press('ArrowRight')
+    return seen
+"""
+
+
+def test_arrows_move_as_the_text_runs_and_held_keys_are_the_browser_s(eye, tmp_path):
+    seen = browse(eye, tmp_path, [entry(6)], KEYS)
+    assert seen["first"] == [True, 1] and seen["held"] == [[False, 1]] * 4
+    assert seen["leftwards"] == [True, 2] and seen["rightwards"] == [True, 1]
+
+
+def test_a_token_just_above_a_half_is_kept_on_the_page_as_in_the_numbers(eye, tmp_path):
+    whole = entry(6)
+    values = np.where(whole.heatmap.values > 0.5, np.float32(0.5000001), np.float32(0.5))
+    replaced = whole._replace(heatmap=whole.heatmap._replace(values=values))
+    seen = browse(eye, tmp_path, [replaced], ACTS, "#layer=E")
+    assert seen["at"] == ["W", "E", "1", "2", "", "W", "E", "1"]
 
 
 def test_dark_and_narrow_a_long_text_wraps(eye, tmp_path):
