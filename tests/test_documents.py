@@ -81,3 +81,11 @@ def test_the_reference_is_built_without_a_warning(tmp_path):
     reference = (tmp_path / "reference.html").read_text(encoding="utf-8")
     for name in ("Explainer", "Explanation", "run_config", "fit_probe", "hard_concrete"):
         assert re.search(rf'id="diffmask_jax\.[\w.]*\b{name}"', reference), name
+
+
+def test_every_raw_number_is_linked_where_people_read():
+    """A table's raw numbers that no page leads to might as well be gone."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    read = "".join(page.read_text(encoding="utf-8") for page in pages)
+    raw = sorted(file.name for file in (ROOT / "docs" / "raw").iterdir())
+    assert raw and not [name for name in raw if f"raw/{name})" not in read]

@@ -151,12 +151,13 @@ def guan(
 class Searched(NamedTuple):
     """Attributions from a search, with its certificate for each text.
 
-    complete: whether the share is of all smallest sets: all sets of their size and below were
-        judged
+    complete: whether no smaller set is sufficient: all were judged
+    whole: whether the share is of all sets of that size, too, and not of a single one
     """
 
     share: Float[Array, "*L B T"]
     complete: Bool[Array, "*L B"]
+    whole: Bool[Array, "*L B"]
 
 
 def smallest_sets(
@@ -195,7 +196,7 @@ def smallest_sets(
         )
         effort = Effort(passes * jnp.sum(valid), width, batch)
         found = search(judge, valid, fixed[text], effort)
-        return Searched(found.share, found.optima > 0)
+        return Searched(found.share, found.complete, found.optima > 0)
 
     searched: Searched = jax.lax.map(of_text, jnp.arange(len(subject.state)))
     return searched

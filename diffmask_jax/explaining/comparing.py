@@ -113,20 +113,30 @@ def _of_methods(
         tensors.check_finite(found, f"{method.title} of {model.path} is not finite")
         note = method.values
         if isinstance(found, Searched):
-            note += f"; {proven(network.layers, np.asarray(found.complete)[:, 0])}"
+            flags = (np.asarray(each)[:, 0] for each in (found.complete, found.whole))
+            note += f"; {proven(network.layers, *flags)}"
             found = found.share
         values = np.asarray(found)[:, 0, :length]
         panels.append(Panel(method.title, note, network.layers, values))
     return panels
 
 
-def proven(layers: Sequence[str], complete: Bool[np.ndarray, " L"]) -> str:
-    """Where the smallest sets of a search are proven to be that, in words."""
-    names = [layer for layer, is_proven in zip(layers, complete, strict=True) if is_proven]
-    if not names:
-        return "the smallest found, not proven to be"
-    where = f"proven at {some_of(names, len(layers))}"
-    return where if len(names) == len(layers) else f"{where}, elsewhere the smallest found"
+def proven(
+    layers: Sequence[str], complete: Bool[np.ndarray, " L"], whole: Bool[np.ndarray, " L"]
+) -> str:
+    """What is proven of the sets that a search found, layer by layer, in words (`Searched`)."""
+    kinds = {
+        "proven": whole,
+        "one of them, its size proven,": complete & ~whole,
+        "the smallest found": ~complete,
+    }
+    where = {
+        kind: [layer for layer, is_so in zip(layers, those, strict=True) if is_so]
+        for kind, those in kinds.items()
+    }
+    return "; ".join(
+        f"{kind} at {some_of(names, len(layers))}" for kind, names in where.items() if names
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -178,34 +178,31 @@ def headline(title: str, caption: str, room: float) -> list[tuple[str, dict[str,
     ]
 
 
-def _wrapped(text: str, room: float, look: dict[str, Any]) -> Iterator[str]:
+def _wrapped(text: str, room: float, look: dict[str, Any]) -> list[str]:
     """Lines that fit in `room` inches as they are drawn; a longer word is broken anywhere."""
-    line = ""
-    for word in text.split():
-        if _fits(longer := f"{line} {word}".lstrip(), room, look):
-            line = longer
-            continue
-        if line:
-            yield line
-        line = ""
-        for character in word:
-            if line and not _fits(line + character, room, look):
-                yield line
-                line = ""
-            line += character
-    if line:
-        yield line
-
-
-def _fits(text: str, room: float, look: dict[str, Any]) -> bool:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
     font = FontProperties(
         family=plain_text()["family"], size=look["size"], weight=look.get("weight", "normal")
     )
-    points: float = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
-    return _HINTED * points / 72 <= room
+
+    def fits(line: str) -> bool:
+        points: float = text_to_path.get_text_width_height_descent(line, font, ismath=False)[0]
+        return _HINTED * points / 72 <= room
+
+    lines = [""]
+    with _silent_about_glyphs():
+        for word in text.split():
+            if fits(longer := f"{lines[-1]} {word}".lstrip()):
+                lines[-1] = longer
+                continue
+            lines.append("")
+            for character in word:
+                if lines[-1] and not fits(lines[-1] + character):
+                    lines.append("")
+                lines[-1] += character
+    return [line for line in lines if line]
 
 
 def _unit(rgb: tuple[int, int, int]) -> tuple[float, float, float]:

@@ -83,7 +83,8 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
             "such as text and label, or pass --text-column NAME"
         )
     chosen = Chosen(text, pair, columns.label or _usual(names, LABEL), _usual(names, ID))
-    second = next((name for name in names if name.strip().lower() in SECONDS), None)
+    others = [name for name in names if name not in chosen]
+    second = next((name for name in others if name.strip().lower() in SECONDS), None)
     if columns.text is None and pair is None and text.strip().lower() in HALVES and second:
         raise UserError(
             f"{where} has the columns {text!r} and {second!r}: pass --pair-column {second} if they "

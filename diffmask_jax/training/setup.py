@@ -78,19 +78,22 @@ def make_game(config: RunConfig, network: Model, width: int) -> Game:
     return Game(network, probe, config.margin, SPARSITY[config.sparsity], config.pull)
 
 
-def check_dealt(config: RunConfig, layers: int, shares: int, texts: int) -> None:
+def check_enough(config: RunConfig, layers: int, shares: int, texts: int) -> None:
+    """Raises: UserError if there are too few texts for any batch that `check_dealt` takes."""
+    if config.layers == "example" and texts < layers * shares:
+        raise UserError(
+            f"{texts} texts are too few to train on: every step plays each of {layers} layers "
+            f"with another text{' on every share of the batch' if shares > 1 else ''}"
+        )
+
+
+def check_dealt(config: RunConfig, layers: int, shares: int) -> None:
     """Raises: UserError if a part of a batch has no example for some depth.
 
     layers: the number of the model's layers
-    texts: the number of texts, which no batch exceeds
     shares: the number of parts into which devices and `--accumulate` divide a batch
     """
     if config.layers == "example" and config.batch_size < layers * shares:
-        if texts < layers * shares:
-            raise UserError(
-                f"{texts} texts are too few to train on: every step plays each of {layers} layers "
-                "with another text"
-            )
         parts = f" in {shares} parts" if shares > 1 else ""
         raise UserError(
             f"a batch of {config.batch_size}{parts} has no example for each of {layers} layers: "

@@ -103,8 +103,9 @@ def test_erasure_is_the_share_of_the_smallest_sets_at_every_layer():
     noise = state_statistics(model, PARAMS, uneven.batches())
     searched = functools.partial(smallest_sets, passes=100, width=3, batch=16)
     run = jax.jit(functools.partial(at_every_layer, searched, model))
-    found, complete = run(PARAMS, noise, KEY, clean)
-    assert complete.shape == (len(clean.states), B) and complete.all()  # 2^T passes are enough
+    found, complete, whole = run(PARAMS, noise, KEY, clean)
+    assert complete.shape == (len(clean.states), B)
+    assert complete.all() and whole.all()  # 2^T passes are enough
     sets = np.array(list(itertools.product([0.0, 1.0], repeat=T)))
     sizes = set()
     for (layer, state), text in itertools.product(enumerate(clean.states), range(B)):

@@ -54,15 +54,17 @@ def test_only_cls_matters_at_the_last_state(found):
 
 
 @pytest.mark.parametrize(
-    ("complete", "says"),
+    ("complete", "whole", "says"),
     [
-        ([True] * 3, "proven at every layer"),
-        ([True, False, True], "proven at layers W and 1, elsewhere the smallest found"),
-        ([False] * 3, "the smallest found, not proven to be"),
+        ([True] * 3, [True] * 3, "proven at every layer"),
+        ([True, False, True], [True, False, False],
+         "proven at layer W; one of them, its size proven, at layer 1; "
+         "the smallest found at layer E"),
+        ([False] * 3, [False] * 3, "the smallest found at every layer"),
     ],
-)
-def test_where_a_search_has_its_proof(complete, says):
-    assert comparing.proven(("W", "E", "1"), np.array(complete)) == says
+)  # fmt: skip
+def test_where_a_search_has_its_proof(complete, whole, says):
+    assert comparing.proven(("W", "E", "1"), np.array(complete), np.array(whole)) == says
 
 
 def test_erasure_says_where_its_sets_are_proven_the_smallest(explainers):

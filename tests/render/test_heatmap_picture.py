@@ -44,10 +44,10 @@ def test_no_word_leaves_the_picture(title, rows, monkeypatch):
     monkeypatch.setattr(heatmap_picture, "write", lambda path, draw, _: drawn.append(draw()))
     values = np.array([[1.0, 0.5, 0.2], [0.0, 0.25, 1.0]])
     heatmap = make_heatmap(title=title, caption=title, tokens="abc", rows=rows, values=values)
+    write_picture(heatmap, "map.png")
+    (figure,) = drawn
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph ")  # where there is no font for it
-        write_picture(heatmap, "map.png")
-        (figure,) = drawn
         figure.draw_without_rendering()
     whole = figure.bbox
     shown = [*figure.texts, *figure.axes[0].get_yticklabels(), figure.axes[0].yaxis.label]

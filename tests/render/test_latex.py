@@ -71,6 +71,18 @@ def test_a_comparison_has_a_heading_a_panel_and_the_layers_that_it_has():
     assert r"\diffmaskpanel{(a) Schulz\ \&\ others\_1}" in file
 
 
+def test_words_begin_where_they_are_said_to_in_a_comparison_too():
+    tokens = ("fun", "###", "##ny")
+    panel = Panel("P", "n", ("W",), np.ones((1, 3)))
+    drawn = make_comparison(
+        title="t", caption="c", tokens=tokens, panels=[panel], starts=[True, True, False]
+    )
+    ((_, line),) = layers_of(latex.of_comparison(drawn))
+    assert line.count(r"\#\#\#") == 1 and len(line.split()) == 2  # fun, and ###ny
+    with pytest.raises(ValueError, match="2 starts of words for 3 tokens"):
+        make_comparison(title="t", caption="c", tokens=tokens, panels=[panel], starts=[True] * 2)
+
+
 def test_what_pdflatex_has_no_letters_for_is_said_at_the_top():
     file = latex.of_heatmap(heatmap(tokens=["映画", "a"]))
     assert "lacks 2 of the characters, U+6620 among them" in file.split("\\makeatletter")[0]

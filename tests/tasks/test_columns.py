@@ -36,6 +36,11 @@ def test_half_of_a_pair_is_not_silently_taken_for_all_of_it(names):
     assert choose(names.split(), Columns(pair=second), "a.csv")[:2] == (first, second)
 
 
+def test_a_column_that_is_named_as_the_label_is_no_second_text():
+    found = choose(["question", "response"], Columns(label="response"), "a.csv")
+    assert found == ("question", None, "response", None)
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 def test_usual_partners_are_a_pair_unless_one_is_asked_for_alone(pair):
     assert choose(["x", *reversed(pair)], Columns(), "a.csv")[:2] == pair

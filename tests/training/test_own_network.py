@@ -204,7 +204,20 @@ def spans(params, inputs, logits):
     return close_padding(table, inputs.valid)
 
 
-@pytest.mark.parametrize(("family", "made"), [(gaussian(1.0), large), (SPAN, spans)])
+def masked(params, inputs, logits):
+    """A class that is never to be chosen."""
+    return logits.at[:, 1].set(-jnp.inf)
+
+
+def even(params, inputs, logits):
+    """Outputs that hardly differ from one class to the next, as of an untrained network."""
+    return 0.05 * logits
+
+
+@pytest.mark.parametrize(
+    ("family", "made"),
+    [(gaussian(1.0), large), (SPAN, spans), (CATEGORICAL, even)],
+)
 def test_a_network_that_ignores_its_state_is_refused_whatever_its_unit(family, made):
     model = uneven.model(family)
 
@@ -222,6 +235,21 @@ def test_a_network_that_ignores_its_state_is_refused_whatever_its_unit(family, m
     assert fit(right)(uneven.INPUTS).shape == (3, uneven.B, uneven.T)
     with pytest.raises(UserError, match="returns other logits than the clean pass"):
         fit(right._replace(logits_from=deaf))
+
+
+def test_a_masked_class_hides_no_mistake():
+    """Its divergence is not a number, so that training itself would refuse such a network."""
+    model = uneven.model()
+
+    def states(params, inputs):
+        logits, found = model.states(params, inputs)
+        return masked(params, inputs, logits), found
+
+    def deaf(params, inputs, state, layer):
+        return masked(params, inputs, model.logits_from(params, inputs, 0 * state, layer))
+
+    with pytest.raises(UserError, match="returns other logits than the clean pass"):
+        fit(model._replace(states=states, logits_from=deaf))
 
 
 def test_its_functions_may_need_to_be_compiled_and_are_told_apart_by_structure():

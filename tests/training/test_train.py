@@ -106,6 +106,15 @@ def test_a_finished_run_is_left_as_it_is(whole, config, capsys):
     assert files_of(folder) == before
 
 
+@pytest.mark.parametrize("size", [2, 32])
+def test_fewer_texts_than_layers_are_too_few_for_any_batch(size, config, tmp_path):
+    few = tmp_path / "few.txt"
+    few.write_text("fun\ndull\n")
+    asked = config(train=str(few), batch_size=size)
+    says = "2 texts are too few to train on: every step plays each of 3 layers with another text"
+    assert_refused(asked, tmp_path / "run", says)
+
+
 def test_another_configuration_is_refused_and_changes_nothing(whole, config):
     folder, _ = whole
     before = files_of(folder)
