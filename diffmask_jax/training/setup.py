@@ -78,12 +78,12 @@ def make_game(config: RunConfig, network: Model, width: int) -> Game:
     return Game(network, probe, config.margin, SPARSITY[config.sparsity], config.pull)
 
 
-def check_enough(config: RunConfig, layers: int, shares: int, texts: int) -> None:
+def check_enough(config: RunConfig, layers: int, texts: int) -> None:
     """Raises: UserError if there are too few texts for any batch that `check_dealt` takes."""
-    if config.layers == "example" and texts < layers * shares:
+    if config.layers == "example" and texts < layers:
         raise UserError(
-            f"{texts} texts are too few to train on: every step plays each of {layers} layers "
-            f"with another text{' on every share of the batch' if shares > 1 else ''}"
+            f"{texts} texts are too few to train on: every step plays each of {layers} layers with "
+            "another text"
         )
 
 

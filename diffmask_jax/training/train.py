@@ -72,12 +72,12 @@ def train(
         prepared.made_with,
         prepared.passes,
     )
-    layers, shares = len(model.network.layers), devices.data_mesh().size * config.accumulate
-    setup.check_enough(config, layers, shares, len(texts.train))
+    layers = len(model.network.layers)
+    setup.check_enough(config, layers, len(texts.train))
     batches.check_fills(texts.train, config.batch_size, config.steps_per_call)
     setup.no_word(model)
     devices.check_divides(config.batch_size, devices.data_mesh(), config.accumulate)
-    setup.check_dealt(config, layers, shares)
+    setup.check_dealt(config, layers, devices.data_mesh().size * config.accumulate)
     compute = cache_states and passes is None
     if compute:
         limit = model.config.positions
