@@ -52,19 +52,19 @@ def top_shares(
     if not (question.any() and own.any()):
         raise ValueError("no token belongs to the question, or to the answer")
 
-    def share(place: Bool[np.ndarray, " T"], top: int) -> float:
+    def seats(top: int) -> Float[np.ndarray, " T"]:
+        """The share of the `top` tokens that each token is."""
         least = np.sort(attribution[known])[-top]
         above, equal = known & (attribution > least), known & (attribution == least)
-        seats = above + equal * (top - above.sum()) / equal.sum()
-        return float(seats[place].sum() / top)
+        return (above + equal * (top - above.sum()) / equal.sum()) / top
 
-    top = min(count, int(known.sum()))
+    few = seats(min(count, int(known.sum())))
     return TopShares(
-        share(question, top),
-        share(own, top),
-        share(elsewhere, top),
-        question_precision=share(question, int(question.sum())),
-        answer_precision=share(own, int(own.sum())),
+        float(few[question].sum()),
+        float(few[own].sum()),
+        float(few[elsewhere].sum()),
+        question_precision=float(seats(int(question.sum()))[question].sum()),
+        answer_precision=float(seats(int(own.sum()))[own].sum()),
     )
 
 

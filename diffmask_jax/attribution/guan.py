@@ -23,9 +23,9 @@ def tolerated_noise(
     """1/σ of each position after minimising ‖f(h + σ·ε) − f(h)‖² − weight·mean entropy.
 
     σ = softplus(ς) > 0, ε ~ N(0, 1) drawn anew at every step, ς starts at −5 (almost no noise); the
-    entropy of a position's noise is log σ + ½·log 2πe nats. weight: one for all texts, or each
-    text's. A position that the output depends on
-    tolerates little noise, so its attribution 1/σ is large.
+    entropy of a position's noise is log σ + ½·log 2πe nats. A position that the output depends on
+    tolerates little noise, so its attribution 1/σ is large. weight: one for all texts, or each
+    text's.
     """
     original = output(state)
 

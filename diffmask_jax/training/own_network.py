@@ -110,9 +110,11 @@ def fit_probe(
     _check(gate, margin, steps, batch_size, hidden)
     _check_examples(inputs, batch_size, len(model.layers))
     some = jax.tree.map(lambda array: array[:SAMPLE], inputs)
-    _, states = jax.jit(model.states)(params, some)
+    logits, states = jax.jit(model.states)(params, some)
     _check_states(states, some.valid, model.layers)
-    _check_functions(model, params, jax.tree.map(lambda array: array[:CHECKED], inputs), margin)
+    _check_logits(model.family, logits, len(some.valid))
+    clean = jax.tree.map(lambda array: array[:CHECKED], Clean(some, logits, states))
+    _check_resumed(model, params, clean, margin)
     widths = tuple(state.shape[-1] for state in states)
     probe = probes.PROBES[gate](max(max(widths) // 4, 1) if hidden is None else hidden)
     model = model._replace(layers=tuple(model.layers))
@@ -174,16 +176,14 @@ def _check_states(states: States, valid: Array | np.ndarray, layers: Sequence[st
             )
 
 
-def _check_functions(model: Model, params: Params, inputs: Any, margin: float) -> None:
-    """Raises: UserError if the logits are not what the family expects, or `logits_from`, given a
-    state of the clean pass, returns others than the clean pass."""
-    logits, states = jax.jit(model.states)(params, inputs)
-    _check_logits(model.family, logits, len(inputs.valid))
+def _check_resumed(model: Model, params: Params, clean: Clean, margin: float) -> None:
+    """Raises: UserError if `logits_from`, given a state of the clean pass, returns others than
+    its logits."""
     resume = jax.jit(model.logits_from, static_argnums=3)
-    allowed = NEAR * min(margin, _between_examples(model.family, logits) or margin)
-    for layer, state in enumerate(states):
-        resumed = resume(params, inputs, state, layer)
-        if not _are_near(model.family, logits, resumed, max(allowed, ROUNDING)):
+    allowed = NEAR * min(margin, _between_examples(model.family, clean.logits) or margin)
+    for layer, state in enumerate(clean.states):
+        resumed = resume(params, clean.inputs, state, layer)
+        if not _are_near(model.family, clean.logits, resumed, max(allowed, ROUNDING)):
             raise UserError(
                 f"`logits_from` given state {model.layers[layer]} of the clean pass returns other "
                 "logits than the clean pass: it must resume exactly there, with dropout off in both"

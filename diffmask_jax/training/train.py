@@ -66,12 +66,7 @@ def train(
     prepared = prepared or prepare(config, truncate=truncate)
     if differing := settings.differences(prepared.made_for, _decisive(config)):
         raise UserError(f"prepared for a run with other settings: {', '.join(differing)}")
-    model, texts, made_with, passes = (
-        prepared.model,
-        prepared.texts,
-        prepared.made_with,
-        prepared.passes,
-    )
+    model, texts, made_with, _, passes = prepared
     layers = len(model.network.layers)
     setup.check_enough(config, layers, len(texts.train))
     batches.check_fills(texts.train, config.batch_size, config.steps_per_call)
