@@ -1,5 +1,6 @@
 """Does the model's decision stay the same without what a probe drops? (paper, section 3.2)"""
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -39,15 +40,16 @@ class Outcome(NamedTuple):
     original: Prediction
 
 
-Gates = Callable[[Game, Key[Array, ""], Votes], Votes]
+Gates = Callable[[Game, Key[Array, " B"], Votes], Votes]
+"""(game, a key per example, the votes on a batch) -> its gates in [0, 1] at every layer."""
 
 
-def sampled(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
+def sampled(game: Game, keys: Key[Array, " B"], votes: Votes) -> Votes:
     """Gates as in training: one draw of each."""
-    return sample_gates(game.probe, key, votes)
+    return jax.vmap(functools.partial(sample_gates, game.probe))(keys, votes)
 
 
-def thresholded(game: Game, key: Key[Array, ""], votes: Votes) -> Votes:
+def thresholded(game: Game, keys: Key[Array, " B"], votes: Votes) -> Votes:
     """Gates of 0 or 1: a position is kept if its keep probability is above ½."""
     logs = probes.log_keep_probabilities(game.probe, votes)
     return tuple((log > math.log(0.5)).astype(log.dtype) for log in logs)
@@ -59,19 +61,22 @@ def outcome_of(
     model_params: Any,
     probe_params: Any,
     key: Key[Array, ""],
-    inputs: Any,
+    batch: Batch,
     *,
     read: Callable[[Logits], Any] | None = None,
 ) -> Outcome:
     """The outcome for one batch, masked at every layer in turn; one program.
 
+    An example's gates follow from the key and its number in the data set, whatever batch it is in.
+
+    batch: with the numbers of all its rows
     read: logits -> the prediction, or what it is to be made from later; by default the family's
     prediction.
     """
-    clean = clean_pass(game.model, model_params, inputs)
+    clean = clean_pass(game.model, model_params, batch.inputs)
     read = read or game.model.family.prediction
     votes = probes.vote_logits(game.probe, probe_params, clean.states)
-    drawn = gates(game, key, votes)
+    drawn = gates(game, jax.vmap(jax.random.fold_in, (None, 0))(key, batch.indices), votes)
     mask = masking(game, model_params, probe_params, clean)
 
     def at(layer: Int[Array, ""]) -> Outcome:
@@ -105,20 +110,21 @@ def masking(
 
 
 def measure(
-    evaluate: Callable[[Key[Array, ""], Any], Outcome],
+    evaluate: Callable[[Key[Array, ""], Batch], Outcome],
     batches: Iterable[Batch],
     key: Key[Array, ""],
     decide: Callable[[Any, Int[np.ndarray, " B"]], Prediction] | None = None,
 ) -> Outcome:
-    """`evaluate(key, inputs)` over a data set, put back into the data set's order.
+    """`evaluate(key, batch)` over a data set, put back into the data set's order.
 
     evaluate: a jitted `outcome_of` with its first four arguments filled in.
     decide: (what it read of the logits, arrays (…, B, …); the numbers of the examples in their
         first rows) -> the predictions. Without it, what was read is the prediction.
     """
 
-    def of_batch(number: int, batch: Batch) -> Outcome:
-        outcome: Outcome = jax.device_get(evaluate(jax.random.fold_in(key, number), batch.inputs))
+    def of_batch(batch: Batch) -> Outcome:
+        filled = batch._replace(indices=np.resize(batch.indices, len(batch.inputs.valid)))
+        outcome: Outcome = jax.device_get(evaluate(key, filled))
         if decide is None:
             return outcome
         original, prediction = (
@@ -126,7 +132,7 @@ def measure(
         )
         return outcome._replace(original=original, prediction=prediction)
 
-    found = ((batch.indices, of_batch(number, batch)) for number, batch in enumerate(batches))
+    found = ((batch.indices, of_batch(batch)) for batch in batches)
     return put_back(found, along_examples)
 
 

@@ -77,7 +77,7 @@ def game(probe: probes.Probe) -> Game:
 
 @pytest.mark.parametrize("make", [probes.input_probe, probes.hidden_probe])
 def test_thresholded_gates_keep_what_is_more_likely_kept_than_not(make):
-    gates = thresholded(game(make(4)), jax.random.key(0), LOGITS)
+    gates = thresholded(game(make(4)), jax.random.split(jax.random.key(0), 2), LOGITS)
     votes = [np.asarray(hard_concrete.keep_probability(logits)) for logits in LOGITS]
     keep = np.cumprod(votes, axis=0) if make is probes.input_probe else votes
     np.testing.assert_array_equal(np.stack(gates), (np.stack(keep) > 0.5).astype(float))
@@ -86,7 +86,8 @@ def test_thresholded_gates_keep_what_is_more_likely_kept_than_not(make):
 
 def test_sampled_gates_are_zero_as_often_as_the_keep_probability_says():
     votes = (jnp.broadcast_to(jnp.array([-1.0, 0.0, 1.0, 3.0]), (5000, 4)),)
-    gates = sampled(game(probes.hidden_probe(4)), jax.random.key(0), votes)
+    keys = jax.random.split(jax.random.key(0), 5000)
+    gates = sampled(game(probes.hidden_probe(4)), keys, votes)
     kept = np.mean(np.asarray(gates[0]) > 0, axis=0)
     np.testing.assert_allclose(kept, hard_concrete.keep_probability(votes[0][0]), atol=0.03)
 
@@ -114,11 +115,12 @@ def test_an_outcome_is_that_of_every_layer_in_turn_whatever_its_width(gate, fami
     for network in params["gates"]:
         network["shift"] = jnp.zeros(())
     found = jax.jit(functools.partial(outcome_of, played, sampled))(
-        uneven.PARAMS, params, jax.random.key(2), uneven.INPUTS
+        uneven.PARAMS, params, jax.random.key(2), Batch(np.arange(uneven.B), uneven.INPUTS)
     )
 
     votes = jax.jit(probes.vote_logits, static_argnums=0)(played.probe, params, clean.states)
-    gates = jax.jit(sampled, static_argnums=0)(played, jax.random.key(2), votes)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(2), np.arange(uneven.B))
+    gates = jax.jit(sampled, static_argnums=0)(played, keys, votes)
     masked = jax.jit(masked_logits, static_argnums=(0, 5))
     np.testing.assert_array_equal(found.original, family.prediction(clean.logits))
     for layer, gate in enumerate(gates):
@@ -147,8 +149,9 @@ def test_results_come_back_in_the_order_of_the_data_set():
         inputs = TextInputs(tokens, np.zeros_like(tokens), np.ones_like(tokens, bool))
         batches.append(Batch(np.array(indices), inputs))
 
-    def evaluate(key, inputs):
-        text = jnp.asarray(inputs.tokens[:, 0])
+    def evaluate(key, batch):
+        text = jnp.asarray(batch.inputs.tokens[:, 0])
+        np.testing.assert_array_equal(batch.indices, text)  # of filled-up rows, too
         by_layer = jnp.stack([text, 10 * text])
         pairs = {"class": by_layer, "pair": jnp.stack([by_layer, -by_layer], axis=-1)}
         return Outcome(by_layer / 8, by_layer + 0.5, by_layer / 9, pairs, {"class": text})
@@ -164,15 +167,47 @@ def test_results_come_back_in_the_order_of_the_data_set():
     np.testing.assert_array_equal(outcome.divergence, np.array([order, 10 * order]) + 0.5)
 
 
-def test_every_batch_draws_its_own_gates():
-    keys = []
+def test_an_example_s_gates_do_not_depend_on_the_batch_that_it_is_in():
+    """Nor on its padding: the scores of a validation are the same on any number of devices."""
+    votes = jax.random.normal(jax.random.key(5), (3, 7, 9))
 
-    def evaluate(key, inputs):
-        keys.append(tuple(jax.random.key_data(key).tolist()))
-        return Outcome(*jnp.zeros((3, 2, 1)), jnp.zeros((2, 1), int), jnp.zeros(1, int))
+    def of(chosen, length):
+        indices = np.array(chosen)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(1), indices)
+        gates = sampled(game(probes.hidden_probe(4)), keys, tuple(votes[:, indices, :length]))
+        return np.stack(gates)
 
-    inputs = TextInputs(*np.zeros((2, 1, 1), np.int32), np.ones((1, 1), bool))
-    batches = [Batch(np.array([number]), inputs) for number in range(3)]
-    measure(evaluate, batches, jax.random.key(0))
-    measure(evaluate, batches, jax.random.key(0))
-    assert len(set(keys[:3])) == 3 and keys[:3] == keys[3:]
+    together = of(range(7), 9)
+    assert len(np.unique(together)) > together.size / 4
+    for chosen, length in (([3, 1], 9), ([6, 6, 0], 9), ([5], 4), ([2, 4, 0, 1], 1)):
+        np.testing.assert_array_equal(of(chosen, length), together[:, chosen, :length])
+
+
+@pytest.mark.parametrize("gate", probes.PROBES)
+def test_a_data_set_has_the_same_outcome_in_any_batches(gate):
+    played = Game(uneven.model(CATEGORICAL), probes.PROBES[gate](4), 0.1, mean_log_keep)
+    clean = jax.jit(clean_pass, static_argnums=0)(played.model, uneven.PARAMS, uneven.INPUTS)
+    widths = uneven.WIDTHS[: played.probe.baselines(3)]
+    params = probes.init(
+        jax.random.key(1), played.probe, clean.states, [jnp.ones(width) for width in widths]
+    )
+    for network in params["gates"]:
+        network["shift"] = jnp.zeros(())
+    evaluate = functools.partial(
+        jax.jit(functools.partial(outcome_of, played, sampled)), uneven.PARAMS, params
+    )
+
+    def in_batches(*parts):
+        def rows(chosen):
+            return jax.tree.map(lambda array: array[np.array(chosen)], uneven.INPUTS)
+
+        stream = [Batch(np.unique(part), rows(part)) for part in parts]
+        return measure(evaluate, stream, jax.random.key(3))
+
+    whole = in_batches([0, 1, 2, 3])
+    assert 0 < np.mean(whole.masked) < 1 and len(np.unique(whole.masked)) > 4
+    for parts in ([[0, 1], [2, 3]], [[2, 2], [1, 3], [0, 0]], [[3], [0], [1], [2]]):
+        found = in_batches(*parts)
+        np.testing.assert_array_equal(found.masked, whole.masked)
+        np.testing.assert_array_equal(found.prediction, whole.prediction)
+        np.testing.assert_allclose(found.divergence, whole.divergence, rtol=1e-4, atol=1e-6)
