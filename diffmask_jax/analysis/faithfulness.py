@@ -40,6 +40,13 @@ class Outcome(NamedTuple):
     original: Prediction
 
 
+class Numbered(NamedTuple):
+    """The inputs of a batch, and the number of every row in the data set."""
+
+    numbers: Int[Array | np.ndarray, " B"]
+    inputs: Any
+
+
 Gates = Callable[[Game, Key[Array, " B"], Votes], Votes]
 """(game, a key per example, the votes on a batch) -> its gates in [0, 1] at every layer."""
 
@@ -61,22 +68,21 @@ def outcome_of(
     model_params: Any,
     probe_params: Any,
     key: Key[Array, ""],
-    batch: Batch,
+    batch: Numbered,
     *,
     read: Callable[[Logits], Any] | None = None,
 ) -> Outcome:
     """The outcome for one batch, masked at every layer in turn; one program.
 
-    An example's gates follow from the key and its number in the data set, whatever batch it is in.
+    An example's gates follow from the key and its number, whatever batch it is in.
 
-    batch: with the numbers of all its rows
     read: logits -> the prediction, or what it is to be made from later; by default the family's
     prediction.
     """
     clean = clean_pass(game.model, model_params, batch.inputs)
     read = read or game.model.family.prediction
     votes = probes.vote_logits(game.probe, probe_params, clean.states)
-    drawn = gates(game, jax.vmap(jax.random.fold_in, (None, 0))(key, batch.indices), votes)
+    drawn = gates(game, jax.vmap(jax.random.fold_in, (None, 0))(key, batch.numbers), votes)
     mask = masking(game, model_params, probe_params, clean)
 
     def at(layer: Int[Array, ""]) -> Outcome:
@@ -110,7 +116,7 @@ def masking(
 
 
 def measure(
-    evaluate: Callable[[Key[Array, ""], Batch], Outcome],
+    evaluate: Callable[[Key[Array, ""], Numbered], Outcome],
     batches: Iterable[Batch],
     key: Key[Array, ""],
     decide: Callable[[Any, Int[np.ndarray, " B"]], Prediction] | None = None,
@@ -123,8 +129,8 @@ def measure(
     """
 
     def of_batch(batch: Batch) -> Outcome:
-        filled = batch._replace(indices=np.resize(batch.indices, len(batch.inputs.valid)))
-        outcome: Outcome = jax.device_get(evaluate(key, filled))
+        rows = np.resize(batch.indices, len(batch.inputs.valid))
+        outcome: Outcome = jax.device_get(evaluate(key, Numbered(rows, batch.inputs)))
         if decide is None:
             return outcome
         original, prediction = (

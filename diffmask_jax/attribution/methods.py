@@ -1,12 +1,11 @@
-"""The methods of comparison, on any state of a frozen model, for batches (paper, section 3.2).
+"""The methods of comparison (paper, section 3.2), for batches, and their table.
 
 Each is a function (key, `Explained`) -> attributions (B, T); padding has no influence.
 """
 
 import functools
-import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,62 +21,11 @@ from diffmask_jax.attribution.integrated_gradients import (
 )
 from diffmask_jax.attribution.network_erasure import SamePrediction, judge_of, stretch
 from diffmask_jax.attribution.per_example import Settings, diffmask
-from diffmask_jax.attribution.schulz import Statistics, restrict_flow
+from diffmask_jax.attribution.schulz import restrict_flow
+from diffmask_jax.attribution.subject import Explained, Method
 from diffmask_jax.attribution.subset_search import Effort, search
 from diffmask_jax.game import hard_concrete
-from diffmask_jax.game.divergences import Family, Logits, Prediction
-from diffmask_jax.game.model import Layer, Model, widened
-from diffmask_jax.game.objective import Clean
-
-
-class Explained(NamedTuple):
-    """What a method sees: a batch, the state to attribute to, and the network above that state.
-
-    Attributes:
-        logits: the state, or another in its place -> the model's output. Given also the numbers of
-            some texts of the batch, it takes states in place of only theirs.
-        family: the family of that output
-        noise: mean and deviation of the state over a data set; None for methods that do without
-    """
-
-    clean: Clean
-    state: Float[Array, "B T D"]
-    logits: Callable[..., Logits]
-    family: Family
-    noise: Statistics | None
-
-    @property
-    def statistics(self) -> Statistics:
-        """The noise of a method that needs it (`Named.needs_noise`)."""
-        assert self.noise is not None
-        return self.noise
-
-
-Method = Callable[[Key[Array, ""], Explained], Any]
-"""Attributions (B, T), or `Searched`."""
-
-
-def explained(
-    model: Model, params: Any, clean: Clean, noise: Statistics | None, layer: int
-) -> Explained:
-    """One state of a model, as methods see it.
-
-    In float32, whatever the model computes in: methods add up many small steps along the state.
-    """
-    return _explained(model, params, clean, clean.states[layer], noise, layer)
-
-
-def _explained(
-    model: Model, params: Any, clean: Clean, state: Array, noise: Statistics | None, layer: Layer
-) -> Explained:
-    widest = max(state.shape[-1] for state in clean.states)
-
-    def logits(state: Array, texts: Array | slice = slice(None)) -> Logits:
-        there = state if isinstance(layer, int) else widened(state, widest)
-        inputs = jax.tree.map(lambda a: jnp.asarray(a)[texts], clean.inputs)
-        return model.logits_from(params, inputs, there, layer)
-
-    return Explained(clean, state.astype(jnp.float32), logits, model.family, noise)
+from diffmask_jax.game.divergences import Prediction
 
 
 def integrated(key: Key[Array, ""], subject: Explained, *, steps: int) -> Float[Array, "B T"]:
@@ -300,38 +248,3 @@ def _alone(margin: float) -> Named:
 
 
 IN_THE_PAPER = ("integrated_gradients", "schulz", "guan")
-
-
-def at_every_layer(
-    method: Method,
-    model: Model,
-    params: Any,
-    noise: Statistics | None,
-    key: Key[Array, ""],
-    clean: Clean,
-) -> Any:
-    """One method's attributions to every state, (L, B, T), or `Searched` of such.
-
-    noise: the statistics of all states, (L, D), from `state_statistics`, or None for a method that
-    does without. One program serves all
-    states of a width, since `layer` is traced.
-    """
-
-    def of_width(first: int, states: Sequence[Array]) -> Any:
-        stacked, width = jnp.stack(states), states[0].shape[-1]
-
-        def at(layer: Int[Array, ""]) -> Any:
-            here = jax.tree.map(lambda a: a[layer, :width], noise)
-            state = stacked[layer - first]
-            return method(
-                jax.random.fold_in(key, layer),
-                _explained(model, params, clean, state, here, layer),
-            )
-
-        return jax.lax.map(at, first + jnp.arange(len(states)))
-
-    parts, layers = [], range(len(clean.states))
-    for _, group in itertools.groupby(layers, lambda layer: clean.states[layer].shape[-1]):
-        numbers = list(group)
-        parts.append(of_width(numbers[0], [clean.states[layer] for layer in numbers]))
-    return jax.tree.map(lambda *of_each: jnp.concatenate(of_each), *parts)

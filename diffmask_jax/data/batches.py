@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Int
 
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
@@ -24,7 +24,7 @@ MOST = 2**20  # texts in a chunk, all of which are in memory
 class Batch(NamedTuple):
     """Examples of one padded length: their numbers in the data set, and the model's inputs."""
 
-    indices: Int[Array | np.ndarray, "*B"]
+    indices: Int[np.ndarray, "*B"]
     inputs: TextInputs
 
 

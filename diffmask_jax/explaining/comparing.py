@@ -15,6 +15,7 @@ from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.attention import received_by_block
 from diffmask_jax.attribution.methods import Searched
 from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.attribution.subject import at_every_layer
 from diffmask_jax.data import batches
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
@@ -107,7 +108,7 @@ def _of_methods(
     length, received = len(encoded[0].tokens), np.asarray(_attention(network, params, clean))
     caption = "largest head, averaged over queries"
     panels = [Panel("Attention", caption, network.layers[2:], received[:, :length])]
-    run, key = jax.jit(methods.at_every_layer, static_argnums=(0, 1)), jax.random.key(0)
+    run, key = jax.jit(at_every_layer, static_argnums=(0, 1)), jax.random.key(0)
     for method in named:
         found = run(method.attribute, network, params, noise, key, clean)
         tensors.check_finite(found, f"{method.title} of {model.path} is not finite")

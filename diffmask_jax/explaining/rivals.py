@@ -21,6 +21,7 @@ from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.attention import received_of_all
 from diffmask_jax.attribution.integrated_gradients import completed
 from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.attribution.subject import explained
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.data.wordpieces import Encoded
@@ -129,7 +130,7 @@ def _attributions(
     clean = clean_pass(game.model, params, inputs)
     keep = log_keep_everywhere(game, probe_params, clean)
     absent = Statistics(mean=nothing, deviation=jnp.zeros_like(nothing))
-    subject = methods.explained(game.model, params, clean, absent, 0)
+    subject = explained(game.model, params, clean, absent, 0)
     attributions = [
         jnp.exp(keep[gate_on_input(game.probe, len(keep))]),
         methods.integrated_by(subject, functools.partial(completed, tolerance=GAP, most=STEPS)),

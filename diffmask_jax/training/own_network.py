@@ -11,10 +11,7 @@ from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
 from diffmask_jax.attribution.schulz import statistics
-from diffmask_jax.errors import UserError
 from diffmask_jax.game import players, probes, steps
-from diffmask_jax.game.divergences import CATEGORICAL, Family, Logits
-from diffmask_jax.game.gates import GATES
 from diffmask_jax.game.model import Layer, Model, Params, States
 from diffmask_jax.game.objective import (
     Clean,
@@ -28,17 +25,19 @@ from diffmask_jax.game.players import Players, Rates
 from diffmask_jax.game.steps import Play, TrainState
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.plain_lines import EVERY, PlainLines
-from diffmask_jax.runtime.settings import positive, positive_int
 from diffmask_jax.runtime.tensors import check_finite
 from diffmask_jax.training import settled
+from diffmask_jax.training.own_network_checks import (
+    check_baselines,
+    check_examples,
+    check_network,
+    check_numbers,
+)
 from diffmask_jax.training.settled import Curves
 
 RATES = Rates()
 PULL = 0.003
 SAMPLE = 256  # examples whose mean states are the initial baselines
-ROUNDING = 1e-6  # nats, which they always may
-CHECKED = 4  # examples on which the network's two functions are compared
-NEAR = 0.02  # what they may differ by, as a share of how much examples do
 PER_CALL = 10  # steps per compiled call
 PROGRAMS = 4  # compiled programs, of the games played last, that a process keeps
 
@@ -107,14 +106,11 @@ def fit_probe(
             the network's two functions do not agree.
     """
     keep_compiled_programs()
-    _check(gate, margin, steps, batch_size, hidden)
-    _check_examples(inputs, batch_size, len(model.layers))
+    check_numbers(gate, margin, steps, batch_size, hidden)
+    check_examples(inputs, batch_size, len(model.layers))
     some = jax.tree.map(lambda array: array[:SAMPLE], inputs)
     logits, states = jax.jit(model.states)(params, some)
-    _check_states(states, some.valid, model.layers)
-    _check_logits(model.family, logits, len(some.valid))
-    clean = jax.tree.map(lambda array: array[:CHECKED], Clean(some, logits, states))
-    _check_resumed(model, params, clean, margin)
+    check_network(model, params, Clean(some, logits, states), margin)
     widths = tuple(state.shape[-1] for state in states)
     probe = probes.PROBES[gate](max(max(widths) // 4, 1) if hidden is None else hidden)
     model = model._replace(layers=tuple(model.layers))
@@ -122,7 +118,7 @@ def fit_probe(
     if baselines is None:
         means = [statistics(state, some.valid).mean for state in states]
         baselines = means[: probe.baselines(len(means))]
-    _check_baselines(baselines, widths[: probe.baselines(len(widths))])
+    check_baselines(baselines, widths[: probe.baselines(len(widths))])
     key, data_key = jax.random.split(jax.random.key(seed))
     team = players.settling(margin, rates)
     fresh = probes.init(key, probe, states, list(baselines))
@@ -132,110 +128,6 @@ def fit_probe(
     advance = functools.partial(program, keys=(key, data_key), params=params, inputs=inputs)
     state, curves = _played(advance, state, steps)
     return Fitted(game, params, state.probe.slow, curves)
-
-
-def _check(gate: str, margin: float, steps: int, batch_size: int, hidden: int | None) -> None:
-    """Raises: UserError if the gate is unknown, or a number is out of range."""
-    if gate not in GATES:
-        raise UserError(f"gate is {gate!r}, not one of {', '.join(GATES)}")
-    wrong = {
-        f"margin ({margin!r})": positive(margin),
-        f"steps ({steps!r})": positive_int(steps),
-        f"batch_size ({batch_size!r})": positive_int(batch_size),
-        f"hidden ({hidden!r})": None if hidden is None else positive_int(hidden),
-    }
-    for name, reason in wrong.items():
-        if reason:
-            raise UserError(f"{name} {reason}")
-
-
-def _check_examples(inputs: Any, batch_size: int, layers: int) -> None:
-    """Raises: UserError if these are not examples, or too few for a batch."""
-    if not hasattr(inputs, "valid"):
-        raise UserError("the inputs need a field `valid`: which positions (N, T) are not padding")
-    kind = getattr(inputs.valid, "dtype", None), getattr(inputs.valid, "ndim", None)
-    if kind != (bool, 2):
-        raise UserError("the inputs' `valid` must be an array of booleans (N, T): array > 0, say")
-    if batch_size < layers:
-        raise UserError(
-            f"a batch of {batch_size} has no example for each of {layers} layers: use "
-            f"batch_size={layers} or more"
-        )
-    if (count := len(inputs.valid)) < batch_size:
-        raise UserError(f"{count} examples do not fill one batch of {batch_size}")
-
-
-def _check_states(states: States, valid: Array | np.ndarray, layers: Sequence[str]) -> None:
-    """Raises: UserError if the network gives other states than it names, or of other positions."""
-    if len(states) != len(layers):
-        raise UserError(f"the network gives {len(states)} states, but `layers` names {len(layers)}")
-    for layer, state in zip(layers, states, strict=True):
-        if state.shape[:-1] != valid.shape:
-            raise UserError(
-                f"state {layer} is {state.shape}: it must be (N, T, width), N and T as of `valid`"
-            )
-
-
-def _check_resumed(model: Model, params: Params, clean: Clean, margin: float) -> None:
-    """Raises: UserError if `logits_from`, given a state of the clean pass, returns others than
-    its logits."""
-    resume = jax.jit(model.logits_from, static_argnums=3)
-    allowed = NEAR * min(margin, _between_examples(model.family, clean.logits) or margin)
-    for layer, state in enumerate(clean.states):
-        resumed = resume(params, clean.inputs, state, layer)
-        if not _are_near(model.family, clean.logits, resumed, max(allowed, ROUNDING)):
-            raise UserError(
-                f"`logits_from` given state {model.layers[layer]} of the clean pass returns other "
-                "logits than the clean pass: it must resume exactly there, with dropout off in both"
-            )
-
-
-def _check_logits(family: Family, logits: Logits, count: int) -> None:
-    """Raises: UserError if a family has no divergence for such logits, one for each example."""
-    shapes = jax.tree.map(jnp.shape, logits)
-    try:
-        found = jax.eval_shape(family.divergence, logits, logits).shape
-    except (TypeError, ValueError, IndexError, LookupError):
-        found = None
-    if found != (count,) or (family is CATEGORICAL and shapes[-1] < 2):
-        raise UserError(
-            f"logits of the shape {shapes} do not fit their family: BERNOULLI has (N,), "
-            "CATEGORICAL (N, C) with two classes or more, MULTI_LABEL and gaussian (N, C), and N "
-            f"is {count} here"
-        )
-
-
-def _are_near(family: Family, clean: Logits, resumed: Logits, allowed: float) -> bool:
-    """Whether logits diverge by no more nats, or, where some are not finite, the others agree."""
-    shapes = [jax.tree.map(jnp.shape, logits) for logits in (clean, resumed)]
-    if shapes[0] != shapes[1]:
-        return False
-    own, apart = (np.asarray(family.divergence(clean, other)) for other in (clean, resumed))
-    if np.isfinite(own).all():
-        return bool(np.all(apart <= allowed))
-    return all(
-        np.allclose(a[known := np.isfinite(a)], b[known], rtol=NEAR, atol=NEAR * np.std(a[known]))
-        for a, b in zip(
-            map(np.asarray, jax.tree.leaves(clean)), jax.tree.leaves(resumed), strict=True
-        )
-        if np.isfinite(a).any()
-    )
-
-
-def _between_examples(family: Family, logits: Logits) -> float:
-    """The largest divergence of an example's output from the next one's, nats; 0 if unknown."""
-    shifted = jax.tree.map(lambda array: jnp.roll(array, 1, axis=0), logits)
-    apart = np.asarray(family.divergence(logits, shifted))
-    return float(apart[np.isfinite(apart)].max(initial=0))
-
-
-def _check_baselines(baselines: Sequence[Any] | Array, widths: Sequence[int]) -> None:
-    """Raises: UserError if there is not one vector for each state that needs one."""
-    shapes = [jnp.shape(one) for one in baselines]
-    if shapes != [(width,) for width in widths]:
-        raise UserError(
-            f"baselines have the shapes {shapes}: this gate needs {[(width,) for width in widths]}"
-        )
 
 
 def _played(

@@ -29,7 +29,7 @@ class Programs(NamedTuple):
     """Jitted functions of a batch, whose first arguments are the parameters of model and probe.
 
     log_keep: (…, inputs) -> log P(z ≠ 0), (L, B, T)
-    sampled, thresholded: (…, key, inputs) -> the outcome with such gates
+    sampled, thresholded: (…, key, `faithfulness.Numbered`) -> the outcome with such gates
     """
 
     log_keep: Callable[..., Any]

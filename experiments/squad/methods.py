@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.attention import received_of_all
-from diffmask_jax.attribution.methods import Explained, Method
+from diffmask_jax.attribution.subject import Explained, Method
 from diffmask_jax.game.model import Model, Params
 
 ENTROPY = 5.0

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.state_statistics import state_statistics
-from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.attribution.subject import explained
 from diffmask_jax.data.batches import Batch, pad
 from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.data.wordpieces import Encoded
@@ -237,7 +237,7 @@ def attributions(
     @jax.jit
     def attribute(params: Any, key: Key[Array, ""], inputs: Any) -> Float[Array, "1 T"]:
         clean = clean_pass(network, params, inputs)
-        subject = methods.explained(network, params, clean, noise, 0)
+        subject = explained(network, params, clean, noise, 0)
         return counted.of(network, params)(key, subject)
 
     found: list[np.ndarray] = [np.zeros(0)] * len(study.questions)

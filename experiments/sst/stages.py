@@ -14,6 +14,7 @@ from diffmask_jax.analysis import token_groups
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.attribution.subject import at_every_layer, explained
 from diffmask_jax.data import batches
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
@@ -158,7 +159,7 @@ def schulz_last(
     @jax.jit
     def attribute(params: Any, key: Array, inputs: Any, labels: Array) -> Float[Array, "1 B T"]:
         clean = clean_pass(game.model, params, inputs)
-        state = methods.explained(game.model, params, clean, here, top)
+        state = explained(game.model, params, clean, here, top)
         return methods.schulz_of(key, state, labels, steps=methods.STEPS)[None]
 
     def make() -> dict[str, np.ndarray]:
@@ -188,7 +189,7 @@ def schulz(study: Study, explainer: Explainer, noise: Statistics, folder: Path) 
     @jax.jit
     def attribute(params: Any, key: Array, inputs: Any) -> Float[Array, "L B T"]:
         clean = clean_pass(game.model, params, inputs)
-        return methods.at_every_layer(
+        return at_every_layer(
             methods.ON_TEXT["schulz"].attribute, game.model, params, noise, key, clean
         )
 

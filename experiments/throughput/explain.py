@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.attribution.subject import at_every_layer
 from diffmask_jax.data import batches
 from diffmask_jax.data.inputs import PackedInputs, TextInputs
 from diffmask_jax.data.wordpieces import Encoded
@@ -212,7 +213,7 @@ def make_claims(seconds: Seconds, products: float) -> list[Claim]:
 def _integrate(setup: Setup, steps: int, params: Any, inputs: Any) -> Array:
     layers, width = len(setup.game.model.layers), setup.sizes.width
     unused = Statistics(jnp.zeros((layers, width)), jnp.ones((layers, width)))
-    return methods.at_every_layer(
+    return at_every_layer(
         functools.partial(methods.integrated, steps=steps),
         setup.game.model,
         params,

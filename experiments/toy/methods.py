@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Key
 
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.integrated_gradients import integrated_gradients
-from diffmask_jax.attribution.methods import Explained
 from diffmask_jax.attribution.schulz import Statistics, statistics
+from diffmask_jax.attribution.subject import Explained, Method, explained
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.models.toy import make_model
 from experiments.toy.setup import over_seeds
@@ -36,7 +36,7 @@ def from_mean(key: Key[Array, ""], target: Explained, *, steps: int) -> Float[Ar
     return jnp.abs(found.contribution)
 
 
-METHODS: dict[str, methods.Method] = {
+METHODS: dict[str, Method] = {
     "guan": functools.partial(methods.guan, steps=STEPS, weight=1.0),
     "schulz": functools.partial(methods.schulz, steps=STEPS),
     "integrated_gradients": functools.partial(methods.integrated, steps=PATH),
@@ -46,7 +46,7 @@ FROM_MEAN = functools.partial(from_mean, steps=50)
 
 @functools.partial(jax.jit, static_argnums=(0, 5, 6, 7))
 def attribute(
-    method: methods.Method,
+    method: Method,
     keys: Key[Array, " S"],
     params: Any,
     data: Clean,
@@ -69,7 +69,7 @@ def attribute(
     def one(key: Array, params: Any, data: Clean, noise: Statistics) -> Array:
         def of_block(block: tuple[Array, Clean]) -> Array:
             key, data = block
-            return method(key, methods.explained(model, params, data, noise, layer))
+            return method(key, explained(model, params, data, noise, layer))
 
         parts = jax.random.split(key, blocks), jax.tree.map(dealt, data)
         found = jax.lax.map(of_block, parts)

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffmask_jax.attribution.methods import Method
 from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.attribution.subject import Method
 from diffmask_jax.game import players
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.game.players import Rates

@@ -9,6 +9,7 @@ import pytest
 import uneven
 
 from diffmask_jax.analysis.faithfulness import (
+    Numbered,
     Outcome,
     measure,
     outcome_of,
@@ -115,7 +116,7 @@ def test_an_outcome_is_that_of_every_layer_in_turn_whatever_its_width(gate, fami
     for network in params["gates"]:
         network["shift"] = jnp.zeros(())
     found = jax.jit(functools.partial(outcome_of, played, sampled))(
-        uneven.PARAMS, params, jax.random.key(2), Batch(np.arange(uneven.B), uneven.INPUTS)
+        uneven.PARAMS, params, jax.random.key(2), Numbered(np.arange(uneven.B), uneven.INPUTS)
     )
 
     votes = jax.jit(probes.vote_logits, static_argnums=0)(played.probe, params, clean.states)
@@ -151,7 +152,7 @@ def test_results_come_back_in_the_order_of_the_data_set():
 
     def evaluate(key, batch):
         text = jnp.asarray(batch.inputs.tokens[:, 0])
-        np.testing.assert_array_equal(batch.indices, text)  # of filled-up rows, too
+        np.testing.assert_array_equal(batch.numbers, text)  # of filled-up rows, too
         by_layer = jnp.stack([text, 10 * text])
         pairs = {"class": by_layer, "pair": jnp.stack([by_layer, -by_layer], axis=-1)}
         return Outcome(by_layer / 8, by_layer + 0.5, by_layer / 9, pairs, {"class": text})

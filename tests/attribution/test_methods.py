@@ -13,14 +13,8 @@ from uneven import INPUTS, PARAMS, WIDTHS, B, T
 
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution.guan import tolerated_noise
-from diffmask_jax.attribution.methods import (
-    at_every_layer,
-    explained,
-    guan,
-    integrated,
-    schulz,
-    smallest_sets,
-)
+from diffmask_jax.attribution.methods import guan, integrated, schulz, smallest_sets
+from diffmask_jax.attribution.subject import at_every_layer, explained
 from diffmask_jax.data import batches, wordpieces
 from diffmask_jax.game.divergences import MULTI_LABEL, gaussian
 from diffmask_jax.game.objective import Clean

@@ -9,6 +9,7 @@ from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.integrated_gradients import completed
 from diffmask_jax.attribution.per_example import Settings
 from diffmask_jax.attribution.schulz import Statistics
+from diffmask_jax.attribution.subject import explained
 from diffmask_jax.data import batches
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.models.loading import load_answerer
@@ -34,7 +35,7 @@ def subject(model):
     rng = np.random.default_rng(5)
     mean = jnp.asarray(rng.normal(size=16), jnp.float32)
     noise = Statistics(mean, jnp.ones(16))
-    return methods.explained(model.network, model.params, clean, noise, 0)
+    return explained(model.network, model.params, clean, noise, 0)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from uneven import INPUTS, PARAMS, WIDTHS, B
 
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.state_statistics import state_statistics
-from diffmask_jax.attribution.methods import at_every_layer, guan, integrated, schulz
-from diffmask_jax.data.batches import Batch
+from diffmask_jax.attribution.methods import guan, integrated, schulz
+from diffmask_jax.attribution.subject import at_every_layer
 from diffmask_jax.game import probes
 from diffmask_jax.game.divergences import CATEGORICAL, Family
 from diffmask_jax.game.drawing import sample_gates
@@ -127,7 +127,7 @@ def test_faithfulness_over_a_data_set_of_trees(name):
             probe_params(name),
         )
     )  # fmt: skip
-    whole = evaluate(jax.random.key(3), Batch(np.arange(B), INPUTS))
+    whole = evaluate(jax.random.key(3), faithfulness.Numbered(np.arange(B), INPUTS))
     shuffled = [batch._replace(indices=batch.indices[::-1]) for batch in uneven.batches()]
     found = faithfulness.measure(evaluate, shuffled, jax.random.key(3))
     order = np.array([1, 0, 3, 2])

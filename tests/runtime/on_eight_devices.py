@@ -22,7 +22,6 @@ from jaxtyping import Array
 from diffmask_jax import Explainer
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.attribution import per_example
-from diffmask_jax.data.batches import Batch
 from diffmask_jax.game import probes, steps
 from diffmask_jax.game.divergences import CATEGORICAL
 from diffmask_jax.game.model import Model
@@ -167,7 +166,9 @@ def main(run: str, texts: str, out: str, *gates: str) -> None:
     for mesh in meshes:
         count = mesh.size
         found[f"per example {count}"] = devices.spread(attribute, mesh)(PARAMS, key, few)
-        outcome = devices.spread(outcome_of, mesh)(probe, key, Batch(np.arange(B), few))
+        outcome = devices.spread(outcome_of, mesh)(
+            probe, key, faithfulness.Numbered(np.arange(B), few)
+        )
         for name, array in zip(faithfulness.Outcome._fields, outcome, strict=True):
             found[f"outcome {count} {name}"] = np.asarray(array)
     explainer = Explainer.from_pretrained(run)

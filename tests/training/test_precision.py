@@ -14,6 +14,7 @@ from long_set import EITHER_GATE
 from diffmask_jax import Explainer, cli
 from diffmask_jax.attribution import methods
 from diffmask_jax.attribution.schulz import statistics
+from diffmask_jax.attribution.subject import explained
 from diffmask_jax.data import batches
 from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.runtime.files import write_atomically
@@ -72,7 +73,7 @@ def test_the_compared_methods_rank_tokens_alike(explainers, sentences, method):
         inputs = jax.tree.map(jnp.asarray, batches.pad(encoded, 16))
         clean = clean_pass(explainer.game.model, explainer.params[0], inputs)
         noise = statistics(clean.states[1], inputs.valid)
-        seen = methods.explained(explainer.game.model, explainer.params[0], clean, noise, 1)
+        seen = explained(explainer.game.model, explainer.params[0], clean, noise, 1)
         assert seen.state.dtype == jnp.float32
         values = jax.jit(
             lambda seen=seen: methods.ON_TEXT[method].attribute(jax.random.key(0), seen)
