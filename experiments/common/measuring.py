@@ -104,6 +104,13 @@ def log_keep(
     return split(texts, load_or_make(file, make)["log_keep"])
 
 
+def deviations(log_keep: Sequence[PerText]) -> Float[np.ndarray, " L"]:
+    """Standard deviation of each P(z ≠ 0) over two or more runs, by layer, averaged over tokens."""
+    stacked = np.exp(np.stack([np.concatenate(run, axis=1) for run in log_keep]))
+    found: Float[np.ndarray, " L"] = np.std(stacked, axis=0, ddof=1).mean(axis=1)
+    return found
+
+
 def split(texts: Sequence[Encoded], array: np.ndarray) -> PerText:
     """The inverse of `joined`."""
     ends = np.cumsum([len(text.tokens) for text in texts])

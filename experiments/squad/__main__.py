@@ -77,7 +77,9 @@ def run(options: argparse.Namespace) -> list[Claim]:
     for gate, runs in folders.items():
         with timer.part(f"measure the {gate} probes"):
             of_gate = measured[gate] = stages.measure(study, runs, place)
-            by_gate[gate] = numbers.of_gate(study, of_gate.keep(), of_gate.sampled, answers, tagged)
+            by_gate[gate] = numbers.of_gate(
+                study, of_gate.keep(), of_gate.sampled, answers, tagged, of_gate.deviations()
+            )
     inputs = measured.get("input")
     with timer.part("other methods"):
         keep = None if inputs is None else inputs.keep()

@@ -62,6 +62,7 @@ def ids_of(gate: str) -> dict[str, str]:
         "question_top": f"squad.question_minus_passage_top.{gate}",
         "tags": f"squad.pos.propn_punct_layers_minus_adp_conj{of}",
         "punctuation": f"squad.pos.punct_layers_minus_rest{of}",
+        "stability": f"squad.stability.{gate}",
     }
     if gate == "hidden":
         ids |= {
@@ -92,6 +93,8 @@ def gate_claims(gate: str, numbers: OfGate, layers: Sequence[str]) -> list[Claim
     """All claims about the probes of one gate."""
     ids, top = ids_of(gate), above(layers, UPPER)
     claims = top_claims(gate, numbers, top)
+    if numbers.deviations is not None:
+        claims.append(stability_claim(gate, numbers.deviations, len(numbers.sampled)))
     if numbers.gold_when_wrong is not None:
         claims.append(wrong_claim(gate, numbers.gold_when_wrong, numbers.kept.wrong))
     differences = {
@@ -142,6 +145,13 @@ def top_claims(gate: str, numbers: OfGate, top: np.ndarray) -> list[Claim]:
 def runs_over(runs: Sequence[Faithful], field: str, layers: np.ndarray) -> list[float]:
     """The mean of a number over some layers, for every run."""
     return [float(np.mean(np.array(getattr(run, field))[layers])) for run in runs]
+
+
+def stability_claim(gate: str, deviations: np.ndarray, runs: int) -> Claim:
+    """How far the probes of several seeds are apart; the paper tells it of SST alone."""
+    says = f"standard deviation of {gate} attributions over {runs} seeds, mean over the layers"
+    id, value = ids_of(gate)["stability"], float(deviations.mean())
+    return claim(id, says, [value], paper=None, unit="", holds=None)._replace(runs=runs)
 
 
 def wrong_claim(gate: str, kept: Interval, questions: int) -> Claim:

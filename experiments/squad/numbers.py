@@ -69,6 +69,8 @@ class OfGate(NamedTuple):
     """The numbers of one gate; keep probabilities are averaged over its runs.
 
     sampled: faithfulness with sampled gates, for each run
+    deviations: the standard deviation of each keep probability over the runs, by layer, averaged
+        over tokens; None for one run
     top: its means over the upper third of the layers, by the name of the number
     masked: its share masked, by layer
     lowest_minus_next: its share masked at `LOWEST` minus that at `NEXT`; None without such states
@@ -79,6 +81,7 @@ class OfGate(NamedTuple):
     """
 
     sampled: list[Faithful]
+    deviations: Float[np.ndarray, " L"] | None
     top: dict[str, Interval]
     masked: Interval
     lowest_minus_next: Interval | None
@@ -159,6 +162,7 @@ def of_gate(
     sampled: Sequence[Outcome],
     answers: Answers,
     tags: Sequence[QuestionTags] | None,
+    deviations: Float[np.ndarray, " L"] | None,
 ) -> OfGate:
     """All numbers of one gate. keep: averaged over the runs; sampled: for each run."""
     parts, layers, passages = study.parts, study.model.network.layers, study.passages
@@ -175,6 +179,7 @@ def of_gate(
     separators = [question_keep.separators_keep([k], [p]) for k, p in zip(keep, parts, strict=True)]
     return OfGate(
         [faithful(outcome) for outcome in sampled],
+        deviations,
         top=over_layers(sampled, upper, passages),
         masked=grouped_interval(masked.T, passages),
         lowest_minus_next=lowest_minus_next(masked, layers, passages),

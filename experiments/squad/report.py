@@ -3,13 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from diffmask_jax.analysis.top_tokens import TopShares
 from diffmask_jax.runtime import markdown
 from experiments.squad.claims import Found, ids_of
 from experiments.squad.methods import Counted
-from experiments.squad.numbers import TOP, Faithful, Figure2, OfGate
+from experiments.squad.numbers import TOP, Figure2, OfGate
+
+COLUMNS = {
+    "masked": ("masked", "{:.1%}"),
+    "KL (nats)": ("divergence", "{:.3f}"),
+    "positions kept": ("positions_kept", "{:.1%}"),
+    "spans kept": ("spans_kept", "{:.1%}"),
+}
+"""The columns of a table of layers: a field of `Faithful`, and how it is written."""
 
 
 class About(NamedTuple):
@@ -35,7 +41,7 @@ def body(found: Found, about: About) -> str:
     parts.append(markdown.table(["run", "steps", "has it settled?"], about.runs))
     parts += [not_run(gate) for gate in about.not_run]
     for gate, numbers in found.by_gate.items():
-        parts += [f"### {gate} masking, sampled gates", layer_table(found.layers, numbers.sampled)]
+        parts += [f"### {gate} masking, sampled gates", layer_table(found.layers, numbers)]
         parts += [f"### {gate}: what is kept", kept_table(found.layers, numbers)]
         parts.append(f"![validation](training_{gate}.png)")
         parts.append(f"![Figure 8, {gate}](figure8_{gate}.png)")
@@ -57,14 +63,18 @@ def not_run(gate: str) -> str:
     return f"Not run: there is no probe of {gate} masking, and so no number of {', '.join(ids)}."
 
 
-def layer_table(layers: Sequence[str], runs: Sequence[Faithful]) -> str:
-    """One row per layer, means over the runs."""
-    columns = [np.mean([getattr(run, field) for run in runs], axis=0) for field in Faithful._fields]
-    rows = [
-        [layer, f"{masked:.1%}", f"{nats:.3f}", f"{positions:.1%}", f"{spans:.1%}"]
-        for layer, masked, nats, positions, spans in zip(layers, *columns, strict=True)
-    ]
-    return markdown.table(["layer", "masked", "KL (nats)", "positions kept", "spans kept"], rows)
+def layer_table(layers: Sequence[str], numbers: OfGate) -> str:
+    """One row per layer: the runs side by side, and the deviation of their keep probabilities."""
+    rows = []
+    for at, layer in enumerate(layers):
+        cells = [
+            ", ".join(form.format(getattr(run, field)[at]) for run in numbers.sampled)
+            for field, form in COLUMNS.values()
+        ]
+        apart = [] if numbers.deviations is None else [f"{numbers.deviations[at]:.3f}"]
+        rows.append([layer, *cells, *apart])
+    apart = [] if numbers.deviations is None else ["keep, deviation over runs"]
+    return markdown.table(["layer", *COLUMNS, *apart], rows)
 
 
 def kept_table(layers: Sequence[str], numbers: OfGate) -> str:

@@ -33,6 +33,7 @@ from diffmask_jax.training.train import train
 from experiments.common.measuring import (
     PerText,
     curves,
+    deviations,
     explainers_of,
     log_keep,
     outcome,
@@ -124,6 +125,10 @@ class Measured(NamedTuple):
         """P(z ≠ 0), averaged over the runs."""
         runs = zip(*self.log_keep, strict=True)
         return [np.mean(np.exp(np.stack(texts)), axis=0) for texts in runs]
+
+    def deviations(self) -> Float[np.ndarray, " L"] | None:
+        """By layer, how far the runs are apart; None for a single run."""
+        return deviations(self.log_keep) if len(self.log_keep) > 1 else None
 
     def curves(self) -> dict[str, list[dict[str, float]]]:
         """The validations of every run."""

@@ -13,7 +13,7 @@ from diffmask_jax.analysis.bootstrap import Change, Confusions
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.token_groups import Difference, Group
 from diffmask_jax.tasks.trees import LABELS
-from experiments.common.measuring import PerText
+from experiments.common.measuring import PerText, deviations
 from experiments.sst.stages import Measured, Study
 
 POLAR, NEUTRAL = {LABELS[0], LABELS[4]}, {LABELS[2]}
@@ -88,7 +88,7 @@ def numbers(
         on_margin={g: [on_margin(rows) for rows in m.settled()] for g, m in by_gate.items()},
         unread=[kept_of_unread(run) for run in by_gate["hidden"].log_keep],
         forming=[forming(study, outcome) for outcome in by_gate["input"].sampled],
-        stability={g: stability(m.log_keep) for g, m in by_gate.items()},
+        stability={g: float(deviations(m.log_keep).mean()) for g, m in by_gate.items()},
         polar={g: polar_minus_neutral(study, m.layers_kept()) for g, m in by_gate.items()},
         cls_largest={
             name: (
@@ -162,12 +162,6 @@ def forming(study: Study, outcome: Outcome) -> float:
     masked = dict(zip(study.model.network.layers, outcome.masked.mean(axis=1), strict=True))
     *_, last = masked.values()
     return float(last - masked["E"])
-
-
-def stability(log_keep: Sequence[PerText]) -> float:
-    """Standard deviation of each P(z ≠ 0) over runs, averaged over tokens and layers."""
-    stacked = np.exp(np.stack([np.concatenate(run, axis=1) for run in log_keep]))
-    return float(np.std(stacked, axis=0, ddof=1).mean())
 
 
 def cls_largest(attributions: PerText, layer: slice) -> float:

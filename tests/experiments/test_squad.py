@@ -17,8 +17,9 @@ from diffmask_jax.tasks.questions import Answer, Question
 from experiments.common.resume import check_model
 from experiments.squad import __main__ as squad
 from experiments.squad import drawing, numbers, stages
-from experiments.squad.claims import hidden_claims, ids_of
+from experiments.squad.claims import gate_claims, hidden_claims, ids_of
 from experiments.squad.methods import Counted
+from experiments.squad.report import layer_table
 from experiments.squad.stages import Answers
 
 LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
@@ -131,7 +132,7 @@ def test_a_gate_s_numbers_are_by_passage_and_of_the_least_deep_layer(study):
     masked, zeros = rng.random((len(layers), texts)), np.zeros((len(layers), texts))
     same = np.broadcast_to(gold, (len(layers), *gold.shape))
     runs = [Outcome(masked, zeros, zeros + 1, same, gold)]
-    found = numbers.of_gate(study, keep, runs, Answers(gold, gold), None)
+    found = numbers.of_gate(study, keep, runs, Answers(gold, gold), None, None)
     np.testing.assert_allclose(found.masked.mean, masked.mean(axis=1))
     for apart, chosen in (
         (found.question_minus_passage, slice(None)),
@@ -155,6 +156,31 @@ def test_a_gate_s_numbers_are_by_passage_and_of_the_least_deep_layer(study):
     shares = rng.random((5, texts))
     found = numbers.lowest_minus_next(shares, names, study.passages)
     assert found.mean == pytest.approx((shares[1] + shares[2] - shares[3] - shares[4]).mean() / 2)
+
+
+def test_two_seeds_stand_side_by_side_with_how_far_they_are_apart(study):
+    layers, texts = study.model.network.layers, len(study.questions)
+    gold = np.array([spans[0] for spans in study.data.spans])
+    same = np.broadcast_to(gold, (len(layers), *gold.shape))
+    one = np.full((len(layers), texts), 0.25)
+    seeds = [Outcome(masked, 2 * one, one, same, gold) for masked in (one, one + 0.5)]
+    keep = [np.full((len(layers), len(parts)), 0.5) for parts in study.parts]
+    measured = stages.Measured([], [], [[np.log(k) for k in keep]] * 2, seeds)
+    np.testing.assert_allclose(measured.deviations(), np.zeros(len(layers)), atol=1e-7)
+    apart = np.arange(len(layers)) / 10
+    found = numbers.of_gate(study, keep, seeds, Answers(gold, gold), None, apart)
+    *_, last = layer_table(layers, found).splitlines()
+    cells = [cell.strip() for cell in last.strip("|").split("|")]
+    assert cells[1:3] == ["25.0%, 75.0%", "0.500, 0.500"]
+    assert cells[-1] == f"{apart[-1]:.3f}"
+    claims = {one.id: one for one in gate_claims("hidden", found, layers)}
+    assert claims["squad.stability.hidden"].ours == pytest.approx(apart.mean())
+    assert claims["squad.stability.hidden"].runs == claims["squad.hidden.masked_top"].runs == 2
+
+    alone = measured._replace(log_keep=measured.log_keep[:1])
+    assert alone.deviations() is None
+    found = numbers.of_gate(study, keep, seeds[:1], Answers(gold, gold), None, None)
+    assert "squad.stability.hidden" not in {c.id for c in gate_claims("hidden", found, layers)}
 
 
 def test_the_right_spans_score_everything(study):

@@ -11,6 +11,7 @@ from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.attribution import methods
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.tasks.sst import SstPlaces
+from experiments.common.measuring import deviations
 from experiments.sst import __main__ as sst
 from experiments.sst import margins, numbers, stages
 
@@ -113,9 +114,10 @@ def test_the_largest_attribution_must_be_alone():
 
 
 def test_stability_is_the_deviation_over_runs():
-    one, other = [np.log(np.full((2, 3), 0.2))], [np.log(np.full((2, 3), 0.6))]
-    expected = np.std([0.2, 0.6], ddof=1)
-    np.testing.assert_allclose(numbers.stability([one, other]), expected)
+    one = [np.log(np.full((2, 3), 0.2)), np.log(np.full((2, 1), 0.2))]
+    other = [np.log(np.array([[0.6] * 3, [0.2] * 3])), np.log(np.full((2, 1), 0.2))]
+    expected = [0.75 * np.std([0.2, 0.6], ddof=1), 0]
+    np.testing.assert_allclose(deviations([one, other]), expected, atol=1e-12)
 
 
 def test_what_nobody_reads_is_all_of_the_last_layer_but_its_first_state():
