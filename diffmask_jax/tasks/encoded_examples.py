@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffmask_jax.data.texts import Text
-from diffmask_jax.data.wordpieces import Encoded, batch_encode
+from diffmask_jax.data.wordpieces import Encoded, cut_to
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.tasks.columns import USUAL, Columns
@@ -57,8 +57,8 @@ def encode_examples(
 def _cut(model: Classifier, texts: Sequence[Text], encoded: Sequence[Encoded]) -> Iterator[str]:
     """A note on how many texts were truncated, if any; those that just fit are not counted."""
     limit = model.config.positions
-    full = [text for text, one in zip(texts, encoded, strict=True) if len(one.ids) == limit]
-    if count := sum(len(whole.ids) > limit for whole in batch_encode(model.tokenizer, full)):
+    cut = [cut_to(text, one, limit) for text, one in zip(texts, encoded, strict=True)]
+    if count := len(cut) - cut.count(None):
         yield f"texts truncated to {limit} word pieces: {count}"
 
 
