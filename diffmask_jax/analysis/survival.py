@@ -26,7 +26,7 @@ class Kept(NamedTuple):
 
     tokens, texts: the number of such tokens, and of texts with one (of questions: of passages)
     mean: the mean number of layers that keep them
-    low, high: its 95% interval, over resampled texts
+    low, high: its 95% interval over texts; NaN for a single one
     """
 
     name: str

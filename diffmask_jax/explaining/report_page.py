@@ -220,4 +220,4 @@ def _opened(survey: Survey, rows: Sequence[str], number: int) -> Opened:
 
 def _shown(interval: Interval, layer: int, axis: Axis) -> str:
     mean, low, high = (axis.shown(part[layer]) for part in interval)
-    return f"{mean} [{low}, {high}]"
+    return f"{mean} [{low}, {high}]" if np.isfinite(interval.low[layer]) else mean

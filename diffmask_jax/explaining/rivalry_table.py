@@ -9,7 +9,7 @@ from diffmask_jax.explaining.rivals import LONGEST, PROBE, Means, Rivalry
 from diffmask_jax.runtime import markdown
 from diffmask_jax.runtime.json_files import jsonable
 
-FEWEST = 6  # sources: of fewer, all differ to one side by chance in over 5% (2·2⁻⁵)
+FEWEST = 6  # sources: of fewer, a 95% interval holds a mean in 87% of cases or less
 HEAD = ("", "sufficiency ↓", "comprehensiveness ↑")
 SUFFIXES = {
     "With as many tokens as the probe keeps": "",
@@ -76,7 +76,9 @@ def _cell(
     interval = means[name][measure]
     if not np.isfinite(interval.mean):
         return "–"
-    shown = f"{interval.mean:z.3f} [{interval.low:z.3f}, {interval.high:z.3f}]"
+    shown = f"{interval.mean:z.3f}"
+    if np.isfinite(interval.low):
+        shown += f" [{interval.low:z.3f}, {interval.high:z.3f}]"
     if name == PROBE or drawn < FEWEST:
         return shown
     difference = differences[name][measure]

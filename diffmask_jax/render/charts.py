@@ -172,8 +172,9 @@ def _curve(plane: _Plane, one: Series, layers: Sequence[str], axis: Axis) -> str
     there = np.flatnonzero(np.isfinite(one.values)).tolist()
     band = ""
     if one.low is not None and one.high is not None:
-        forth = _points(plane, there, one.low)
-        back = _points(plane, there[::-1], one.high)
+        known = [at for at in there if np.isfinite(one.low[at]) and np.isfinite(one.high[at])]
+        forth = _points(plane, known, one.low)
+        back = _points(plane, known[::-1], one.high)
         band = f'<polygon class="band" points="{forth} {back}"/>\n'
     dots = "".join(
         f'<circle cx="{plane.across[at]:.1f}" cy="{plane.up(one.values[at]):.1f}" r="3">'

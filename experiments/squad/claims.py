@@ -227,7 +227,7 @@ def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
 
 def told(interval: Interval) -> str:
     """The interval of a number, in words."""
-    return f"95% of resampled passages {interval.low:.3g} to {interval.high:.3g}"
+    return f"95% interval over passages {interval.low:.3g} to {interval.high:.3g}"
 
 
 def noun_claims(nouns: NounShare) -> list[Claim]:

@@ -97,7 +97,24 @@ def test_means_of_several_columns_are_those_of_each():
 
 def test_what_never_varies_has_an_interval_without_width():
     assert bootstrap.mean_interval(np.full(9, 0.5)) == (0.5, 0.5, 0.5)
-    assert bootstrap.mean_interval(np.array([3.0]), np.array([4.0])) == (0.75, 0.75, 0.75)
+
+
+def test_a_single_example_has_a_mean_without_an_interval():
+    columns = np.array([[1.0, 3.0], [2.0, 0.0]]), np.array([[1.0, 4.0], [1.0, 0.0]])
+    found = bootstrap.mean_interval(*columns)
+    np.testing.assert_array_equal(found.mean, [1.5, 0.75])
+    np.testing.assert_array_equal(np.isnan(found.low), [False, True])
+    np.testing.assert_array_equal(np.isnan(found.high), [False, True])
+    assert (found.low[0], found.high[0]) == (1, 2)
+
+
+@pytest.mark.parametrize("size", [6, 10, 30])
+def test_intervals_of_few_examples_hold_the_mean_as_often_as_they_say(size):
+    """The 2.5th and the 97.5th percentile do in 86%, 91% and 94% of cases."""
+    draws = np.random.default_rng(size).normal(size=(size, 4000))
+    found = bootstrap.mean_interval(draws)
+    held = np.mean((found.low <= 0) & (found.high >= 0))
+    assert held == pytest.approx(0.95, abs=0.03)
 
 
 def test_a_mean_of_nothing_is_refused():
