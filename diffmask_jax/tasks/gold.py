@@ -50,8 +50,9 @@ def class_names(
 ) -> tuple[str, ...]:
     """The names that occur as labels, sorted, as the outputs of a new model.
 
-    Whole numbers are sorted by size, names alphabetically. A regression has one output without a
-    name. rows: as in `gold_of`.
+    Whole numbers are sorted by size, names alphabetically. Sets of labels that are written as
+    zeros and ones, equally many in every row, name none: they are LABEL_0, LABEL_1, … . A
+    regression has one output without a name. rows: as in `gold_of`.
 
     Raises:
       UserError: there is no label, or only one class; a label is empty; or a number is written in
@@ -67,6 +68,8 @@ def class_names(
             raise UserError(
                 f"row {row}: the label {_quoted(odd[0])} is neither a name nor a number"
             )
+    if is_set and (length := _length_of_bits(written)) > 1:
+        return tuple(f"LABEL_{number}" for number in range(length))
     items = [item for inner in written for item in inner]
     names = sorted({str(item).strip() for item in items})
     if not names:
@@ -210,6 +213,13 @@ def _complaint(
 
 def _is_row_of_bits(items: list[Any], length: int) -> bool:
     return len(items) == length and all(_number(item) in (0, 1) for item in items)
+
+
+def _length_of_bits(written: list[list[Any]]) -> int:
+    """The length of all rows, if it is one and all are zeros and ones; otherwise 0."""
+    lengths = {len(items) for items in written}
+    length = lengths.pop() if len(lengths) == 1 else 0
+    return length if all(_is_row_of_bits(items, length) for items in written) else 0
 
 
 def _number(item: Any) -> float | None:

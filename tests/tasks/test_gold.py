@@ -95,6 +95,27 @@ def test_what_is_no_label(cells, kind, says):
     assert says in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [[1, 0, 0], [0, 1, 0], [0, 0, 0]],
+        ["[1, 0, 0]", "0,1,0", "0|0|0"],
+        [np.array([1.0, 0.0, 0.0]), [0, 1, 0], [0.0, 0.0, 0.0]],
+    ],
+)
+def test_rows_of_zeros_and_ones_name_no_labels(cells):
+    """As Hugging Face's data sets write them; "0" and "1" would be two labels of every text."""
+    names = class_names(cells, MULTI)
+    assert names == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert gold_of(cells, names, MULTI).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_single_zeros_and_ones_are_names():
+    assert class_names(["1", "0", "0,1"], MULTI) == ("0", "1")
+    assert class_names([[1], [0]], MULTI) == ("0", "1")
+    assert class_names([[0, 2], [0, 1]], MULTI) == ("0", "1", "2")
+
+
 @pytest.mark.parametrize("blank", ["", " ", "\u200b", None, float("nan")])
 def test_a_class_without_a_name_is_none(blank):
     """Neither to make a model for, nor among the labels of a text."""
