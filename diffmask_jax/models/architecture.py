@@ -93,7 +93,8 @@ def of_parts(
 
     def span_parts(config: Any, dtype: DTypeLike, dropout: Dropout) -> Parts:
         head = span_head(config, dtype, dropout)
-        return parts(config, dtype, dropout)._replace(head=head, reads=None)
+        usual = parts(config, dtype, dropout)
+        return usual._replace(head=head, reads=None, counting=transformer.all_valid)
 
     def span_name(config: Any) -> Name:
         usual = name(config)

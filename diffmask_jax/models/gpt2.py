@@ -1,6 +1,7 @@
 """GPT-2 (Radford et al. 2019), a decoder: `model_type: gpt2`."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import flax.linen as nn
@@ -13,7 +14,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.attention import attend, closed, merge_heads, padding_bias, split_heads
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout, EncoderConfig
-from diffmask_jax.models.huggingface.description import Description, Fields
+from diffmask_jax.models.huggingface.description import LARGEST, Description, Fields
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import NORMAL, drop, embedding, linear, norm
 from diffmask_jax.models.span_head import span_logits
@@ -60,10 +61,12 @@ class GPT2Config(EncoderConfig):
     Attributes:
         scaled: whether scores are divided by √K, for heads of width K.
         scaled_by_block: whether the scores of block n are also divided by n + 1.
+        pad: the pad token, which does not count as a text's last one; None if there is none.
     """
 
     scaled: bool = True
     scaled_by_block: bool = False
+    pad: int | None = None
 
 
 class Embeddings(nn.Module):
@@ -132,18 +135,19 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """The last state of the last token -> logits, always float32: score(norm(h)).
+    """The last state of the last token that counts -> logits, always float32: score(norm(h)).
 
-    transformers takes the last token that is not its pad token, we take the last valid one: they
-    differ only if a text itself ends with pad tokens.
+    As in transformers, the pad token does not count, not even in a text that ends with it.
     """
 
     config: GPT2Config
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], valid: Bool[Array, "B T"]) -> Float[Array, "B C"]:
-        last = valid.shape[1] - 1 - jnp.argmax(valid[:, ::-1], axis=1)
+    def __call__(
+        self, x: Float[Array, "B T D"], counting: Bool[Array, "B T"]
+    ) -> Float[Array, "B C"]:
+        last = jnp.max(jnp.where(counting, jnp.arange(x.shape[1]), 0), axis=1)
         x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
         x = norm(self.config.epsilon, self.dtype, "norm")(x)
         return linear(self.config.classes, jnp.float32, "score", use_bias=False)(x)
@@ -178,7 +182,14 @@ def parts(config: GPT2Config, dtype: DTypeLike, dropout: Dropout) -> Parts:
         head=Head(config, dtype),
         reads=None,
         context=lambda params, inputs: context(inputs),
+        counting=functools.partial(but_pad, config.pad),
     )
+
+
+def but_pad(pad: int | None, inputs: TextInputs) -> Bool[Array, "B T"]:
+    """The positions that are neither padding nor the pad token."""
+    valid = jnp.asarray(inputs.valid)
+    return valid if pad is None else valid & (jnp.asarray(inputs.tokens) != pad)
 
 
 def read_config(folder: Path, description: Description, classes: int) -> GPT2Config:
@@ -189,6 +200,7 @@ def read_config(folder: Path, description: Description, classes: int) -> GPT2Con
     if named.get("n_inner") is None:
         named["n_inner"] = 4 * Fields(folder, named).size("n_embd")
     fields = Fields(folder, named)
+    has_pad = description.get("pad_token_id") not in (None, -1)
     return GPT2Config(
         **fields.sizes(SIZES),
         segments=0,
@@ -203,6 +215,7 @@ def read_config(folder: Path, description: Description, classes: int) -> GPT2Con
         ),
         scaled=fields.flag("scale_attn_weights", True),
         scaled_by_block=fields.flag("scale_attn_by_inverse_layer_idx", False),
+        pad=fields.whole_number("pad_token_id", None, LARGEST["vocabulary"]) if has_pad else None,
     )
 
 
@@ -217,6 +230,7 @@ def describe(config: GPT2Config) -> Description:
         "embd_pdrop": config.dropout.embedding,
         "scale_attn_weights": config.scaled,
         "scale_attn_by_inverse_layer_idx": config.scaled_by_block,
+        **({} if config.pad is None else {"pad_token_id": config.pad}),
     }
 
 

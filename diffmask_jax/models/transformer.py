@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from diffmask_jax.data.inputs import EncoderInputs, PackedInputs, TextInputs
 from diffmask_jax.errors import UserError
@@ -27,18 +28,24 @@ TrainingLogits = Callable[[Params, TextInputs, Key[Array, ""]], Logits]
 """A network's forward pass with dropout, drawn from the key."""
 
 
+def all_valid(inputs: TextInputs) -> Bool[Array | np.ndarray, "B T"]:
+    """All positions but padding."""
+    return inputs.valid
+
+
 class Parts(NamedTuple):
     """An encoder and its head as linen modules; parameters are a dict with an entry for each.
 
     word: tokens -> state 0
     embeddings: (state 0, inputs) -> state 1
     blocks: each (state, context, positions=None) -> the next state, or its first positions
-    head: (last state, valid) -> logits in float32
+    head: (last state, the positions that count for it) -> logits in float32
     reads: how many positions of the last state the head reads, the first ones; None: all
     context: (params, inputs) -> the blocks' common arguments beside the state, such as biases
     own: (params, n) -> the parameters of block n
     drawn: how many blocks, the first ones, have parameters, which the others share; None: all
     shared: further modules with parameters: name -> (module, arguments of its initialisation)
+    counting: inputs -> the positions that count for the head; by default the valid ones
     packs: whether embeddings and context take rows of several texts (`PackedInputs`)
     """
 
@@ -51,6 +58,7 @@ class Parts(NamedTuple):
     own: Callable[[Params, int], Params] = lambda params, n: params["blocks"][n]
     drawn: int | None = None
     shared: Mapping[str, tuple[nn.Module, tuple[Any, ...]]] = MappingProxyType({})
+    counting: Callable[[TextInputs], Bool[Array | np.ndarray, "B T"]] = all_valid
     packs: bool = False
 
 
@@ -174,7 +182,7 @@ class _Chain(NamedTuple):
     ) -> Logits:
         head = _function(self.parts.head, params["head"])
         if not isinstance(inputs, PackedInputs):
-            return head(last, inputs.valid)
+            return head(last, self.parts.counting(inputs))
         rows, length, width = last.shape  # a text may begin at any position
         logits = head(last.reshape(-1, 1, width), inputs.valid.reshape(-1, 1))
         return jax.tree.map(lambda a: a.reshape(rows, length, *a.shape[1:]), logits)
@@ -224,7 +232,7 @@ def make_training_logits(parts: Parts, config: EncoderConfig) -> TrainingLogits:
         state = apply(parts.embeddings, params["embeddings"], words, inputs)
         for n, block in enumerate(parts.blocks):
             state = apply(block, parts.own(params, n), state, context)
-        return apply(parts.head, params["head"], state, inputs.valid)
+        return apply(parts.head, params["head"], state, parts.counting(inputs))
 
     return logits
 

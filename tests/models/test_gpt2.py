@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import pytorch_twin as twins
 
+from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.gpt2 import read_config
+from diffmask_jax.models.loading import load_classifier
 
 INPUTS = twins.batch()
 VARIANTS = {
@@ -46,6 +48,27 @@ def test_nothing_before_the_last_token_reads_it(twin):
     for state, new in zip(states, changed, strict=True):
         np.testing.assert_array_equal(state[:, :-1], new[:, :-1])
         assert not np.allclose(state[0, -1], new[0, -1])
+
+
+@pytest.mark.parametrize("pad", [7, None])
+def test_a_pad_token_at_the_end_of_a_text_is_not_its_last(pad, tmp_path):
+    """As where the pad token is that of the end of a text, and a tokenizer adds it to each."""
+    twin = twins.make(tmp_path, "gpt2", pad_token_id=pad)
+    rows = [[5, 6, 7, 7], [5, 7, 6, 7], [7, 7, 7, 7], [7, 5, 7, 6]]
+    valid = np.ones((4, 4), bool)
+    found = []
+    for row in rows:  # without a pad token, transformers takes one text at a time
+        tokens = np.array([row], np.int32)
+        inputs = TextInputs(tokens, np.zeros_like(tokens), valid[:1])
+        twins.assert_agrees(twin, inputs)
+        found.append(twins.our_pass(twin.ours, inputs).logits[0])
+    tokens = np.array(rows, np.int32)
+    together = twins.our_pass(twin.ours, TextInputs(tokens, np.zeros_like(tokens), valid)).logits
+    np.testing.assert_allclose(together, found, atol=1e-5)
+    assert load_classifier(tmp_path).config.pad == pad
+    if pad is not None:
+        twins.assert_resumes(twin.ours, TextInputs(tokens, np.zeros_like(tokens), valid))
+        twins.assert_pytorch_reads_what_we_save(twin, INPUTS, tmp_path / "saved")
 
 
 def test_other_precisions(twin):
