@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ from diffmask_jax.models.huggingface.description import (
     tell_other_numbers,
 )
 from diffmask_jax.models.huggingface.folders import find_folder
-from diffmask_jax.models.huggingface.tokenizers import read_tokenizer_of
+from diffmask_jax.models.huggingface.tokenizers import read_tokenizer_of, with_segments
 from diffmask_jax.models.huggingface.weights import (
     Weights,
     read_weights,
@@ -136,7 +137,7 @@ def load_encoder(
     config = architecture.read_config(folder, description, len(labels))
     weights = with_fresh_head(read_weights(folder), architecture, config, seed)
     params = classifier_params(weights, architecture, config)
-    return _classifier(folder, architecture, config, params, tuple(labels), head)
+    return _classifier(folder, description, architecture, config, params, tuple(labels), head)
 
 
 def _load(
@@ -150,13 +151,16 @@ def _load(
 ) -> Classifier:
     config = architecture.read_config(folder, description, len(labels))
     params = classifier_params(read_weights(folder), architecture, config)
-    return _classifier(folder, architecture, config, params, labels, head, dtype, remat)
+    return _classifier(
+        folder, description, architecture, config, params, labels, head, dtype, remat
+    )
 
 
 def _classifier(
     folder: Path,
+    description: Description,
     architecture: Architecture,
-    config: object,
+    config: Any,
     params: Params,
     labels: tuple[str, ...],
     head: Head,
@@ -164,8 +168,8 @@ def _classifier(
     remat: bool = False,
 ) -> Classifier:
     network = architecture.model(config, head.family(1.0), dtype, remat)
-    vocabulary: int = config.vocabulary  # type: ignore[attr-defined]
-    tokenizer = read_tokenizer_of(folder, vocabulary, architecture.tokenizer)
+    tokenizer = read_tokenizer_of(folder, config.vocabulary, architecture.tokenizer)
+    tokenizer = with_segments(tokenizer, folder, description, config.segments)
     return Classifier(network, params, tokenizer, config, labels, head, architecture, str(folder))
 
 

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import importlib.util
 import inspect
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from diffmask_jax.runtime.messages import say
 
 GENERIC = "TokenizersBackend"
 """The class that reads any tokenizer.json."""
+
+INPUT_NAMES, SEGMENTS = "model_input_names", "token_type_ids"
+"""A setting of tokenizers, and what it names if they feed segments to their model."""
 
 SPECIAL = {
     "cls_token": "token before a text",
@@ -182,7 +186,8 @@ def _lines(folder: Path) -> list[str]:
 
 def tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) -> bool:
     """Warn if one of the files would have read texts differently."""
-    pieces = tokenizer.get_vocab()
+    pieces, names = tokenizer.get_vocab(), list(tokenizer.model_input_names)
+    texts = samples(pieces)
     other = next((line for line in _lines(folder) if line not in pieces), None)
     if other is not None:
         say(
@@ -191,11 +196,13 @@ def tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) -> 
         )
     with told_of_damage(f"the tokenizer in {folder}"):
         backends = (whole, tokenizer.backend_tokenizer)
-        read = [[backend.encode(text).ids for text in samples(pieces)] for backend in backends]
+        tried = [backend.encode_batch([*texts, texts[:2]]) for backend in backends]
+        read = [[(of.ids, SEGMENTS in names and of.type_ids) for of in own] for own in tried]
     if read[0] != read[1]:
+        fed = f' and "{INPUT_NAMES}" to {json.dumps(names)}' * (SEGMENTS in names)
         say(
             f"warning: {kind.__name__} reads texts differently from tokenizer.json in {folder}; "
             f'using {kind.__name__}: to use that file instead, set "tokenizer_class" to '
-            f'"{GENERIC}" in tokenizer_config.json'
+            f'"{GENERIC}"{fed} in tokenizer_config.json'
         )
     return other is not None or read[0] != read[1]

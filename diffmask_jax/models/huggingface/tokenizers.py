@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.huggingface import kept_tokenizers
+from diffmask_jax.models.huggingface.description import Description
 from diffmask_jax.models.huggingface.tokenizer_checks import (
     GENERIC,
+    INPUT_NAMES,
     SAMPLE,
+    SEGMENTS,
     check_files,
     check_known,
     check_own,
@@ -48,8 +51,14 @@ class FolderTokenizer(NamedTuple):
     by_transformers: Callable[[], Any]
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the tokenizer's files as transformers does."""
-        self.by_transformers().save_pretrained(folder)
+        """Write the tokenizer's files as transformers does; and, if it feeds segments against its
+        class, that it does."""
+        tokenizer = self.by_transformers()
+        if tuple(tokenizer.model_input_names) != self.model_input_names:
+            # The setting is written if it is among these, with the value of the attribute.
+            tokenizer.init_kwargs[INPUT_NAMES] = None
+            tokenizer.model_input_names = list(self.model_input_names)
+        tokenizer.save_pretrained(folder)
 
 
 def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> FolderTokenizer:
@@ -71,6 +80,28 @@ def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> FolderTokeni
     tokenizer = FolderTokenizer(**found, by_transformers=read)
     check_known(folder, tokenizer.backend_tokenizer, vocabulary)
     return tokenizer
+
+
+def with_segments(
+    tokenizer: FolderTokenizer, folder: Path, description: Description, segments: int
+) -> FolderTokenizer:
+    """The tokenizer that feeds segments to a model as it did when the model was saved.
+
+    Since version 5 of transformers some tokenizers, such as ALBERT's and those without a class of
+    their own, keep segments to themselves unless tokenizer_config.json says otherwise. Before, all
+    fed them that had any.
+
+    description: the model's config.json, which names the version
+    segments: how many kinds of them the model knows
+    """
+    names = tokenizer.model_input_names
+    version = str(description.get("transformers_version", "4")).partition(".")[0]
+    is_new = version.isdecimal() and int(version) >= 5
+    is_said = INPUT_NAMES in settings_in(folder, "tokenizer_config.json")
+    if segments < 2 or SEGMENTS in names or is_new or is_said:
+        return tokenizer
+    told = digest([tokenizer.digest.encode(), SEGMENTS.encode()])
+    return tokenizer._replace(model_input_names=(*names, SEGMENTS), digest=told)
 
 
 def read_tokenizer(folder: Path, usual: str = "BertTokenizer") -> Any:

@@ -12,7 +12,11 @@ from tokenizers import Tokenizer
 
 from diffmask_jax.data.wordpieces import batch_encode, encode_within
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.huggingface.tokenizers import read_tokenizer, read_tokenizer_of
+from diffmask_jax.models.huggingface.tokenizers import (
+    read_tokenizer,
+    read_tokenizer_of,
+    with_segments,
+)
 from diffmask_jax.models.loading import ARCHITECTURES
 
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -47,6 +51,8 @@ CLASSES = {
     ),
     "modernbert": ("PreTrainedTokenizerFast", tiny_tokenizers.byte_level(special=DEBERTA)),
 }
+FED = ("bert", "electra", "deberta", "deberta-v2")
+"""Those whose class in transformers 5 feeds segments."""
 TEXTS = [*tiny_tokenizers.TEXTS, "  two  blanks\nand a line "]
 PAIRS = list(zip(TEXTS, reversed(TEXTS), strict=True))
 
@@ -105,7 +111,7 @@ def assert_same(ours, theirs, model) -> None:
         ours, theirs["input_ids"], theirs["token_type_ids"], strict=True
     ):
         assert encoded.ids.tolist() == ids
-        fed = "token_type_ids" in made(model).model_input_names
+        fed = model in FED
         assert encoded.segments.tolist() == (types if fed else [0] * len(ids))
 
 
@@ -126,6 +132,40 @@ def test_encodings_are_those_of_transformers(tmp_path, model, files):
     )
     assert_same(encode_within(tokenizer, PAIRS, 11, cut=True), cut, model)
     assert_same(batch_encode(tokenizer, PAIRS), pairs, model)  # nothing is cut ever after
+
+
+@pytest.mark.parametrize("model", ["albert", "bert"])
+def test_segments_are_fed_as_they_were_when_the_model_was_saved(tmp_path, model):
+    """transformers 5 feeds none by ALBERT's class, nor by the generic one; 4 fed all."""
+
+    def segments(version, kinds=2, **settings):
+        (folder / "tokenizer_config.json").write_text(json.dumps(before | settings))
+        description = {} if version is None else {"transformers_version": version}
+        found = with_segments(read_tokenizer_of(folder, 10_000, "x"), folder, description, kinds)
+        found.save_pretrained(tmp_path / "saved")
+        again = read_tokenizer(tmp_path / "saved")  # as transformers 5 reads it
+        pair = [("a film", "a b")]
+        (one,), (other,) = batch_encode(found, pair), batch_encode(again, pair)
+        np.testing.assert_array_equal(one.segments, other.segments)
+        assert one.parts.max() == 1
+        return one.segments.max()
+
+    folder = save(tmp_path / "model", model)
+    generic = "AlbertTokenizer" if model == "albert" else "PreTrainedTokenizerFast"
+    before = json.loads((folder / "tokenizer_config.json").read_text())
+    before |= {"tokenizer_class": generic}
+    assert segments("4.57.1") == segments(None) == 1
+    assert segments("5.0.0.dev0") == segments("5.23.0") == 0
+    assert segments("4.57.1", kinds=1) == segments("4.57.1", kinds=0) == 0
+    named = ["input_ids", "attention_mask"]
+    assert segments("4.57.1", model_input_names=named) == 0
+    assert segments("5.23.0", model_input_names=[*named, "token_type_ids"]) == 1
+
+
+def test_a_run_remembers_whether_segments_were_fed(tmp_path):
+    tokenizer = read_tokenizer_of(save(tmp_path, "albert"), 10_000, "AlbertTokenizer")
+    assert with_segments(tokenizer, tmp_path, {}, 2).digest != tokenizer.digest
+    assert with_segments(tokenizer, tmp_path, {}, 1) == tokenizer
 
 
 @pytest.mark.parametrize("model", CLASSES)
@@ -422,8 +462,19 @@ def test_another_vocabulary_or_other_rules_in_the_other_file_are_said(tmp_path, 
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
     generic = read_tokenizer(folder)
     assert capsys.readouterr().err == ""
+    assert '"model_input_names" to ["input_ids", "token_type_ids", "attention_mask"]' in line
     text = "The FILM is Éte"
     assert generic(text).input_ids == Tokenizer.from_str(json.dumps(whole)).encode(text).ids
+
+
+def test_another_layout_of_pairs_is_said(tmp_path, capsys):
+    folder = save(tmp_path, "bert")
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    *_, separator = whole["post_processor"]["pair"]
+    whole["post_processor"]["pair"].insert(2, separator)
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    read_tokenizer(folder)
+    assert "reads texts differently from tokenizer.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("model", CLASSES)
