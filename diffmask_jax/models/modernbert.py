@@ -126,6 +126,9 @@ def read_config(folder: Path, description: Description, classes: int) -> ModernB
     """The sizes in a ModernBERT's config.json. Raises: UserError if we cannot run it."""
     fields = Fields(folder, description)
     own = fields.sizes(SIZES)
+    global_theta = _read_theta(fields, GLOBAL, "global_rope_theta", 160_000.0)
+    # Of null, local attention has the global one, as in transformers before version 5.
+    local_theta = 10_000.0 if description.get("local_rope_theta", 0) is not None else global_theta
     return ModernBertConfig(
         **own,
         segments=0,
@@ -140,8 +143,8 @@ def read_config(folder: Path, description: Description, classes: int) -> ModernB
         ),
         local=_read_local(fields, own["blocks"]),
         window=fields.size("local_attention", 128),
-        local_theta=_read_theta(fields, LOCAL, "local_rope_theta", 10_000.0),
-        global_theta=_read_theta(fields, GLOBAL, "global_rope_theta", 160_000.0),
+        local_theta=_read_theta(fields, LOCAL, "local_rope_theta", local_theta),
+        global_theta=global_theta,
         norm_bias=fields.flag("norm_bias", False),
         attention_bias=fields.flag("attention_bias", False),
         mlp_bias=fields.flag("mlp_bias", False),

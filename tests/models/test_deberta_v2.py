@@ -42,6 +42,7 @@ def twin(tmp_path_factory):
     """With all that there is: a convolution, projections of its own, narrow words, segments."""
     everything = {"share_att_key": False, "embedding_size": 10, "type_vocab_size": 2}
     more = {"position_biased_input": True, "cls_dropout": 0.2, "pooler_dropout": 0.1}
+    more |= {"layer_norm_eps": 0.3, "hidden_act": "relu"}
     return make(tmp_path_factory.mktemp("deberta"), **(XLARGE | everything | more))
 
 

@@ -35,25 +35,30 @@ USUAL = {
     "max_position_embeddings": 10,
 }
 ROBERTAS = USUAL | {"type_vocab_size": 1, "pad_token_id": 1}
+SHOWN = {"layer_norm_eps": 0.3, "hidden_act": "relu"}
+"""Values so far from the usual ones that overlooking them shows."""
 DISTILLED = {"dim": 16, "n_heads": 2, "n_layers": 2, "hidden_dim": 24, "vocab_size": VOCABULARY}
 ALBERTS = USUAL | {"embedding_size": 8, "num_hidden_layers": 3}
 # What is tested -> its model_type, and what its config.json says.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("bert", USUAL),
+    "bert": ("bert", USUAL | SHOWN),
     "roberta": ("roberta", ROBERTAS),
     "roberta, two segments, pad 0": ("roberta", USUAL | {"pad_token_id": 0, "hidden_act": "relu"}),
     "xlm-roberta": ("xlm-roberta", ROBERTAS),
-    "camembert": ("camembert", ROBERTAS | {"layer_norm_eps": 1e-5}),
+    "camembert": ("camembert", ROBERTAS | SHOWN),
     "distilbert": ("distilbert", DISTILLED | {"max_position_embeddings": 10}),
     "electra, narrow": ("electra", USUAL | {"embedding_size": 8}),
-    "electra, wide": ("electra", USUAL | {"embedding_size": 16}),
+    "electra, wide": ("electra", USUAL | SHOWN | {"embedding_size": 16}),
     "albert": ("albert", ALBERTS),
-    "albert, two groups": ("albert", ALBERTS | {"num_hidden_groups": 2, "embedding_size": 16}),
+    "albert, two groups": (
+        "albert",
+        ALBERTS | SHOWN | {"num_hidden_groups": 2, "embedding_size": 16},
+    ),
     "albert, two groups of two": (
         "albert",
         ALBERTS | {"num_hidden_groups": 2, "inner_group_num": 2, "num_hidden_layers": 2},
     ),
-    "mpnet": ("mpnet", USUAL | {"max_position_embeddings": 24}),
+    "mpnet": ("mpnet", USUAL | SHOWN | {"max_position_embeddings": 24}),
 }
 PLAIN = ("roberta", "distilbert", "electra, narrow", "albert, two groups of two", "mpnet")
 SHORT = ("roberta", "albert, two groups of two")

@@ -12,7 +12,7 @@ from diffmask_jax.models.loading import load_classifier
 
 INPUTS = twins.batch()
 VARIANTS = {
-    "unscaled": {"scale_attn_weights": False, "n_inner": 24},
+    "unscaled": {"scale_attn_weights": False, "n_inner": 24, "layer_norm_epsilon": 0.3},
     "scaled by block": {"scale_attn_by_inverse_layer_idx": True, "activation_function": "relu"},
     "upcast": {"reorder_and_upcast_attn": True},
 }

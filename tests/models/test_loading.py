@@ -37,6 +37,22 @@ def folder(tmp_path):
 # --- what loads ------------------------------------------------------------------------------
 
 
+def test_pairs_of_a_model_of_transformers_4_have_segments(folder):
+    """Also by a tokenizer without a class of its own, which in version 5 feeds none."""
+    read_tokenizer(folder).backend_tokenizer.save(str(folder / "tokenizer.json"))
+    for version, fed in (("4.40.0", True), ("5.1.0", False)):
+        save_rest(folder, transformers_version=version)
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        (pair,) = load_classifier(folder).encode([("fun", "fun")])
+        assert pair.segments.tolist() == [0, 0, 0, fed, fed]
+
+
+def test_quantised_weights_are_refused(folder):
+    save_rest(folder, quantization_config={"quant_method": "fp8"})
+    assert_refused(folder, "has a quantization_config: quantised weights are not supported")
+
+
 def test_each_kind_by_its_own_architecture(tiny_bert, tiny_gru):
     for folder, kind, config in (
         (tiny_bert, "bert", EncoderConfig),

@@ -31,6 +31,8 @@ VARIANTS = {
     "new keys": {
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         "rope_parameters": ROPE,
+        "norm_eps": 0.3,
+        "hidden_activation": "relu",
     },
     "all local": {"layer_types": ["sliding_attention"] * 3},
 }
@@ -86,6 +88,8 @@ def test_keys_in_config_json_are_read_as_by_pytorch(twin, tmp_path):
     assert config.local == (False, True, True)
     config = read_config(tmp_path, old | {"rope_parameters": ROPE}, 3)
     assert (config.global_theta, config.local_theta) == (50.0, 7.0)
+    config = read_config(tmp_path, old | {"local_rope_theta": None}, 3)
+    assert (config.global_theta, config.local_theta) == (30.0, 30.0)
 
 
 def test_a_pass_resumes_from_every_state(twin):

@@ -21,7 +21,7 @@ MOST_CLASSES = 2**16
 def read_description(folder: Path, supported: Sequence[str]) -> Description:
     """config.json of a model of one of the supported types.
 
-    Raises: UserError if it is missing or damaged, or of another type.
+    Raises: UserError if it is missing or damaged, of another type, or of quantised weights.
     """
     description: Description = json_files.read(folder / "config.json")
     kind = description.get("model_type")
@@ -30,6 +30,11 @@ def read_description(folder: Path, supported: Sequence[str]) -> Description:
         raise UserError(f"{folder / 'config.json'} names no model_type: the folder contains {what}")
     if kind not in supported:
         raise UserError(f"model_type {kind!r} is not supported, only {', '.join(supported)}")
+    if description.get("quantization_config"):
+        raise UserError(
+            f"{folder / 'config.json'} has a quantization_config: quantised weights are not "
+            "supported, use the model that was quantised"
+        )
     return description
 
 
