@@ -32,6 +32,7 @@ from diffmask_jax.training.own_network_checks import (
     check_examples,
     check_network,
     check_numbers,
+    check_params,
 )
 from diffmask_jax.training.settled import Curves
 
@@ -102,12 +103,13 @@ def fit_probe(
 
     Raises:
         UserError: if the gate is unknown, a number is out of range or stops being finite, there are
-            fewer examples than one batch, `valid`, a state or the logits have the wrong shape, or
-            the network's two functions do not agree.
+            fewer examples than one batch, a field of the inputs, a state or the logits have the
+            wrong shape, a parameter is not an array, or the network's two functions do not agree.
     """
     keep_compiled_programs()
     check_numbers(gate, margin, steps, batch_size, hidden)
     check_examples(inputs, batch_size, len(model.layers))
+    check_params(params)
     some = jax.tree.map(lambda array: array[:SAMPLE], inputs)
     logits, states = jax.jit(model.states)(params, some)
     check_network(model, params, Clean(some, logits, states), margin)

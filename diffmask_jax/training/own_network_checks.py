@@ -44,6 +44,12 @@ def check_examples(inputs: Any, batch_size: int, layers: int) -> None:
     kind = getattr(inputs.valid, "dtype", None), getattr(inputs.valid, "ndim", None)
     if kind != (bool, 2):
         raise UserError("the inputs' `valid` must be an array of booleans (N, T): array > 0, say")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(inputs):
+        if not _is_array(leaf) or leaf.shape[:1] != inputs.valid.shape[:1]:
+            raise UserError(
+                f"the inputs' {_named(path)} must be an array of {len(inputs.valid)} rows, as many "
+                f"as `valid` has, not {_told(leaf)}"
+            )
     if batch_size < layers:
         raise UserError(
             f"a batch of {batch_size} has no example for each of {layers} layers: use "
@@ -51,6 +57,33 @@ def check_examples(inputs: Any, batch_size: int, layers: int) -> None:
         )
     if (count := len(inputs.valid)) < batch_size:
         raise UserError(f"{count} examples do not fill one batch of {batch_size}")
+
+
+def check_params(params: Params) -> None:
+    """Raises: UserError if the network's parameters are not all arrays or numbers."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not (_is_array(leaf) or isinstance(leaf, int | float | complex)):
+            raise UserError(
+                f"the parameters' {_named(path)} is {_told(leaf)}, not an array: pass only arrays, "
+                "and what else the network is made of inside of its functions"
+            )
+
+
+def _is_array(leaf: Any) -> bool:
+    if isinstance(leaf, jax.Array):
+        return True
+    return isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind not in "OSUMm"
+
+
+def _named(path: Any) -> str:
+    """The place of a leaf in its tree: `field.0`, say."""
+    return f"`{jax.tree_util.keystr(path, simple=True, separator='.')}`"
+
+
+def _told(leaf: Any) -> str:
+    if not hasattr(leaf, "shape"):
+        return f"a {type(leaf).__name__}"
+    return f"an array {leaf.shape}" if _is_array(leaf) else f"an array of {leaf.dtype}"
 
 
 def check_network(model: Model, params: Params, clean: Clean, margin: float) -> None:

@@ -49,9 +49,9 @@ def held_out(page):
     return page["Inputs"](digits[some], valid[some]), threes[some]
 
 
-def fit(model, inputs=uneven.INPUTS, **more):
+def fit(model, inputs=uneven.INPUTS, params=uneven.PARAMS, **more):
     settings = {"steps": 3, "batch_size": 3, "rates": Rates(0.01, 0.01, 0.01, 0)}
-    return fit_probe(model, uneven.PARAMS, inputs, **(settings | more))
+    return fit_probe(model, params, inputs, **(settings | more))
 
 
 # --- the page --------------------------------------------------------------------------------
@@ -154,6 +154,17 @@ def test_the_network_s_parameters_stay_and_a_seed_gives_the_same_bits():
         (
             {"inputs": uneven.INPUTS._replace(valid=np.ones((uneven.B, uneven.T, 1), bool))},
             "`valid` must be an array of booleans (N, T)",
+        ),
+        (
+            {"inputs": uneven.INPUTS._replace(words=uneven.INPUTS.words[:-1])},
+            "the inputs' `words` must be an array of 4 rows, as many as `valid` has, not an array "
+            "(3, 6, 3)",
+        ),
+        ({"inputs": uneven.INPUTS._replace(words=1.5)}, "not a float"),
+        ({"inputs": uneven.INPUTS._replace(words=np.array(list("film")))}, "not an array of <U1"),
+        (
+            {"params": uneven.PARAMS | {"activation": lambda x: x}},
+            "the parameters' `activation` is a function, not an array: pass only arrays",
         ),
     ],
 )
