@@ -139,6 +139,12 @@ def _absolute(model: str | os.PathLike[str]) -> str:
 SETTINGS = {field.name for field in dataclasses.fields(RunConfig)} - {"model", "task", "places"}
 
 
+def where(config: RunConfig) -> set[str]:
+    """The names of the settings that say where the model and the texts are."""
+    places = dataclasses.fields(config.places)
+    return {"model"} | {place.name for place in places if place.metadata.get("is_path")}
+
+
 def as_dict(config: RunConfig) -> dict[str, Any]:
     """The inverse of `run_config`: the content of a run's config.json."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}

@@ -15,7 +15,7 @@ from diffmask_jax.runtime.environment import environment
 from diffmask_jax.runtime.files import check_plain, check_readable, remove_half_written, write_in
 from diffmask_jax.training import fingerprint
 from diffmask_jax.training.assessment import LastValidation, LayerMeans
-from diffmask_jax.training.config import RunConfig, as_dict, run_config
+from diffmask_jax.training.config import RunConfig, as_dict, run_config, where
 from diffmask_jax.training.fingerprint import Fingerprint
 
 CONFIG, ENVIRONMENT, SCALE, LAYERS = "config.json", "environment.json", "scale.json", "layers.json"
@@ -33,7 +33,8 @@ def open_run(
 ) -> bool:
     """Make the run's folder, or find one of the same configuration; True if it was there already.
 
-    A run may be extended, since no step depends on how many follow.
+    A run may be extended, since no step depends on how many follow; and its model and texts may
+    have moved, if it knows them by their fingerprint.
 
     made_with: the fingerprint of its model and texts
     anyway: continue although they are not those that the run began with
@@ -45,16 +46,17 @@ def open_run(
     remove_half_written(folder, *FILES)
     if file.exists():
         stored, asked = as_dict(load_config(folder)), as_dict(config)
-        longer = config.steps > stored["steps"]
-        stored |= {"steps": config.steps} if longer else {}
-        differing = settings.differences(stored, asked)
+        may_differ = {"steps"} if config.steps > stored["steps"] else set()
+        if made_with is not None and (folder / fingerprint.FILE).is_file():
+            may_differ |= where(config)
+        differing = settings.differences(stored | {name: asked[name] for name in may_differ}, asked)
         if differing:
             raise UserError(
                 f"{folder} contains a run with another configuration ({', '.join(differing)}): "
                 "choose another --out, or repeat its options to continue it"
             )
         fingerprint.check(folder, made_with or {}, anyway)
-        if longer:
+        if stored != asked:
             settings.write(file, asked)
         return True
     try:

@@ -1,5 +1,6 @@
 """A run's folder says what was asked, keeps the probe exactly, and refuses what is not its own."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -114,6 +115,25 @@ def test_another_configuration_is_refused_by_naming_what_differs(tmp_path):
     assert "(seed 1 → 2, margin 0.1 → 0.3)" in str(refusal.value)
     assert str(tmp_path) in str(refusal.value)
     assert run_folder.load_config(tmp_path) == config(seed=1, margin=0.1)
+
+
+def test_a_run_goes_on_where_its_model_and_texts_have_moved(tmp_path):
+    """They are known by what they are; where they are now is kept."""
+    made_with = {"weights": "a", "train texts": "b"}
+    run_folder.open_run(tmp_path, config(), made_with)
+    moved = dataclasses.replace(
+        config(), model="elsewhere", places=dataclasses.replace(config().places, train="/there")
+    )
+    with pytest.raises(UserError, match="was made with other weights"):
+        run_folder.open_run(tmp_path, moved, made_with | {"weights": "c"})
+    assert run_folder.load_config(tmp_path) == config()
+    assert run_folder.open_run(tmp_path, moved, made_with) is True
+    assert run_folder.load_config(tmp_path) == moved
+    with pytest.raises(UserError, match=r"another configuration \(seed 0 → 1\)"):
+        run_folder.open_run(tmp_path, dataclasses.replace(config(), seed=1), made_with)
+    (tmp_path / "fingerprint.json").unlink()  # a run of an older version
+    with pytest.raises(UserError, match=r"another configuration \(model 'elsewhere' → "):
+        run_folder.open_run(tmp_path, config(), made_with)
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
