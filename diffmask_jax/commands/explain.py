@@ -65,8 +65,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     option(
         "--jsonl",
         type=path_of,
-        help="write one JSON object per text, with its row in the file; until it is complete, the "
-        "file is named FILE.….partial, and the same command continues it",
+        help="write one JSON object per text, with its id or row in the file; until it is "
+        "complete, the file is named FILE.….partial, and the same command continues it",
     )
     option(
         "--color",

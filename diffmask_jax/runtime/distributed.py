@@ -150,8 +150,8 @@ def _told_of_memory() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            f"a device has run out of memory ({str(error).splitlines()[0]}): lower --batch-size, "
-            "or try --accumulate, --remat, --precision bfloat16"
+            f"a device has run out of memory ({str(error).splitlines()[0]}): try --remat, "
+            "--precision bfloat16, --accumulate or a smaller --batch-size"
         ) from error
 
 

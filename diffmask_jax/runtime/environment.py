@@ -25,19 +25,35 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Command, versions, commit of the source (None if unknown) and devices."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        commit = subprocess.run(
-            [*git, "--exclude=*"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # installed from a wheel, or no git
-        commit = None
+    """Command, versions (None if unknown), commit of the source (likewise) and devices."""
     return {
         "command": [visible(word) for word in sys.argv],
-        "commit": commit,
+        "commit": _commit(Path(__file__).parents[2]),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
         "devices": [device.device_kind for device in jax.devices()],
         "cpus": os.cpu_count(),
     }
+
+
+def _commit(source: Path) -> str | None:
+    """The commit of a folder, if it is a repository itself and not merely inside of one."""
+    git = ["git", "-C", str(source)]
+    try:
+        (root, commit) = (
+            subprocess.run([*git, *what], capture_output=True, text=True, check=True).stdout.strip()
+            for what in (
+                ("rev-parse", "--show-toplevel"),
+                ("describe", "--always", "--dirty", "--exclude=*"),
+            )
+        )
+    except (OSError, subprocess.CalledProcessError):  # installed from a wheel, or no git
+        return None
+    return commit if Path(root).resolve() == source.resolve() else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # found by PYTHONPATH
+        return None

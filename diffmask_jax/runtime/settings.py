@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import numbers
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,19 @@ def seed(value: int) -> str | None:
 
 
 def naming(value: str | Path) -> str | None:
-    """A name that is not blank.
+    """A name that is not blank, and not that of something remote.
 
-    An empty one comes from a shell variable that was never set, and means this folder to Python.
+    An empty one comes from a shell variable that was never set, and means this folder to Python;
+    gs://bucket would be a folder called gs: in it.
     """
-    return None if shows(str(value)) else "must not be empty"
+    if not shows(str(value)):
+        return "must not be empty"
+    if _REMOTE.match(str(value)):
+        return f"must not be a URL such as {value}: download it, or mount what contains it"
+    return None
+
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")
 
 
 def settle(settings: Any) -> None:
@@ -129,6 +138,11 @@ def _settled(field: dataclasses.Field[Any], value: Any) -> Any:
         raise UserError(f"{option(field.name)} must be {words}, not {value!r}")
     if kind is str and (nothing := naming(value)):
         raise UserError(f"{option(field.name)} {nothing}")
+    if field.metadata["is_path"] and not is_kept(value):
+        raise UserError(
+            f"{option(field.name)} {value} is a stream, and training reads its texts again when it "
+            "goes on: write them to a file first"
+        )
     plain = absolute(value) if field.metadata["is_path"] else kind(value)
     if wrong and (reason := wrong(plain)):
         raise UserError(f"{option(field.name)} {reason}, not {plain!r}")
@@ -141,6 +155,14 @@ _ACCEPTED: dict[type, tuple[Any, str]] = {
     float: (numbers.Real, "a number"),
     str: ((str, Path), "text"),
 }
+
+
+def is_kept(path: str | Path) -> bool:
+    """Whether it can be read again: a file, a folder or nothing yet, and not a pipe or a device."""
+    whole = os.path.expanduser(path)
+    return (
+        "\0" in whole or not os.path.exists(whole) or os.path.isfile(whole) or os.path.isdir(whole)
+    )
 
 
 def absolute(path: str | Path) -> str:

@@ -77,6 +77,11 @@ def choose(names: Sequence[str], columns: Columns, where: str) -> Chosen:
         )
     if text is None:
         text = _usual([name for name in names if name != pair], TEXT)
+    if text is None and len(names) == 1 and (other := next(filter(names[0].count, ";\t|"), None)):
+        raise UserError(
+            f"{where} has cells separated by {other!r}: separate them by commas in a .csv, or by "
+            "tabs in a .tsv"
+        )
     if text is None:
         raise UserError(
             f"{where} has no column of texts, only {_listed(names)}: add a first line with names "

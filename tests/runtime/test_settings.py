@@ -47,6 +47,20 @@ class Baking:
         ({"book": ""}, "book must not be empty"),
         ({"book": " "}, "book must not be empty"),
         ({"book": "\u200b"}, "book must not be empty"),
+        (
+            {"book": "gs://shelf/book"},
+            "book must not be a URL such as gs://shelf/book: download it, or mount what contains "
+            "it",
+        ),
+        (
+            {"book": Path("s3://shelf/book")},
+            "book must not be a URL such as s3:/shelf/book: download it, or mount what contains it",
+        ),
+        (
+            {"book": os.devnull},
+            f"book {os.devnull} is a stream, and training reads its texts again when it goes on: "
+            "write them to a file first",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(given, says):
@@ -62,6 +76,14 @@ def test_numpy_s_numbers_and_paths_become_plain(tmp_path, monkeypatch):
     assert kept["loaves"] == 3 and kept["hours"] == 2
     assert kept["book"] == os.path.realpath(tmp_path / "book.txt")
     assert type(Baking(hours=2).hours) is float
+
+
+def test_a_pipe_cannot_be_read_again(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is a stream"):
+        Baking(book=tmp_path / "pipe")
+    for name in ("C:/book", "a:b", "./gs:/book"):
+        assert Baking(book=name).book.endswith(name.removeprefix("./"))
 
 
 def test_a_home_is_found(tmp_path, monkeypatch):

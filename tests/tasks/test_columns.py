@@ -1,5 +1,7 @@
 """Columns: the usual names are found, named ones are taken, and the rest is told."""
 
+import re
+
 import pytest
 
 from diffmask_jax.errors import UserError
@@ -66,3 +68,9 @@ def test_what_is_missing_is_told_with_what_there_is():
             choose(["a", "b"], columns, "f.csv")
     with pytest.raises(UserError, match=r"^f\.csv has no column of texts, only 'a', .*, …: add"):
         choose(["a"] * 20, Columns(), "f.csv")
+
+
+@pytest.mark.parametrize("other", [";", "\t", "|"])
+def test_other_separators_than_commas_are_told(other):
+    with pytest.raises(UserError, match=re.escape(f"f.csv has cells separated by {other!r}: sep")):
+        choose([f"text{other}label"], Columns(), "f.csv")
