@@ -1,5 +1,6 @@
 """The runs of an experiment: several seeds of the probe of each gate, on texts prepared once."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ def step_of(folder: Path) -> int:
 
 
 def measured_at(place: Path, folder: Path) -> Path:
-    """Where in `place` the measurements of a run are kept: by its name and its probe's step."""
-    return place / f"{folder.name}-{step_of(folder)}"
+    """Where in `place` the measurements of a run are kept: by its name, its probe's step, and the
+    probe itself, since a run that was begun anew may come to the same step."""
+    digest = zlib.crc32((folder / run_folder.PROBE).read_bytes())
+    return place / f"{folder.name}-{step_of(folder)}-{digest:08x}"
 
 
 def configurations(

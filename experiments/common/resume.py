@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,12 @@ def check_model(folder: Path, model: Classifier) -> None:
     if made_with is None:
         make_folder(folder)
         fingerprint.keep(folder, found)
+
+
+def check_texts(folder: Path, **texts: Iterable[bytes]) -> None:
+    """Record the texts, perhaps with their labels, that a folder's results belong to, or compare
+    them, by name. Raises: UserError as `check_settings` does."""
+    check_settings(folder, {name: settings.digest(parts) for name, parts in texts.items()})
 
 
 def check_settings(folder: Path, asked: dict[str, Any]) -> None:

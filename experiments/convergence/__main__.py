@@ -22,11 +22,12 @@ from diffmask_jax.game.gates import GATES
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import make_folder
 from diffmask_jax.training.config import RunConfig, run_config
+from diffmask_jax.training.fingerprint import ids_of
 from diffmask_jax.training.train import Prepared, prepare
 from experiments.common.command import command, parser_of
 from experiments.common.probe_runs import with_passes
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.common.resume import check_model
+from experiments.common.resume import check_model, check_texts
 from experiments.convergence import figures, report, trial
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe
 from experiments.convergence.report import Trial
@@ -74,6 +75,7 @@ def study(options: argparse.Namespace) -> list[Claim]:
     prepared, timer = with_passes(prepare(_config(options, 0), truncate=True)), Timer()
     folder = options.out / options.gate
     check_model(folder, prepared.model)
+    check_texts(folder, train=ids_of(prepared.texts.train), dev=ids_of(prepared.texts.dev))
     recipes = list(RECIPES) if options.recipes is None else options.recipes
     with timer.part("references"):
         for number in range(options.references):

@@ -37,7 +37,7 @@ from experiments.common.command import command, parser_of
 from experiments.common.measuring import PerText
 from experiments.common.probe_runs import configurations
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.common.resume import check_model
+from experiments.common.resume import check_model, check_texts
 from experiments.squad import drawing, methods, numbers, report, stages
 from experiments.squad.claims import Found, make_claims
 from experiments.squad.numbers import Figure2
@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     study = whole.at(whole.sample(options.questions))
     place = out / "measured" / f"{len(study.questions)} questions"
     make_folder(place)
+    check_texts(out / "measured", questions=whole.content())
     timer = Timer(place / "seconds.json")
     settings = {gate: SETTINGS | {"steps": options.steps} for gate in GATES}
     configs = configurations(

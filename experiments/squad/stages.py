@@ -27,7 +27,7 @@ from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.tasks.encoded_questions import LONGEST, EncodedQuestions, encode_questions
 from diffmask_jax.tasks.questions import Question
-from diffmask_jax.training import probe, run_folder
+from diffmask_jax.training import fingerprint, probe, run_folder
 from diffmask_jax.training.config import RunConfig, as_dict
 from diffmask_jax.training.train import train
 from experiments.common.measuring import (
@@ -72,6 +72,10 @@ class Study(NamedTuple):
     def parts(self) -> list[np.ndarray]:
         """For every question, the text of each piece: 0, 1, or -1 for a special one."""
         return [encoded.parts for encoded in self.data.encoded]
+
+    def content(self) -> list[bytes]:
+        """What results follow from: the word pieces and the gold answers."""
+        return [*fingerprint.ids_of(self.data.encoded), repr(self.data.spans).encode()]
 
     def sample(self, count: int) -> list[int]:
         """The numbers of at most so many questions, drawn at random, but always the same."""

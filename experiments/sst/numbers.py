@@ -219,5 +219,5 @@ def flips(probabilities: Float[np.ndarray, "N C"], outcomes: Sequence[Outcome]) 
     return [
         Flips(f"{low:g}–{high:g}", int(here.sum()), float(turned[here].mean()))
         for low, high in itertools.pairwise(edges)
-        if (here := (gap >= low) & (gap < high)).any()
+        if (here := (gap >= low) & ((gap < high) | (high == edges[-1]))).any()
     ]

@@ -24,7 +24,7 @@ from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.tasks.sst import SstPlaces, load_sst
 from diffmask_jax.tasks.trees import Sentence
-from diffmask_jax.training import probe
+from diffmask_jax.training import fingerprint, probe
 from diffmask_jax.training import run_folder as runs
 from diffmask_jax.training.config import RunConfig
 from diffmask_jax.training.setup import outputs_of
@@ -58,6 +58,10 @@ class Study(NamedTuple):
     def labels(self) -> np.ndarray:
         """The gold label of every sentence."""
         return np.array([sentence.label for sentence in self.sentences])
+
+    def content(self) -> list[bytes]:
+        """What results follow from: the word pieces and the labels."""
+        return [*fingerprint.ids_of(self.encoded), self.labels.tobytes()]
 
     def sample(self, count: int) -> "Study":
         """The study of some of the sentences, evenly spaced."""

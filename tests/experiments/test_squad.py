@@ -14,7 +14,9 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord
 from diffmask_jax.tasks.questions import Answer, Question
-from experiments.common.resume import check_model
+from diffmask_jax.training import run_folder
+from experiments.common.probe_runs import measured_at
+from experiments.common.resume import check_model, check_texts
 from experiments.squad import __main__ as squad
 from experiments.squad import drawing, numbers, stages
 from experiments.squad.claims import gate_claims, hidden_claims, ids_of
@@ -359,6 +361,26 @@ def test_results_belong_to_a_model_wherever_it_lies(tiny_answerer, tmp_path, mon
     other = moved._replace(params=jax.tree.map(lambda array: array + 1, moved.params))
     with pytest.raises(UserError, match="results of another model, of other weights"):
         check_model(out, other)
+
+
+def test_results_belong_to_questions_and_probes(study, tiny_answerer, tmp_path):
+    check_texts(tmp_path, questions=study.content())
+    check_texts(tmp_path, questions=study.content())
+    others = (
+        study.at(range(9)),
+        study._replace(data=study.data._replace(spans=study.data.spans[1:])),
+    )
+    for other in others:
+        with pytest.raises(UserError, match="results of another questions"):
+            check_texts(tmp_path, questions=other.content())
+
+    run, places = tmp_path / "input-0", set()
+    run.mkdir()
+    for number in (1.0, 2.0):
+        probe = {"baselines": (np.array([number], np.float32),)}
+        run_folder.save_probe(run, probe, {"step": 4})
+        places |= {measured_at(tmp_path, run), measured_at(tmp_path, run)}
+    assert len(places) == 2 and all(place.name.startswith("input-0-4-") for place in places)
 
 
 def test_a_classifier_and_bad_numbers_are_refused(experiment, tiny_bert, tmp_path, capsys):

@@ -150,7 +150,7 @@ def test_the_f1_of_a_published_checkpoint_is_what_was_measured_in_pytorch(tmp_pa
 
 
 def test_flips_are_counted_by_the_models_certainty():
-    probabilities = np.array([[0.5, 0.45, 0.05], [0.9, 0.05, 0.05], [0.52, 0.43, 0.05]])
+    probabilities = np.array([[0.5, 0.45, 0.05], [1.0, 0.0, 0.0], [0.52, 0.43, 0.05]])
     outcome = Outcome(
         masked=np.zeros((2, 3)),
         divergence=np.zeros((2, 3)),
