@@ -1,6 +1,7 @@
 """The methods of comparison (paper, section 3.2), for batches, and their table.
 
-Each is a function (key, `Explained`) -> attributions (B, T); padding has no influence.
+Each is a function (key, `Explained`) -> attributions (B, T). What stands at padding has no
+influence; those that draw noise draw other noise for other numbers of texts and positions.
 """
 
 import functools

@@ -378,7 +378,7 @@ def test_results_belong_to_questions_and_probes(study, tiny_answerer, tmp_path):
     run.mkdir()
     for number in (1.0, 2.0):
         probe = {"baselines": (np.array([number], np.float32),)}
-        run_folder.save_probe(run, probe, {"step": 4})
+        run_folder.save_probe(run, probe, {"step": 4.0})
         places |= {measured_at(tmp_path, run), measured_at(tmp_path, run)}
     assert len(places) == 2 and all(place.name.startswith("input-0-4-") for place in places)
 
