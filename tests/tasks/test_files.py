@@ -271,6 +271,16 @@ def test_a_table_is_not_read_as_prose(tmp_path, content, ending):
             read_file(tmp_path / name)
 
 
+def test_the_name_of_a_column_is_not_read_as_a_text(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text(" Sentence\ngood film\nbad film\n")
+    with pytest.raises(UserError, match="a.txt begins with 'Sentence', the name of a column, not"):
+        read_file(file)
+    for prose in ("sentence\n", "good film\nsentence\n", "sentence one\ngood film\n"):
+        file.write_text(prose)
+        assert len(read_file(file).first) == len(prose.splitlines())
+
+
 def test_trees_are_not_read_as_prose(tmp_path):
     file = tmp_path / "dev.txt"
     file.write_text("(3 (2 It) (4 (2 's) (3 fun)))\n(2 (2 A) (2 film))\n")

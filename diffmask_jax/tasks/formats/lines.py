@@ -33,6 +33,11 @@ def read_lines(path: Path) -> Table:
             f"{path} contains a table, not one text per line: {do}, or, if its lines are to be "
             "read as they are, make each a string of a .jsonl file"
         )
+    if len(first) > 1 and first[0].strip().lower() in TEXT:
+        raise UserError(
+            f"{path} begins with {first[0].strip()!r}, the name of a column, not with a text: "
+            "remove that line, or give the file as a .csv"
+        )
     trees = [tree for tree in map(_TREE.fullmatch, first) if tree]
     if len(trees) == len(first) and any(tree["nested"] for tree in trees):
         raise UserError(
