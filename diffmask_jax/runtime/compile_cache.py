@@ -8,7 +8,10 @@ from diffmask_jax.errors import UserError
 
 
 def keep_compiled_programs() -> None:
-    """Keep compiled programs in this user's cache, unless the user has chosen a place."""
+    """Keep compiled programs in this user's cache, unless the user has chosen a place.
+
+    All of the process's programs, however small, unless JAX's own variables say otherwise.
+    """
     try:
         import jax
     except ValueError as error:  # for one of its environment variables
@@ -21,8 +24,12 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_compilation_cache_dir", str(home / "diffmask_jax"))
     # A cache that cannot be written, or was left half-written by a killed process, only costs time.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    for name in (
+        "jax_persistent_cache_min_compile_time_secs",
+        "jax_persistent_cache_min_entry_size_bytes",
+    ):
+        if name.upper() not in os.environ:
+            jax.config.update(name, 0)
 
 
 def folder() -> Path | None:
