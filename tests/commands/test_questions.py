@@ -216,7 +216,8 @@ def test_positions_spans_and_answers_are_counted(run, places, random_probe, tmp_
     read = functools.partial(
         faithfulness.outcome_of, explainer.game, faithfulness.thresholded, read=lambda x: x
     )
-    found = jax.jit(read)(*explainer.params, jax.random.key(0), batches.pad(encoded, 20))
+    together = faithfulness.Numbered(np.arange(len(encoded)), batches.pad(encoded, 20))
+    found = jax.jit(read)(*explainer.params, jax.random.key(0), together)
     original, masked = (np.asarray(x).argmax(-2) for x in (found.original, found.prediction))
     same = original == masked
     rows = report["thresholded"]

@@ -122,7 +122,7 @@ def test_an_error_of_ones_own_is_not_told_as_anothers_death(message, others):
 def test_too_little_memory_is_told_in_one_line():
     full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nMore")
     with (
-        pytest.raises(UserError, match=r"allocating 9 bytes.\): lower batch_size") as told,
+        pytest.raises(UserError, match=r"allocating 9 bytes.\): try remat") as told,
         distributed.together(),
     ):
         raise full
