@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from diffmask_jax.attribution.prefix_search import Optima
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.gru_classifier import fresh_gru
 from diffmask_jax.models.huggingface.saving import save
@@ -14,7 +15,9 @@ from diffmask_jax.models.loading import load_encoder
 from experiments import erasure_tuning
 from experiments.common import resume
 from experiments.erasure import __main__ as erasure
+from experiments.erasure import claims as erasure_claims
 from experiments.erasure import study as erasure_study
+from experiments.erasure.brute_force import Agreement
 from experiments.throughput import erasure as throughput_erasure
 
 pytest.importorskip("tensorflow_datasets")
@@ -225,3 +228,112 @@ def test_the_estimate_is_honest(last):
 
 def test_nothing_is_estimated_from_short_sentences():
     assert erasure_study.estimate({4: [1.0], 8: [0.1]}, Counter({25: 40})) == "estimating"
+
+
+# --- verdicts --------------------------------------------------------------------------------
+
+# The paper's Table 2, in percent.
+PAPER = {
+    "diffmask": {
+        "precision": 81.26, "recall": 85.89, "f1": 80.75, "optimality": 32.67, "kept": 30.58,
+    },
+    "reinforce": {
+        "precision": 74.69, "recall": 80.82, "f1": 73.57, "optimality": 8.83, "kept": 33.13,
+    },
+}  # fmt: skip
+COMPARED = ("precision", "recall", "f1", "optimality")
+FIRST = ("first.precision", "first.recall", "first.f1")
+
+
+def scored(method, beside=0.0, **others):
+    """The scores of two sentences: on average so far beside the paper's, or as others are given."""
+    paper = {name: PAPER[method].get(name.removeprefix("first."), 80) for name in (*SCORES, *FIRST)}
+    means = {name: value + beside for name, value in paper.items()} | others
+    return {name: np.array([mean - 10, mean + 10]) / 100 for name, mean in means.items()}
+
+
+def by_id(claims):
+    return {claim.id: claim for claim in claims}
+
+
+@pytest.mark.parametrize(("beside", "holds"), [(0.01, True), (-0.01, False)])
+def test_diffmasks_scores_are_at_least_the_papers_and_all_others_are_given(beside, holds):
+    runs = {
+        method: {
+            "threshold": [scored(method, beside + apart) for apart in (-4, 4)],
+            "best": [scored(method, -beside)],
+        }
+        for method in METHODS
+    }
+    claims = by_id(erasure_claims.make_claims(runs))
+    for name in (*SCORES, *FIRST):
+        short = name.removeprefix("first.")
+        for method in METHODS:
+            one, best = (claims[f"table2.{method}.{rule}{name}"] for rule in ("", "best."))
+            paper = PAPER[method].get(short)
+            assert one.paper == best.paper == paper and (one.runs, best.runs) == (2, 1)
+            assert one.ours == pytest.approx((paper or 80) + beside)
+            compared = method == "diffmask" and short in COMPARED
+            assert (one.holds, best.holds) == ((holds, not holds) if compared else (None, None))
+
+
+def test_the_lead_is_diffmasks_over_reinforces_by_each_rule():
+    def leads(ours, theirs, **best):
+        runs = {
+            method: {
+                "threshold": [scored(method, f1=f1) for f1 in seeds],
+                "best": [scored(method, f1=best[method])],
+            }
+            for method, seeds in zip(METHODS, (ours, theirs), strict=True)
+        }
+        claims = by_id(erasure_claims.make_claims(runs))
+        return claims["table2.lead"], claims["table2.lead.best"]
+
+    lead, best = leads((80, 82), (74, 73.99), diffmask=90, reinforce=80)
+    assert lead.holds is True and lead.ours == pytest.approx(7.005) and lead.runs == 2
+    assert lead.spread == pytest.approx(np.std([6, 8.01], ddof=1)), "seeds stand side by side"
+    assert lead.paper == pytest.approx(80.75 - 73.57)
+    assert best.holds is True and best.ours == pytest.approx(10)
+    lead, best = leads((80, 82), (74, 74.01), diffmask=80, reinforce=90)
+    assert lead.holds is False and best.holds is False and best.ours == pytest.approx(-10)
+
+
+def of_search(covered=7, size=2, feasible=True, **agreement):
+    """The verdicts on a search of two sentences of three word pieces; the second is as told."""
+    kept = np.array([[[True, False, False]], [[False, True, True]]])
+    optima = [Optima(one, np.zeros(1), n) for one, n in zip(kept, (4, covered), strict=True)]
+    usual = {"size": np.array([1, 2]), "feasible": np.array([True, True])}
+    other = {"size": np.array([1, size]), "feasible": np.array([True, feasible])}
+    runs = {"diffmask": {"threshold": [usual]}, "reinforce": {"best": [usual, other]}}
+    agreed = {"sentences": 2, "same_size": 2, "same_number": 2, "same_set": 2} | agreement
+    claims = erasure_claims.search_claims(optima, runs, Agreement(**agreed, differing=[]))
+    return {claim.id.removeprefix("table2."): claim for claim in claims}
+
+
+def test_a_search_is_whole_if_every_subset_up_to_every_optimum_was_looked_at():
+    assert all(claim.holds is True for claim in of_search().values())
+    assert of_search()["certificate"].ours == 100
+    one = of_search(covered=6)["certificate"]
+    assert one.holds is False and one.ours == 50
+
+
+@pytest.mark.parametrize("field", ["same_size", "same_number", "same_set"])
+def test_brute_force_must_agree_in_everything(field):
+    one = of_search(**{field: 1})["brute_force"]
+    assert one.holds is False and one.ours == 50
+    none = dict.fromkeys(("sentences", "same_size", "same_number", "same_set"), 0)
+    assert of_search(**none)["brute_force"].holds is None
+
+
+@pytest.mark.parametrize(("size", "feasible", "sets"), [(1, True, 1), (1, False, 0), (2, True, 0)])
+def test_only_a_set_that_is_feasible_and_smaller_speaks_against_the_search(size, feasible, sets):
+    one = of_search(size=size, feasible=feasible)["smaller_than_optimum"]
+    assert one.ours == sets and one.holds is (sets == 0)
+
+
+def test_accuracy_and_times_are_within_their_bounds():
+    def verdicts(*told):
+        return [claim.holds for claim in erasure_claims.other_claims(*told)]
+
+    assert verdicts(0.37, 3600, [0, 600]) == [True, True, True]
+    assert verdicts(0.369, 3601, [0, 601]) == [False, False, False]
