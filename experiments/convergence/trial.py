@@ -44,7 +44,7 @@ EVERY = 4  # one of so many batches of development texts is masked at every laye
 
 
 class Mark(NamedTuple):
-    """The evaluated probe after so many examples: means over development texts (`EVERY` batch).
+    """The evaluated probe after so many examples: means over a batch in `EVERY` of dev texts.
 
     seconds: of training alone
     masked, divergence (nats), multiplier: one per layer
