@@ -51,7 +51,7 @@ def mean_interval(
     independent, and are drawn together. Differences of two methods on the same examples,
     s_n = a_n − b_n, give the paired bootstrap. Resamples without any value are left out.
 
-    The percentiles are expanded (Hesterberg 2015, section 5.3): for N examples with values they are
+    The percentiles are expanded (Hesterberg 2015): for N examples with values they are
     Φ(±√(N/(N−1))·t), t being the 97.5th of Student's distribution with N − 1 degrees of freedom.
     The 2.5th and the 97.5th, their limit, hold a mean of six examples in 87% of cases, not in 95%.
 

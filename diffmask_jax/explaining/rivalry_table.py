@@ -9,7 +9,7 @@ from diffmask_jax.explaining.rivals import LONGEST, PROBE, Means, Rivalry
 from diffmask_jax.runtime import markdown
 from diffmask_jax.runtime.json_files import jsonable
 
-FEWEST = 6  # sources: of fewer, a 95% interval holds a mean in 87% of cases or less
+FEWEST = 6  # sources: of four, a 95% interval holds a mean in 87% of cases, of six in 94%
 HEAD = ("", "sufficiency ↓", "comprehensiveness ↑")
 SUFFIXES = {
     "With as many tokens as the probe keeps": "",
