@@ -15,6 +15,9 @@ from diffmask_jax.runtime.messages import excerpt, shows
 LONGEST = 1_000_000
 """The most characters of a text: far more than the longest model reads."""
 
+SEGMENTS = "token_type_ids"
+"""What transformers calls the kinds of segments that a model is fed."""
+
 
 @runtime_checkable
 class Tokenizer(Protocol):
@@ -22,7 +25,7 @@ class Tokenizer(Protocol):
 
     Attributes:
       backend_tokenizer: the tokenizers library's object.
-      model_input_names: contains "token_type_ids" if the model reads segments.
+      model_input_names: contains `SEGMENTS` if the model reads segments.
       truncation_side: where a text that is too long is cut, "right" or "left".
     """
 
@@ -92,7 +95,7 @@ def batch_encode(
     rule = "only_second" if only_second and are_pairs else "longest_first"
     pieces_of_each = _tokenized(tokenizer, texts, limit, rule)
     splitting = splitting_of(tokenizer)
-    has_segments = "token_type_ids" in tokenizer.model_input_names
+    has_segments = SEGMENTS in tokenizer.model_input_names
     encoded = []
     for number, (text, pieces) in enumerate(zip(texts, pieces_of_each, strict=True), start=1):
         segments = np.array(pieces.type_ids, np.int32)

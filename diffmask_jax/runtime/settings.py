@@ -160,9 +160,7 @@ _ACCEPTED: dict[type, tuple[Any, str]] = {
 def is_kept(path: str | Path) -> bool:
     """Whether it can be read again: a file, a folder or nothing yet, and not a pipe or a device."""
     whole = os.path.expanduser(path)
-    return (
-        "\0" in whole or not os.path.exists(whole) or os.path.isfile(whole) or os.path.isdir(whole)
-    )
+    return not os.path.exists(whole) or os.path.isfile(whole) or os.path.isdir(whole)
 
 
 def absolute(path: str | Path) -> str:

@@ -96,6 +96,18 @@ def test_sampled_gates_are_zero_as_often_as_the_keep_probability_says():
 # --- a batch ---------------------------------------------------------------------------------
 
 
+def fresh(played: Game):
+    """The clean pass of the uneven network, and a fresh probe whose votes are not shifted open."""
+    clean = jax.jit(clean_pass, static_argnums=0)(played.model, uneven.PARAMS, uneven.INPUTS)
+    widths = uneven.WIDTHS[: played.probe.baselines(3)]
+    baselines = [jax.random.normal(jax.random.key(k), (width,)) for k, width in enumerate(widths)]
+    init = jax.jit(lambda key: probes.init(key, played.probe, clean.states, baselines))
+    params = init(jax.random.key(1))
+    for network in params["gates"]:
+        network["shift"] = jnp.zeros(())
+    return clean, params
+
+
 @pytest.mark.parametrize("gate", probes.PROBES)
 @pytest.mark.parametrize(
     "family",
@@ -108,13 +120,7 @@ def test_sampled_gates_are_zero_as_often_as_the_keep_probability_says():
 def test_an_outcome_is_that_of_every_layer_in_turn_whatever_its_width(gate, family):
     """The layer is traced there, and an int here."""
     played = Game(uneven.model(family), probes.PROBES[gate](4), 0.1, mean_log_keep)
-    clean = jax.jit(clean_pass, static_argnums=0)(played.model, uneven.PARAMS, uneven.INPUTS)
-    widths = uneven.WIDTHS[: played.probe.baselines(3)]
-    baselines = [jax.random.normal(jax.random.key(k), (width,)) for k, width in enumerate(widths)]
-    init = jax.jit(lambda key: probes.init(key, played.probe, clean.states, baselines))
-    params = init(jax.random.key(1))
-    for network in params["gates"]:
-        network["shift"] = jnp.zeros(())
+    clean, params = fresh(played)
     found = jax.jit(functools.partial(outcome_of, played, sampled))(
         uneven.PARAMS, params, jax.random.key(2), Numbered(np.arange(uneven.B), uneven.INPUTS)
     )
@@ -187,13 +193,7 @@ def test_an_example_s_gates_do_not_depend_on_the_batch_that_it_is_in():
 @pytest.mark.parametrize("gate", probes.PROBES)
 def test_a_data_set_has_the_same_outcome_in_any_batches(gate):
     played = Game(uneven.model(CATEGORICAL), probes.PROBES[gate](4), 0.1, mean_log_keep)
-    clean = jax.jit(clean_pass, static_argnums=0)(played.model, uneven.PARAMS, uneven.INPUTS)
-    widths = uneven.WIDTHS[: played.probe.baselines(3)]
-    params = probes.init(
-        jax.random.key(1), played.probe, clean.states, [jnp.ones(width) for width in widths]
-    )
-    for network in params["gates"]:
-        network["shift"] = jnp.zeros(())
+    _, params = fresh(played)
     evaluate = functools.partial(
         jax.jit(functools.partial(outcome_of, played, sampled)), uneven.PARAMS, params
     )

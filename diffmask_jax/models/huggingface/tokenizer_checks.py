@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from diffmask_jax.data.wordpieces import SEGMENTS
 from diffmask_jax.errors import UserError
 from diffmask_jax.runtime import json_files
 from diffmask_jax.runtime.json_files import shown
@@ -20,8 +21,8 @@ from diffmask_jax.runtime.messages import say
 GENERIC = "TokenizersBackend"
 """The class that reads any tokenizer.json."""
 
-INPUT_NAMES, SEGMENTS = "model_input_names", "token_type_ids"
-"""A setting of tokenizers, and what it names if they feed segments to their model."""
+INPUT_NAMES = "model_input_names"
+"""A setting of tokenizers: what they feed to their model, `SEGMENTS` perhaps."""
 
 SPECIAL = {
     "cls_token": "token before a text",

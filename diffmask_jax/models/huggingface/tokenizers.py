@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from diffmask_jax.data.wordpieces import SEGMENTS
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.huggingface import kept_tokenizers
 from diffmask_jax.models.huggingface.description import Description
@@ -16,7 +17,6 @@ from diffmask_jax.models.huggingface.tokenizer_checks import (
     GENERIC,
     INPUT_NAMES,
     SAMPLE,
-    SEGMENTS,
     check_files,
     check_known,
     check_own,
@@ -95,10 +95,11 @@ def with_segments(
     segments: how many kinds of them the model knows
     """
     names = tokenizer.model_input_names
+    if segments < 2 or SEGMENTS in names:
+        return tokenizer
     version = str(description.get("transformers_version", "4")).partition(".")[0]
     is_new = version.isdecimal() and int(version) >= 5
-    is_said = INPUT_NAMES in settings_in(folder, "tokenizer_config.json")
-    if segments < 2 or SEGMENTS in names or is_new or is_said:
+    if is_new or INPUT_NAMES in settings_in(folder, "tokenizer_config.json"):
         return tokenizer
     told = digest([tokenizer.digest.encode(), SEGMENTS.encode()])
     return tokenizer._replace(model_input_names=(*names, SEGMENTS), digest=told)
