@@ -1,5 +1,7 @@
-"""Checks of what an explainer is asked for: a question with its passage, and no target."""
+"""Checks of what an explainer is asked for: a question with its passage, no target, and texts
+of the kind that its probe was trained on."""
 
+from diffmask_jax.data.texts import Text
 from diffmask_jax.errors import UserError
 
 
@@ -23,3 +25,14 @@ def check_no_target(target: object) -> None:
             "distribution needs, so one explanation holds for all outputs; their values are in "
             ".outputs"
         )
+
+
+def other_kind(text: Text, pairs: bool | None) -> str | None:
+    """A reason to doubt the explanation of a single text by a probe of pairs, or the reverse.
+
+    pairs: whether it was trained on pairs; None if unknown
+    """
+    if pairs is None or pairs != isinstance(text, str):
+        return None
+    told = ("pairs of texts", "a single text") if pairs else ("single texts", "a pair of texts")
+    return "not to be trusted: the probe was trained on {}, and this is {}".format(*told)

@@ -42,6 +42,8 @@ class Explainer:
     Attributes:
         assessment: the verdict on the probe at the end of its training; None if unknown.
         doubt: why explanations by this probe are not to be trusted; None for a run's kept probe.
+        pairs: whether it was trained on pairs of texts; None if unknown. Explanations of what it
+            was not trained on say so (`Explanation.doubt`).
 
     Examples:
         >>> explainer = Explainer.from_pretrained("runs/sst-input")  # doctest: +SKIP
@@ -55,11 +57,13 @@ class Explainer:
         probe_params: Any,
         assessment: Assessment | None = None,
         doubt: str | None = None,
+        pairs: bool | None = None,
     ) -> None:
         self.config = config
         self.assessment = assessment
         self.model = model
         self.doubt = doubt
+        self.pairs = pairs
         self.game = setup.make_game(config, model.network, model.config.width)
         self._mesh = devices.data_mesh()
         self.params = devices.place((model.params, probe_params), self._mesh, devices.WHOLE)
@@ -101,7 +105,8 @@ class Explainer:
                 f"{classifier.path}: run the training command again to recreate it"
             )
         assessment = None if doubt else keeping.assessed(folder)
-        explainer = cls(config, classifier, params, assessment, doubt)
+        pairs = fingerprint.pairs_in(folder)
+        explainer = cls(config, classifier, params, assessment, doubt, pairs)
         if jax.tree.map(np.shape, params) != setup.probe_shapes(explainer.game, classifier):
             raise UserError(
                 f"the probe in {folder} does not fit {classifier.path}: it is for another model"
@@ -290,6 +295,6 @@ class Explainer:
             gate=self.config.gate,
             assessment=self.assessment,
             cut_to=cut_to(text, encoded, model.config.positions),
-            doubt=self.doubt,
+            doubt=self.doubt or asked.other_kind(text, self.pairs),
             replayed=replayed,
         )

@@ -62,7 +62,8 @@ class Explanation:
     gold: the answers to a question that people gave, if known
     replayed: the model's answers from only what is kept at each layer; None if not requested
     assessment: the verdict on the probe; None if unknown
-    doubt: a reason not to trust a probe that its run did not keep; otherwise None
+    doubt: a reason not to trust it: a probe that its run did not keep, or a text of a kind (pair,
+        single text) that the probe was not trained on; otherwise None
 
     Explanations are equal if all of these are.
     """

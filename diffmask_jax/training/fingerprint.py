@@ -25,10 +25,10 @@ from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.task import Examples
 
 FILE = "fingerprint.json"
-PLACES = "places of the weights"  # missing in folders of older versions
+PLACES, PAIRS = "places of the weights", "pairs of texts"  # missing in folders of older versions
 
 Fingerprint = Mapping[str, Any]
-"""Digests and values by name: weights, tokenizer, texts, pieces, and the sizes in config.json."""
+"""Digests and values by name: weights, tokenizer, texts, pieces, and sizes as in config.json."""
 
 
 def of_model(model: Classifier) -> dict[str, Any]:
@@ -49,10 +49,17 @@ def of_model(model: Classifier) -> dict[str, Any]:
 
 def of_texts(**splits: Examples) -> dict[str, Any]:
     """The fingerprint of texts by the names of their splits; labels do not count."""
-    return {
+    digests = {
         f"{name} texts": settings.digest(json.dumps(text).encode() for text in examples.texts)
         for name, examples in splits.items()
     }
+    return digests | {PAIRS: any(examples.second is not None for examples in splits.values())}
+
+
+def pairs_in(folder: Path) -> bool | None:
+    """Whether a run was trained on pairs of texts; None in folders of older versions."""
+    told = (settings.read(folder / FILE) or {}).get(PAIRS)
+    return told if isinstance(told, bool) else None
 
 
 def of_pieces(**splits: Sequence[Encoded]) -> dict[str, Any]:
@@ -77,6 +84,8 @@ def differing(made_with: Fingerprint, found: Fingerprint) -> list[str]:
 def _causes(name: str) -> set[str]:
     if name == PLACES:
         return {"weights"}
+    if name == PAIRS:
+        return {"train texts", "dev texts", "test texts"}
     split, _, what = name.rpartition(" ")
     return {"tokenizer", f"{split} texts"} if what == "pieces" else set()
 

@@ -14,6 +14,8 @@ from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.render import html, terminal
+from diffmask_jax.tasks.task import Examples
+from diffmask_jax.training import fingerprint
 
 PAIRS = [
     ("the film is great fun", "a dull, slow plot"),
@@ -251,3 +253,25 @@ def test_a_model_without_a_second_segment_reads_no_pairs_of_its_tokenizer_s(tiny
     assert len(model.encode(["the film is great fun"])) == 1
     with pytest.raises(UserError, match="marks 2 segments, but the model knows only 1"):
         model.encode(PAIRS)
+
+
+# --- a probe of pairs, and one of single texts -----------------------------------------------
+
+
+@pytest.mark.parametrize("trained_on_pairs", [True, False])
+def test_what_a_probe_was_not_trained_on_is_doubted(model, save_run, tmp_path, trained_on_pairs):
+    first, second = map(list, zip(*PAIRS, strict=True))
+    rows = ["1", "2", "3", "4"]
+    texts = Examples(first, second if trained_on_pairs else None, None, rows)
+    run = save_run(tmp_path / "run", model)
+    assert Explainer.from_pretrained(run)(PAIRS[0]).doubt is None  # it does not know
+    fingerprint.keep(run, fingerprint.of_texts(train=texts, dev=texts))
+    explainer = Explainer.from_pretrained(run)
+    single, pair = explainer(first[0]), explainer(PAIRS[0])
+    usual, other = (pair, single) if trained_on_pairs else (single, pair)
+    assert usual.doubt is None and "doubt" not in usual.to_dict()
+    kinds = ("pairs of texts", "a single text"), ("single texts", "a pair of texts")
+    trained, asked = kinds[not trained_on_pairs]
+    says = f"not to be trusted: the probe was trained on {trained}, and this is {asked}"
+    assert other.doubt == other.to_dict()["doubt"] == says
+    assert says in other.heatmap().caption and says not in usual.heatmap().caption

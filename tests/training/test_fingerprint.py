@@ -116,12 +116,22 @@ def test_texts_are_told_apart_and_labels_are_not_looked_at(tmp_path):
     assert len({digest(content) for content in contents}) == 4
 
 
+def test_a_pair_for_a_single_text_is_told_by_the_texts(tmp_path):
+    (tmp_path / "one.csv").write_text("text\nfun\n")
+    (tmp_path / "two.csv").write_text("text,pair\nfun,dull\n")
+    one, two = (
+        fingerprint.of_texts(train=read_file(tmp_path / name)) for name in ("one.csv", "two.csv")
+    )
+    assert fingerprint.differing(one, two) == ["train texts"]
+
+
 # --- what a run says -------------------------------------------------------------------------
 
 
 def test_training_remembers_it_in_the_folder(made):
     kept = json.loads((made / fingerprint.FILE).read_text())
     assert {"weights", "tokenizer", "train texts", "dev texts", "hidden_size"} <= set(kept)
+    assert fingerprint.pairs_in(made) is False
     config = run_folder.load_config(made)
     for file in made.iterdir():
         file.unlink()
