@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from diffmask_jax.data.wordpieces import Encoded, Tokenizer, batch_encode, places
+from diffmask_jax.data.encoding import batch_encode, places
+from diffmask_jax.data.wordpieces import Encoded, Tokenizer
 from diffmask_jax.errors import UserError
 
 PASSAGE = 1

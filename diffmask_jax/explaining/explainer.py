@@ -22,8 +22,9 @@ from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.explaining.explanations import Explanations
 from diffmask_jax.explaining.replayed import replayed_of
 from diffmask_jax.explaining.word import words_of
+from diffmask_jax.models.answers import Answer
 from diffmask_jax.models.architecture import Classifier
-from diffmask_jax.models.heads import REGRESSION, Answer
+from diffmask_jax.models.heads import REGRESSION
 from diffmask_jax.runtime import devices
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.tensors import OVERFLOW, check_finite

@@ -15,7 +15,8 @@ from diffmask_jax.explaining import json_form
 from diffmask_jax.explaining.replayed import Replayed, turned
 from diffmask_jax.explaining.word import Word
 from diffmask_jax.game.gates import GATES
-from diffmask_jax.models.heads import REGRESSION, Answer
+from diffmask_jax.models.answers import Answer
+from diffmask_jax.models.heads import REGRESSION
 from diffmask_jax.render import html
 from diffmask_jax.render.heatmap import Heatmap, make_heatmap
 from diffmask_jax.render.heatmap_picture import write_picture

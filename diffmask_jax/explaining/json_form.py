@@ -10,7 +10,8 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.replayed import Replayed, rounded
 from diffmask_jax.explaining.word import Word
 from diffmask_jax.game.gates import GATES
-from diffmask_jax.models.heads import HEADS, REGRESSION, SPANS, Answer, AnswerSpan
+from diffmask_jax.models.answers import Answer, AnswerSpan
+from diffmask_jax.models.heads import HEADS, REGRESSION, SPANS
 from diffmask_jax.runtime.json_files import check, field, shown
 from diffmask_jax.tasks import questions
 from diffmask_jax.training import assessment

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from diffmask_jax.analysis.replaying import Replay
-from diffmask_jax.models.heads import Answer
+from diffmask_jax.models.answers import Answer
 
 
 class Replayed(NamedTuple):

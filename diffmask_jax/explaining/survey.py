@@ -12,7 +12,7 @@ from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.explaining.explanation import Explanation
-from diffmask_jax.models.heads import Answer
+from diffmask_jax.models.answers import Answer
 from diffmask_jax.runtime.plain_lines import EVERY, PlainLines
 
 

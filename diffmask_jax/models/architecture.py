@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
+from diffmask_jax.data.encoding import encode_within
 from diffmask_jax.data.question_pairs import encode_question_pairs
 from diffmask_jax.data.texts import Text
-from diffmask_jax.data.wordpieces import Encoded, encode_within
+from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import Family
 from diffmask_jax.game.model import Model, Params

@@ -13,43 +13,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import CATEGORICAL, MULTI_LABEL, SPAN, Family, gaussian
-from diffmask_jax.models import problem_types, scores
-from diffmask_jax.models.spans import best_span
+from diffmask_jax.models import answers, problem_types, scores
+from diffmask_jax.models.answers import Answer
 
 Gold = np.ndarray
 """Gold labels: (N,) class numbers, (N, C) zeros and ones, or (N, C) real numbers; for spans (N, 2),
 the first and the last position, or (N, A, 2) by A annotators, filled up with -1."""
-
-
-class AnswerSpan(NamedTuple):
-    """The place of an answer: passage[start:end] is its text, first … last its word pieces.
-
-    probability: that of its start times that of its end
-    """
-
-    start: int
-    end: int
-    first: int
-    last: int
-    probability: float
-
-
-class Answer(NamedTuple):
-    """A network's answer for one text, for people and files.
-
-    decision: a class name, the names of all labels that are set, numbers, or the answer's text
-    line: the decision in words, with its probability
-    span: the place of the answer to a question; None if no question was asked
-    """
-
-    decision: str | tuple[str, ...] | float | tuple[float, ...]
-    line: str
-    span: AnswerSpan | None = None
 
 
 class Score(NamedTuple):
@@ -125,51 +98,6 @@ def head_of(problem_type: Any, outputs: int) -> Head:
     return head
 
 
-def _class(
-    labels: Sequence[str], probabilities: Float[np.ndarray, " C"], text: Text, encoded: Encoded
-) -> Answer:
-    best = int(np.argmax(probabilities))
-    return Answer(labels[best], f"“{labels[best]}” with probability {probabilities[best]:.2f}")
-
-
-def _set(
-    labels: Sequence[str], probabilities: Float[np.ndarray, " C"], text: Text, encoded: Encoded
-) -> Answer:
-    chosen = tuple(label for label, p in zip(labels, probabilities, strict=True) if p > 0.5)
-    named = [
-        f"“{label}” ({p:.2f})" for label, p in zip(labels, probabilities, strict=True) if p > 0.5
-    ]
-    return Answer(chosen, ", ".join(named) or f"no label (the likeliest {max(probabilities):.2f})")
-
-
-def _numbers(
-    labels: Sequence[str], outputs: Float[np.ndarray, " C"], text: Text, encoded: Encoded
-) -> Answer:
-    values = tuple(float(value) for value in outputs)
-    if len(values) == 1:
-        return Answer(values[0], f"{values[0]:.3f}")
-    named = ", ".join(f"{name} {value:.3f}" for name, value in zip(labels, values, strict=True))
-    return Answer(values, named)
-
-
-def _span(
-    labels: Sequence[str], probabilities: Float[np.ndarray, "T 2"], text: Text, encoded: Encoded
-) -> Answer:
-    """The best legal span. Its probability is that of its start times that of its end."""
-    if isinstance(text, str):
-        raise UserError("a question is answered from a passage: give both, as a pair")
-    with np.errstate(divide="ignore"):
-        scores = np.log(probabilities[: len(encoded.tokens)])
-    places = best_span(scores, encoded.parts == PASSAGE)
-    first, last = (encoded.offsets[place] for place in places)
-    assert first is not None and last is not None  # they are pieces of the passage
-    answer = text[PASSAGE][first[0] : last[1]]
-    probability = float(np.prod(probabilities[places, [0, 1]]))
-    begins, ends = places.tolist()
-    span = AnswerSpan(first[0], last[1], begins, ends, probability)
-    return Answer(answer, f"“{answer}” with probability {probability:.2f}", span)
-
-
 def _span_loss(
     logits: Float[Array, "B T 2"], gold: Int[Array | np.ndarray, "B *A 2"]
 ) -> Float[Array, " B"]:
@@ -218,7 +146,7 @@ SINGLE_LABEL = Head(
     fewest=2,
     family=lambda scale: CATEGORICAL,
     scale=None,
-    answer=_class,
+    answer=answers.one_class,
     loss=optax.softmax_cross_entropy_with_integer_labels,
     scores=(ACCURACY, MACRO_F1),
     measure=lambda prediction, gold: {
@@ -234,7 +162,7 @@ MULTI_LABEL_HEAD = Head(
     fewest=1,
     family=lambda scale: MULTI_LABEL,
     scale=None,
-    answer=_set,
+    answer=answers.set_of_labels,
     loss=lambda logits, gold: jnp.sum(optax.sigmoid_binary_cross_entropy(logits, gold), axis=-1),
     scores=(ACCURACY, MACRO_F1, MICRO_F1),
     measure=lambda prediction, gold: {
@@ -251,7 +179,7 @@ REGRESSION = Head(
     fewest=1,
     family=gaussian,
     scale=_variance,
-    answer=_numbers,
+    answer=answers.numbers,
     loss=lambda outputs, gold: jnp.sum((outputs - gold) ** 2, axis=-1) / 2,
     scores=(PEARSON, ERROR),
     measure=lambda prediction, gold: {
@@ -267,7 +195,7 @@ SPANS = Head(
     fewest=2,
     family=lambda scale: SPAN,
     scale=None,
-    answer=_span,
+    answer=answers.answer_span,
     loss=_span_loss,
     scores=(EXACT_MATCH, OVERLAP),
     measure=lambda prediction, gold: {

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from diffmask_jax.data.encoding import batch_encode
 from diffmask_jax.data.question_pairs import beside_passage, with_passage_cut
-from diffmask_jax.data.wordpieces import Encoded, Tokenizer, batch_encode
+from diffmask_jax.data.wordpieces import Encoded, Tokenizer
 from diffmask_jax.tasks.answer_spans import PieceSpan, gold_spans
 from diffmask_jax.tasks.questions import Question
 

@@ -8,13 +8,13 @@ import uneven
 
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution import schulz
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches, encoding
 from diffmask_jax.models.loading import load_classifier
 
 
 def test_the_statistics_are_numpys_over_all_valid_positions(tiny_bert, sentences):
     model = load_classifier(tiny_bert)
-    encoded = wordpieces.batch_encode(model.tokenizer, sentences)
+    encoded = encoding.batch_encode(model.tokenizer, sentences)
     found = state_statistics(model.network, model.params, batches.in_order(encoded, 3, 20))
     run = jax.jit(model.network.states)
     for layer in range(len(model.network.layers)):

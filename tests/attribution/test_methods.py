@@ -15,7 +15,7 @@ from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution.guan import tolerated_noise
 from diffmask_jax.attribution.methods import guan, integrated, schulz, smallest_sets
 from diffmask_jax.attribution.subject import at_every_layer, explained
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches, encoding
 from diffmask_jax.game.divergences import MULTI_LABEL, gaussian
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.models.loading import load_classifier
@@ -54,7 +54,7 @@ def test_at_every_layer_of_a_network_whose_states_differ_in_width(name):
 @pytest.mark.long
 def test_at_every_layer_of_a_bert(tiny_bert, sentences):
     model = load_classifier(tiny_bert)
-    texts = wordpieces.batch_encode(model.tokenizer, sentences[:3])
+    texts = encoding.batch_encode(model.tokenizer, sentences[:3])
     inputs = jax.tree.map(jnp.asarray, batches.pad(texts, 12))
     noise = state_statistics(model.network, model.params, batches.in_order(texts, 3, 20))
     clean = Clean(inputs, *model.network.states(model.params, inputs))

@@ -19,7 +19,7 @@ from diffmask_jax.attribution.network_erasure import (
     stretch,
 )
 from diffmask_jax.attribution.subset_search import Effort
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches, encoding
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import CATEGORICAL, SPAN
 from diffmask_jax.game.masking import mask_state
@@ -184,7 +184,7 @@ def test_on_a_bert_every_smaller_set_is_infeasible(tiny_bert, sentences):
     model = load_classifier(tiny_bert)
     network, params, criterion = model.network, model.params, SamePrediction(CATEGORICAL)
     sizes = []
-    for text in wordpieces.batch_encode(model.tokenizer, sentences[:3]):
+    for text in encoding.batch_encode(model.tokenizer, sentences[:3]):
         inputs = jax.tree.map(jnp.asarray, batches.pad([text], 12))
         clean = clean_of(network, params, inputs)
         zero = jnp.zeros_like(clean.states[0][0, 0])

@@ -15,7 +15,7 @@ from diffmask_jax.attribution.per_example import (
     reinforce,
     score_function_loss,
 )
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches, encoding
 from diffmask_jax.game import hard_concrete
 from diffmask_jax.game.divergences import categorical_divergence
 from diffmask_jax.game.masking import mask_state
@@ -101,7 +101,7 @@ def test_examples_do_not_touch(method):
 def test_any_model_behind_the_seam_will_do(method, tiny_bert, sentences):
     """On a BERT, at the embedding and at a block's output: the mask it ends with is feasible."""
     model = load_classifier(tiny_bert)
-    encoded = wordpieces.batch_encode(model.tokenizer, sentences[:4])
+    encoded = encoding.batch_encode(model.tokenizer, sentences[:4])
     inputs = jax.tree.map(jnp.asarray, batches.pad(encoded, 16))
     valid, settings = inputs.valid, Settings(margin=0.5, steps=200, rate=0.1)
 

@@ -4,8 +4,9 @@ import pytest
 from tiny_tokenizers import of_pieces
 from transformers import BertTokenizerFast
 
+from diffmask_jax.data.encoding import batch_encode
 from diffmask_jax.data.question_pairs import encode_question_pairs
-from diffmask_jax.data.wordpieces import batch_encode, cut_to
+from diffmask_jax.data.wordpieces import cut_to
 from diffmask_jax.errors import UserError
 
 PAIR = ("who is it?", "it is an old film.")  # 12 pieces with [CLS] and two [SEP]

@@ -11,12 +11,8 @@ from tiny_tokenizers import encode
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from diffmask_jax.data.wordpieces import (
-    batch_encode,
-    check_length,
-    encode_within,
-    locate,
-)
+from diffmask_jax.data.encoding import batch_encode, encode_within
+from diffmask_jax.data.wordpieces import check_length, locate
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.trees import read_trees
 

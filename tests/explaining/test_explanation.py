@@ -18,7 +18,8 @@ from diffmask_jax.explaining.explanation import Explanation
 from diffmask_jax.explaining.explanations import Explanations
 from diffmask_jax.explaining.replayed import Replayed
 from diffmask_jax.explaining.word import Word
-from diffmask_jax.models.heads import HEADS, Answer
+from diffmask_jax.models.answers import Answer
+from diffmask_jax.models.heads import HEADS
 from diffmask_jax.render.page import page as drawn_page
 from diffmask_jax.training.assessment import Assessment, Finding
 

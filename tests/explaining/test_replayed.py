@@ -11,7 +11,7 @@ from diffmask_jax import Explainer
 from diffmask_jax.data import batches
 from diffmask_jax.explaining.replayed import turned
 from diffmask_jax.game.masking import mask_state
-from diffmask_jax.models.heads import Answer, AnswerSpan
+from diffmask_jax.models.answers import Answer, AnswerSpan
 from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.training import run_folder
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mutations import damaged, json_texts, line_texts, tensor_files
 from trying import some, tried
 
-from diffmask_jax.data.wordpieces import batch_encode
+from diffmask_jax.data.encoding import batch_encode
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.huggingface.description import output_names
 from diffmask_jax.models.huggingface.tokenizers import read_tokenizer_of

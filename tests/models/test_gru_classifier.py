@@ -13,7 +13,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches, encoding
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import CATEGORICAL
@@ -210,7 +210,7 @@ def test_pytorch_s_modules_load_it_and_agree(classifier, tiny_gru, sentences):
         }
     )
     network.load_state_dict({name: torch.tensor(x) for name, x in tensors(tiny_gru).items()})
-    encoded = wordpieces.batch_encode(classifier.tokenizer, sentences)
+    encoded = encoding.batch_encode(classifier.tokenizer, sentences)
     inputs = batches.pad(encoded, 20)
     with torch.no_grad():
         packed = torch.nn.utils.rnn.pack_padded_sequence(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from random_params import random_params
 
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches, encoding
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.divergences import CATEGORICAL
@@ -151,7 +151,7 @@ def test_attention_weights_are_pytorchs(tiny_bert, sentences):
     from transformers import BertForSequenceClassification
 
     model = load_classifier(tiny_bert)
-    encoded = wordpieces.batch_encode(model.tokenizer, sentences)
+    encoded = encoding.batch_encode(model.tokenizer, sentences)
     inputs = jax.tree.map(jnp.asarray, batches.pad(encoded, max(len(t.ids) for t in encoded)))
     _, states = model.network.states(model.params, inputs)
     found = model.network.attention(model.params, inputs, states)

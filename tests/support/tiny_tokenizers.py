@@ -10,7 +10,8 @@ from tokenizers import (
 )
 from tokenizers.models import BPE, Unigram, WordPiece
 
-from diffmask_jax.data.wordpieces import Encoded, batch_encode
+from diffmask_jax.data.encoding import batch_encode
+from diffmask_jax.data.wordpieces import Encoded
 
 TEXTS = [
     "the film is great fun, it's a warm film",

@@ -9,7 +9,7 @@ from shared import shared
 from tiny_tokenizers import encode
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from diffmask_jax.data.wordpieces import batch_encode
+from diffmask_jax.data.encoding import batch_encode
 from diffmask_jax.errors import UserError
 from diffmask_jax.tasks.answer_spans import characters, gold_spans, piece_span, span_text
 from diffmask_jax.tasks.questions import Answer

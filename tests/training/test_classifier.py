@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches, encoding
+from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.gru_classifier import fresh_gru
@@ -64,7 +65,7 @@ def model(kind, tiny_bert) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def encoded(model) -> list[wordpieces.Encoded]:
+def encoded(model) -> list[Encoded]:
     return model.encode(TEXTS)
 
 
@@ -86,7 +87,7 @@ def history(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
-def predictions(folder: Path, encoded: list[wordpieces.Encoded]) -> np.ndarray:
+def predictions(folder: Path, encoded: list[Encoded]) -> np.ndarray:
     kept = load_classifier(folder)
     logits, _ = jax.jit(kept.network.states)(kept.params, batches.pad(encoded, 8))
     return np.asarray(logits.argmax(-1))
@@ -301,7 +302,7 @@ def test_fewer_texts_than_a_batch_are_refused(model, data, tmp_path):
 
 
 def test_a_text_longer_than_the_model_takes_is_refused(model, data, tmp_path):
-    (long,) = wordpieces.batch_encode(model.tokenizer, ["film " * 30])
+    (long,) = encoding.batch_encode(model.tokenizer, ["film " * 30])
     longer = data._replace(texts=[*data.texts[:-1], long])
     message = "32 word pieces, but the limit is 20"
     assert_refused(message, model, data, tmp_path / "new", dev=longer)

@@ -6,7 +6,7 @@ import pytest
 from long_set import shown_by
 
 from diffmask_jax import cli
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches, encoding
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.loading import load_classifier
@@ -25,7 +25,7 @@ def model(tiny_bert):
 
 @pytest.fixture(scope="module")
 def encoded(model, sentences):
-    return wordpieces.batch_encode(model.tokenizer, sentences)
+    return encoding.batch_encode(model.tokenizer, sentences)
 
 
 @pytest.fixture(scope="module")

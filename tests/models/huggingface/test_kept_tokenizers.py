@@ -7,7 +7,7 @@ import pytest
 import tiny_tokenizers
 import transformers
 
-from diffmask_jax.data.wordpieces import batch_encode
+from diffmask_jax.data.encoding import batch_encode
 from diffmask_jax.models.huggingface import kept_tokenizers, tokenizers
 from diffmask_jax.models.huggingface.tokenizers import read_tokenizer, read_tokenizer_of
 from diffmask_jax.runtime import compile_cache

@@ -12,7 +12,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from diffmask_jax.data import batches, wordpieces
+from diffmask_jax.data import batches, encoding
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.config import Dropout
@@ -74,7 +74,7 @@ def test_pytorch_reads_it_and_agrees(classifier, sentences, tmp_path):
         read = tokenizer(list(sentences), padding=True, return_tensors="pt")
         expected = model(**read).logits.numpy()
     back = load_classifier(tmp_path)
-    encoded = wordpieces.batch_encode(back.tokenizer, sentences)
+    encoded = encoding.batch_encode(back.tokenizer, sentences)
     logits, _ = jax.jit(back.network.states)(back.params, batches.pad(encoded, 20))
     assert np.ptp(expected, axis=0).min() > 0.01
     np.testing.assert_allclose(logits, expected, atol=1e-4)

@@ -10,7 +10,7 @@ import tiny_tokenizers
 import transformers
 from tokenizers import Tokenizer
 
-from diffmask_jax.data.wordpieces import batch_encode, encode_within
+from diffmask_jax.data.encoding import batch_encode, encode_within
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.huggingface.tokenizers import (
     read_tokenizer,
@@ -213,7 +213,7 @@ def test_no_tokenizer_needs_pytorch_or_the_network(tmp_path):
         def refuse(*_, **__):
             raise AssertionError("the network was asked")
         socket.socket.connect = socket.getaddrinfo = refuse
-        from diffmask_jax.data.wordpieces import batch_encode
+        from diffmask_jax.data.encoding import batch_encode
         from diffmask_jax.models.huggingface.tokenizers import read_tokenizer
         for model, usual in {[(model, usual(model)) for model in CLASSES]}:
             batch_encode(read_tokenizer(Path(sys.argv[1]) / model, usual), [("a film", "fun")])
