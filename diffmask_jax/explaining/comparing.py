@@ -70,7 +70,7 @@ def compare(
         panels=panels,
         names=drawn.names,
         marks=drawn.marks,
-        starts=drawn.begins,
+        starts=drawn.starts,
     )
 
 

@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
     parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
     names: the names of the two texts of a pair
     marks: which tokens are part of an answer
-    begins: for each token whether it begins a word
+    starts: for each token whether it begins a word
     """
 
     title: str
@@ -40,7 +40,7 @@ class Comparison(NamedTuple):
     parts: tuple[int, ...]
     names: tuple[str, str]
     marks: Marks
-    begins: tuple[bool, ...]
+    starts: tuple[bool, ...]
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -88,8 +88,8 @@ def make_comparison(
     checked = tuple(_checked(panel, len(tokens)) for panel in panels)
     texts = checked_parts(parts, len(tokens))
     marked = checked_marks(marks, len(tokens))
-    begins = checked_starts(starts, tokens)
-    comparison = Comparison(title, caption, tuple(tokens), checked, texts, names, marked, begins)
+    begun = checked_starts(starts, tokens)
+    comparison = Comparison(title, caption, tuple(tokens), checked, texts, names, marked, begun)
     for panel in checked:
         if panel.rows != tuple(row for row in comparison.rows if row in panel.rows):
             raise ValueError(f"{panel.name}: rows {panel.rows} do not fit {comparison.rows}")

@@ -19,7 +19,7 @@ class Heatmap(NamedTuple):
     parts: for each token the text that it belongs to, 0 or 1, or -1 for a special token
     names: the names of the two texts of a pair
     marks: which tokens are part of an answer
-    begins: for each token whether it begins a word
+    starts: for each token whether it begins a word
     """
 
     title: str
@@ -30,7 +30,7 @@ class Heatmap(NamedTuple):
     parts: tuple[int, ...]
     names: tuple[str, str]
     marks: Marks
-    begins: tuple[bool, ...]
+    starts: tuple[bool, ...]
 
     @property
     def texts(self) -> list[tuple[str, "Heatmap"]]:
@@ -44,7 +44,7 @@ class Heatmap(NamedTuple):
             values=self.values[:, run],
             parts=self.parts[run],
             marks=self.marks.of(run),
-            begins=self.begins[run],
+            starts=self.starts[run],
         )
 
 
@@ -90,7 +90,7 @@ def make_heatmap(
     array = np.clip(array, 0.0, 1.0)
     texts_of = checked_parts(parts, len(tokens))
     marked = checked_marks(marks, len(tokens))
-    begin = checked_starts(starts, tokens)
+    begun = checked_starts(starts, tokens)
     return Heatmap(
-        title, caption, tuple(tokens), tuple(rows), array, texts_of, names, marked, begin
+        title, caption, tuple(tokens), tuple(rows), array, texts_of, names, marked, begun
     )

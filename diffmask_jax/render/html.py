@@ -50,7 +50,7 @@ def _text(heatmap: Heatmap) -> str:
     values = heatmap.values[-1].tolist()
     return " ".join(
         f"<span>{''.join(_piece(heatmap, at, piece, values[at]) for at, piece in word)}</span>"
-        for word in words(heatmap.tokens, heatmap.begins)
+        for word in words(heatmap.tokens, heatmap.starts)
     )
 
 

@@ -39,7 +39,7 @@ def of_comparison(comparison: Comparison) -> str:
             parts=comparison.parts,
             names=comparison.names,
             marks=comparison.marks,
-            starts=comparison.begins,
+            starts=comparison.starts,
         )
         body += [rf"\diffmaskpanel{{({chr(ord('a') + number)}) {escaped(panel.name)}}}"]
         body += _layers(drawn)
@@ -70,7 +70,7 @@ def _painted(text: Heatmap, row: int) -> str:
     values = text.values[row].tolist()
     return " ".join(
         "".join(_token(piece, values[at], *_looks(text, at)) for at, piece in word)
-        for word in words(text.tokens, text.begins)
+        for word in words(text.tokens, text.starts)
     )
 
 

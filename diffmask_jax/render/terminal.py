@@ -49,7 +49,7 @@ def _body(
 def _painted_text(heatmap: Heatmap, width: int) -> Iterator[str]:
     values = heatmap.values[-1].tolist()
     line, used = "", 0
-    for word in words(heatmap.tokens, heatmap.begins):
+    for word in words(heatmap.tokens, heatmap.starts):
         pieces = [(at, shorten(visible(piece), width - 2)) for at, piece in word]
         size = sum(display_width(piece) for _, piece in pieces) + 2
         if used and used + size > width:

@@ -107,7 +107,7 @@ def test_a_token_of_number_signs_is_a_word_of_its_own():
         "fun ###ny", shown=shown, tokens=shown, offsets=(None, (0, 3), (4, 7), (7, 9)),
         words=(Word("fun", 0, 3, 1, 1), Word("###ny", 4, 9, 2, 3)),
     )  # fmt: skip
-    assert found.heatmap().begins == (True, True, True, False)
+    assert found.heatmap().starts == (True, True, True, False)
     text = Elements(found._repr_html_()).text
     assert "###ny" in "".join(text.split()) and "fun#ny" not in "".join(text.split())
 
