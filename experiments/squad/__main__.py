@@ -5,15 +5,16 @@ r"""The paper's results on SQuAD (section 3.3, Appendix D.2; Figures 2, 7, 8, 14
         [--seeds 2] [--steps 8000] [--questions 1000] [--methods-on 200] [--out reports/squad]
 
 If it is stopped and started again, it continues. Its cost depends on --steps (3 s of one core each
-for a model of 6 blocks of width 384), --questions (2 s each) and --methods-on (20 s each).
---no-training reports on the probes that exist, as far as they have come. The paper's BERT-large:
-over 95% of the input masked in the upper layers while over 90% of starts and ends stay; gold
-answers of wrongly answered questions kept about 60% of the time; questions kept longer than
-passages; over half of the hidden states masked after layer 9 of 24; [SEP] kept at all layers but
-the last.
+for a model of 6 blocks of width 384), --questions (2 s each) and --methods-on (20 s each, at 20
+--method-steps). --no-training reports on the probes that exist, as far as they have come. The
+paper's BERT-large: over 95% of the input masked in the upper layers while over 90% of starts and
+ends stay; gold answers of wrongly answered questions kept about 60% of the time; questions kept
+longer than passages; over half of the hidden states masked after layer 9 of 24; [SEP] kept at all
+layers but the last.
 """
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,11 @@ from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import check_model, check_texts
 from experiments.squad import drawing, methods, numbers, report, stages
 from experiments.squad.claims import Found, make_claims
+from experiments.squad.methods import Counted
 from experiments.squad.numbers import Figure2
 from experiments.squad.report import About
 from experiments.squad.stages import Answers, Study
 
-METHODS, ON_EXAMPLE = methods.ON_MANY, methods.ON_EXAMPLE
 SETTINGS: dict[str, Any] = {"margin": methods.MARGIN, "batch_size": 16}
 """The settings of every probe, besides --steps and the defaults of `diffmask train squad`."""
 
@@ -84,11 +85,12 @@ def run(options: argparse.Namespace) -> list[Claim]:
     inputs = measured.get("input")
     with timer.part("other methods"):
         keep = None if inputs is None else inputs.keep()
-        figure2 = count_methods(study, answers, keep, whole, options)
+        counted = methods.on_many(options.method_steps)
+        figure2 = count_methods(study, answers, keep, whole, counted, options)
     with timer.part("draw the figures"):
         drawing.draw(out, layers, methods.MARGIN, by_gate, measured)
         if inputs is not None and figure2 is not None:
-            drawing.draw_methods(out, whole, ON_EXAMPLE, inputs)
+            drawing.draw_methods(out, whole, methods.ON_EXAMPLE, inputs)
     nouns = None if tags is None else numbers.nouns(whole, tags)
     found = Found(layers, numbers.scores(study, answers), by_gate, nouns, figure2)
     about = About(
@@ -96,7 +98,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
         [*examples.notes, *told(whole.data.counts, min(LONGEST, whole.model.config.positions))],
         [stages.settled(run) for runs in folders.values() for run in runs],
         [gate for gate in GATES if gate not in folders],
-        METHODS,
+        counted,
     )
     raw = {
         "settings": {folder.name: as_dict(config) for folder, config in configs.items()},
@@ -137,12 +139,18 @@ def about_questions(study: Study, whole: Study, methods_on: int) -> str:
 
 
 def count_methods(
-    study: Study, answers: Answers, keep: PerText | None, whole: Study, options: argparse.Namespace
+    study: Study,
+    answers: Answers,
+    keep: PerText | None,
+    whole: Study,
+    counted: Mapping[str, Counted],
+    options: argparse.Namespace,
 ) -> Figure2 | None:
     """Where every method points, over some of the questions; None if --methods-on is 0.
 
     keep: the keep probabilities of all the study's questions by the input probes, if there are any
     whole: as in `drawing.draw_methods`
+    counted: the other methods
     """
     drawn, place = set(whole.sample(options.methods_on)), options.out / "measured"
     chosen = [at for at, number in enumerate(study.numbers) if number in drawn]
@@ -150,8 +158,9 @@ def count_methods(
         return None
     some, words = study.at(chosen), stages.statistics_of_words(whole, place / "words.npz")
     found = {} if keep is None else {"diffmask": [layers_kept(keep[at]) for at in chosen]}
-    for name, method in METHODS.items():
-        found[name] = stages.attributions(some, method, words, place / "methods" / name)
+    for name, method in counted.items():
+        folder = place / "methods" / f"{name}, {method.told}"
+        found[name] = stages.attributions(some, method, words, folder)
     return numbers.figure2(some, Answers(*(array[chosen] for array in answers)), found)
 
 
@@ -177,11 +186,19 @@ def main() -> None:
         default=200,
         help="those to measure other methods on (default: 200)",
     )
+    add(
+        "--method-steps",
+        type=int,
+        default=methods.FEW,
+        help="steps of the iterative ones there; Figure 2's example has always 500 (default: 20)",
+    )
     add("--out", type=Path, default=Path("reports/squad"), help="report folder")
     options = parser.parse_args()
     keep_compiled_programs()
-    if min(options.seeds, options.questions) < 1 or options.methods_on < 0:
-        raise UserError("--seeds and --questions must be at least 1, --methods-on at least 0")
+    if min(options.seeds, options.questions, options.method_steps) < 1 or options.methods_on < 0:
+        raise UserError(
+            "--seeds, --questions and --method-steps must be at least 1, --methods-on at least 0"
+        )
     run(options)
 
 

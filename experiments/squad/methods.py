@@ -97,4 +97,7 @@ ON_EXAMPLE: dict[str, Counted] = {
     ),
 }
 
-ON_MANY: dict[str, Counted] = {"attention": ATTENTION, **in_steps(FEW), "leave_one_out": LEFT_OUT}
+
+def on_many(steps: int) -> dict[str, Counted]:
+    """The methods that are counted on many questions; steps: those of the iterative ones."""
+    return {"attention": ATTENTION, **in_steps(steps), "leave_one_out": LEFT_OUT}

@@ -18,7 +18,7 @@ from diffmask_jax.training import run_folder
 from experiments.common.probe_runs import measured_at
 from experiments.common.resume import check_model, check_texts
 from experiments.squad import __main__ as squad
-from experiments.squad import drawing, numbers, stages
+from experiments.squad import drawing, methods, numbers, stages
 from experiments.squad.claims import gate_claims, hidden_claims, ids_of
 from experiments.squad.methods import Counted
 from experiments.squad.report import layer_table
@@ -292,9 +292,9 @@ def places(tiny_answerer, tmp_path, monkeypatch):
     ]
     (tmp_path / "tags.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     monkeypatch.setattr(squad, "SETTINGS", squad.SETTINGS | SHORT | LOOSE)
-    few = {name: squad.METHODS[name] for name in METHODS}
-    monkeypatch.setattr(squad, "METHODS", few)
-    monkeypatch.setattr(squad, "ON_EXAMPLE", few)
+    few = {name: methods.on_many(20)[name] for name in METHODS}
+    monkeypatch.setattr(methods, "on_many", lambda steps: few)
+    monkeypatch.setattr(methods, "ON_EXAMPLE", few)
     monkeypatch.setattr(batches, "LENGTHS", (20,))  # all that the model takes: a program for all
     for name, text in zip(
         ("QUESTION", "PASSAGE", "ANSWER"), (QUESTIONS[0], PASSAGES[0], "dull"), strict=True
@@ -311,6 +311,14 @@ def places(tiny_answerer, tmp_path, monkeypatch):
 def experiment(places, command_of):
     """Run it with some options changed."""
     return command_of(squad, places)
+
+
+def test_what_methods_find_is_kept_by_their_steps():
+    """Folders are named by the settings in words: other steps do not take them for their own."""
+    few, many = methods.on_many(20), methods.on_many(500)
+    same = {name for name in few if few[name].told == many[name].told}
+    assert same == {"attention", "leave_one_out"}
+    assert not any("/" in method.told for method in (*few.values(), *many.values()))
 
 
 @pytest.mark.long  # test_sst.py shows how such an experiment reports and goes on
