@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,15 +150,9 @@ class Explanation:
     def heatmap(self) -> Heatmap:
         """The explanation as the renderings draw it."""
         gold = " or ".join(f"“{text}”" for text in dict.fromkeys(a.text for a in self.gold))
-        what = "the pair was cut to" if len(self.texts) > 1 else "the text was cut to"
-        if self.answer.span is not None:
-            what = "the passage was cut to fit with its question in"
-        cut = f"; {what} {self.cut_to} word pieces"
         return make_heatmap(
             title=self.answer.line + f", gold {gold}" * bool(gold),
-            caption=f"which {GATES[self.gate].masks} the prediction needs"
-            + cut * (self.cut_to is not None)
-            + ("" if self.doubt is None else f"; {self.doubt}"),
+            caption="; ".join(self._remarks()),
             tokens=self.shown,
             rows=self.layers,
             values=self.keep,
@@ -167,6 +161,19 @@ class Explanation:
             marks=self.marks,
             starts=self._starts(),
         )
+
+    def _remarks(self) -> Iterator[str]:
+        """What is shown, and what a reader of a single picture must know to trust it."""
+        yield f"which {GATES[self.gate].masks} the prediction needs"
+        if self.cut_to is not None:
+            what = "the pair was cut to" if len(self.texts) > 1 else "the text was cut to"
+            if self.answer.span is not None:
+                what = "the passage was cut to fit with its question in"
+            yield f"{what} {self.cut_to} word pieces"
+        if self.doubt is not None:
+            yield self.doubt
+        if self.assessment is not None and self.assessment.answer == "not good":
+            yield "by a probe that is not good"
 
     def _starts(self) -> list[bool]:
         """For each token whether it begins a word: one of ### does, although it begins with ##."""

@@ -101,6 +101,19 @@ def test_the_heatmap_names_prediction_and_gate():
     np.testing.assert_array_equal(heatmap.values, KEEP)
 
 
+def test_a_single_picture_says_when_its_probe_is_not_good():
+    for answer in ("not good", "not settled", "good"):
+        caption = explanation(assessment=Assessment(answer, (), ())).heatmap().caption
+        assert caption.endswith("; by a probe that is not good") == (answer == "not good")
+    both = explanation(assessment=Assessment("not good", (), ()), doubt="of step 5", cut_to=4)
+    said = both.heatmap().caption.split("; ")
+    assert said[1:] == [
+        "the text was cut to 4 word pieces",
+        "of step 5",
+        "by a probe that is not good",
+    ]
+
+
 def test_a_token_of_number_signs_is_a_word_of_its_own():
     shown = ("[CLS]", "fun", "###", "##ny")
     found = explanation(
