@@ -394,7 +394,8 @@ def test_results_belong_to_questions_and_probes(study, tiny_answerer, tmp_path):
 def test_a_classifier_and_bad_numbers_are_refused(experiment, tiny_bert, tmp_path, capsys):
     for changed, message in (
         ({"model": tiny_bert, "out": tmp_path / "a"}, "questions with answers"),
-        ({"questions": 0}, "--seeds and --questions must be at least 1"),
+        ({"questions": 0}, "--seeds, --questions and --method-steps must be at least 1"),
+        ({"method_steps": 0}, "--seeds, --questions and --method-steps must be at least 1"),
     ):
         with pytest.raises(SystemExit) as stopped:
             experiment(**changed)
