@@ -25,7 +25,7 @@ from diffmask_jax.runtime.messages import say
 from diffmask_jax.tasks.task import Examples
 
 FILE = "fingerprint.json"
-PLACES, PAIRS = "places of the weights", "pairs of texts"  # missing in folders of older versions
+PLACES = "places of the weights"  # missing in folders of older versions
 
 Fingerprint = Mapping[str, Any]
 """Digests and values by name: weights, tokenizer, texts, pieces, and sizes as in config.json."""
@@ -53,12 +53,13 @@ def of_texts(**splits: Examples) -> dict[str, Any]:
         f"{name} texts": settings.digest(json.dumps(text).encode() for text in examples.texts)
         for name, examples in splits.items()
     }
-    return digests | {PAIRS: any(examples.second is not None for examples in splits.values())}
+    are_pairs = {f"{name} pairs": examples.second is not None for name, examples in splits.items()}
+    return digests | are_pairs
 
 
 def pairs_in(folder: Path) -> bool | None:
     """Whether a run was trained on pairs of texts; None in folders of older versions."""
-    told = (settings.read(folder / FILE) or {}).get(PAIRS)
+    told = (settings.read(folder / FILE) or {}).get("train pairs")
     return told if isinstance(told, bool) else None
 
 
@@ -75,7 +76,8 @@ def ids_of(texts: Sequence[Encoded]) -> Iterator[bytes]:
 def differing(made_with: Fingerprint, found: Fingerprint) -> list[str]:
     """The names that two fingerprints have in common and whose values differ.
 
-    Without those that differ because others do: places with the weights, pieces with the texts.
+    Without those that differ because others do: places with the weights, pieces and pairs with the
+    texts.
     """
     names = [name for name in found if name in made_with and made_with[name] != found[name]]
     return [name for name in names if not _causes(name) & set(names)]
@@ -84,10 +86,8 @@ def differing(made_with: Fingerprint, found: Fingerprint) -> list[str]:
 def _causes(name: str) -> set[str]:
     if name == PLACES:
         return {"weights"}
-    if name == PAIRS:
-        return {"train texts", "dev texts", "test texts"}
     split, _, what = name.rpartition(" ")
-    return {"tokenizer", f"{split} texts"} if what == "pieces" else set()
+    return {"tokenizer", f"{split} texts"} if what in ("pieces", "pairs") else set()
 
 
 def keep(folder: Path, found: Fingerprint) -> None:
