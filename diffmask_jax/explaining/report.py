@@ -27,7 +27,8 @@ class Subject(NamedTuple):
     """The subject of a report: a run, its model and data, and its margin (nats) and layers.
 
     agreement: what the share of unchanged decisions is called
-    drawn: what resamples are drawn of, `Sources.word`
+    examples, drawn: what the examples are called, and what resamples are drawn of: those of
+        `Sources.examples` and `Sources.word`
     """
 
     run: str
@@ -37,6 +38,7 @@ class Subject(NamedTuple):
     margin: float
     layers: tuple[str, ...]
     agreement: str
+    examples: str
     drawn: str
 
 
@@ -173,7 +175,8 @@ def as_text(report: Report) -> str:
     ]
     return "\n".join(
         [
-            f"{subject.run}: {subject.gate} probe on {report.texts} texts ({subject.data})",
+            f"{subject.run}: {subject.gate} probe on {report.texts} {subject.examples} "
+            f"({subject.data})",
             *told(report.assessment, THRESHOLDED),
             "",
             table(head, rows),

@@ -39,11 +39,11 @@ def page(report: Report, survey: Survey, rows: Sequence[str]) -> str:
     return report_html.page(
         f"Which {masks} the predictions need",
         f"{subject.run}: a probe trained to drop what {subject.model} can do without, at a "
-        f"divergence of {subject.margin:g} nats; here on {report.texts} texts ({subject.data}). A "
-        "position is kept where its keep probability is above ½. Intervals are 95% intervals of "
-        f"the mean (bootstrap over {subject.drawn}).",
+        f"divergence of {subject.margin:g} nats; here on {report.texts} {subject.examples} "
+        f"({subject.data}). A position is kept where its keep probability is above ½. Intervals "
+        f"are 95% intervals of the mean (bootstrap over {subject.drawn}).",
         sections,
-        f"{len(chosen)} texts, evenly spread over the data",
+        f"{len(chosen)} {subject.examples}, evenly spread over the data",
         [_opened(survey, rows, number) for number in chosen.tolist()],
     )
 
@@ -53,7 +53,8 @@ def _verdict(report: Report) -> Section:
     found = [(finding.holds, finding.says) for finding in verdict.findings]
     return Section(
         f"Is this probe good? {VERDICTS[verdict.answer]}.",
-        f"Judged by what it did to these texts ({THRESHOLDED}), and by how its training ended.",
+        f"Judged by what it did to these {report.subject.examples} ({THRESHOLDED}), and by how its "
+        "training ended.",
         report_html.findings(found, verdict.advice),
     )
 
@@ -170,7 +171,8 @@ def _kept_bar(kept: Kept) -> Bar:
 
 
 def _turned(report: Report) -> Section:
-    title = f"The prediction changes at some layer for {report.turned} of {report.texts} texts"
+    examples = report.subject.examples
+    title = f"The prediction changes at some layer for {report.turned} of {report.texts} {examples}"
     if not report.turned:
         return Section(title, "", "")
     layers = len(report.subject.layers)
@@ -182,7 +184,7 @@ def _turned(report: Report) -> Section:
         title,
         "Worst first, by the largest divergence of the layers at which the prediction "
         f"changes{more}.",
-        report_html.folded("The texts", markup),
+        report_html.folded(f"The {examples}", markup),
     )
 
 

@@ -65,6 +65,7 @@ def report_on(
             explainer.config.margin,
             model.network.layers,
             SPANS[0] if model.head.spans else "agreement",
+            sources.examples,
             sources.word,
         ),
         seen,

@@ -21,17 +21,18 @@ SUFFIXES = {
 
 def explained(rivalry: Rivalry) -> str:
     """An explanation of the numbers."""
-    drawn = rivalry.sources.word
+    drawn, examples = rivalry.sources.word, rivalry.sources.examples
     return (
-        f"On {rivalry.measures.shape[1]} texts. Tokens are removed in each method's order; every "
-        f"method keeps as many as the probe does (it drops {rivalry.masked:.1%}). Sufficiency: "
-        "how much less probable the prediction is with only the kept tokens (lower is better). "
+        f"On {rivalry.measures.shape[1]} {examples}. Tokens are removed in each method's order; "
+        f"every method keeps as many as the probe does (it drops {rivalry.masked:.1%}). "
+        "Sufficiency: how much less probable the prediction is with only the kept tokens (lower is "
+        "better). "
         "Comprehensiveness: how much less probable it is with only the others (higher is better). "
         "Area: the mean over all numbers of removed tokens. Normalised: 0 and 1 are the smallest "
         f"and the largest area that a search found for any order, over the {rivalry.searched} "
-        f"texts of at most {LONGEST} tokens besides special ones. * and °: the probe is better or "
-        "worse than that method; the paired 95% interval of the difference excludes 0 (bootstrap "
-        f"over {drawn}; nothing is marked with fewer than {FEWEST} {drawn})."
+        f"{examples} of at most {LONGEST} tokens besides special ones. * and °: the probe is "
+        "better or worse than that method; the paired 95% interval of the difference excludes 0 "
+        f"(bootstrap over {drawn}; nothing is marked with fewer than {FEWEST} {drawn})."
     )
 
 

@@ -21,6 +21,11 @@ class Sources(NamedTuple):
     word: str
     numbers: Sequence[int]
 
+    @property
+    def examples(self) -> str:
+        """What the examples are called: questions, about passages, or texts."""
+        return "questions" if self.word == "passages" else "texts"
+
     def of(self, chosen: Sequence[int]) -> "Sources":
         """Those of some of the examples."""
         return self._replace(numbers=[self.numbers[number] for number in chosen])

@@ -363,5 +363,6 @@ def test_a_report_counts_words_and_draws_resamples_by_passages(command, tmp_path
         assert {*told[name]["low"], *told[name]["high"]} == {None} != {*told[name]["mean"]}
     parts = {group["name"]: group for group in told["groups"]["text of the pair"]}
     assert {group["texts"] for group in parts.values()} == {1}
+    assert "here on 5 questions" in page and "5 questions, evenly spread over the data" in page
     assert "bootstrap over passages" in page and "No word is in 5 passages or more." in page
     assert not re.search(r"\bnan\b", page)

@@ -229,6 +229,8 @@ def test_questions_about_one_passage_are_drawn_together():
     assert of_thirty.drawn() == of_six.drawn()
     assert list(of_six.drawn().values()) == [6, 6, 6, 6, 5, 5]
     assert "bootstrap over passages" in rivalry_table.explained(of_thirty)
+    assert rivalry_table.explained(of_thirty).startswith("On 30 questions. ")
+    assert "25 questions of at most" in rivalry_table.explained(of_thirty)
     assert "bootstrap over texts" in rivalry_table.explained(of_six)
 
 
