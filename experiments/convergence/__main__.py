@@ -21,7 +21,6 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import make_folder
-from diffmask_jax.training.config import RunConfig, run_config
 from diffmask_jax.training.fingerprint import ids_of
 from diffmask_jax.training.train import Prepared, prepare
 from experiments.common.command import command, parser_of
@@ -29,10 +28,16 @@ from experiments.common.probe_runs import with_passes
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import check_model, check_texts
 from experiments.convergence import figures, report, trial
+from experiments.convergence.places import (
+    MARGINS,
+    add_places,
+    config_of,
+    reference_folder,
+    trial_folder,
+)
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe
 from experiments.convergence.report import Trial
 
-MARGINS = {"input": 0.1, "hidden": 0.05}
 REFERENCE_SEED = 1000
 """The seed of the first reference: of no trial, which would be the reference's own beginning."""
 
@@ -41,10 +46,8 @@ REFERENCE_SEED = 1000
 def main() -> None:
     """Play the references, then the recipes, and report."""
     parser = parser_of("convergence", __doc__)
+    add_places(parser)
     add = parser.add_argument
-    add("--model", required=True, help="folder or hub id of a classifier for SST-5")
-    add("--raw-dir", help="folder of SST's trees")
-    add("--data-dir", help="where TensorFlow Datasets keeps its copy of them")
     add("--gate", choices=tuple(GATES), default="hidden", help="which probe (default: hidden)")
     add("--examples", type=int, default=51_200, help="examples of a trial (default: 51200)")
     add(
@@ -56,7 +59,6 @@ def main() -> None:
     add("--references", type=int, default=2, help="seeds of the reference (default: 2)")
     add("--seeds", type=int, default=3, help="seeds of every recipe (default: 3)")
     add("--recipes", nargs="*", choices=tuple(RECIPES), help="recipes to try (default: all)")
-    add("--out", type=Path, default=Path("reports/convergence"), help="folder for all results")
     options = parser.parse_args()
     keep_compiled_programs()
     for name, least in (
@@ -72,19 +74,22 @@ def main() -> None:
 
 def study(options: argparse.Namespace) -> list[Claim]:
     """Play the references, then all trials that are not done yet; returns the report's claims."""
-    prepared, timer = with_passes(prepare(_config(options, 0), truncate=True)), Timer()
+    prepared, timer = (
+        with_passes(prepare(config_of(options, options.gate, 0), truncate=True)),
+        Timer(),
+    )
     folder = options.out / options.gate
     check_model(folder, prepared.model)
     check_texts(folder, train=ids_of(prepared.texts.train), dev=ids_of(prepared.texts.dev))
     recipes = list(RECIPES) if options.recipes is None else options.recipes
     with timer.part("references"):
         for number in range(options.references):
-            where, seed = folder / "references" / str(number), REFERENCE_SEED + number
+            where, seed = reference_folder(folder, number), REFERENCE_SEED + number
             _play(options, prepared, Recipe(), seed, options.reference_examples, where)
     with timer.part("trials"):
         for name in recipes:
             for seed in range(options.seeds):
-                where = _folder_of(folder, name, seed)
+                where = trial_folder(folder, name, seed)
                 _play(options, prepared, RECIPES[name], seed, options.examples, where)
     claims = _report(options, prepared.model.network.layers, timer)
     print_claims(claims)
@@ -92,19 +97,15 @@ def study(options: argparse.Namespace) -> list[Claim]:
     return claims
 
 
-def _folder_of(folder: Path, name: str, seed: int) -> Path:
-    return folder / name.replace(",", "").replace(" ", "-") / str(seed)
-
-
 def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) -> list[Claim]:
     """Report on everything that has been played so far, by whichever process."""
     folder, gate = options.out / options.gate, options.gate
-    first, truth = folder / "references" / "0", None
+    first, truth = reference_folder(folder, 0), None
     if marks := trial.marks_in(first):
         truth = np.load(first / f"keep-{marks[-1].examples}.npy")
     references = _found(sorted(folder.glob("references/*")), truth)
     by_name = {
-        name: _found([_folder_of(folder, name, seed) for seed in range(options.seeds)], truth)
+        name: _found([trial_folder(folder, name, seed) for seed in range(options.seeds)], truth)
         for name in RECIPES
     }
     trials = {name: seeds for name, seeds in by_name.items() if seeds}
@@ -166,12 +167,6 @@ def _found(folders: Sequence[Path], truth: np.ndarray | None) -> list[Trial]:
     return report.trials_of({folder: marks for folder, marks in found.items() if marks}, truth)
 
 
-def _config(options: argparse.Namespace, seed: int) -> RunConfig:
-    places = {"raw_dir": options.raw_dir, "data_dir": options.data_dir}
-    game = {"gate": options.gate, "margin": MARGINS[options.gate], "seed": seed}
-    return run_config(options.model, "sst", **places, **game)
-
-
 def _play(
     options: argparse.Namespace,
     prepared: Prepared,
@@ -181,7 +176,8 @@ def _play(
     folder: Path,
 ) -> None:
     make_folder(folder)
-    end = trial.run(recipe, _config(options, seed), prepared, examples, folder)[-1]
+    config = config_of(options, options.gate, seed)
+    end = trial.run(recipe, config, prepared, examples, folder)[-1]
     print(f"{folder}: {np.mean(end.masked):.1%} masked after {end.seconds:.0f} s", flush=True)
 
 

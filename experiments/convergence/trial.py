@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.data import batches
+from diffmask_jax.errors import UserError
 from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Game, keep_probabilities
 from diffmask_jax.game.steps import Play, TrainState
@@ -136,6 +137,21 @@ def start(
     if recipe.baselines == "means":
         probe["baselines"] = _mean_states(prepared)[: len(probe["baselines"])]
     return steps.init(probe, len(game.model.layers), players(recipe, config.margin, total))
+
+
+def last_state(recipe: Recipe, config: RunConfig, prepared: Prepared, folder: Path) -> TrainState:
+    """A trial's state at its last checkpoint, of which `probe.slow` is the probe that is evaluated.
+
+    Raises: UserError if there is none.
+    """
+    model = prepared.model
+    game = setup.make_game(config, model.network, model.config.width)
+    like = start(recipe, config, game, prepared, 1), np.zeros(1)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        if (latest := checkpoints.latest()) is None:
+            raise UserError(f"there is no checkpoint in {folder}")
+        state: TrainState = checkpoints.restore(latest, like)[0]
+        return state
 
 
 def _mean_states(prepared: Prepared) -> list[Float[Array, " _"]]:

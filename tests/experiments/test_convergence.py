@@ -10,9 +10,21 @@ import numpy as np
 import optax
 import pytest
 
+from diffmask_jax.data import batches
+from diffmask_jax.game.masking import mask_state
+from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.game.players import Rates, settling
+from diffmask_jax.models.loading import load_classifier
 from experiments.convergence import __main__ as convergence
-from experiments.convergence import distance, report, trial
+from experiments.convergence import (
+    distance,
+    exhaustive,
+    exhaustive_report,
+    landscape,
+    report,
+    trial,
+)
+from experiments.convergence.exhaustive_report import Played
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe, players
 from experiments.convergence.report import Trial
 from experiments.convergence.trial import Mark
@@ -34,10 +46,14 @@ def study(save_bert, treebank, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(convergence, "RECIPES", small)
     monkeypatch.setattr(convergence, "Recipe", lambda: Recipe(batch=8))
 
+    places = {
+        "--model": model, "--raw-dir": treebank, "--data-dir": prepared,
+        "--out": tmp_path / "report",
+    }  # fmt: skip
+
     def run(*recipes, **changed) -> None:
-        options = {
-            "--model": model, "--raw-dir": treebank, "--data-dir": prepared,
-            "--out": tmp_path / "report", "--examples": EXAMPLES, "--seeds": 1,
+        options = places | {
+            "--examples": EXAMPLES, "--seeds": 1,
             "--reference-examples": EXAMPLES, "--references": 1,
         }  # fmt: skip
         options |= {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
@@ -47,6 +63,7 @@ def study(save_bert, treebank, prepared, tmp_path, monkeypatch):
         )
         convergence.main()
 
+    run.places = [str(part) for option in places.items() for part in option]
     return run
 
 
@@ -199,3 +216,91 @@ def test_a_trial_is_measured_at_its_end_and_before_at_marks_that_lie_apart(total
     assert abs(marks[-1] - total) <= 64 and len(marks) <= trial.MARKS
     assert (marks[1:] / marks[:-1] > 0.99 * trial.APART).all()
     assert len(trial.marks_of(16_000, 32)) == 3
+
+
+# --- every set --------------------------------------------------------------------------------
+
+
+def test_a_set_is_placed_among_all_sets_of_its_states():
+    """Against a loop over all pairs of sets; set 5 = {0, 2} is the third best of three states."""
+    divergence = np.array([4.0, 1.0, 3.0, 0.4, 3.0, 0.2, 3.0, 0.0])
+    losses = [bin(n).count("1") / 3 + 2 * divergence[n] for n in range(8)]
+    found = landscape.place(divergence, 2.0, np.array([True, False, True]))
+    assert found.kept == 2 / 3 and found.divergence == 0.2 and found.loss == losses[5]
+    assert found.best_kept == 1 and found.best_divergence == 0 and found.best_loss == min(losses)
+    good = [n for n in range(8) if losses[n] <= losses[5]]
+    assert found.as_good == len(good) == 2 and found.away == 1 / 3
+    apart = [bin(a ^ b).count("1") / 3 for a in good for b in good]
+    assert found.apart == pytest.approx(np.mean(apart))
+    worst = landscape.place(divergence, 2.0, np.zeros(3, bool))
+    assert worst.as_good == 8 and worst.apart == pytest.approx(0.5)  # of all sets
+    for number, kept in enumerate(landscape.all_sets(5)):
+        assert landscape.number_of(kept) == number
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_the_divergences_of_all_sets_are_those_of_masking_by_them_one_by_one(
+    layer, tiny_bert, sentences
+):
+    model = load_classifier(tiny_bert)
+    network, params = model.network, model.params
+    (text,) = model.encode([sentences[0]])
+    states = len(text.ids)
+    inputs = jax.tree.map(jnp.asarray, batches.pad([text], states + 2))
+    clean = clean_pass(network, params, inputs)
+    baseline = jnp.full(model.config.width, 0.3)
+    found = landscape.divergences(network, params, clean, baseline, layer, states)
+    assert len(found) == 2**states
+    for number in (0, 1, 2, 5, 2**states - 2, 2**states - 1):
+        gate = np.ones((1, states + 2), np.float32)
+        gate[0, :states] = [number >> state & 1 for state in range(states)]
+        masked = mask_state(clean.states[layer], jnp.asarray(gate), baseline)
+        logits = network.logits_from(params, clean.inputs, masked, layer)
+        expected = network.family.divergence(clean.logits, logits)
+        np.testing.assert_allclose(found[number], expected[0], atol=1e-6)
+    assert found[-1] == pytest.approx(0, abs=1e-6) and found.max() > 1e-4
+
+
+def test_two_probes_are_compared_by_what_they_keep_and_pay():
+    """One state more of four is kept by the second, for a tenth of a nat less, at λ = 2."""
+
+    def played(*rows: str) -> Played:
+        kept = [np.array([[mark == "1" for mark in row]]) for row in rows]
+        share = np.array([[one.mean() for one in kept]])
+        return Played(kept, share, np.array([[0.3 - 0.1 * (row[0] == "1") for row in rows]]))
+
+    found = {"reference": played("1001", "1001"), "seed 0": played("0001", "0010")}
+    (pair,) = exhaustive_report.pairs_of(found, np.array([2.0]))
+    assert pair.names == ("seed 0", "reference")
+    assert pair.differ.mean == pytest.approx((1 / 4 + 3 / 4) / 2)
+    assert pair.worse.mean == pytest.approx(-1 / 4 + 2 * 0.1)
+    assert np.isnan(exhaustive_report.seeds_apart(found, [0, 1])).all()
+    found |= {"seed 1": played("0101", "0010"), "seed 2": played("0001", "1010")}
+    apart = exhaustive_report.seeds_apart(found, [0, 1])
+    np.testing.assert_allclose(apart, [[(1 / 4 + 0 + 1 / 4) / 3, (0 + 1 / 4 + 1 / 4) / 3]])
+
+
+@pytest.mark.long
+def test_all_sets_are_tried_at_the_reference_that_was_played(study, tmp_path, monkeypatch, capsys):
+    arguments = ["exhaustive", *study.places, "--longest", "8"]
+
+    def run() -> None:
+        monkeypatch.setattr(sys, "argv", arguments)
+        exhaustive.main()
+
+    with pytest.raises(SystemExit):
+        run()
+    assert "there is no reference in" in capsys.readouterr().err
+    study("recipe", seeds=2)
+    run()
+    out = tmp_path / "report" / "hidden" / "exhaustive"
+    found = json.loads((out / "report.json").read_text())["raw"]
+    names = [pair["names"] for pair in found["pairs"]]
+    assert names == [["seed 0", "seed 1"], ["seed 0", "reference"], ["seed 1", "reference"]]
+    loss, best = (np.array(found["layers"][name]["mean"]) for name in ("loss", "best_loss"))
+    assert (loss >= best).all() and len(loss) == 3 and found["sentences"] > 0
+    assert (out / "exhaustive.png").read_bytes().startswith(b"\x89PNG")
+    sets = next(out.glob("*-8/0.npz"))
+    written = sets.stat().st_mtime_ns
+    run()
+    assert sets.stat().st_mtime_ns == written
