@@ -4,7 +4,7 @@ r"""Is the solution unique? Every set of hidden states of short sentences, tried
         --raw-dir ../shared/data/sst [--data-dir tfds] [--recipe NAME] [--out reports/convergence]
 
 It looks at what `python -m experiments.convergence --gate hidden` has played: the first reference,
-and the seeds of a recipe. At the prices λ of a nat that the reference has come to, the loss of a
+and the seeds of a recipe. At the multipliers λ that the reference has come to, the loss of a
 probe is what its thresholded gates keep, and λ times what that costs. First on all development
 sentences: where two probes keep other states, is one of them better? Then on those of at most
 `--longest` word pieces, whose sets of states can all be tried, at the reference's baselines: how

@@ -102,11 +102,11 @@ def layers_table(
         "two seeds",
     )
 
-    def row(name: str, price: str, some: Any) -> tuple[str, ...]:
+    def row(name: str, multiplier: str, some: Any) -> tuple[str, ...]:
         mean = {field: values[some].mean() for field, values in columns.items()}
         return (
             name,
-            price,
+            multiplier,
             f"{mean['best_kept']:.1%}",
             f"{mean['best_divergence']:.3f}",
             f"{mean['kept']:.1%}",

@@ -1,7 +1,7 @@
 """Every set of a short text's states, and what the game makes of each: how unique is the best?
 
 The loss of a set S of T states at a layer is |S|/T + λ·D(S), what a deterministic gate pays there
-(paper, section 2); λ is the price of a nat, as the game has settled it.
+(paper, section 2); λ is the multiplier that the game has come to.
 """
 
 import functools
