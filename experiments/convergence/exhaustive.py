@@ -4,11 +4,12 @@ r"""Is the solution unique? Every set of hidden states of short sentences, tried
         --raw-dir ../shared/data/sst [--data-dir tfds] [--recipe NAME] [--out reports/convergence]
 
 It looks at what `python -m experiments.convergence --gate hidden` has played: the first reference,
-and the seeds of a recipe. At the multipliers λ that the reference has come to, the loss of a
-probe is what its thresholded gates keep, and λ times what that costs. First on all development
-sentences: where two probes keep other states, is one of them better? Then on those of at most
-`--longest` word pieces, whose sets of states can all be tried, at the reference's baselines: how
-far is its own set from the best one, how many sets are no worse, and how far apart are those?
+and the seeds of a recipe. At the multipliers λ that the reference has come to, the loss of a probe
+is what its thresholded gates keep, and λ times what that costs. First on all development sentences,
+each probe with its own baselines: where two of them keep other states, is one better? Then on those
+of at most `--longest` word pieces, whose sets of states can all be tried, at the reference's
+baselines: how far is its own set from the best one, how many sets are no worse, and how far apart
+are those?
 
 Only for the hidden probe, since an input gate is drawn from the votes of all layers below it. If it
 is stopped and started again, it continues. Cost, small BERT above, on one core: 20 minutes.
@@ -23,7 +24,6 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.bootstrap import mean_interval
@@ -32,6 +32,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game.objective import clean_pass, keep_probabilities
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
+from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.training import setup
 from diffmask_jax.training.fingerprint import ids_of
 from diffmask_jax.training.train import Prepared, prepare
@@ -162,7 +163,9 @@ def _all_sets(
             landscape.divergences(
                 model.network, model.params, clean, baseline, layer, len(text.ids)
             )
-            for text, clean in zip(tqdm(texts, desc=f"sets at {name}"), cleans, strict=True)
+            for text, clean in zip(
+                followed(texts, f"all sets at {name}", "sentences"), cleans, strict=True
+            )
         ]
         return {"divergence": np.concatenate(told)}
 
