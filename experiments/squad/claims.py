@@ -227,6 +227,8 @@ def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
 
 def told(interval: Interval) -> str:
     """The interval of a number, in words."""
+    if np.isnan(interval.low):
+        return "of one passage, which gives no interval"
     return f"95% interval over passages {interval.low:.3g} to {interval.high:.3g}"
 
 

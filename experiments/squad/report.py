@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from diffmask_jax.analysis.top_tokens import TopShares
 from diffmask_jax.runtime import markdown
 from experiments.squad.claims import Found, ids_of
@@ -103,4 +105,4 @@ def figure2_table(found: Figure2, counted: Mapping[str, Counted]) -> str:
 
 
 def _cell(mean: float, low: float, high: float) -> str:
-    return f"{mean:.3f} ({low:.3f}–{high:.3f})"
+    return f"{mean:.3f}" + f" ({low:.3f}–{high:.3f})" * bool(np.isfinite(low))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
+from diffmask_jax.analysis.bootstrap import grouped_interval
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
@@ -19,7 +20,7 @@ from experiments.common.probe_runs import measured_at
 from experiments.common.resume import check_model, check_texts
 from experiments.squad import __main__ as squad
 from experiments.squad import drawing, methods, numbers, stages
-from experiments.squad.claims import gate_claims, hidden_claims, ids_of
+from experiments.squad.claims import gate_claims, hidden_claims, ids_of, told
 from experiments.squad.methods import Counted
 from experiments.squad.report import layer_table
 from experiments.squad.stages import Answers
@@ -402,3 +403,9 @@ def test_a_classifier_and_bad_numbers_are_refused(experiment, tiny_bert, tmp_pat
         assert stopped.value.code == 2
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1
+
+
+def test_a_number_of_one_passage_is_said_to_have_no_interval():
+    values = np.array([0.2, 0.4])
+    assert told(grouped_interval(values, ["a", "a"])) == "of one passage, which gives no interval"
+    assert told(grouped_interval(values, ["a", "b"])).startswith("95% interval over passages ")
