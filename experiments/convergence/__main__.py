@@ -21,17 +21,16 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.files import make_folder
-from diffmask_jax.training.fingerprint import ids_of
-from diffmask_jax.training.train import Prepared, prepare
+from diffmask_jax.training.train import Prepared
 from experiments.common.command import command, parser_of
 from experiments.common.probe_runs import with_passes
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.common.resume import check_model, check_texts
 from experiments.convergence import figures, report, trial
 from experiments.convergence.places import (
     MARGINS,
     add_places,
     config_of,
+    prepared_for,
     reference_folder,
     trial_folder,
 )
@@ -74,13 +73,8 @@ def main() -> None:
 
 def study(options: argparse.Namespace) -> list[Claim]:
     """Play the references, then all trials that are not done yet; returns the report's claims."""
-    prepared, timer = (
-        with_passes(prepare(config_of(options, options.gate, 0), truncate=True)),
-        Timer(),
-    )
+    prepared, timer = with_passes(prepared_for(options, options.gate)), Timer()
     folder = options.out / options.gate
-    check_model(folder, prepared.model)
-    check_texts(folder, train=ids_of(prepared.texts.train), dev=ids_of(prepared.texts.dev))
     recipes = list(RECIPES) if options.recipes is None else options.recipes
     with timer.part("references"):
         for number in range(options.references):

@@ -29,21 +29,28 @@ from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.bootstrap import mean_interval
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
-from diffmask_jax.game.objective import clean_pass, keep_probabilities
+from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.game.steps import TrainState
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.training import setup
-from diffmask_jax.training.fingerprint import ids_of
-from diffmask_jax.training.train import Prepared, prepare
+from diffmask_jax.training.train import Prepared
 from experiments.common.command import command, parser_of
+from experiments.common.measuring import programs, split
 from experiments.common.report import Timer, claim, print_claims, write_report
-from experiments.common.resume import check_model, check_texts, load_or_make
+from experiments.common.resume import load_or_make
+from experiments.common.tokens import joined
 from experiments.convergence import exhaustive_report as report
 from experiments.convergence import landscape, trial
 from experiments.convergence.exhaustive_report import REFERENCE, Played
 from experiments.convergence.landscape import Place
-from experiments.convergence.places import add_places, config_of, reference_folder, trial_folder
+from experiments.convergence.places import (
+    add_places,
+    config_of,
+    prepared_for,
+    reference_folder,
+    trial_folder,
+)
 from experiments.convergence.recipe import RECIPES, Recipe
 
 GATE = "hidden"
@@ -84,9 +91,7 @@ def study(options: argparse.Namespace) -> None:
             "plays one"
         )
     multipliers = np.array(marks[-1].multiplier)
-    prepared = prepare(config_of(options, GATE, 0), truncate=True)
-    check_model(folder, prepared.model)
-    check_texts(folder, train=ids_of(prepared.texts.train), dev=ids_of(prepared.texts.dev))
+    prepared = prepared_for(options, GATE)
     short = [n for n, text in enumerate(prepared.texts.dev) if len(text.ids) <= options.longest]
     if not short:
         raise UserError(f"no sentence has at most {options.longest} word pieces: raise --longest")
@@ -128,21 +133,14 @@ def _looking(prepared: Prepared, options: argparse.Namespace) -> Callable[[Any],
     model, texts = prepared.model, prepared.texts.dev
     game = setup.make_game(config_of(options, GATE, 0), model.network, model.config.width)
     in_order = list(batches.in_order(texts, BATCH, model.config.positions))
-    keep_of = jax.jit(functools.partial(keep_probabilities, game))
-    outcome_of = jax.jit(functools.partial(faithfulness.outcome_of, game, faithfulness.thresholded))
+    find, _, thresholded = programs(game)
 
     def look(probe: Any) -> Played:
-        kept: dict[int, np.ndarray] = {}
-        for batch in in_order:
-            keep = np.asarray(keep_of(model.params, probe, batch.inputs)[1])
-            for row, number in enumerate(batch.indices.tolist()):
-                kept[number] = keep[:, row, : len(texts[number].ids)] > 0.5
-        outcome = faithfulness.measure(
-            functools.partial(outcome_of, model.params, probe), in_order, jax.random.key(0)
-        )
-        in_text_order = [kept[number] for number in range(len(texts))]
-        share, divergence = np.asarray(1 - outcome.masked), np.asarray(outcome.divergence)
-        return Played(in_text_order, share, divergence)
+        log_keep = [find(model.params, probe, batch.inputs) for batch in in_order]
+        kept = joined(texts, in_order, log_keep) > np.log(0.5)
+        of_batch = functools.partial(thresholded, model.params, probe)
+        outcome = faithfulness.measure(of_batch, in_order, jax.random.key(0))
+        return Played(split(texts, kept), np.asarray(outcome.divergence))
 
     return look
 

@@ -23,17 +23,16 @@ class Played(NamedTuple):
     """A probe on all development sentences, by its thresholded gates.
 
     kept: the states it keeps, for every sentence, (L, T)
-    share: of the states kept
     divergence: nats
     """
 
     kept: list[Bool[np.ndarray, "L T"]]
-    share: PerText
     divergence: PerText
 
     def loss(self, multipliers: Float[np.ndarray, " L"]) -> PerText:
-        """What it keeps, and λ times what that costs."""
-        return self.share + multipliers[:, None] * self.divergence
+        """The share that it keeps, and λ times what that costs."""
+        share = np.array([kept.mean(axis=1) for kept in self.kept]).T
+        return share + multipliers[:, None] * self.divergence
 
 
 class Pair(NamedTuple):
@@ -64,7 +63,7 @@ def seeds_apart(played: Mapping[str, Played], short: Sequence[int]) -> PerText:
     """The mean of `differ` over every two seeds, on some sentences; NaN if there is one seed."""
     seeds = [probe for name, probe in played.items() if name != REFERENCE]
     apart = [differ(one, other)[:, short] for one, other in itertools.combinations(seeds, 2)]
-    layers = next(iter(played.values())).share.shape[0]
+    layers = len(next(iter(played.values())).divergence)
     return np.mean(apart, axis=0) if apart else np.full((layers, len(short)), np.nan)
 
 

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from diffmask_jax.commands.arguments import Parser
 from diffmask_jax.training.config import RunConfig, run_config
+from diffmask_jax.training.fingerprint import ids_of
+from diffmask_jax.training.train import Prepared, prepare
+from experiments.common.resume import check_model, check_texts
 
 MARGINS = {"input": 0.1, "hidden": 0.05}
 OUT = Path("reports/convergence")
@@ -23,6 +26,14 @@ def config_of(options: argparse.Namespace, gate: str, seed: int) -> RunConfig:
     """The run of a seed of a gate's probe, on the model and the texts of `add_places`."""
     places = {"raw_dir": options.raw_dir, "data_dir": options.data_dir}
     return run_config(options.model, "sst", **places, gate=gate, margin=MARGINS[gate], seed=seed)
+
+
+def prepared_for(options: argparse.Namespace, gate: str) -> Prepared:
+    """Model and texts. Raises: UserError if the folder of the gate has results of others."""
+    prepared, folder = prepare(config_of(options, gate, 0), truncate=True), options.out / gate
+    check_model(folder, prepared.model)
+    check_texts(folder, train=ids_of(prepared.texts.train), dev=ids_of(prepared.texts.dev))
+    return prepared
 
 
 def reference_folder(folder: Path, number: int) -> Path:

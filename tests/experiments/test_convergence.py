@@ -266,8 +266,7 @@ def test_two_probes_are_compared_by_what_they_keep_and_pay():
 
     def played(*rows: str) -> Played:
         kept = [np.array([[mark == "1" for mark in row]]) for row in rows]
-        share = np.array([[one.mean() for one in kept]])
-        return Played(kept, share, np.array([[0.3 - 0.1 * (row[0] == "1") for row in rows]]))
+        return Played(kept, np.array([[0.3 - 0.1 * (row[0] == "1") for row in rows]]))
 
     found = {"reference": played("1001", "1001"), "seed 0": played("0001", "0010")}
     (pair,) = exhaustive_report.pairs_of(found, np.array([2.0]))
