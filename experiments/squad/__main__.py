@@ -39,12 +39,13 @@ from experiments.common.measuring import PerText
 from experiments.common.probe_runs import configurations
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.common.resume import check_model, check_texts
-from experiments.squad import drawing, methods, numbers, report, stages
+from experiments.squad import drawing, methods, numbers, parts_of_speech, pointing, report, stages
 from experiments.squad.claims import Found, make_claims
 from experiments.squad.methods import Counted
-from experiments.squad.numbers import Figure2
+from experiments.squad.pointing import Figure2
 from experiments.squad.report import About
-from experiments.squad.stages import Answers, Study
+from experiments.squad.stages import Answers
+from experiments.squad.study import DRAW, Study, study_of
 
 SETTINGS: dict[str, Any] = {"margin": methods.MARGIN, "batch_size": 16}
 """The settings of every probe, besides --steps and the defaults of `diffmask train squad`."""
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     model = load_answerer(options.model)
     check_model(out, model)
     examples = SQUAD.read(places, "dev")
-    whole = stages.study_of(model, questions_of(examples))
+    whole = study_of(model, questions_of(examples))
     layers = model.network.layers
     tags = read_question_tags(options.tags, whole.questions) if options.tags else None
     study = whole.at(whole.sample(options.questions))
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
             stages.train_all(configs)
     folders = {gate: runs for gate in GATES if (runs := stages.kept(configs, gate))}
     with timer.part("answers of the model"):
-        answers = stages.answers(study, place / "answers.npz")
+        answers = stages.answers(study, place / "unmasked.npz")
     tagged = None if tags is None else [tags[number] for number in study.numbers]
     measured, by_gate = {}, {}
     for gate, runs in folders.items():
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
         drawing.draw(out, layers, methods.MARGIN, by_gate, measured)
         if inputs is not None and figure2 is not None:
             drawing.draw_methods(out, whole, methods.ON_EXAMPLE, inputs)
-    nouns = None if tags is None else numbers.nouns(whole, tags)
+    nouns = None if tags is None else parts_of_speech.nouns(whole, tags)
     found = Found(layers, numbers.scores(study, answers), by_gate, nouns, figure2)
     about = About(
         about_questions(study, whole, options.methods_on),
@@ -133,7 +134,7 @@ def about_questions(study: Study, whole: Study, methods_on: int) -> str:
     )
     return (
         f"{measured} of {len(whole.questions)} development questions, drawn by chance (seed "
-        f"{stages.DRAW}): what follows is of these{counted}; the nouns in answers are of all. "
+        f"{DRAW}): what follows is of these{counted}; the nouns in answers are of all. "
         f"Times add up over the calls that it took. Most memory: {most_taken() / GIB:.1f} GiB."
     )
 
@@ -161,7 +162,7 @@ def count_methods(
     for name, method in counted.items():
         folder = place / "methods" / f"{name}, {method.told}"
         found[name] = stages.attributions(some, method, words, folder)
-    return numbers.figure2(some, Answers(*(array[chosen] for array in answers)), found)
+    return pointing.figure2(some, Answers(*(array[chosen] for array in answers)), found)
 
 
 @command("squad")

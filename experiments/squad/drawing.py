@@ -16,7 +16,8 @@ from experiments.common.probe_figures import token_groups_figure, training_figur
 from experiments.squad import figures, stages
 from experiments.squad.methods import Counted
 from experiments.squad.numbers import OfGate
-from experiments.squad.stages import Measured, Study
+from experiments.squad.stages import Measured
+from experiments.squad.study import Study, study_of
 
 QUESTION = "Where did the Broncos practice for the Super Bowl ?"
 PASSAGE = (
@@ -79,7 +80,7 @@ def draw_methods(out: Path, whole: Study, methods: Mapping[str, Counted], inputs
     place = out / "measured"
     words = stages.statistics_of_words(whole, place / "words.npz")
     question = Question("example", QUESTION, PASSAGE, places_of(ANSWER, PASSAGE))
-    alone, found = stages.study_of(whole.model, [question]), {}
+    alone, found = study_of(whole.model, [question]), {}
     for name, method in methods.items():
         own = stages.attributions(alone, method, words, place / "example" / name)
         found[method.title] = own[0]

@@ -4,25 +4,25 @@ Questions about one passage are not independent: intervals draw them together, a
 counts passages, and a test has one difference a passage, the mean of its questions'.
 """
 
-import functools
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from diffmask_jax.analysis import question_keep, token_groups, top_tokens
-from diffmask_jax.analysis.answer_nouns import NounShare, noun_share
+from diffmask_jax.analysis import question_keep, token_groups
 from diffmask_jax.analysis.bootstrap import Interval, grouped_interval
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.question_keep import KeptCurves
-from diffmask_jax.analysis.token_groups import Difference, Group
+from diffmask_jax.analysis.token_groups import Difference
 from diffmask_jax.tasks import squad_scores
-from diffmask_jax.tasks.question_tags import UNIVERSAL, QuestionTags, piece_tags
+from diffmask_jax.tasks.question_tags import QuestionTags
 from diffmask_jax.tasks.scoring import scored_texts
 from experiments.common.measuring import PerText
-from experiments.squad.stages import Answers, Study
+from experiments.squad.certainty import Third, thirds
+from experiments.squad.parts_of_speech import Tagged, by_tag, tags_of_pieces
+from experiments.squad.stages import Answers
+from experiments.squad.study import Study
 
 UPPER = 2 / 3
 """The upper third of a network lies above this share of its depth."""
@@ -30,16 +30,8 @@ UPPER = 2 / 3
 HALFWAY = 9 / 24
 """The depth of the paper's layer 9 of 24."""
 
-LONG_KEPT = {"PROPN", "PUNCT"}
-SOON_DROPPED = {"ADP", "CCONJ", "SCONJ"}
-PUNCTUATION = {"PUNCT"}
 LOWEST, NEXT = ("E", "1"), ("2", "3")
 """The states of which the paper says that the first are dropped more than the second."""
-
-TOP = 10
-"""The number of tokens of a question and its passage that a method points to most."""
-
-TEXTS = {"question": (0,), "passage": (1,), "both": (-1, 0, 1)}
 
 
 class Faithful(NamedTuple):
@@ -51,20 +43,6 @@ class Faithful(NamedTuple):
     spans_kept: list[float]
 
 
-class Tagged(NamedTuple):
-    """Figure 14: Σ keep over layers by part of speech.
-
-    panels: the question's, the passage's and both texts' tokens, the longest kept first; special
-        tokens are only in the last
-    long_minus_soon: proper nouns and punctuation minus adpositions and conjunctions
-    punctuation_minus_rest: punctuation minus all other words
-    """
-
-    panels: dict[str, list[Group]]
-    long_minus_soon: Difference
-    punctuation_minus_rest: Difference
-
-
 class OfGate(NamedTuple):
     """The numbers of one gate; keep probabilities are averaged over its runs.
 
@@ -72,6 +50,7 @@ class OfGate(NamedTuple):
     deviations: the standard deviation of each keep probability over the runs, by layer, averaged
         over tokens; None for one run
     top: its means over the upper third of the layers, by the name of the number
+    by_certainty: these for the questions in thirds, the least sure answers first
     masked: its share masked, by layer
     lowest_minus_next: its share masked at `LOWEST` minus that at `NEXT`; None without such states
     kept: Figure 7's curves
@@ -83,6 +62,7 @@ class OfGate(NamedTuple):
     sampled: list[Faithful]
     deviations: Float[np.ndarray, " L"] | None
     top: dict[str, Interval]
+    by_certainty: list[Third]
     masked: Interval
     lowest_minus_next: Interval | None
     kept: KeptCurves
@@ -104,21 +84,6 @@ def above(layers: Sequence[str], share: float) -> Bool[np.ndarray, " L"]:
     return depths(layers) > share
 
 
-class Figure2(NamedTuple):
-    """`TopShares` of the ten top tokens, means over questions with their intervals.
-
-    shares: for each method
-    chance: for all tokens
-    over_chance: each method's minus those of all tokens, paired by question
-    diffmask_over: DiffMask's minus each method's, paired by question; empty without an input probe
-    """
-
-    shares: dict[str, Interval]
-    chance: Interval
-    over_chance: dict[str, Interval]
-    diffmask_over: dict[str, Interval]
-
-
 def by_question(outcome: Outcome) -> dict[str, Float[np.ndarray, "L N"]]:
     """The fields of `Faithful` for each question; a span stays if its start and its end do."""
     spans = (outcome.prediction == outcome.original).all(axis=-1).astype(float)
@@ -132,14 +97,12 @@ def faithful(outcome: Outcome) -> Faithful:
 
 
 def over_layers(
-    outcomes: Sequence[Outcome], chosen: Bool[np.ndarray, " L"], passages: Sequence[str]
-) -> dict[str, Interval]:
-    """Means over some layers, runs and questions, with their intervals over passages."""
+    outcomes: Sequence[Outcome], chosen: Bool[np.ndarray, " L"]
+) -> dict[str, Float[np.ndarray, " N"]]:
+    """The fields of `Faithful` for each question: means over some layers, and runs."""
     runs = [by_question(outcome) for outcome in outcomes]
     return {
-        name: grouped_interval(
-            np.mean([run[name][chosen].mean(axis=0) for run in runs], axis=0), passages
-        )
+        name: np.mean([run[name][chosen].mean(axis=0) for run in runs], axis=0)
         for name in Faithful._fields
     }
 
@@ -167,6 +130,7 @@ def of_gate(
     """All numbers of one gate. keep: averaged over the runs; sampled: for each run."""
     parts, layers, passages = study.parts, study.model.network.layers, study.passages
     upper = above(layers, UPPER)
+    top = over_layers(sampled, upper)
     masked = np.mean([by_question(outcome)["masked"] for outcome in sampled], axis=0)
     values = [token_groups.layers_kept(text) for text in keep]
     spans = study.data.spans
@@ -180,7 +144,8 @@ def of_gate(
     return OfGate(
         [faithful(outcome) for outcome in sampled],
         deviations,
-        top=over_layers(sampled, upper, passages),
+        top={name: grouped_interval(of, passages) for name, of in top.items()},
+        by_certainty=thirds(top, answers.probabilities, passages),
         masked=grouped_interval(masked.T, passages),
         lowest_minus_next=lowest_minus_next(masked, layers, passages),
         kept=question_keep.kept_curves(keep, parts, spans, answers.ends),
@@ -206,78 +171,3 @@ def lowest_minus_next(
         return None
     lowest, following = (masked[np.isin(layers, names)].mean(axis=0) for names in (LOWEST, NEXT))
     return grouped_interval(lowest - following, passages)
-
-
-def tags_of_pieces(study: Study, tags: Sequence[QuestionTags]) -> list[tuple[str, ...]]:
-    """The part of speech of every piece; the separators are "[SEP] 1" and "[SEP] 2"."""
-    return [
-        tuple(_numbered(piece_tags(encoded, tagged), encoded.parts < 0))
-        for encoded, tagged in zip(study.data.encoded, tags, strict=True)
-    ]
-
-
-def _numbered(names: Sequence[str], special: Bool[np.ndarray, " T"]) -> Iterator[str]:
-    """The names, with numbers for special tokens that occur more than once."""
-    total = Counter(name for name, is_special in zip(names, special, strict=True) if is_special)
-    seen: Counter[str] = Counter()
-    for name, is_special in zip(names, special, strict=True):
-        seen[name] += bool(is_special)
-        yield f"{name} {seen[name]}" if is_special and total[name] > 1 else name
-
-
-def by_tag(
-    values: Sequence[Float[np.ndarray, " _"]],
-    pieces: Sequence[tuple[str, ...]],
-    parts: Sequence[np.ndarray],
-    passages: Sequence[str],
-) -> Tagged:
-    """Figure 14. values: Σ keep over layers of every piece; pieces: their parts of speech."""
-    panels = {}
-    for text, wanted in TEXTS.items():
-        chosen = [np.isin(own, wanted) for own in parts]
-        groups = token_groups.by_group(
-            [value[own] for value, own in zip(values, chosen, strict=True)],
-            [
-                [name for name, is_own in zip(names, own, strict=True) if is_own]
-                for names, own in zip(pieces, chosen, strict=True)
-            ],
-            passages,
-        )
-        panels[text] = sorted(groups.values(), key=lambda group: -group.mean)
-    compare = functools.partial(token_groups.difference, values, pieces, passages)
-    return Tagged(
-        panels,
-        long_minus_soon=compare(high=LONG_KEPT, low=SOON_DROPPED),
-        punctuation_minus_rest=compare(high=PUNCTUATION, low=UNIVERSAL - PUNCTUATION),
-    )
-
-
-def nouns(study: Study, tags: Sequence[QuestionTags]) -> NounShare:
-    """The share of nouns in the gold answers."""
-    return noun_share(study.questions, tags)
-
-
-def figure2(
-    study: Study, answers: Answers, found: dict[str, list[Float[np.ndarray, " _"]]]
-) -> Figure2:
-    """Where each method's top tokens are. found: attributions by method, ours as "diffmask"."""
-    pairs = list(zip(study.parts, map(tuple, answers.spans.tolist()), strict=True))
-    chance = np.array([top_tokens.shares_by_chance(*pair) for pair in pairs])
-    shares = {
-        name: np.array(
-            [
-                top_tokens.top_shares(attribution, parts, span, TOP)
-                for attribution, (parts, span) in zip(attributions, pairs, strict=True)
-            ]
-        )
-        for name, attributions in found.items()
-    }
-    interval = functools.partial(grouped_interval, groups=study.passages)
-    ours = shares.get("diffmask")
-    others = {} if ours is None else {n: ours - of for n, of in shares.items() if n != "diffmask"}
-    return Figure2(
-        {name: interval(of) for name, of in shares.items()},
-        interval(chance),
-        {name: interval(of - chance) for name, of in shares.items()},
-        {name: interval(apart) for name, apart in others.items()},
-    )

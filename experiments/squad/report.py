@@ -7,9 +7,11 @@ import numpy as np
 
 from diffmask_jax.analysis.top_tokens import TopShares
 from diffmask_jax.runtime import markdown
-from experiments.squad.claims import Found, ids_of
+from experiments.squad.claims import Found
+from experiments.squad.gate_claims import ids_of
 from experiments.squad.methods import Counted
-from experiments.squad.numbers import TOP, Figure2, OfGate
+from experiments.squad.numbers import OfGate
+from experiments.squad.pointing import TOP, Figure2
 
 COLUMNS = {
     "masked": ("masked", "{:.1%}"),
@@ -18,6 +20,12 @@ COLUMNS = {
     "spans kept": ("spans_kept", "{:.1%}"),
 }
 """The columns of a table of layers: a field of `Faithful`, and how it is written."""
+
+
+CERTAINTY = (
+    "The upper third of the layers, for the questions in thirds by the probability of the unmasked "
+    "model's answer; means with 95% intervals over passages:"
+)
 
 
 class About(NamedTuple):
@@ -44,6 +52,7 @@ def body(found: Found, about: About) -> str:
     parts += [not_run(gate) for gate in about.not_run]
     for gate, numbers in found.by_gate.items():
         parts += [f"### {gate} masking, sampled gates", layer_table(found.layers, numbers)]
+        parts += [CERTAINTY, certainty_table(numbers)]
         parts += [f"### {gate}: what is kept", kept_table(found.layers, numbers)]
         parts.append(f"![validation](training_{gate}.png)")
         parts.append(f"![Figure 8, {gate}](figure8_{gate}.png)")
@@ -79,6 +88,15 @@ def layer_table(layers: Sequence[str], numbers: OfGate) -> str:
     return markdown.table(["layer", *COLUMNS, *apart], rows)
 
 
+def certainty_table(numbers: OfGate) -> str:
+    """One row per third of the questions, the least sure answers first."""
+    rows = []
+    for part in numbers.by_certainty:
+        means = [_formatted(form, *map(float, part.top[field])) for field, form in COLUMNS.values()]
+        rows.append([f"{part.least:.2f}–{part.most:.2f}", str(part.questions), *means])
+    return markdown.table(["probability", "questions", *COLUMNS], rows)
+
+
 def kept_table(layers: Sequence[str], numbers: OfGate) -> str:
     """Figure 7's curves, and [SEP]."""
     kept = numbers.kept
@@ -105,4 +123,10 @@ def figure2_table(found: Figure2, counted: Mapping[str, Counted]) -> str:
 
 
 def _cell(mean: float, low: float, high: float) -> str:
-    return f"{mean:.3f}" + f" ({low:.3f}–{high:.3f})" * bool(np.isfinite(low))
+    return _formatted("{:.3f}", mean, low, high)
+
+
+def _formatted(form: str, mean: float, low: float, high: float) -> str:
+    """A mean with its interval, if it has one."""
+    interval = f" ({form.format(low)}–{form.format(high)})" * bool(np.isfinite(low))
+    return form.format(mean) + interval

@@ -9,25 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
+from scipy.special import softmax
 
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution.schulz import Statistics
 from diffmask_jax.attribution.subject import explained
-from diffmask_jax.data.batches import Batch, pad
 from diffmask_jax.data.question_pairs import PASSAGE
-from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.model import States
 from diffmask_jax.game.objective import clean_pass
-from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.spans import best_span
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.plain_lines import followed
-from diffmask_jax.tasks.encoded_questions import LONGEST, EncodedQuestions, encode_questions
-from diffmask_jax.tasks.questions import Question
-from diffmask_jax.training import fingerprint, probe, run_folder
+from diffmask_jax.training import probe, run_folder
 from diffmask_jax.training.config import RunConfig, as_dict
 from diffmask_jax.training.train import train
 from experiments.common.measuring import (
@@ -42,79 +38,20 @@ from experiments.common.measuring import (
 from experiments.common.probe_runs import measured_at, step_of
 from experiments.common.resume import check_settings, load_or_make
 from experiments.squad.methods import Counted
+from experiments.squad.study import Study
 
 BATCH = 16
-LENGTHS = (64, 128, 192, 256, 320, 384)
-"""The lengths to which texts are padded; `data.batches` has more of them, for more texts."""
-
-DRAW = 0
-"""The seed by which questions are drawn; a small sample is part of a larger one."""
-
-
-class Study(NamedTuple):
-    """The questions under study, in the order of their file, with their numbers there."""
-
-    model: Classifier
-    data: EncodedQuestions
-    numbers: Sequence[int]
-
-    @property
-    def questions(self) -> list[Question]:
-        """The questions that are not too long."""
-        return self.data.questions
-
-    @property
-    def passages(self) -> list[str]:
-        """The passage of every question; several questions may be about the same one."""
-        return [question.passage for question in self.questions]
-
-    @property
-    def parts(self) -> list[np.ndarray]:
-        """For every question, the text of each piece: 0, 1, or -1 for a special one."""
-        return [encoded.parts for encoded in self.data.encoded]
-
-    def content(self) -> list[bytes]:
-        """What results follow from: the word pieces and the gold answers."""
-        return [*fingerprint.ids_of(self.data.encoded), repr(self.data.spans).encode()]
-
-    def sample(self, count: int) -> list[int]:
-        """The numbers of at most so many questions, drawn at random, but always the same."""
-        drawn = np.random.default_rng(DRAW).permutation(len(self.questions))
-        return sorted(drawn[:count].tolist())
-
-    def at(self, chosen: Sequence[int]) -> "Study":
-        """The study of some of the questions."""
-        data = self.data._replace(
-            questions=[self.data.questions[i] for i in chosen],
-            encoded=[self.data.encoded[i] for i in chosen],
-            spans=[self.data.spans[i] for i in chosen],
-        )
-        return self._replace(data=data, numbers=[self.numbers[i] for i in chosen])
-
-    def batches(self, size: int) -> list[Batch]:
-        """All questions with their passages, the shortest first, in batches of exactly `size` rows.
-
-        The last batch of a length is filled up with its first text, as in `data.batches`.
-        """
-        texts, found = self.data.encoded, []
-        order = np.argsort([len(text.ids) for text in texts], kind="stable")
-        for start in range(0, len(order), size):
-            indices = order[start : start + size]
-            filled = [texts[i] for i in indices] + [texts[indices[0]]] * (size - len(indices))
-            found.append(Batch(indices, pad(filled, self.padded(texts[indices[-1]]))))
-        return found
-
-    def padded(self, text: Encoded) -> int:
-        """The length to which a text is padded."""
-        longest = next(length for length in LENGTHS if length >= len(text.ids))
-        return min(longest, self.model.config.positions)
 
 
 class Answers(NamedTuple):
-    """The unmasked model's answers: both argmaxes, each for itself, and the best legal span."""
+    """The unmasked model's answers: both argmaxes, each for itself, and the best legal span.
+
+    probabilities: of that span, as in `AnswerSpan`
+    """
 
     ends: Int[np.ndarray, "N 2"]
     spans: Int[np.ndarray, "N 2"]
+    probabilities: Float[np.ndarray, " N"]
 
 
 class Measured(NamedTuple):
@@ -137,13 +74,6 @@ class Measured(NamedTuple):
     def curves(self) -> dict[str, list[dict[str, float]]]:
         """The validations of every run."""
         return curves(self.folders)
-
-
-def study_of(model: Classifier, questions: Sequence[Question]) -> Study:
-    """The study of any questions, without those that are too long with their passages."""
-    limit = min(LONGEST, model.config.positions)
-    data = encode_questions(model.tokenizer, questions, limit)
-    return Study(model, data, range(len(data.questions)))
 
 
 def train_all(configs: dict[Path, RunConfig]) -> None:
@@ -178,14 +108,18 @@ def answers(study: Study, file: Path) -> Answers:
         return logits
 
     def make() -> dict[str, np.ndarray]:
-        found = np.zeros((2, len(study.questions), 2), np.int64)
+        count = len(study.questions)
+        ends, spans = np.zeros((2, count, 2), np.int64)
+        probabilities = np.zeros(count)
         for batch in followed(study.batches(BATCH), "answers", "batches"):
             logits = np.asarray(logits_of(study.model.params, batch.inputs))
             for row, index in enumerate(batch.indices):
                 parts = study.data.encoded[index].parts
                 own = logits[row, : len(parts)]
-                found[:, index] = own.argmax(axis=0), best_span(own, parts == PASSAGE)
-        return Answers(*found)._asdict()
+                ends[index] = own.argmax(axis=0)
+                spans[index] = span = best_span(own, parts == PASSAGE)
+                probabilities[index] = softmax(own, axis=0)[span, [0, 1]].prod()
+        return Answers(ends, spans, probabilities)._asdict()
 
     return Answers(**load_or_make(file, make))
 

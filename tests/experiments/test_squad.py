@@ -4,6 +4,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
@@ -12,6 +13,7 @@ from diffmask_jax.analysis.bootstrap import grouped_interval
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
+from diffmask_jax.models.answers import answer_span
 from diffmask_jax.models.loading import load_answerer
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord
 from diffmask_jax.tasks.questions import Answer, Question
@@ -19,11 +21,13 @@ from diffmask_jax.training import run_folder
 from experiments.common.probe_runs import measured_at
 from experiments.common.resume import check_model, check_texts
 from experiments.squad import __main__ as squad
-from experiments.squad import drawing, methods, numbers, stages
-from experiments.squad.claims import gate_claims, hidden_claims, ids_of, told
+from experiments.squad import drawing, methods, numbers, parts_of_speech, pointing, stages
+from experiments.squad.gate_claims import gate_claims, hidden_claims, ids_of
+from experiments.squad.intervals import told
 from experiments.squad.methods import Counted
 from experiments.squad.report import layer_table
 from experiments.squad.stages import Answers
+from experiments.squad.study import study_of
 
 LOOSE = {"tolerance": 1e4, "min_agreement": 1e-9}
 SHORT = {"steps_per_call": 2, "batch_size": 4, "warmup": 1, "validate_every": 2}
@@ -73,10 +77,15 @@ def tagged(text: str) -> list:
 
 @pytest.fixture
 def study(tiny_answerer):
-    return stages.study_of(load_answerer(tiny_answerer), asked())
+    return study_of(load_answerer(tiny_answerer), asked())
 
 
 # --- numbers ---------------------------------------------------------------------------------
+
+
+def answered(ends: np.ndarray) -> Answers:
+    """Answers that are the likeliest ends, the later ones surer."""
+    return Answers(ends, ends, np.linspace(0.1, 1, len(ends)))
 
 
 def test_depths_count_blocks():
@@ -98,7 +107,7 @@ def test_a_span_is_kept_if_both_ends_are():
 
 def test_separators_are_told_apart(study):
     words = (TaggedWord(0, 99, "NOUN"),)
-    (first, *_) = numbers.tags_of_pieces(study, [QuestionTags(words, words)] * 10)
+    (first, *_) = parts_of_speech.tags_of_pieces(study, [QuestionTags(words, words)] * 10)
     parts = study.parts[0]
     assert first[0] == "[CLS]" and first[-1] == "[SEP] 2"
     assert [name for name, part in zip(first, parts, strict=True) if part < 0] == [
@@ -113,9 +122,9 @@ def test_parts_of_speech_are_counted_by_passage(study):
         QuestionTags(*(tuple(TaggedWord(*word) for word in tagged(text)) for text in both))
         for both in zip((q.question for q in study.questions), study.passages, strict=True)
     ]
-    pieces = numbers.tags_of_pieces(study, tags)
+    pieces = parts_of_speech.tags_of_pieces(study, tags)
     longer = [np.array([name in {"PROPN", "PUNCT"} for name in own], float) for own in pieces]
-    found = numbers.by_tag(longer, pieces, study.parts, study.passages)
+    found = parts_of_speech.by_tag(longer, pieces, study.parts, study.passages)
     kinds = {"PROPN", "PUNCT", "ADP"}
     assert {group.name for group in found.panels["question"]} <= kinds
     both = {group.name: group for group in found.panels["both"]}
@@ -135,7 +144,7 @@ def test_a_gate_s_numbers_are_by_passage_and_of_the_least_deep_layer(study):
     masked, zeros = rng.random((len(layers), texts)), np.zeros((len(layers), texts))
     same = np.broadcast_to(gold, (len(layers), *gold.shape))
     runs = [Outcome(masked, zeros, zeros + 1, same, gold)]
-    found = numbers.of_gate(study, keep, runs, Answers(gold, gold), None, None)
+    found = numbers.of_gate(study, keep, runs, answered(gold), None, None)
     np.testing.assert_allclose(found.masked.mean, masked.mean(axis=1))
     for apart, chosen in (
         (found.question_minus_passage, slice(None)),
@@ -171,7 +180,7 @@ def test_two_seeds_stand_side_by_side_with_how_far_they_are_apart(study):
     measured = stages.Measured([], [], [[np.log(k) for k in keep]] * 2, seeds)
     np.testing.assert_allclose(measured.deviations(), np.zeros(len(layers)), atol=1e-7)
     apart = np.arange(len(layers)) / 10
-    found = numbers.of_gate(study, keep, seeds, Answers(gold, gold), None, apart)
+    found = numbers.of_gate(study, keep, seeds, answered(gold), None, apart)
     *_, last = layer_table(layers, found).splitlines()
     cells = [cell.strip() for cell in last.strip("|").split("|")]
     assert cells[1:3] == ["25.0%, 75.0%", "0.500, 0.500"]
@@ -182,18 +191,52 @@ def test_two_seeds_stand_side_by_side_with_how_far_they_are_apart(study):
 
     alone = measured._replace(log_keep=measured.log_keep[:1])
     assert alone.deviations() is None
-    found = numbers.of_gate(study, keep, seeds[:1], Answers(gold, gold), None, None)
+    found = numbers.of_gate(study, keep, seeds[:1], answered(gold), None, None)
     assert "squad.stability.hidden" not in {c.id for c in gate_claims("hidden", found, layers)}
+
+
+def test_sure_answers_are_told_from_unsure_ones(study):
+    layers, texts = study.model.network.layers, len(study.questions)
+    gold = np.array([spans[0] for spans in study.data.spans])
+    probabilities = np.linspace(0.1, 1, texts)[::-1]
+    sure, zeros = (probabilities > 0.55).astype(float), np.zeros((len(layers), texts))
+    same = np.broadcast_to(gold, (len(layers), *gold.shape))
+    keep = [np.full((len(layers), len(parts)), 0.5) for parts in study.parts]
+    runs = [Outcome(zeros, zeros, zeros + kept, same, gold) for kept in (sure, 1)]
+    found = numbers.of_gate(
+        study, keep, runs, Answers(gold, gold, probabilities), None, None
+    ).by_certainty
+    assert [part.questions for part in found] == [4, 3, 3]
+    assert [part.least for part in found] == pytest.approx([0.1, 0.5, 0.8])
+    assert [part.most for part in found] == pytest.approx([0.4, 0.7, 1])
+    # Of the middle third's questions, those at 0.6 and 0.7 are sure.
+    kept = [float(part.top["positions_kept"].mean) for part in found]
+    assert kept == pytest.approx([0.5, 5 / 6, 1])
+    assert [float(part.top["spans_kept"].mean) for part in found] == [1, 1, 1]
+
+
+def test_answers_are_as_probable_as_explanations_say(study, tmp_path):
+    found = stages.answers(study, tmp_path / "unmasked.npz")
+    for at, (question, encoded) in enumerate(zip(study.questions, study.data.encoded, strict=True)):
+        inputs = jax.tree.map(jnp.asarray, batches.pad([encoded], len(encoded.ids)))
+        logits, _ = study.model.network.states(study.model.params, inputs)
+        own = np.asarray(jax.nn.softmax(logits[0], axis=0))
+        pair = (question.question, question.passage)
+        span = answer_span(("start", "end"), own, pair, encoded).span
+        assert span.probability == pytest.approx(found.probabilities[at], rel=1e-4)
+        assert found.spans[at].tolist() == [span.first, span.last]
+    again = stages.answers(study, tmp_path / "unmasked.npz")
+    np.testing.assert_array_equal(again.probabilities, found.probabilities)
 
 
 def test_the_right_spans_score_everything(study):
     gold = np.array([spans[0] for spans in study.data.spans])
-    right = numbers.scores(study, Answers(gold, gold))
+    right = numbers.scores(study, answered(gold))
     assert {name: tuple(of) for name, of in right.items()} == {
         "f1": (100, 100, 100), "exact_match": (100, 100, 100),
     }  # fmt: skip
     wrong = np.tile(np.flatnonzero(study.parts[0] == 1)[:1], (10, 2))
-    scored = numbers.scores(study, Answers(wrong, wrong))["exact_match"]
+    scored = numbers.scores(study, answered(wrong))["exact_match"]
     assert scored.low <= scored.mean < 100
 
 
@@ -230,7 +273,7 @@ def test_figure_2_counts_a_method_that_points_to_the_answer(study):
             np.where((np.arange(len(parts)) >= first) & (np.arange(len(parts)) <= last), 1.0, 0.0)
         )
     flat = [np.ones(len(parts)) for parts in study.parts]
-    found = numbers.figure2(study, Answers(gold, gold), {"diffmask": sharp, "flat": flat})
+    found = pointing.figure2(study, answered(gold), {"diffmask": sharp, "flat": flat})
     (_, answer, _, _, precision), chance = found.shares["diffmask"].mean, found.chance.mean
     assert answer >= chance[1] and sum(chance[:3]) == pytest.approx(1)
     assert answer == pytest.approx(0.1, abs=0.05)  # one word of ten top tokens
@@ -339,7 +382,7 @@ def test_it_reports_every_claim_and_goes_on_where_it_was(experiment, places):
     assert len(kept) == 2 + 2 * 2 + len(METHODS) * (3 + 1)
 
     times = {file: file.stat().st_mtime_ns for file in kept}
-    lost = out / "measured" / "8 questions" / "answers.npz"
+    lost = out / "measured" / "8 questions" / "unmasked.npz"
     lost.unlink()  # as if it had been stopped before
     experiment()
     second = json.loads((out / "report.json").read_text())
