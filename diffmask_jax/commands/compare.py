@@ -96,7 +96,7 @@ def _tell(options: argparse.Namespace) -> None:
     check_spared(explainer, run, (options.json,))
     examples = read_file_for(explainer.model, options.texts, columns_of(options))
     encoded = explainer.model.encode(examples.texts, options.truncate, examples.rows)
-    say_begins(len(encoded), ", one at a time")
+    say_begins(explainer, encoded, ", one at a time")
     found = rivalry(explainer, encoded, sources_of(explainer.model.head, examples.texts))
     told = f"{run}: {explainer.config.gate} probe on {options.texts.name}"
     what = textwrap.fill(rivalry_table.explained(found), WIDTH)

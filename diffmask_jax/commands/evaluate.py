@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data, gold = data_of(options, explainer)
     numbers, words = result_files(options, explainer, f"evaluation-{name}.json", ".json", ".md")
-    say_begins(len(data.encoded))
+    say_begins(explainer, data.encoded)
     report = evaluation.evaluate(explainer, name, data, gold, str(options.run))
     tables = evaluation.as_markdown(report)
     texts = {numbers: dumps(report, indent=1) + "\n", words: tables + "\n"}

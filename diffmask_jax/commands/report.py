@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     explainer = Explainer.from_pretrained(options.run, options.model, anyway=options.anyway)
     name, data, gold = data_of(options, explainer)
     page, numbers = result_files(options, explainer, f"report-{name}.html", ".html", ".json")
-    say_begins(len(data.encoded))
+    say_begins(explainer, data.encoded)
     made, survey = report_on(
         explainer, options.run, name, data, gold, tags=options.tags, against=options.against
     )

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,9 +163,9 @@ def data_of(
         return name, data, None
 
 
-def say_begins(texts: int, how: str = "") -> None:
+def say_begins(explainer: "Explainer", texts: Sequence[Any], how: str = "") -> None:
     """Say how many texts are looked at, since it takes a while. how: appended to the line."""
-    say(f"compiling, then processing {texts} texts{how}")
+    say(f"compiling, then processing {len(texts)} {explainer.model.head.examples}{how}")
 
 
 def check_spared(explainer: "Explainer", run: Path, outputs: Iterable[Path | None]) -> None:

@@ -79,6 +79,11 @@ class Head(NamedTuple):
     check_gold: Callable[[Gold, int], None]
     spans: bool = False
 
+    @property
+    def examples(self) -> str:
+        """What its examples are called: questions, about passages, or texts."""
+        return "questions" if self.spans else "texts"
+
 
 def head_of(problem_type: Any, outputs: int) -> Head:
     """The head of a sequence classifier with this number of outputs, chosen as in transformers.

@@ -253,6 +253,7 @@ def test_a_file_of_questions_with_or_without_answers(run, tmp_path, capsys):
         in err
     )
     assert "no scores against gold labels: row 1 has no answer" in err
+    assert "compiling, then processing 2 questions" in err
 
 
 # --- SQuAD -----------------------------------------------------------------------------------
