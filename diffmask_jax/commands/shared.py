@@ -164,7 +164,7 @@ def data_of(
 
 
 def say_begins(explainer: "Explainer", texts: Sequence[Any], how: str = "") -> None:
-    """Say how many texts are looked at, since it takes a while. how: appended to the line."""
+    """Say how many texts or questions are read, which takes a while. how: ends the line."""
     say(f"compiling, then processing {len(texts)} {explainer.model.head.examples}{how}")
 
 

@@ -6,8 +6,8 @@ from diffmask_jax.data.encoding import batch_encode, places
 from diffmask_jax.data.wordpieces import Encoded, Tokenizer
 from diffmask_jax.errors import UserError
 
-PASSAGE = 1
-"""The number of the passage in the pair."""
+QUESTION, PASSAGE = 0, 1
+"""The numbers of the two in the pair."""
 
 
 def encode_question_pairs(

@@ -53,6 +53,7 @@ def evaluate(
         "run": run,
         "split": name,
         "texts": len(encoded),
+        "examples": model.head.examples,
         "gate": explainer.config.gate,
         "layers": [*model.network.layers, "mean"],
         "scores": [score._asdict() for score in scoring.scores],
@@ -89,9 +90,8 @@ def _outcome_of(
 
 def as_markdown(report: dict[str, Any]) -> str:
     """The report as a table per kind of gates, one row per layer and their mean; the verdict."""
-    lines = [
-        f"{report['run']}: {report['gate']} probe on {report['texts']} texts ({report['split']})"
-    ]
+    what = f"{report['gate']} probe on {report['texts']} {report['examples']} ({report['split']})"
+    lines = [f"{report['run']}: {what}"]
     for kind, (_, words) in DRAWS.items():
         rows = report[kind]
         scores = [Score(**score) for score in report["scores"]]

@@ -102,7 +102,7 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded], sources: Sources) 
     names += ["Attention"] * (game.model.attention is not None) + [RANDOM]
     measures: list[list[Measures]] = []
     masked: list[float] = []
-    for text in followed(encoded, "other methods", "texts"):
+    for text in followed(encoded, "other methods", sources.examples):
         length = batches.shortest_of(LENGTHS, len(text.ids), model.config.positions)
         inputs = batches.pad([text], length)
         clean, found = attribute(*explainer.params, nothing, inputs)

@@ -83,16 +83,17 @@ def explained(
     replay: include the model's answers from only what is kept at each layer
     done: how many texts to skip, a multiple of PORTION
     """
+    kind = explainer.model.head.examples
     many = texts.size > 1  # the bar of a single text need not stay on the screen
     with tqdm(
-        total=texts.size, initial=done, desc="explain", unit="text", disable=None, leave=many
+        total=texts.size, initial=done, desc="explain", unit=f" {kind}", disable=None, leave=many
     ) as bar:
         lines = PlainLines(bar, EVERY)
         for portion, encoded in texts.portions(done):
             found = explainer.explanations(portion.texts, encoded, replay, bar.update)
             done += len(found)
             if done < texts.size:
-                lines.say_if_due(f"explain: {done} of {texts.size} texts")
+                lines.say_if_due(f"explain: {done} of {texts.size} {kind}")
             if portion.gold is not None and explainer.model.head.spans:
                 pairs = zip(found, portion.gold, strict=True)
                 found = [explanation.with_gold(answers) for explanation, answers in pairs]

@@ -38,7 +38,8 @@ def survey(explainer: Explainer, texts: Sequence[Text], encoded: Sequence[Encode
     explanations: dict[int, Explanation] = {}
     answers: dict[int, tuple[Answer, ...]] = {}
     outcomes: list[tuple[np.ndarray, Outcome]] = []
-    with tqdm(total=len(texts), desc="survey", unit="text", disable=None) as bar:
+    kind = explainer.model.head.examples
+    with tqdm(total=len(texts), desc="survey", unit=f" {kind}", disable=None) as bar:
         lines = PlainLines(bar, EVERY)
         for indices, replies in explainer.answered(encoded, replay=True):
             assert replies.replay is not None
@@ -48,7 +49,7 @@ def survey(explainer: Explainer, texts: Sequence[Text], encoded: Sequence[Encode
                 explanations[index], answers[index] = found, found.replayed.answers
             outcomes.append((indices, replies.replay.outcome))
             bar.update(len(indices))
-            lines.say_if_due(f"survey: {len(explanations)} of {len(texts)} texts")
+            lines.say_if_due(f"survey: {len(explanations)} of {len(texts)} {kind}")
     return Survey(
         [explanations[index] for index in range(len(texts))],
         [answers[index] for index in range(len(texts))],

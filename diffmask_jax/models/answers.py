@@ -14,7 +14,7 @@ from diffmask_jax.data.question_pairs import PASSAGE
 from diffmask_jax.data.texts import Text
 from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.errors import UserError
-from diffmask_jax.models.spans import best_span
+from diffmask_jax.models import spans
 
 
 class AnswerSpan(NamedTuple):
@@ -84,11 +84,11 @@ def answer_span(
         raise UserError("a question is answered from a passage: give both, as a pair")
     with np.errstate(divide="ignore"):
         scores = np.log(probabilities[: len(encoded.tokens)])
-    places = best_span(scores, encoded.parts == PASSAGE)
+    places = spans.best_span(scores, encoded.parts == PASSAGE)
     first, last = (encoded.offsets[place] for place in places)
     assert first is not None and last is not None  # they are pieces of the passage
     answer = text[PASSAGE][first[0] : last[1]]
-    probability = float(np.prod(probabilities[places, [0, 1]]))
+    probability = spans.probability(probabilities, places)
     begins, ends = places.tolist()
     span = AnswerSpan(first[0], last[1], begins, ends, probability)
     return Answer(answer, f"“{answer}” with probability {probability:.2f}", span)

@@ -9,6 +9,11 @@ LONGEST = 30
 """The largest number of word pieces of an answer, as is usual on SQuAD."""
 
 
+def probability(probabilities: Float[np.ndarray, "T 2"], span: Int[np.ndarray, "2"]) -> float:
+    """That of the start of a span times that of its end."""
+    return float(np.prod(probabilities[span, [0, 1]]))
+
+
 def best_span(
     scores: Float[np.ndarray, "*B T 2"], passage: Bool[np.ndarray, "*B T"], longest: int = LONGEST
 ) -> Int[np.ndarray, "*B 2"]:

@@ -1,4 +1,4 @@
-"""Do the answers of which the network is sure stay under masking, and which others change?"""
+"""Do the answers of which the network is sure stay under masking, and those that it doubts?"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,14 +12,15 @@ from diffmask_jax.analysis.bootstrap import Interval, grouped_interval
 class Third(NamedTuple):
     """A third of the questions, by the probability of the unmasked network's answer.
 
-    least, most: the probabilities of its answers lie between these
-    top: the means of `OfGate.top`, over its questions alone
+    least, most: the smallest and the largest of its answers' probabilities
+    questions: how many it has
+    means: the mean of each number over them, with its interval
     """
 
     least: float
     most: float
     questions: int
-    top: dict[str, Interval]
+    means: dict[str, Interval]
 
 
 def thirds(
@@ -27,9 +28,12 @@ def thirds(
     probabilities: Float[np.ndarray, " N"],
     passages: Sequence[str],
 ) -> list[Third]:
-    """The questions in three parts, the least sure answers first; in fewer if there are not three.
+    """The questions in three parts of one size, the least sure answers first; of fewer than three
+    questions, each by itself.
 
-    values: for each question, by the name of the number
+    values: each number of every question
+    probabilities: of the unmasked network's answers; those alike are in the order of the questions
+    passages: what each question is about; an interval draws those about one together
     """
     found = []
     for chosen in np.array_split(np.argsort(probabilities, kind="stable"), 3):

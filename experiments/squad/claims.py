@@ -8,7 +8,7 @@ from diffmask_jax.analysis.bootstrap import Interval
 from diffmask_jax.analysis.top_tokens import TopShares
 from experiments.common.report import Claim, claim
 from experiments.squad.gate_claims import gate_claims
-from experiments.squad.intervals import picked, told
+from experiments.squad.intervals import in_words, picked
 from experiments.squad.methods import Counted
 from experiments.squad.numbers import OfGate
 from experiments.squad.pointing import TOP, Figure2
@@ -51,7 +51,7 @@ def model_claims(scores: Mapping[str, Interval]) -> list[Claim]:
     return [
         claim(
             f"squad.model.{name}",
-            f"{name}, dev: no less than {AS_GOOD} points below the paper's; {told(measured)}",
+            f"{name}, dev: no less than {AS_GOOD} points below the paper's; {in_words(measured)}",
             [float(measured.mean)],
             paper=papers[name],
             unit="points",
@@ -98,7 +98,7 @@ def figure2_claims(found: Figure2, methods: Mapping[str, Counted]) -> list[Claim
             here = picked(apart, at)
             says = (
                 f"{words}, over their share of all tokens, {found.chance.mean[at]:.3f}; the "
-                f"difference: {told(here)}"
+                f"difference: {in_words(here)}"
             )
             share, holds = float(found.shares[method].mean[at]), bool(here.low > 0)
             id = f"squad.fig2.{method}.{place}"
@@ -111,7 +111,7 @@ def figure2_claims(found: Figure2, methods: Mapping[str, Counted]) -> list[Claim
             else:
                 side, lies = "below", bool(here.high < 0)
             says = f"{words}, by DiffMask minus by {method} ({methods[method].told}): {side} 0; "
-            says, mean = says + told(here), float(here.mean)
+            says, mean = says + in_words(here), float(here.mean)
             id = f"squad.fig2.diffmask_minus_{method}.{place}"
             claims.append(claim(id, says, [mean], paper=None, unit="", holds=lies))
     return claims

@@ -7,7 +7,7 @@ import numpy as np
 from diffmask_jax.analysis.bootstrap import Interval
 from diffmask_jax.analysis.token_groups import Difference
 from experiments.common.report import Claim, claim
-from experiments.squad.intervals import picked, told
+from experiments.squad.intervals import in_words, picked
 from experiments.squad.numbers import HALFWAY, UPPER, Faithful, OfGate, above
 
 PAPER_MASKED, PAPER_KEPT = 0.95, 0.9
@@ -85,7 +85,7 @@ def top_claims(gate: str, numbers: OfGate, top: np.ndarray) -> list[Claim]:
         values = runs_over(numbers.sampled, field, top)
         says = (
             f"{name} by {gate} masking, mean over the upper third of the layers, over {least:g}; "
-            f"{told(numbers.top[field])}"
+            f"{in_words(numbers.top[field])}"
         )
         paper = None if field == "spans_kept" else least
         holds = bool(np.mean(values) > least)
@@ -110,7 +110,7 @@ def wrong_claim(gate: str, kept: Interval, questions: int) -> Claim:
     return claim(
         ids_of(gate)["wrong"],
         f"keep of the gold answer's ends, {gate}, where the answer is wrong, mean over the upper "
-        f"third of the layers: within {NEAR} of the paper's; {told(kept)}, of {questions}",
+        f"third of the layers: within {NEAR} of the paper's; {in_words(kept)}, of {questions}",
         [float(kept.mean)],
         paper=PAPER_GOLD_WHEN_WRONG,
         unit="",
@@ -144,7 +144,7 @@ def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
         claim(
             ids["late"],
             "hidden states masked at the layer, of those deeper than 9 / 24 of the network, that "
-            f"masks least, {layers[deepest]}: over {PAPER_HALF:g}; {told(masked)}",
+            f"masks least, {layers[deepest]}: over {PAPER_HALF:g}; {in_words(masked)}",
             [run.masked[deepest] for run in numbers.sampled],
             paper=PAPER_HALF,
             unit="",
@@ -153,7 +153,7 @@ def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
         claim(
             ids["separators"],
             "mean keep of [SEP]'s states at the layer, but the last, that keeps them least, "
-            f"{layers[at]}: over {SEPARATORS_KEPT} (the paper: always kept); {told(least)}",
+            f"{layers[at]}: over {SEPARATORS_KEPT} (the paper: always kept); {in_words(least)}",
             [float(least.mean)],
             paper=1.0,
             unit="",
@@ -166,7 +166,7 @@ def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
         claims.append(
             claim(
                 ids["lowest"],
-                says + told(apart),
+                says + in_words(apart),
                 [float(apart.mean)],
                 paper=None,
                 unit="",

@@ -5,7 +5,7 @@ import numpy as np
 from diffmask_jax.analysis.bootstrap import Interval
 
 
-def told(interval: Interval) -> str:
+def in_words(interval: Interval) -> str:
     """The interval of a number, in words."""
     if np.isnan(interval.low):
         return "of one passage, which gives no interval"

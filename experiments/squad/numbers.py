@@ -20,6 +20,7 @@ from diffmask_jax.tasks.question_tags import QuestionTags
 from diffmask_jax.tasks.scoring import scored_texts
 from experiments.common.measuring import PerText
 from experiments.squad.certainty import Third, thirds
+from experiments.squad.left import Left, what_is_left
 from experiments.squad.parts_of_speech import Tagged, by_tag, tags_of_pieces
 from experiments.squad.stages import Answers
 from experiments.squad.study import Study
@@ -54,6 +55,7 @@ class OfGate(NamedTuple):
     masked: its share masked, by layer
     lowest_minus_next: its share masked at `LOWEST` minus that at `NEXT`; None without such states
     kept: Figure 7's curves
+    left: the pieces that are more likely kept than not
     gold_when_wrong: the dashed one of these, mean over the upper third; None if none is wrong
     question_minus_passage, question_minus_passage_top: over all layers, and over the upper third
     separators: mean keep probability of both [SEP], by layer
@@ -66,6 +68,7 @@ class OfGate(NamedTuple):
     masked: Interval
     lowest_minus_next: Interval | None
     kept: KeptCurves
+    left: Left
     gold_when_wrong: Interval | None
     question_minus_passage: Difference
     question_minus_passage_top: Difference
@@ -149,6 +152,7 @@ def of_gate(
         masked=grouped_interval(masked.T, passages),
         lowest_minus_next=lowest_minus_next(masked, layers, passages),
         kept=question_keep.kept_curves(keep, parts, spans, answers.ends),
+        left=what_is_left(study, keep, answers),
         gold_when_wrong=grouped_interval(np.array(gold_kept), [passages[n] for n in wrong])
         if wrong
         else None,

@@ -19,13 +19,34 @@ COLUMNS = {
     "positions kept": ("positions_kept", "{:.1%}"),
     "spans kept": ("spans_kept", "{:.1%}"),
 }
-"""The columns of a table of layers: a field of `Faithful`, and how it is written."""
-
+"""The columns of a table of faithfulness: a field of `Faithful`, and how it is written."""
 
 CERTAINTY = (
     "The upper third of the layers, for the questions in thirds by the probability of the unmasked "
     "model's answer; means with 95% intervals over passages:"
 )
+
+LEFT = (
+    "What is left, where P(z ≠ 0) > ½, averaged over the runs: shares of the pieces; the median "
+    "number of places in a passage, and its rank correlation with the probability of the model's "
+    "answer; of the {} answers of three pieces or more, their ends and what is between; both ends "
+    "of a gold answer, of {} questions answered rightly and {} wrongly (by both argmaxes):"
+)
+
+LEFT_COLUMNS = {
+    "all": ("pieces", "{:.1%}"),
+    "passage": ("passage", "{:.1%}"),
+    "places": ("places", "{:g}"),
+    "places, probability": ("with_certainty", "{:.2f}"),
+    "question words": ("question_words", "{:.1%}"),
+    "other words of the question": ("other_words", "{:.1%}"),
+    "[CLS]": ("opening", "{:.1%}"),
+    "ends": ("ends", "{:.1%}"),
+    "between": ("inside", "{:.1%}"),
+    "gold, right": ("gold_when_right", "{:.1%}"),
+    "gold, wrong": ("gold_when_wrong", "{:.1%}"),
+}
+"""The columns of the table of what is left: a field of `Left`, and how it is written."""
 
 
 class About(NamedTuple):
@@ -54,6 +75,7 @@ def body(found: Found, about: About) -> str:
         parts += [f"### {gate} masking, sampled gates", layer_table(found.layers, numbers)]
         parts += [CERTAINTY, certainty_table(numbers)]
         parts += [f"### {gate}: what is kept", kept_table(found.layers, numbers)]
+        parts += [LEFT.format(*numbers.left[-3:]), left_table(found.layers, numbers)]
         parts.append(f"![validation](training_{gate}.png)")
         parts.append(f"![Figure 8, {gate}](figure8_{gate}.png)")
     if found.figure2:
@@ -92,7 +114,9 @@ def certainty_table(numbers: OfGate) -> str:
     """One row per third of the questions, the least sure answers first."""
     rows = []
     for part in numbers.by_certainty:
-        means = [_formatted(form, *map(float, part.top[field])) for field, form in COLUMNS.values()]
+        means = [
+            _formatted(form, *map(float, part.means[field])) for field, form in COLUMNS.values()
+        ]
         rows.append([f"{part.least:.2f}–{part.most:.2f}", str(part.questions), *means])
     return markdown.table(["probability", "questions", *COLUMNS], rows)
 
@@ -107,6 +131,21 @@ def kept_table(layers: Sequence[str], numbers: OfGate) -> str:
     ]
     head = ["layer", "question", "passage", "gold", f"gold, wrong ({kept.wrong})", "[SEP]"]
     return markdown.table(head, rows)
+
+
+def left_table(layers: Sequence[str], numbers: OfGate) -> str:
+    """One row per layer: what is left."""
+    rows = [
+        [
+            layer,
+            *(
+                form.format(getattr(numbers.left, field)[at])
+                for field, form in LEFT_COLUMNS.values()
+            ),
+        ]
+        for at, layer in enumerate(layers)
+    ]
+    return markdown.table(["layer", *LEFT_COLUMNS], rows)
 
 
 def figure2_table(found: Figure2, counted: Mapping[str, Counted]) -> str:

@@ -20,7 +20,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.model import States
 from diffmask_jax.game.objective import clean_pass
-from diffmask_jax.models.spans import best_span
+from diffmask_jax.models.spans import best_span, probability
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.training import probe, run_folder
@@ -118,7 +118,7 @@ def answers(study: Study, file: Path) -> Answers:
                 own = logits[row, : len(parts)]
                 ends[index] = own.argmax(axis=0)
                 spans[index] = span = best_span(own, parts == PASSAGE)
-                probabilities[index] = softmax(own, axis=0)[span, [0, 1]].prod()
+                probabilities[index] = probability(softmax(own, axis=0), span)
         return Answers(ends, spans, probabilities)._asdict()
 
     return Answers(**load_or_make(file, make))

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import wilcoxon
+from scipy.stats import spearmanr, wilcoxon
 
 from diffmask_jax.analysis.bootstrap import grouped_interval
 from diffmask_jax.analysis.faithfulness import Outcome
@@ -15,6 +16,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.answers import answer_span
 from diffmask_jax.models.loading import load_answerer
+from diffmask_jax.tasks.encoded_questions import encode_questions
 from diffmask_jax.tasks.question_tags import QuestionTags, TaggedWord
 from diffmask_jax.tasks.questions import Answer, Question
 from diffmask_jax.training import run_folder
@@ -22,10 +24,12 @@ from experiments.common.probe_runs import measured_at
 from experiments.common.resume import check_model, check_texts
 from experiments.squad import __main__ as squad
 from experiments.squad import drawing, methods, numbers, parts_of_speech, pointing, stages
+from experiments.squad.certainty import thirds
 from experiments.squad.gate_claims import gate_claims, hidden_claims, ids_of
-from experiments.squad.intervals import told
+from experiments.squad.intervals import in_words
+from experiments.squad.left import SHARES, asks, what_is_left
 from experiments.squad.methods import Counted
-from experiments.squad.report import layer_table
+from experiments.squad.report import certainty_table, layer_table
 from experiments.squad.stages import Answers
 from experiments.squad.study import study_of
 
@@ -198,21 +202,103 @@ def test_two_seeds_stand_side_by_side_with_how_far_they_are_apart(study):
 def test_sure_answers_are_told_from_unsure_ones(study):
     layers, texts = study.model.network.layers, len(study.questions)
     gold = np.array([spans[0] for spans in study.data.spans])
-    probabilities = np.linspace(0.1, 1, texts)[::-1]
-    sure, zeros = (probabilities > 0.55).astype(float), np.zeros((len(layers), texts))
-    same = np.broadcast_to(gold, (len(layers), *gold.shape))
+    rng = np.random.default_rng(0)
+    probabilities = rng.permutation(np.linspace(0.1, 1, texts))
+    least, middle, most = np.split(np.argsort(probabilities), [4, 7])
+    shape = (len(layers), texts)
+    runs = [
+        Outcome(
+            *rng.random((3, *shape)),
+            np.where(rng.random((*shape, 1)) < 0.5, gold, gold + 1),
+            gold,
+        )
+        for _ in range(2)
+    ]
     keep = [np.full((len(layers), len(parts)), 0.5) for parts in study.parts]
-    runs = [Outcome(zeros, zeros, zeros + kept, same, gold) for kept in (sure, 1)]
     found = numbers.of_gate(
         study, keep, runs, Answers(gold, gold, probabilities), None, None
     ).by_certainty
-    assert [part.questions for part in found] == [4, 3, 3]
-    assert [part.least for part in found] == pytest.approx([0.1, 0.5, 0.8])
-    assert [part.most for part in found] == pytest.approx([0.4, 0.7, 1])
-    # Of the middle third's questions, those at 0.6 and 0.7 are sure.
-    kept = [float(part.top["positions_kept"].mean) for part in found]
-    assert kept == pytest.approx([0.5, 5 / 6, 1])
-    assert [float(part.top["spans_kept"].mean) for part in found] == [1, 1, 1]
+    upper = numbers.above(layers, numbers.UPPER)
+    assert 0 < upper.sum() < len(layers)
+    for part, chosen in zip(found, (least, middle, most), strict=True):
+        assert part.questions == len(chosen)
+        own = probabilities[chosen]
+        assert (part.least, part.most) == (own.min(), own.max())
+        passages = [study.passages[at] for at in chosen]
+        for name, field in (("masked", "masked"), ("positions_kept", "agreement")):
+            values = np.mean([getattr(run, field)[upper].mean(axis=0) for run in runs], axis=0)
+            expected = grouped_interval(values[chosen], passages)
+            np.testing.assert_allclose(part.means[name], expected)
+        same = [(run.prediction == gold).all(axis=-1)[upper].mean(axis=0) for run in runs]
+        assert part.means["spans_kept"].mean == pytest.approx(np.mean(same, axis=0)[chosen].mean())
+
+
+def test_fewer_than_three_questions_are_each_a_part():
+    values = {name: np.array([0.25, 0.75]) for name in numbers.Faithful._fields}
+    surer, less = thirds(values, np.array([0.9, 0.2]), ["one passage"] * 2)[::-1]
+    assert (less.least, less.most, less.questions) == (0.2, 0.2, 1)
+    assert surer.means["masked"].mean == 0.25 and np.isnan(surer.means["masked"].low)
+    row = certainty_table(OfCertainty([less, surer])).splitlines()[-1]
+    assert row == "| 0.90–0.90 | 1 | 25.0% | 0.250 | 25.0% | 25.0% |"
+
+
+class OfCertainty(NamedTuple):
+    """The part of `OfGate` that a table shows."""
+
+    by_certainty: list
+
+
+def test_what_is_left_by_hand(study):
+    layers = study.model.network.layers
+    # Answers of three pieces of the passage, from its second on.
+    spans = np.array([np.flatnonzero(parts == 1)[[1, 3]] for parts in study.parts])
+    gold = np.array([places[0] for places in study.data.spans])
+    right = np.arange(len(gold)) < 6
+    ends = np.where(right[:, None], gold, 0)
+    probabilities = np.linspace(0.1, 1, len(gold))
+    keep = []
+    for number, (parts, (first, last)) in enumerate(zip(study.parts, spans, strict=True)):
+        own = np.full((len(layers), len(parts)), 0.1)
+        own[0] = 0.5  # not more likely than not
+        own[1, [first, last]] = 0.9
+        own[1, 0] = 0.9
+        if number % 2:
+            own[1, np.flatnonzero(parts == 1)[-2]] = 0.9
+        own[-1] = 0.6
+        keep.append(own)
+    answers = Answers(ends, spans, probabilities)
+    found = what_is_left(study, keep, answers)
+    assert (found.long, found.right, found.wrong) == (10, 6, 4)
+    for name, of in found._asdict().items():
+        if name in set(SHARES) - {"question_words"}:
+            assert of[0] == 0 and of[-1] == 1, name
+    assert (found.opening[1], found.ends[1], found.inside[1]) == (1, 1, 0)
+    assert found.other_words[1] == 0
+    assert np.isnan(found.question_words).all()  # "is it fun?"
+    assert found.places.tolist()[:2] == [0, 2.5] and found.places[-1] == 1
+    assert np.isnan(found.with_certainty[0]) and np.isnan(found.with_certainty[-1])
+    odd = np.arange(len(gold)) % 2
+    assert found.with_certainty[1] == pytest.approx(spearmanr(odd, probabilities).statistic)
+    lengths = [len(parts) for parts in study.parts]
+    assert found.pieces[1] == pytest.approx((3 * 10 + 5) / sum(lengths))
+    # A gold answer, one word, counts if both its ends are kept.
+    has = [own[1, start] > 0.5 for own, (start, _) in zip(keep, gold, strict=True)]
+    assert found.gold_when_right[1] == pytest.approx(np.mean(np.array(has)[right]))
+    assert found.gold_when_wrong[1] == pytest.approx(np.mean(np.array(has)[~right]))
+
+
+def test_question_words_are_whole_and_of_the_question(study):
+    tokenizer = study.model.tokenizer
+    question = Question("0", "is the plot what it was?", "what is dull?", ())
+    (encoded,) = encode_questions(tokenizer, [question], 512).encoded
+    asking = asks(question.question, encoded)
+    of_question = [
+        question.question[slice(*place)]
+        for place, part in zip(encoded.offsets, encoded.parts, strict=True)
+        if part == 0
+    ]
+    assert asking.sum() == of_question.count("what") == 1
+    assert not asking[encoded.parts != 0].any()
 
 
 def test_answers_are_as_probable_as_explanations_say(study, tmp_path):
@@ -450,5 +536,7 @@ def test_a_classifier_and_bad_numbers_are_refused(experiment, tiny_bert, tmp_pat
 
 def test_a_number_of_one_passage_is_said_to_have_no_interval():
     values = np.array([0.2, 0.4])
-    assert told(grouped_interval(values, ["a", "a"])) == "of one passage, which gives no interval"
-    assert told(grouped_interval(values, ["a", "b"])).startswith("95% interval over passages ")
+    assert (
+        in_words(grouped_interval(values, ["a", "a"])) == "of one passage, which gives no interval"
+    )
+    assert in_words(grouped_interval(values, ["a", "b"])).startswith("95% interval over passages ")
