@@ -135,16 +135,10 @@ def kept_table(layers: Sequence[str], numbers: OfGate) -> str:
 
 def left_table(layers: Sequence[str], numbers: OfGate) -> str:
     """One row per layer: what is left."""
-    rows = [
-        [
-            layer,
-            *(
-                form.format(getattr(numbers.left, field)[at])
-                for field, form in LEFT_COLUMNS.values()
-            ),
-        ]
-        for at, layer in enumerate(layers)
-    ]
+    rows = []
+    for at, layer in enumerate(layers):
+        values = [(form, getattr(numbers.left, field)[at]) for field, form in LEFT_COLUMNS.values()]
+        rows.append([layer, *("–" if np.isnan(of) else form.format(of) for form, of in values)])
     return markdown.table(["layer", *LEFT_COLUMNS], rows)
 
 
