@@ -52,6 +52,13 @@ class Left(NamedTuple):
     wrong: int
 
 
+SHARES = (
+    *("pieces", "passage", "question_words", "other_words", "opening", "ends", "inside"),
+    *("gold_when_right", "gold_when_wrong"),
+)
+"""The fields of `Left` that are shares of pieces, or of questions."""
+
+
 def what_is_left(study: Study, keep: PerText, answers: Answers) -> Left:
     """The numbers of one gate. keep: P(z ≠ 0), averaged over its runs."""
     kept: dict[str, list[Bool[np.ndarray, "L _"]]] = defaultdict(list)
@@ -90,12 +97,6 @@ def what_is_left(study: Study, keep: PerText, answers: Answers) -> Left:
         wrong=len(kept["gold_when_wrong"]),
         **{name: share(kept[name] or [nothing]) for name in SHARES},
     )
-
-
-SHARES = (
-    *("pieces", "passage", "question_words", "other_words", "opening", "ends", "inside"),
-    *("gold_when_right", "gold_when_wrong"),
-)
 
 
 def asks(question: str, encoded: Encoded) -> Bool[np.ndarray, " T"]:
