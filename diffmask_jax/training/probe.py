@@ -106,7 +106,8 @@ def fit(
         curve_picture.draw(folder, config.margin, game.model.layers)
     if profile:
         distributed.say(trace.told())
-    if notice.stops:
+    # The run may be whole by now; but whoever called it is to stop as well.
+    if (notice := watch.heed(notice)).stops:
         raise Stopped(notice, step)
     return distributed.by_first(lambda: keeping.kept_scores(folder))
 

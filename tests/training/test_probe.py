@@ -23,7 +23,7 @@ from diffmask_jax.game import steps
 from diffmask_jax.runtime import compilations, preemption
 from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.runtime.preemption import Notice
-from diffmask_jax.training import clean_states, keeping, probe, run_folder, settled
+from diffmask_jax.training import clean_states, curve_picture, keeping, probe, run_folder, settled
 from diffmask_jax.training.config import run_config
 from diffmask_jax.training.curve_log import read_curves
 from diffmask_jax.training.run_log import RunLog
@@ -329,6 +329,25 @@ def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
     assert f"continues after step {step}\n" in capsys.readouterr().err
     assert_same_run(tmp_path, whole(gate))
     assert scalars(tmp_path) == scalars(whole(gate))
+
+
+def test_sigterm_during_the_last_validation_is_not_forgotten(
+    whole, shallow_bert, texts_file, tmp_path, capsys, monkeypatch
+):
+    """The run is whole, and what called it, such as an experiment, stops."""
+    again = command(shallow_bert, texts_file, tmp_path)
+    with monkeypatch.context() as patch:
+        stopping(patch, "validation", STEPS, terminate)
+        drawn = []
+        patch.setattr(curve_picture, "draw", lambda folder, *_: drawn.append(folder))
+        assert cli.main(again) == Notice.TERMINATE
+    line = f"diffmask: stopped by SIGTERM after step {STEPS}: run the same command to continue\n"
+    assert capsys.readouterr().err.endswith(line)
+    assert_same_run(tmp_path, whole("input"))
+    assert drawn == [tmp_path]
+    at = (tmp_path / run_folder.PROBE).stat().st_mtime_ns
+    assert cli.main(again) == 0
+    assert (tmp_path / run_folder.PROBE).stat().st_mtime_ns == at
 
 
 def test_sigterm_before_the_first_step_ends_at_once(
