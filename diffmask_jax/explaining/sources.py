@@ -15,13 +15,16 @@ class Sources(NamedTuple):
     five questions, would seem to be in five texts.
 
     word: what the sources are: texts, or passages
-    examples: what the examples are called, as in `Head.examples`
     numbers: that of each example's source
     """
 
     word: str
-    examples: str
     numbers: Sequence[int]
+
+    @property
+    def examples(self) -> str:
+        """What the examples are called: questions, about passages, or texts."""
+        return "questions" if self.word == "passages" else "texts"
 
     def of(self, chosen: Sequence[int]) -> "Sources":
         """Those of some of the examples."""
@@ -31,7 +34,6 @@ class Sources(NamedTuple):
 def sources_of(head: Head, texts: Sequence[Text]) -> Sources:
     """Each text by itself; questions by their passages."""
     if not head.spans:
-        return Sources("texts", head.examples, range(len(texts)))
-    seen: dict[str, int] = {}
-    numbers = [seen.setdefault(text[PASSAGE], len(seen)) for text in texts]
-    return Sources("passages", head.examples, numbers)
+        return Sources("texts", range(len(texts)))
+    numbers: dict[str, int] = {}
+    return Sources("passages", [numbers.setdefault(text[PASSAGE], len(numbers)) for text in texts])

@@ -73,13 +73,14 @@ def what_is_left(study: Study, keep: PerText, answers: Answers) -> Left:
         strict=True,
     ):
         own, parts = values > KEPT, encoded.parts
+        passage = own[:, parts == PASSAGE]
         asking = asks(question.question, encoded)
         kept["pieces"].append(own)
-        kept["passage"].append(own[:, parts == PASSAGE])
+        kept["passage"].append(passage)
         kept["question_words"].append(own[:, asking])
         kept["other_words"].append(own[:, (parts == QUESTION) & ~asking])
         kept["opening"].append(own[:, np.maximum.accumulate(parts) < 0])
-        places.append(runs(own[:, parts == PASSAGE]))
+        places.append(runs(passage))
         first, last = span.tolist()
         if last - first + 1 >= LONG:
             kept["ends"].append(own[:, [first, last]])

@@ -29,8 +29,9 @@ CERTAINTY = (
 LEFT = (
     "What is left, where P(z ≠ 0) > ½, averaged over the runs: shares of the pieces; the median "
     "number of places in a passage, and its rank correlation with the probability of the model's "
-    "answer; of the {} answers of three pieces or more, their ends and what is between; both ends "
-    "of a gold answer, of {} questions answered rightly and {} wrongly (by both argmaxes):"
+    "answer; of the {long} answers of three pieces or more, their ends and what is between; both "
+    "ends of a gold answer, of {right} questions answered rightly and {wrong} wrongly (by both "
+    "argmaxes):"
 )
 
 LEFT_COLUMNS = {
@@ -75,7 +76,7 @@ def body(found: Found, about: About) -> str:
         parts += [f"### {gate} masking, sampled gates", layer_table(found.layers, numbers)]
         parts += [CERTAINTY, certainty_table(numbers)]
         parts += [f"### {gate}: what is kept", kept_table(found.layers, numbers)]
-        parts += [LEFT.format(*numbers.left[-3:]), left_table(found.layers, numbers)]
+        parts += [LEFT.format(**numbers.left._asdict()), left_table(found.layers, numbers)]
         parts.append(f"![validation](training_{gate}.png)")
         parts.append(f"![Figure 8, {gate}](figure8_{gate}.png)")
     if found.figure2:

@@ -166,7 +166,7 @@ def short(tiny_bert, save_run, tmp_path_factory):
 
 def test_the_probe_s_faithfulness_is_that_by_hand(short):
     explainer, encoded, value = short
-    found = rivals.rivalry(explainer, [encoded], Sources("texts", "texts", [0]))
+    found = rivals.rivalry(explainer, [encoded], Sources("texts", [0]))
     assert found.methods == (
         "DiffMask", "Integrated gradients", "Leave one out", "Attention", "Random"
     )  # fmt: skip
@@ -200,7 +200,7 @@ def test_areas_are_normalised_by_the_best_and_worst_of_all_orders(short):
     least, most = min(areas), max(areas)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rivals, "WIDTH", 6)  # C(4, 2): all orders
-        found = rivals.rivalry(explainer, [encoded], Sources("texts", "texts", [0]))
+        found = rivals.rivalry(explainer, [encoded], Sources("texts", [0]))
     for row in found.measures[:, 0]:
         assert min(abs(row[3] - area) for area in areas) < 1e-5
         assert row[5] == pytest.approx((row[3] - least) / (most - least), abs=1e-4)
@@ -210,9 +210,7 @@ def test_areas_are_normalised_by_the_best_and_worst_of_all_orders(short):
 def test_differences_are_paired():
     measures = np.random.default_rng(0).random((2, 30, 6))
     measures[1] = measures[0] + 0.25
-    rivalry = rivals.Rivalry(
-        ("DiffMask", "Random"), measures, 30, 0.5, Sources("texts", "texts", range(30))
-    )
+    rivalry = rivals.Rivalry(("DiffMask", "Random"), measures, 30, 0.5, Sources("texts", range(30)))
     found = rivalry.differences()["Random"]
     assert all(np.allclose(interval, -0.25) for interval in found.values())
 
@@ -223,9 +221,9 @@ def test_questions_about_one_passage_are_drawn_together():
     six = np.random.default_rng(0).random((1, 6, 6))
     six[:, 5, 4:] = np.nan  # one was not searched
     of_thirty = rivals.Rivalry(
-        ("DiffMask",), six[:, passages], 25, 0.5, Sources("passages", "questions", passages)
+        ("DiffMask",), six[:, passages], 25, 0.5, Sources("passages", passages)
     )
-    of_six = rivals.Rivalry(("DiffMask",), six, 5, 0.5, Sources("texts", "texts", range(6)))
+    of_six = rivals.Rivalry(("DiffMask",), six, 5, 0.5, Sources("texts", range(6)))
     for name, interval in of_six.means()["DiffMask"].items():
         np.testing.assert_allclose(of_thirty.means()["DiffMask"][name], interval, atol=1e-12)
     assert of_thirty.drawn() == of_six.drawn()

@@ -21,7 +21,7 @@ def found(worse: float = 0.2, texts: int = 30) -> Rivalry:
         np.stack([probe, probe + worse]),
         0,
         0.25,
-        Sources("texts", "texts", range(texts)),
+        Sources("texts", range(texts)),
     )
 
 
@@ -37,7 +37,7 @@ def test_a_mark_says_for_whom_a_difference_speaks():
     measures[1, ::2, :4] += 0.1
     measures[1, 1::2, :4] -= 0.1
     _, equal = rivalry_table.rows(
-        Rivalry(("DiffMask", "Random"), measures, 0, 0.25, Sources("texts", "texts", range(30)))
+        Rivalry(("DiffMask", "Random"), measures, 0, 0.25, Sources("texts", range(30)))
     )
     assert all(cell.endswith("]") for cell in equal[1:5])
 

@@ -39,10 +39,10 @@ PAIRS = [("who ?", "Ada ."), ("when ?", "Ada ."), ("what ?", "rain"), ("who ?", 
 
 
 def test_questions_about_one_passage_are_one_source():
-    assert sources_of(SPANS, PAIRS) == ("passages", "questions", [0, 0, 1, 0])
-    assert sources_of(SPANS, PAIRS).of([2, 3]) == ("passages", "questions", [1, 0])
+    assert sources_of(SPANS, PAIRS) == ("passages", [0, 0, 1, 0])
+    assert sources_of(SPANS, PAIRS).of([2, 3]) == ("passages", [1, 0])
     for texts in (PAIRS, ["a"] * 4):
-        assert sources_of(SINGLE_LABEL, texts) == ("texts", "texts", range(4))
+        assert sources_of(SINGLE_LABEL, texts) == ("texts", range(4))
 
 
 def test_a_word_of_one_passage_is_not_frequent_however_many_questions_it_has():
