@@ -51,8 +51,9 @@ class Stopped(SystemExit):
 class Watch:
     """A context manager in which signals only set a notice, which `notice` returns.
 
-    There are two exceptions, in which a single process ends at once: before the first `heed`, while
-    the first call is compiled and nothing would be lost; and when Ctrl-C is pressed again.
+    There are three exceptions, in which a single process ends at once: before the first `heed`,
+    while the first call is compiled and nothing would be lost; within `nothing_to_lose`; and when
+    Ctrl-C is pressed again.
 
     There is also a notice to save once `SAVE_EVERY` seconds have passed since the last `saved`: the
     clock may decide, since the times of saving do not affect a run's numbers.
@@ -61,7 +62,7 @@ class Watch:
     """
 
     def __init__(self, alone: bool) -> None:
-        self._alone = self._fresh = alone
+        self._alone = self._at_once = alone
         self._stop, self._interrupted = Notice.NONE, False
         self._last = time.monotonic()
         self._handled = signals.handled(self._hear, _ending(self._reason_to_end))
@@ -80,7 +81,7 @@ class Watch:
     def _reason_to_end(self, number: signal.Signals) -> Stopped | KeyboardInterrupt | None:
         """The reason for a signal to end the process at once; None if it only sets a notice."""
         notice = Notice(128 + number)
-        if self._fresh:
+        if self._at_once:
             return Stopped(notice)
         if notice is Notice.INTERRUPT:
             if self._interrupted:
@@ -101,8 +102,19 @@ class Watch:
 
     def heed(self, agreed: int) -> Notice:
         """What to do: what all processes agreed on a call ago; if alone, the current request."""
-        self._fresh = False
+        self._at_once = False
         return max(Notice(agreed), self.notice() if self._alone else Notice.NONE)
+
+    @contextlib.contextmanager
+    def nothing_to_lose(self) -> Iterator[None]:
+        """A context for work that follows saving, in which a single process ends at once."""
+        if self._alone and self._stop:
+            raise Stopped(self._stop)
+        before, self._at_once = self._at_once, self._alone
+        try:
+            yield
+        finally:
+            self._at_once = before
 
     def saved(self) -> None:
         """Restart the clock, since the run has just been saved."""

@@ -22,7 +22,7 @@ from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime import tensors
 from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.runtime.plain_lines import PlainLines
-from diffmask_jax.runtime.preemption import Notice, Stopped, Watch, ending_at_once
+from diffmask_jax.runtime.preemption import Notice, Stopped, Watch
 from diffmask_jax.training import classifier_steps
 from diffmask_jax.training.classifier_steps import TrainState
 from diffmask_jax.training.progress import EVERY
@@ -66,7 +66,7 @@ def play(
     advance, fresh, frozen = _program(model, recipe, total * recipe.steps_per_call)
 
     def finish(epoch: int, saved: Saved) -> None:
-        with ending_at_once():
+        with watch.nothing_to_lose():
             judge(epoch, saved.state.params | frozen, float(np.mean(saved.losses)))
 
     with contextlib.ExitStack() as opened:

@@ -62,7 +62,8 @@ def fit(
 
     The state is saved before every validation and, if these are far apart, by the clock. After
     SIGTERM, SIGHUP or Ctrl-C the device finishes its call, the state is saved, and `Stopped` is
-    raised. The result does not depend on any of this.
+    raised; a single process that is validating raises it at once. The result does not depend on any
+    of this.
 
     passes: the clean states of the training texts, to be looked up instead of computed
     profile: trace a few calls into the folder (`profiling.Trace`)
@@ -173,6 +174,7 @@ def _played(
             checkpoints.save(step, state)
         call.watch.saved()
         if is_due(config, step) and not notice.stops:
+            checkpoints.wait()  # only then is everything saved
             judge(state)
             if is_finished(config, folder, step):
                 break
@@ -191,7 +193,7 @@ def _judge(
     """Validate a state, keep its probe if it is the best, and say so."""
     if not call.programs.is_warm("validation"):
         call.progress.compiling("the validation")
-    with call.programs.of("validation"):
+    with call.programs.of("validation"), call.watch.nothing_to_lose():
         table = validate(state)
     # In this order, since a step whose scores are written is not judged again.
     if distributed.is_first() and (

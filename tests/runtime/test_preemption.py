@@ -98,6 +98,33 @@ def test_with_others_nobody_ends_alone():
         assert watch.notice() == Notice.TERMINATE
 
 
+@pytest.mark.parametrize(("number", "_", "status", "name"), ENDING)
+def test_with_nothing_to_lose_a_process_that_is_alone_ends_at_once(number, _, status, name):
+    told = f"stopped by {name}: run"
+    with pytest.raises(Stopped, match=told) as stopped, Watch(alone=True) as watch:
+        watch.heed(Notice.NONE)
+        with watch.nothing_to_lose():
+            send(number)
+            pytest.fail("it went on")
+    assert stopped.value.code == status and stopped.value.step is None
+
+
+def test_a_notice_given_before_is_a_reason_to_end_once_there_is_nothing_to_lose():
+    with Watch(alone=True) as watch:
+        watch.heed(Notice.NONE)
+        with watch.nothing_to_lose():
+            pass
+        send(signal.SIGTERM)  # only sets a notice, as before
+        with pytest.raises(Stopped, match="stopped by SIGTERM: run"), watch.nothing_to_lose():
+            pytest.fail("it went on")
+
+
+def test_with_nothing_to_lose_nobody_ends_alone():
+    with Watch(alone=False) as watch, watch.nothing_to_lose():
+        send(signal.SIGTERM)
+        assert watch.notice() == Notice.TERMINATE
+
+
 def test_a_step_is_told():
     stopped = Stopped(Notice.TERMINATE, 7)
     assert str(stopped) == "stopped by SIGTERM after step 7: run the same command to continue"

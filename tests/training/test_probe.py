@@ -19,6 +19,7 @@ from long_set import EITHER_GATE
 from tensorboardX.proto import event_pb2
 
 from diffmask_jax import cli
+from diffmask_jax.analysis import faithfulness
 from diffmask_jax.game import steps
 from diffmask_jax.runtime import compilations, preemption
 from diffmask_jax.runtime.checkpoints import Checkpoints
@@ -331,7 +332,23 @@ def test_sigterm_saves_and_stops_and_the_same_command_goes_on(
     assert scalars(tmp_path) == scalars(whole(gate))
 
 
-def test_sigterm_during_the_last_validation_is_not_forgotten(
+def test_sigterm_during_a_validation_ends_at_once_and_loses_nothing(
+    whole, shallow_bert, texts_file, tmp_path, capsys, monkeypatch
+):
+    """The validation of a large model takes minutes, and its state is saved."""
+    again = command(shallow_bert, texts_file, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(faithfulness, "table", lambda _: (terminate(), pytest.fail("validated")))
+        assert cli.main(again) == Notice.TERMINATE
+    line = "diffmask: stopped by SIGTERM: run the same command to continue\n"
+    assert capsys.readouterr().err.endswith(line)
+    assert not (tmp_path / "validation.jsonl").exists()
+    assert cli.main(again) == 0
+    assert f"continues after step {EVERY}\n" in capsys.readouterr().err
+    assert_same_run(tmp_path, whole("input"))
+
+
+def test_sigterm_while_the_last_validation_is_written_is_not_forgotten(
     whole, shallow_bert, texts_file, tmp_path, capsys, monkeypatch
 ):
     """The run is whole, and what called it, such as an experiment, stops."""
