@@ -35,7 +35,7 @@ from experiments.convergence.places import (
     trial_folder,
 )
 from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe
-from experiments.convergence.report import Trial
+from experiments.convergence.report import End, Trial
 
 REFERENCE_SEED = 1000
 """The seed of the first reference: of no trial, which would be the reference's own beginning."""
@@ -85,28 +85,34 @@ def study(options: argparse.Namespace) -> list[Claim]:
             for seed in range(options.seeds):
                 where = trial_folder(folder, name, seed)
                 _play(options, prepared, RECIPES[name], seed, options.examples, where)
-    claims = _report(options, prepared.model.network.layers, timer)
+    claims = _report(options, prepared, timer)
     print_claims(claims)
     print(f"report in {folder}/report.md")
     return claims
 
 
-def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) -> list[Claim]:
+def _report(options: argparse.Namespace, prepared: Prepared, timer: Timer) -> list[Claim]:
     """Report on everything that has been played so far, by whichever process."""
-    folder, gate = options.out / options.gate, options.gate
-    first, truth = reference_folder(folder, 0), None
-    if marks := trial.marks_in(first):
-        truth = np.load(first / f"keep-{marks[-1].examples}.npy")
-    references = _found(sorted(folder.glob("references/*")), truth)
+    folder, gate, layers = options.out / options.gate, options.gate, prepared.model.network.layers
+    first = _ends([reference_folder(folder, 0)])
+    truth = first[0].keep if first else None
+    long_ones = sorted(folder.glob("references/*"))
+    references = _found(long_ones, truth)
     by_name = {
         name: _found([trial_folder(folder, name, seed) for seed in range(options.seeds)], truth)
         for name in RECIPES
     }
     trials = {name: seeds for name, seeds in by_name.items() if seeds}
     claims = report.claims(gate, trials, PLAYED_BEFORE[gate]) if trials else []
+    seeds = _ends([trial_folder(folder, report.BEST, seed) for seed in range(options.seeds)])
+    settled = _ends(long_ones)
+    lengths = [len(text.tokens) for text in prepared.texts.dev]
+    claims += report.apart_claims(gate, seeds, settled, lengths)
+    apart = report.apart({"seeds of the recipe": seeds, "references": settled})
     parts = [
         *_of_references(folder, gate, layers, references),
         *(_of_recipes(folder, gate, trials, references) if trials else []),
+        *(["## How far two are apart", report.apart_table(layers, apart)] if apart else []),
     ]
     write_report(
         folder,
@@ -117,6 +123,7 @@ def _report(options: argparse.Namespace, layers: Sequence[str], timer: Timer) ->
         raw={
             "references": report.as_raw({"all": references})["all"],
             "trials": report.as_raw(trials),
+            "apart": apart,
         },
     )
     return claims
@@ -134,8 +141,6 @@ def _of_references(
         title = f"Reference {number} of the {gate} probe"
         place = folder / f"reference{number}.png"
         figures.layers_figure(place, title, layers, reference.marks, MARGINS[gate])
-    if len(references) > 1:
-        yield f"The distance between the two references: {references[1].distances[-1]:.4f}."
 
 
 def _of_recipes(
@@ -159,6 +164,16 @@ def _found(folders: Sequence[Path], truth: np.ndarray | None) -> list[Trial]:
     """The trials of folders that have reached a mark."""
     found = {folder: trial.marks_in(folder) for folder in folders}
     return report.trials_of({folder: marks for folder, marks in found.items() if marks}, truth)
+
+
+def _ends(folders: Sequence[Path]) -> list[End]:
+    """The probes at the last marks of those trials that have reached one."""
+    reached = ((folder, trial.marks_in(folder)) for folder in folders)
+    return [
+        End(last.examples, np.load(folder / f"keep-{last.examples}.npy"))
+        for folder, marks in reached
+        for last in marks[-1:]
+    ]
 
 
 def _play(

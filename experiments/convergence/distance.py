@@ -1,7 +1,12 @@
 """The distance of two probes, by what they keep."""
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
+
+from diffmask_jax.analysis.bootstrap import Interval, mean_interval
 
 
 def by_layer(
@@ -18,3 +23,33 @@ def by_layer(
 def mean(keep: Float[np.ndarray, "L N"], other: Float[np.ndarray, "L N"]) -> float:
     """The mean of `by_layer` over all layers."""
     return float(by_layer(keep, other).mean())
+
+
+def between(probes: Sequence[Float[np.ndarray, "L N"]]) -> Float[np.ndarray, " L"]:
+    """The mean of `by_layer` over every two of some probes."""
+    pairs = itertools.combinations(probes, 2)
+    found: Float[np.ndarray, " L"] = np.mean([by_layer(*pair) for pair in pairs], axis=0)
+    return found
+
+
+def ratio(
+    some: Sequence[Float[np.ndarray, "L N"]],
+    others: Sequence[Float[np.ndarray, "L N"]],
+    lengths: Sequence[int],
+) -> Interval:
+    """The mean of `between` of some probes over that of the others.
+
+    lengths: the number of tokens of each text, which is drawn as a whole for the interval
+    """
+    return mean_interval(_by_text(some, lengths), _by_text(others, lengths))
+
+
+def _by_text(
+    probes: Sequence[Float[np.ndarray, "L N"]], lengths: Sequence[int]
+) -> Float[np.ndarray, " M"]:
+    """`between`, averaged over the layers and summed over the tokens of each text."""
+    pairs = itertools.combinations([keep.astype(np.float64) for keep in probes], 2)
+    of_tokens = np.mean([np.abs(one - other).mean(axis=0) for one, other in pairs], axis=0)
+    starts = np.cumsum([0, *lengths[:-1]])
+    summed: Float[np.ndarray, " M"] = np.add.reduceat(of_tokens, starts)
+    return summed

@@ -3,13 +3,13 @@ r"""Is the solution unique? Every set of hidden states of short sentences, tried
     python -m experiments.convergence.exhaustive --model ../shared/models/sst5-minilm \
         --raw-dir ../shared/data/sst [--data-dir tfds] [--recipe NAME] [--out reports/convergence]
 
-It looks at what `python -m experiments.convergence --gate hidden` has played: the first reference,
-and the seeds of a recipe. At the multipliers λ that the reference has come to, the loss of a probe
-is what its thresholded gates keep, and λ times what that costs. First on all development sentences,
-each probe with its own baselines: where two of them keep other states, is one better? Then on those
-of at most `--longest` word pieces, whose sets of states can all be tried, at the reference's
-baselines: how far is its own set from the best one, how many sets are no worse, and how far apart
-are those?
+It looks at what `python -m experiments.convergence --gate hidden` has played: the references, and
+the seeds of a recipe. At the multipliers λ that the first reference has come to, the loss of a
+probe is what its thresholded gates keep, and λ times what that costs. First on all development
+sentences, each probe with its own baselines: where two of them keep other states, is one better?
+Then on those of at most `--longest` word pieces, whose sets of states can all be tried, at that
+reference's baselines: how far is its own set from the best one, how many sets are no worse, and how
+far apart are those?
 
 Only for the hidden probe, since an input gate is drawn from the votes of all layers below it. If it
 is stopped and started again, it continues. Cost, small BERT above, on one core: 20 minutes.
@@ -42,7 +42,7 @@ from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 from experiments.convergence import exhaustive_report as report
 from experiments.convergence import landscape, trial
-from experiments.convergence.exhaustive_report import REFERENCE, Played
+from experiments.convergence.exhaustive_report import REFERENCE, SECOND, Played
 from experiments.convergence.landscape import Place
 from experiments.convergence.places import (
     add_places,
@@ -114,17 +114,15 @@ def study(options: argparse.Namespace) -> None:
 
 
 def _states(options: argparse.Namespace, prepared: Prepared, folder: Path) -> dict[str, TrainState]:
-    """The last states of the reference and of the seeds that have been played, by name."""
-    folders = {REFERENCE: (Recipe(), reference_folder(folder, 0))}
-    recipe = RECIPES[options.recipe]
-    for seed in range(MOST_SEEDS):
-        where = trial_folder(folder, options.recipe, seed)
-        if trial.marks_in(where):
-            folders[f"seed {seed}"] = recipe, where
-    config = config_of(options, GATE, 0)
+    """The last states of the seeds and of the references that have been played, by name."""
+    recipe, config = RECIPES[options.recipe], config_of(options, GATE, 0)
+    seeds = [(f"seed {n}", trial_folder(folder, options.recipe, n)) for n in range(MOST_SEEDS)]
+    references = [(name, reference_folder(folder, n)) for n, name in enumerate((REFERENCE, SECOND))]
     return {
-        name: trial.last_state(recipe, config, prepared, where)
-        for name, (recipe, where) in folders.items()
+        name: trial.last_state(own, config, prepared, where)
+        for own, places in ((recipe, seeds), (Recipe(), references))
+        for name, where in places
+        if trial.marks_in(where)
     }
 
 
@@ -193,7 +191,7 @@ def _report(
     pairs = report.pairs_of(played, multipliers)
     report.figure(folder / "exhaustive.png", layers, columns, seeds)
     claims = []
-    if np.isfinite(seeds).all():
+    if several := bool(np.isfinite(seeds).all()):
         more = mean_interval((columns["apart"] - seeds).mean(axis=0))
         claims.append(
             claim(
@@ -229,7 +227,7 @@ def _report(
             "pairs": [pair._asdict() for pair in pairs],
             "layers": {name: mean_interval(values.T) for name, values in columns.items()},
             "median as good": np.median(columns["as_good"], axis=1),
-            "seeds apart": mean_interval(seeds.T),
+            "seeds apart": mean_interval(seeds.T) if several else None,
         },
     )
     print("\n\n".join(parts))

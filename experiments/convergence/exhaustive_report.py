@@ -14,7 +14,7 @@ from diffmask_jax.render.picture import save
 from diffmask_jax.runtime.markdown import table
 from experiments.common.figures import BLUE, GREEN, ORANGE, clear, legend_below
 
-REFERENCE = "reference"
+REFERENCE, SECOND = "reference", "second reference"
 
 PerText = Float[np.ndarray, "L N"]
 
@@ -45,9 +45,9 @@ class Pair(NamedTuple):
 
 
 def pairs_of(played: Mapping[str, Played], multipliers: Float[np.ndarray, " L"]) -> list[Pair]:
-    """Every two probes, the seeds first."""
+    """Every two probes, in their order."""
     found = []
-    for one, other in itertools.combinations(sorted(played, key=lambda name: name == REFERENCE), 2):
+    for one, other in itertools.combinations(played, 2):
         a, b = played[one], played[other]
         worse = (a.loss(multipliers) - b.loss(multipliers)).mean(axis=0)
         found.append(Pair((one, other), mean_interval(differ(a, b).mean(0)), mean_interval(worse)))
@@ -61,7 +61,7 @@ def differ(one: Played, other: Played) -> PerText:
 
 def seeds_apart(played: Mapping[str, Played], short: Sequence[int]) -> PerText:
     """The mean of `differ` over every two seeds, on some sentences; NaN if there is one seed."""
-    seeds = [probe for name, probe in played.items() if name != REFERENCE]
+    seeds = [probe for name, probe in played.items() if name not in (REFERENCE, SECOND)]
     apart = [differ(one, other)[:, short] for one, other in itertools.combinations(seeds, 2)]
     layers = len(next(iter(played.values())).divergence)
     return np.mean(apart, axis=0) if apart else np.full((layers, len(short)), np.nan)

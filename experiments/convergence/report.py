@@ -14,6 +14,7 @@ from experiments.convergence.trial import Mark
 
 BEST = "recipe"
 CLOSER = 0.5
+FURTHER = 1.2
 AS_MANY = 0.95  # batches of other sizes end at slightly fewer or more examples
 
 
@@ -29,6 +30,13 @@ class Trial(NamedTuple):
     def far(self) -> list[float]:
         """The distances that rank it: to the reference or, if there is none, to other seeds."""
         return self.apart if np.isnan(self.distances).any() else self.distances
+
+
+class End(NamedTuple):
+    """A probe at the last mark that its trial has reached: what it keeps, (L, N)."""
+
+    examples: int
+    keep: np.ndarray
 
 
 def trials_of(folders: Mapping[Path, list[Mark]], truth: np.ndarray | None) -> list[Trial]:
@@ -115,7 +123,7 @@ def claims(gate: str, trials: Mapping[str, Sequence[Trial]], before: str) -> lis
     if not {BEST, before} <= trials.keys():
         return []
     seen = [trial.marks[-1].examples for name in (BEST, before) for trial in trials[name]]
-    if min(seen) < AS_MANY * max(seen):
+    if not _as_many(seen):
         return []  # one of them is still being played
     now, then = (_last_distances(trials[name]) for name in (BEST, before))
     if not np.isfinite([*now, *then]).all():
@@ -131,6 +139,57 @@ def claims(gate: str, trials: Mapping[str, Sequence[Trial]], before: str) -> lis
         holds=ratio <= CLOSER,
     )
     return [one._replace(runs=len(now))]
+
+
+def apart_claims(
+    gate: str, seeds: Sequence[End], references: Sequence[End], lengths: Sequence[int]
+) -> list[Claim]:
+    """Whether two seeds of the recipe are about as far from each other as two references are.
+
+    lengths: as in `distance.ratio`
+    """
+    groups = seeds, references
+    if not all(_as_many([end.examples for end in ends]) for ends in groups):
+        return []
+    near, far = ([end.keep for end in ends] for ends in groups)
+    found = distance.ratio(near, far, lengths)
+    one = claim(
+        f"convergence.{gate}.apart",
+        f"distance between two seeds over that between two references, at most {FURTHER}; 95%: "
+        f"{found.low:.2f} to {found.high:.2f}",
+        [float(found.mean)],
+        paper=None,
+        unit="",
+        holds=bool(found.mean <= FURTHER),
+    )
+    return [one._replace(runs=len(seeds))]
+
+
+def apart(groups: Mapping[str, Sequence[End]]) -> dict[str, dict[str, Any]]:
+    """The mean distance between two probes of each group of several, by layer."""
+    return {
+        name: {
+            "examples": min(end.examples for end in ends),
+            "by_layer": distance.between([end.keep for end in ends]).tolist(),
+        }
+        for name, ends in groups.items()
+        if len(ends) > 1
+    }
+
+
+def apart_table(layers: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row per group of `apart`."""
+    rows = [
+        (name, f"{one['examples']:,}", f"{np.mean(far):.3f}", *(f"{x:.3f}" for x in far))
+        for name, one in found.items()
+        for far in [one["by_layer"]]
+    ]
+    return table(("two", "examples", "mean", *layers), rows)
+
+
+def _as_many(seen: Sequence[int]) -> bool:
+    """Whether there are several, which have seen about as many examples."""
+    return len(seen) > 1 and min(seen) >= AS_MANY * max(seen)
 
 
 def as_raw(trials: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:

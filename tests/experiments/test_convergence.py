@@ -144,6 +144,34 @@ def test_a_claim_holds_where_the_recipe_is_half_as_far_away():
     assert report.claims("input", {"recipe": [ended_at(0.1)]}, before) == []
 
 
+def test_seeds_are_compared_by_text_with_two_references():
+    """Texts of one and three tokens; seeds differ by 1/2, 1/4 and 1/4, references by 1/8."""
+    rng = np.random.default_rng(0)
+    keep = rng.random((2, 4)) / 4
+    seeds = [report.End(10, keep + shift) for shift in (0, 0.25, 0.5)]
+    references = [report.End(100, keep + shift) for shift in (0, 0.125)]
+    (claim,) = report.apart_claims("input", seeds, references, [1, 3])
+    assert claim.ours == pytest.approx((1 / 2 + 1 / 4 + 1 / 4) / 3 / (1 / 8))
+    assert not claim.holds and claim.says.endswith("95%: 2.67 to 2.67") and claim.runs == 3
+    found = report.apart({"seeds": seeds, "references": references, "one": seeds[:1]})
+    assert list(found) == ["seeds", "references"]
+    np.testing.assert_allclose(found["seeds"]["by_layer"], [1 / 3, 1 / 3], rtol=1e-6)
+    assert "| references | 100 | 0.125 | 0.125 | 0.125 |" in report.apart_table("WE", found)
+    half_way = [references[0], references[1]._replace(examples=50)]
+    for fewer in (references[:1], half_way):  # of which one is still being played
+        assert report.apart_claims("input", seeds, fewer, [1, 3]) == []
+
+
+def test_an_interval_of_distances_is_over_texts_and_not_tokens():
+    """A hundred texts of two tokens, alike within a text: as wide as of one token each."""
+    one, other = np.random.default_rng(0).random((2, 1, 100))
+    short = distance.ratio([one, other], [one, 0 * one], [1] * 100)
+    doubled = [np.repeat(keep, 2, axis=1) for keep in (one, other)]
+    long = distance.ratio(doubled, [doubled[0], 0 * doubled[0]], [2] * 100)
+    np.testing.assert_allclose(long, short, rtol=1e-6)
+    assert short.low < short.mean < short.high
+
+
 def test_a_claim_waits_until_all_have_seen_about_as_many_examples():
     before = PLAYED_BEFORE["hidden"]
 
@@ -268,13 +296,14 @@ def test_two_probes_are_compared_by_what_they_keep_and_pay():
         kept = [np.array([[mark == "1" for mark in row]]) for row in rows]
         return Played(kept, np.array([[0.3 - 0.1 * (row[0] == "1") for row in rows]]))
 
-    found = {"reference": played("1001", "1001"), "seed 0": played("0001", "0010")}
+    found = {"seed 0": played("0001", "0010"), "reference": played("1001", "1001")}
     (pair,) = exhaustive_report.pairs_of(found, np.array([2.0]))
     assert pair.names == ("seed 0", "reference")
     assert pair.differ.mean == pytest.approx((1 / 4 + 3 / 4) / 2)
     assert pair.worse.mean == pytest.approx(-1 / 4 + 2 * 0.1)
     assert np.isnan(exhaustive_report.seeds_apart(found, [0, 1])).all()
     found |= {"seed 1": played("0101", "0010"), "seed 2": played("0001", "1010")}
+    found["second reference"] = played("1111", "1111")
     apart = exhaustive_report.seeds_apart(found, [0, 1])
     np.testing.assert_allclose(apart, [[(1 / 4 + 0 + 1 / 4) / 3, (0 + 1 / 4 + 1 / 4) / 3]])
 
@@ -290,12 +319,13 @@ def test_all_sets_are_tried_at_the_reference_that_was_played(study, tmp_path, mo
     with pytest.raises(SystemExit):
         run()
     assert "there is no reference in" in capsys.readouterr().err
-    study("recipe", seeds=2)
+    study("recipe", references=2)
     run()
     out = tmp_path / "report" / "hidden" / "exhaustive"
     found = json.loads((out / "report.json").read_text())["raw"]
-    names = [pair["names"] for pair in found["pairs"]]
-    assert names == [["seed 0", "seed 1"], ["seed 0", "reference"], ["seed 1", "reference"]]
+    names = [tuple(pair["names"]) for pair in found["pairs"]]
+    second = "second reference"
+    assert names == [("seed 0", "reference"), ("seed 0", second), ("reference", second)]
     loss, best = (np.array(found["layers"][name]["mean"]) for name in ("loss", "best_loss"))
     assert (loss >= best).all() and len(loss) == 3 and found["sentences"] > 0
     assert (out / "exhaustive.png").read_bytes().startswith(b"\x89PNG")
