@@ -1,14 +1,17 @@
 """Confidence intervals of means and of changes in F1 or accuracy: the bootstrap over examples."""
 
 import functools
-from collections.abc import Callable, Hashable, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from scipy.special import ndtr, stdtrit
 
 RESAMPLES, SEED = 2000, 0
+AT_ONCE = 20  # resamples; while they are drawn, those of a million examples take 160 MB
+FEW = 100_000  # examples whose resamples are kept for the next mean: 200 MB
 
 
 class Change(NamedTuple):
@@ -60,8 +63,12 @@ def mean_interval(
     counts = np.ones_like(sums) if counts is None else counts
     if not len(sums) or not (counts.sum(axis=0) > 0).all():
         raise ValueError("there is nothing to take a mean of")
-    drawn = _drawn(len(sums))
-    total, number = (np.tensordot(drawn, part, axes=1) for part in (sums, counts))
+    drawn = _kept(len(sums)) if len(sums) <= FEW else _drawn(np.random.default_rng(SEED), len(sums))
+    summed = [
+        [np.tensordot(some.astype(np.float64), part, axes=1) for part in (sums, counts)]
+        for some in drawn
+    ]
+    total, number = (np.concatenate(parts) for parts in zip(*summed, strict=True))
     means = np.where(number > 0, total / np.where(number > 0, number, 1), np.nan)
     examples = np.sum(counts > 0, axis=0)
     bounds = np.full((2, *examples.shape), np.nan)
@@ -91,10 +98,18 @@ def grouped_interval(values: Float[np.ndarray, "N ..."], groups: Sequence[Hashab
 
 
 @functools.lru_cache(maxsize=1)
-def _drawn(size: int) -> Float[np.ndarray, "R N"]:
-    """How often each example is in each resample; cached for means over equally many examples."""
-    rng = np.random.default_rng(SEED)
-    return rng.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
+def _kept(size: int) -> list[UInt8[np.ndarray, "S N"]]:
+    """The resamples of means over `size` examples."""
+    return list(_drawn(np.random.default_rng(SEED), size))
+
+
+def _drawn(rng: np.random.Generator, size: int) -> Iterator[UInt8[np.ndarray, "S N"]]:
+    """How often each example is in each resample, a few resamples at a time.
+
+    Once on average, and hardly ever ten times.
+    """
+    for _ in range(RESAMPLES // AT_ONCE):
+        yield rng.multinomial(size, np.full(size, 1 / size), AT_ONCE).astype(np.uint8)
 
 
 Confusions = Float[np.ndarray, "R C C"]
@@ -146,12 +161,10 @@ def change(
     """
     rng, befores, afters = np.random.default_rng(SEED), [], []
     for members in groups or [np.arange(len(gold))]:
-        drawn = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), RESAMPLES)
-        weights = np.concatenate([np.ones((1, len(members))), drawn]).astype(np.float32)
-        before, *after = (
-            score(_confusions(weights, gold[members], row[members], classes))
-            for row in (original, *masked)
-        )
+        cells = [_cells(gold[members], row[members], classes) for row in (original, *masked)]
+        drawn = itertools.chain([np.ones((1, len(members)), np.uint8)], _drawn(rng, len(members)))
+        scores = [[score(_confusions(some, of)) for of in cells] for some in drawn]
+        before, *after = np.concatenate(scores, axis=1)
         befores.append(before)
         afters.append(np.mean(after, axis=0))
     before, after = np.mean(befores, axis=0), np.mean(afters, axis=0)
@@ -161,11 +174,13 @@ def change(
     )
 
 
-def _confusions(
-    weights: Float[np.ndarray, "R N"],
-    gold: Int[np.ndarray, " N"],
-    predicted: Int[np.ndarray, " N"],
-    classes: int,
-) -> Confusions:
-    cells = np.eye(classes**2, dtype=np.float32)[gold * classes + predicted]
-    return (weights @ cells).reshape(-1, classes, classes)
+def _cells(
+    gold: Int[np.ndarray, " N"], predicted: Int[np.ndarray, " N"], classes: int
+) -> Float[np.ndarray, "N C C"]:
+    """1 at each example's gold and predicted class, 0 elsewhere."""
+    one_hot = np.eye(classes**2, dtype=np.float32)[gold * classes + predicted]
+    return one_hot.reshape(-1, classes, classes)
+
+
+def _confusions(weights: UInt8[np.ndarray, "R N"], cells: Float[np.ndarray, "N C C"]) -> Confusions:
+    return np.tensordot(weights.astype(np.float32), cells, axes=1)

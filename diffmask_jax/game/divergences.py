@@ -185,15 +185,18 @@ kept"; `same` compares whole spans. The score is the start logit plus the end lo
 """
 
 
-@functools.cache
-def gaussian(variance: float) -> Family:
+def gaussian(variance: float | np.floating | Float[Array, ""]) -> Family:
     """C real numbers, the means of Gaussians of one variance s²: the outputs (B, C) themselves.
 
     D = Σ_c (y_c − ŷ_c)²/2s² nats; two predictions agree if each of their values differs by at most
     s/2. With s² the variance of a network's outputs over a data set, a margin means the same at any
     scale. The score is Σ_c y_c; the surprisal is D, −log density up to a constant.
     """
+    return _gaussian(float(variance))
 
+
+@functools.cache
+def _gaussian(variance: float) -> Family:
     def squares(a: Float[Array, "B C"], b: Float[Array, "B C"]) -> Float[Array, " B"]:
         return jnp.sum((a - b) ** 2, axis=-1) / (2 * variance)
 

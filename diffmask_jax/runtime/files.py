@@ -108,7 +108,7 @@ def _bytes(data: bytes | str) -> bytes:
 def remove_half_written(folder: Path, *names: str) -> None:
     """Remove the temporary siblings that processes killed in `write_atomically` have left."""
     for name in names:
-        for temporary in folder.glob(f".{name}.*.tmp"):
+        for temporary in folder.glob(f".{_beginning(name)}.*.tmp"):
             temporary.unlink(missing_ok=True)
 
 
@@ -127,6 +127,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise UserError(f"cannot write {path}: the folder {target.parent} does not exist")
     if not os.access(target.parent, os.W_OK):
         raise UserError(f"cannot write {path}: permission denied")
+    with writing(path), suppress(FileNotFoundError):
+        os.lstat(target)  # fails for a name that is too long
 
 
 def check_all_writable(
@@ -161,7 +163,7 @@ def is_special(path: str | os.PathLike[str]) -> bool:
 
 def _replace(target: Path, content: bytes) -> None:
     # Not tempfile, whose files are private (0600): the final file should follow the umask.
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{_beginning(target.name)}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
@@ -172,6 +174,11 @@ def _replace(target: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _beginning(name: str) -> str:
+    """A file's name, cut so that there is room for more: names have at most 255 bytes."""
+    return os.fsencode(name)[:200].decode(errors="ignore")
 
 
 def reason(path: str | os.PathLike[str], error: OSError | ValueError) -> str:

@@ -89,6 +89,9 @@ def play(
             if done % calls == 0:
                 checkpoints.wait()  # only then is everything saved
                 finish(done // calls, saved)
+    # All may be done by now; but whoever called it is to stop as well.
+    if (notice := watch.heed(Notice.NONE)).stops:
+        raise Stopped(notice)
 
 
 def _newest(checkpoints: Checkpoints, fresh: Saved, place: Path) -> tuple[int, Saved]:

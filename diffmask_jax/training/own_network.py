@@ -79,7 +79,7 @@ def fit_probe(
     inputs: Any,
     *,
     gate: str = "input",
-    margin: float = 0.1,
+    margin: float | np.floating | Float[Array, ""] = 0.1,
     steps: int = 1600,
     batch_size: int = 64,
     seed: int = 0,
@@ -107,6 +107,7 @@ def fit_probe(
             wrong shape, a parameter is not an array, or the network's two functions do not agree.
     """
     keep_compiled_programs()
+    margin = float(margin)  # which may be an array, and is part of what programs are compiled for
     check_numbers(gate, margin, steps, batch_size, hidden)
     check_examples(inputs, batch_size, len(model.layers))
     check_params(params)

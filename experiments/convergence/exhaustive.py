@@ -4,8 +4,8 @@ r"""Is the solution unique? Every set of hidden states of short sentences, tried
         --raw-dir ../shared/data/sst [--data-dir tfds] [--recipe NAME] [--out reports/convergence]
 
 It looks at what `python -m experiments.convergence --gate hidden` has played: the references, and
-the seeds of a recipe. At the multipliers λ that the first reference has come to, the loss of a
-probe is what its thresholded gates keep, and λ times what that costs. First on all development
+the seeds of a recipe. At the multipliers λ̄ that the first reference has come to, the loss of a
+probe is what its thresholded gates keep, and λ̄ times what that costs. First on all development
 sentences, each probe with its own baselines: where two of them keep other states, is one better?
 Then on those of at most `--longest` word pieces, whose sets of states can all be tried, at that
 reference's baselines: how far is its own set from the best one, how many sets are no worse, and how
@@ -84,19 +84,20 @@ def study(options: argparse.Namespace) -> None:
     """Everything that the command does."""
     folder, timer = options.out / GATE, Timer()
     first = reference_folder(folder, 0)
-    marks = trial.marks_in(first)
-    if not marks:
+    if not trial.marks_in(first):
         raise UserError(
             f"there is no reference in {first}: `python -m experiments.convergence --gate {GATE}` "
             "plays one"
         )
-    multipliers = np.array(marks[-1].multiplier)
     prepared = prepared_for(options, GATE)
     short = [n for n, text in enumerate(prepared.texts.dev) if len(text.ids) <= options.longest]
     if not short:
         raise UserError(f"no sentence has at most {options.longest} word pieces: raise --longest")
     with timer.part("all sentences"):
         states = _states(options, prepared, folder)
+        multipliers = np.exp(
+            states[REFERENCE].dual.log
+        )  # λ̄ of `control`, which every batch moves little
         look = _looking(prepared, options)
         played = {name: look(state.probe.slow) for name, state in states.items()}
     with timer.part("all sets"):

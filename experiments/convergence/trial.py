@@ -8,7 +8,7 @@ and its results do not depend on where it was stopped.
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Game, keep_probabilities
 from diffmask_jax.game.steps import Play, TrainState
+from diffmask_jax.runtime import locks
 from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.training import setup
@@ -75,16 +76,29 @@ def run(
     prepared: with its clean passes
 
     Raises: UserError if the folder has a trial of another recipe, margin or seed, or, of rates that
-    fall with its length, of another length.
+    fall with its length, of another length; or if another process plays it.
     """
+    own = recipe._asdict() | {"margin": config.margin, "seed": config.seed}
+    due = marks_of(examples, recipe.batch)
+    with locks.held(folder):
+        check_settings(folder, own | ({"examples": examples} if recipe.fall == "cosine" else {}))
+        marks = marks_in(folder)
+        if marks and marks[-1].examples == due[-1] * recipe.batch:
+            return marks
+        return _played(recipe, config, prepared, due, folder, marks)
+
+
+def _played(
+    recipe: Recipe,
+    config: RunConfig,
+    prepared: Prepared,
+    due: Sequence[int],
+    folder: Path,
+    marks: Sequence[Mark],
+) -> list[Mark]:
+    """Play from the newest checkpoint to the last step that is due, and return all marks."""
     model, texts, passes = prepared.model, prepared.texts, prepared.passes
     assert passes is not None
-    own = recipe._asdict() | {"margin": config.margin, "seed": config.seed}
-    check_settings(folder, own | ({"examples": examples} if recipe.fall == "cosine" else {}))
-    due = marks_of(examples, recipe.batch)
-    marks = marks_in(folder)
-    if marks and marks[-1].examples == due[-1] * recipe.batch:
-        return marks
     game = setup.make_game(config, model.network, model.config.width)._replace(pull=recipe.pull)
     advance = _program(recipe, game, config.margin, due[-1])
     look = _looking(game, prepared)
@@ -112,13 +126,14 @@ def run(
             if done in due or done % SAVE_EVERY == 0:
                 jax.block_until_ready(state)
                 spent += time.monotonic() - began
+                checkpoints.save(done, (state, np.array([spent])))
                 if done in due:
                     multiplier = np.asarray(told.multiplier).mean(axis=0)
                     mark, keep = look(state, done * recipe.batch, spent, multiplier)
                     np.save(folder / f"keep-{mark.examples}.npy", keep)
                     marks.append(mark)
+                    checkpoints.wait()  # a mark that is written is not reached again
                     _write(folder, marks)
-                checkpoints.save(done, (state, np.array([spent])))
                 began = time.monotonic()
     return marks
 
@@ -142,12 +157,12 @@ def start(
 def last_state(recipe: Recipe, config: RunConfig, prepared: Prepared, folder: Path) -> TrainState:
     """A trial's state at its last checkpoint, of which `probe.slow` is the probe that is evaluated.
 
-    Raises: UserError if there is none.
+    Raises: UserError if there is none, or if it is being played.
     """
     model = prepared.model
     game = setup.make_game(config, model.network, model.config.width)
     like = start(recipe, config, game, prepared, 1), np.zeros(1)
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    with locks.held(folder), Checkpoints(folder / "checkpoints") as checkpoints:
         if (latest := checkpoints.latest()) is None:
             raise UserError(f"there is no checkpoint in {folder}")
         state: TrainState = checkpoints.restore(latest, like)[0]

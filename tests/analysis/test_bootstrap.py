@@ -95,6 +95,21 @@ def test_means_of_several_columns_are_those_of_each():
     np.testing.assert_allclose(together, np.stack(alone, axis=1))
 
 
+def test_it_does_not_matter_how_many_resamples_are_drawn_at_once(monkeypatch):
+    """Nor whether they are kept: of a million examples they would take gigabytes."""
+    sums, counts = RNG.random((9, 2)), RNG.integers(0, 3, (9, 2)) * 1.0
+
+    def found():
+        mean = bootstrap.mean_interval(sums, counts)
+        return *mean, bootstrap.change(bootstrap.accuracy, ORIGINAL, ORIGINAL[None, ::-1], GOLD, C)
+
+    expected = found()
+    monkeypatch.setattr(bootstrap, "FEW", 8)
+    monkeypatch.setattr(bootstrap, "AT_ONCE", 1000)
+    for ours, theirs in zip(found(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs)
+
+
 def test_what_never_varies_has_an_interval_without_width():
     assert bootstrap.mean_interval(np.full(9, 0.5)) == (0.5, 0.5, 0.5)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,12 @@ import optax
 import pytest
 
 from diffmask_jax.data import batches
+from diffmask_jax.errors import UserError
 from diffmask_jax.game.masking import mask_state
 from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.game.players import Rates, settling
 from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.runtime import locks
 from experiments.convergence import __main__ as convergence
 from experiments.convergence import (
     distance,
@@ -114,6 +117,20 @@ def test_a_trial_that_was_stopped_ends_as_one_that_was_not(study, tmp_path, monk
     study("recipe", references=0, out=tmp_path / "again")
     again = np.load(tmp_path / "again" / "hidden" / "recipe" / "0" / f"keep-{EXAMPLES}.npy")
     np.testing.assert_array_equal(again, whole)
+
+
+@pytest.mark.parametrize("act", ["run", "last_state"])
+def test_a_trial_that_another_process_plays_is_left_alone(act, tmp_path, monkeypatch):
+    """Whoever opens checkpoints removes those that are being written."""
+    monkeypatch.setattr(locks, "WAIT", 1)
+    model = SimpleNamespace(network=None, config=SimpleNamespace(width=4))
+    monkeypatch.setattr(trial.setup, "make_game", lambda *_: None)
+    monkeypatch.setattr(trial, "start", lambda *_: None)
+    prepared, config = SimpleNamespace(model=model), SimpleNamespace(margin=0.05, seed=0)
+    given = {"run": (10, tmp_path), "last_state": (tmp_path,)}[act]
+    with locks.held(tmp_path), pytest.raises(UserError, match="is in use by"):
+        getattr(trial, act)(Recipe(), config, prepared, *given)
+    assert [file.name for file in tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("option", ["examples", "reference_examples", "seeds"])

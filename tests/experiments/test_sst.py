@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,7 +165,9 @@ def test_flips_are_counted_by_the_models_certainty():
     assert (high.sentences, high.flipped) == (1, 0.0)
 
 
-def test_a_margin_is_measured_where_it_was_trained(places, command_of, monkeypatch, capsys):
+def test_a_margin_is_measured_where_it_was_trained(
+    places, command_of, tmp_path, monkeypatch, capsys
+):
     """Everything but the trainings and what they mask, which are told: half, by 0.9 of a margin."""
     trained = {}
 
@@ -190,3 +194,10 @@ def test_a_margin_is_measured_where_it_was_trained(places, command_of, monkeypat
     assert all(row["macro_f1"]["dev"]["before"] > row["macro_f1"]["dev"]["after"] for row in rows)
     assert "| input | 0.1 | 50.0% | 0.090 |" in capsys.readouterr().out
     assert (places["--out"] / "margins.png").read_bytes().startswith(b"\x89PNG")
+
+    others = Path(shutil.copytree(places["--raw-dir"], tmp_path / "trees")) / "test.txt"
+    others.write_text("".join(reversed(others.read_text().splitlines(keepends=True))))
+    moved = {"--raw-dir": others.parent, "--data-dir": tmp_path / "tfds"}
+    with pytest.raises(SystemExit):
+        command_of(margins, of_margins | moved)(input="0.1", steps=7)
+    assert "contains results of another test" in capsys.readouterr().err

@@ -232,6 +232,11 @@ def test_numbers_diverge_as_normals_of_one_variance(variance):
         assert found[row] == pytest.approx(integral, rel=1e-4, abs=1e-6)
 
 
+def test_a_variance_may_be_the_result_of_a_computation():
+    """Families are static arguments of compiled programs: those of one variance are one."""
+    assert gaussian(jnp.var(jnp.array([0.0, 2.0]))) is gaussian(np.float32(1.0)) is gaussian(1.0)
+
+
 def test_several_numbers_diverge_by_their_sum():
     a, b, family = logits(27, B, C), logits(28, B, C), gaussian(2.0)
     parts = [family.divergence(a[:, c : c + 1], b[:, c : c + 1]) for c in range(C)]

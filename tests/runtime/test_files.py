@@ -9,6 +9,7 @@ from diffmask_jax.runtime.files import (
     check_own,
     check_plain,
     check_readable,
+    check_writable,
     file_in,
     reading,
     write_atomically,
@@ -46,6 +47,16 @@ def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch,
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
     if expected is UserError:
         assert str(raised.value) == f"cannot write {path}: no space left on device"
+
+
+def test_a_long_name_is_one_of_at_most_255_bytes(tmp_path):
+    """あ is three of them, and the temporary name is longer."""
+    longest = tmp_path / ("あ" * 83 + ".jsonl")
+    check_writable(longest)
+    write_atomically(longest, "read")
+    assert longest.read_text() == "read" and os.listdir(tmp_path) == [longest.name]
+    with pytest.raises(UserError, match="file name too long"):
+        check_writable(tmp_path / ("あ" * 84 + ".html"))
 
 
 def test_a_missing_folder_is_named(tmp_path):

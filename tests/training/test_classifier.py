@@ -22,6 +22,7 @@ from diffmask_jax.models.loading import load_classifier, load_encoder
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.models.scores import macro_f1
 from diffmask_jax.runtime import preemption
+from diffmask_jax.runtime.checkpoints import Checkpoints
 from diffmask_jax.training import classifier, classifier_calls
 from diffmask_jax.training.classifier import Labelled, finetune
 
@@ -262,6 +263,24 @@ def test_a_signal_loses_nothing(model, data, whole, tmp_path, monkeypatch, place
     half.write_text("of a process that was killed")
     finetune(*arguments)
     assert len(drawn) == RECIPE.epochs * EPOCH
+    assert files(tmp_path / "model") == files(whole)
+
+
+@BERT_ONLY
+def test_a_signal_at_the_very_end_is_not_forgotten(model, data, whole, tmp_path, monkeypatch):
+    """All is done, and what called it, such as an experiment, stops."""
+    close = Checkpoints.__exit__
+
+    def closing(self, *arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        close(self, *arguments)
+
+    arguments = model, data, data, RECIPE, tmp_path / "model"
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "__exit__", closing)
+        with pytest.raises(preemption.Stopped, match="stopped by SIGTERM"):
+            finetune(*arguments)
+    finetune(*arguments)
     assert files(tmp_path / "model") == files(whole)
 
 
