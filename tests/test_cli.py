@@ -85,6 +85,8 @@ def test_texts_may_stand_before_or_behind_the_options(explain):
     assert explain("--layers", TEXT, "a dull plot") == expected
     assert explain(TEXT, "--layers", "a dull plot") == expected
     assert explain("--layers", "--", TEXT, "a dull plot") == expected
+    in_a_list = explain("- a dull plot", "--layers")
+    assert in_a_list[0] == 0 and explain("--layers", "- a dull plot") == in_a_list
 
 
 def test_an_unknown_option_is_not_taken_for_a_text(explain, capsys):
@@ -486,6 +488,9 @@ def test_an_evaluation_of_what_is_not_there(refused, run, tmp_path):
     line = refused("evaluate", run, "--split", "test")
     assert "no test split, only train, dev: for other texts, evaluate with --texts FILE" in line
     assert "cannot read" in refused("evaluate", run, "--texts", tmp_path / "no.txt")
+    for command in ("evaluate", "report"):
+        line = refused(command, run, "--texts", tmp_path / "no.txt", "--split", "dev")
+        assert "pass --texts or --split, not both" in line
 
 
 def test_an_evaluation_checks_its_place_first(refused, run, texts_file, tmp_path):

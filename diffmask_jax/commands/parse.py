@@ -25,7 +25,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     end = rest.index("--") if "--" in rest else len(rest)  # everything after it is a text
-    unknown = any(word.startswith("-") for word in rest[:end])
+    # A word with a blank is a text, as for argparse, whatever it begins with.
+    unknown = any(word.startswith("-") and " " not in word for word in rest[:end])
     if rest and (options.command != "explain" or unknown):
         of = filter(None, (parser.prog, options.command, getattr(options, "task", None)))
         parser.prog = " ".join(of)  # the command whose help to refer to

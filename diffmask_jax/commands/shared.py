@@ -114,7 +114,6 @@ def add_data(parser: argparse.ArgumentParser, texts: str) -> None:
     option(
         "--split",
         type=name_of,
-        default="dev",
         help="split of the run's own data (default: dev)",
     )
     option("--texts", type=path_of, help=texts)
@@ -123,9 +122,11 @@ def add_data(parser: argparse.ArgumentParser, texts: str) -> None:
 
 
 def check_data(options: argparse.Namespace) -> None:
-    """Raises: UserError if a column is named, but no file."""
+    """Raises: UserError if a column is named, but no file; or a split and a file."""
     if not options.texts:
         check_no_columns(options, "--texts")
+    elif options.split is not None:
+        raise UserError("--split is of the run's own data: pass --texts or --split, not both")
 
 
 def data_of(
@@ -139,6 +140,7 @@ def data_of(
     Raises: UserError if it cannot be read, or if gold labels in a named column do not match the
         model.
     """
+    from diffmask_jax.explaining.asked import other_kind
     from diffmask_jax.tasks.encoded_examples import gold_labels, read_file_for
     from diffmask_jax.training import fingerprint, setup
 
@@ -147,9 +149,11 @@ def data_of(
         name = options.texts.name
         examples = read_file_for(model, options.texts, columns_of(options))
     else:
-        name = options.split
-        examples = setup.read_split(explainer.config, options.split)
+        name = options.split or "dev"
+        examples = setup.read_split(explainer.config, name)
         fingerprint.check(options.run, fingerprint.of_texts(**{name: examples}), options.anyway)
+    if doubt := other_kind(examples.texts[0], explainer.pairs):
+        say(f"warning: {doubt}")
     # Long texts are truncated; questions that are too long with their passage are left out, as in
     # the paper.
     data = setup.encode_split(model, name, examples, truncate=not model.head.spans)

@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
         "The probe was trained only briefly, and on the same texts it is shown on. Next, try:\n"
         f"  {_typed('explain', folder, *own)}\n"
         f"  {_typed('train', *training, '--steps', str(max(8000, 2 * int(steps))))}\n"
-        f"  {_typed('compare', folder, '--texts', str(few))}"
+        f"  {_typed('compare', folder, '--texts', str(few), '--truncate')}"
     )
 
 

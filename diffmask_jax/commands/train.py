@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
         if distributed.is_first():
             show(
                 f"kept the probe of step {scores['step']:.0f}: masks {scores['masked']:.1%} of the "
-                f"tokens, divergence {scores['divergence']:.3f} nats, agreement "
+                f"tokens, divergence {scores['divergence']:z.3f} nats, agreement "
                 f"{scores['agreement']:.1%}"
             )
             if (assessment := keeping.assessed(options.out)) is not None:

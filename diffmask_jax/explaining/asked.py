@@ -28,11 +28,11 @@ def check_no_target(target: object) -> None:
 
 
 def other_kind(text: Text, pairs: bool | None) -> str | None:
-    """A reason to doubt the explanation of a single text by a probe of pairs, or the reverse.
+    """A reason to doubt what a probe of pairs says of single texts, or the reverse.
 
     pairs: whether it was trained on pairs; None if unknown
     """
     if pairs is None or pairs != isinstance(text, str):
         return None
-    told = ("pairs of texts", "a single text") if pairs else ("single texts", "a pair of texts")
-    return "not to be trusted: the probe was trained on {}, and this is {}".format(*told)
+    kinds = ("pairs of texts", "single texts") if pairs else ("single texts", "pairs of texts")
+    return "not to be trusted: the probe was trained on {}, not on {}".format(*kinds)

@@ -60,11 +60,12 @@ def compare(
     for explainer in explainers:
         explanation = next(explainer.stream([text], encoded))[1]
         gate = explainer.game.probe.gate
-        panels.append(Panel(gate.title, gate.caption, explanation.layers, explanation.keep))
+        note = "; ".join([gate.caption, *explanation.doubts])
+        panels.append(Panel(gate.title, note, explanation.layers, explanation.keep))
     drawn = explanation.heatmap()
     return make_comparison(
         title=explanation.title,
-        caption=drawn.title,
+        caption="; ".join(filter(None, [drawn.title, explanation.cut])),
         tokens=drawn.tokens,
         parts=drawn.parts,
         panels=panels,
@@ -117,7 +118,7 @@ def _of_methods(
             flags = (np.asarray(each)[:, 0] for each in (found.complete, found.whole))
             note += f"; {proven(network.layers, *flags)}"
             found = found.share
-        values = np.asarray(found)[:, 0, :length]
+        values = np.maximum(np.asarray(found)[:, 0, :length], 0)  # a divergence of 0 is rounded
         panels.append(Panel(method.title, note, network.layers, values))
     return panels
 

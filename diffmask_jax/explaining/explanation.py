@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,9 +150,10 @@ class Explanation:
     def heatmap(self) -> Heatmap:
         """The explanation as the renderings draw it."""
         gold = " or ".join(f"“{text}”" for text in dict.fromkeys(a.text for a in self.gold))
+        what = f"which {GATES[self.gate].masks} the prediction needs"
         return make_heatmap(
             title=self.answer.line + f", gold {gold}" * bool(gold),
-            caption="; ".join(self._remarks()),
+            caption="; ".join(filter(None, [what, self.cut, *self.doubts])),
             tokens=self.shown,
             rows=self.layers,
             values=self.keep,
@@ -162,18 +163,22 @@ class Explanation:
             starts=self._starts(),
         )
 
-    def _remarks(self) -> Iterator[str]:
-        """What is shown, and what a reader of a single picture must know to trust it."""
-        yield f"which {GATES[self.gate].masks} the prediction needs"
-        if self.cut_to is not None:
-            what = "the pair was cut to" if len(self.texts) > 1 else "the text was cut to"
-            if self.answer.span is not None:
-                what = "the passage was cut to fit with its question in"
-            yield f"{what} {self.cut_to} word pieces"
-        if self.doubt is not None:
-            yield self.doubt
-        if self.assessment is not None and self.assessment.answer == "not good":
-            yield "by a probe that is not good"
+    @property
+    def cut(self) -> str | None:
+        """To how many word pieces the text was cut, in words; None if it was not."""
+        if self.cut_to is None:
+            return None
+        what = "the pair was cut to" if len(self.texts) > 1 else "the text was cut to"
+        if self.answer.span is not None:
+            what = "the passage was cut to fit with its question in"
+        return f"{what} {self.cut_to} word pieces"
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a reader of a single picture must know to trust its probe, or not."""
+        is_bad = self.assessment is not None and self.assessment.answer == "not good"
+        told = self.doubt, "by a probe that is not good" if is_bad else None
+        return tuple(filter(None, told))
 
     def _starts(self) -> list[bool]:
         """For each token whether it begins a word: one of ### does, although it begins with ##."""

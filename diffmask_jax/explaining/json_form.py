@@ -58,12 +58,11 @@ def _json_of_texts(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _json_of_a_question(fields: Mapping[str, Any]) -> dict[str, Any]:
     question, passage = fields["texts"]
     answer, (starts, ends) = fields["answer"], fields["outputs"].T
-    span = answer.span._asdict() | {"probability": round(answer.span.probability, 4)}
     return {
         "question": question,
         "passage": passage,
         "prediction": answer.decision,
-        "answer": span,
+        "answer": answer.span.to_dict(),
         "gold": [gold._asdict() for gold in fields["gold"]],
         "probabilities": {"start": rounded(starts), "end": rounded(ends)},
     }
@@ -149,7 +148,10 @@ def _of_a_question(told: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _replayed(told: dict[str, Any], where: str) -> Replayed:
     lines = _strings(told, "line", f"{where}: replayed")
-    answers = zip(map(_decision, told["prediction"]), lines, strict=True)
+    # Of a question; files of older versions have it for the whole text alone.
+    spans: list[AnswerSpan | None] = [AnswerSpan(**span) for span in told.get("answer", [])]
+    spans = spans or [None] * len(lines)
+    answers = zip(map(_decision, told["prediction"]), lines, spans, strict=True)
     return Replayed(
         answers=tuple(Answer(*answer) for answer in answers),
         divergence=_numbers(told["divergence"], len(lines)),

@@ -34,9 +34,11 @@ class Replayed(NamedTuple):
         shares: dict[str, Any] = {}
         if self.probability is not None and self.whole is not None:
             shares = {"probability": rounded(self.probability), "whole": round(self.whole, 4)}
+        spans = [answer.span.to_dict() for answer in self.answers if answer.span is not None]
         return {
             "prediction": [answer.decision for answer in self.answers],
             "line": [answer.line for answer in self.answers],
+            **({"answer": spans} if spans else {}),
             "divergence": rounded(self.divergence),
             "agreement": rounded(self.agreement),
             **shares,
@@ -79,11 +81,14 @@ def turned(
     """
     if whole.span is None:
         return agreement < 1
-    return np.array([_place(answer) != _place(whole) for answer in masked])
+    return np.array([not _same(answer, whole) for answer in masked])
 
 
-def _place(answer: Answer) -> tuple[int, int] | None:
-    return None if answer.span is None else (answer.span.first, answer.span.last)
+def _same(one: Answer, other: Answer) -> bool:
+    """Whether two answers to a question are one; in files of older versions some have no place."""
+    if one.span is None or other.span is None:
+        return one.decision == other.decision
+    return (one.span.first, one.span.last) == (other.span.first, other.span.last)
 
 
 def rounded(values: np.ndarray) -> list[float]:

@@ -194,7 +194,7 @@ def _above(turn: Turn, layers: int) -> str:
 
 def _below(turn: Turn) -> str:
     after = f"with what layer {turn.worst} keeps, {turn.after}"
-    return f"{turn.before}; {after}, KL {turn.divergence:.3f} nats"
+    return f"{turn.before}; {after}, KL {turn.divergence:z.3f} nats"
 
 
 def _rivalry(rivalry: Rivalry) -> Section:

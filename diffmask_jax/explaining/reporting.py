@@ -94,7 +94,8 @@ def _labelled(explainer: Explainer, seen: Survey, gold: Any) -> dict[str, Names]
 def _read_tags(file: Path, examples: Examples) -> list[tuple[str, ...]]:
     if examples.second is not None:
         raise UserError("--tags is for single texts, not for pairs")
-    return read_tags(file, [Sentence(tuple(text.split(" ")), (), 0) for text in examples.first])
+    words = (tuple(filter(None, text.split(" "))) for text in examples.first)
+    return read_tags(file, [Sentence(each, (), 0) for each in words])
 
 
 def _tags(

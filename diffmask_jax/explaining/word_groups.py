@@ -151,12 +151,15 @@ def tags_of(explanation: Explanation, encoded: Encoded, tags: Sequence[str]) -> 
 
     Words of a second text have none.
 
-    Raises: ValueError if there are not as many tags as words separated by single blanks.
+    Raises: ValueError if there are not as many tags as such words.
     """
-    between = explanation.text.split(" ")
-    if len(between) != len(tags):
-        raise ValueError(f"{len(tags)} tags for {len(between)} words")
+    between = explanation.text.split(" ")  # two blanks have an empty word between them
+    given = iter(tags)
+    if (count := sum(map(bool, between))) != len(tags):
+        raise ValueError(f"{len(tags)} tags for {count} words")
+    by_place = [next(given) if word else None for word in between]
     places = locate(encoded, between)
     return [
-        tags[place] if (place := places[word.first]) >= 0 else None for word in explanation.words
+        by_place[place] if (place := places[word.first]) >= 0 else None
+        for word in explanation.words
     ]

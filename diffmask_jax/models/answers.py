@@ -5,7 +5,7 @@ word pieces.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -28,6 +28,10 @@ class AnswerSpan(NamedTuple):
     first: int
     last: int
     probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return self._asdict() | {"probability": round(self.probability, 4)}
 
 
 class Answer(NamedTuple):

@@ -110,7 +110,7 @@ class Progress:
 
 def _told(numbers: dict[str, Any]) -> str:
     return (
-        f"masked {numbers['masked']:.1%}, D {numbers['divergence']:.3f}, "
+        f"masked {numbers['masked']:.1%}, D {numbers['divergence']:z.3f}, "
         f"agree {numbers['agreement']:.0%}, λ {numbers['multiplier']:.1f}"
     )
 

@@ -100,5 +100,5 @@ def told(verdict: Verdict, layers: Sequence[str], margin: float) -> str:
 def _why(verdict: Verdict, n: int, margin: float) -> str:
     reasons = [] if verdict.still[n] else ["moving"]
     if not verdict.on_margin[n]:
-        reasons.append(f"D {verdict.divergence[n] / margin:.2f} margins")
+        reasons.append(f"D {verdict.divergence[n] / margin:z.2f} margins")
     return ", ".join(reasons)

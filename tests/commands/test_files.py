@@ -213,6 +213,15 @@ def test_labels_of_a_file_give_scores_and_without_them_there_are_none(command, r
     assert "macro-F1" in command(*evaluate, "--label-column", "no label")[0]
 
 
+def test_texts_of_a_kind_that_the_probe_was_not_trained_on_are_told(command, run, tmp_path):
+    known = shutil.copytree(run, tmp_path / "run")
+    (known / "fingerprint.json").write_text(json.dumps({"train pairs": False}))
+    write_table(tmp_path / "a.csv", [("premise", "hypothesis"), *PAIRS], ",")
+    places = ["--texts", tmp_path / "a.csv", "--out", tmp_path / "a.json"]
+    told = command("evaluate", known, *places)[1]
+    assert "warning: not to be trusted: the probe was trained on single texts, not on pairs" in told
+
+
 def test_labels_may_be_numbers_or_names_and_unknown_ones_are_told(command, refused, run, tmp_path):
     file, out = tmp_path / "a.jsonl", ["--out", tmp_path / "a.json"]
 

@@ -44,6 +44,7 @@ def test_it_trains_reports_and_explains_and_says_what_to_type(stops, tiny_bert, 
     typed = [line for line in told if line.startswith("$ diffmask ")]
     assert [line.split()[2] for line in typed] == ["train", "report", "explain"]
     assert f"--train '{texts}'" in typed[0] and told[-1].startswith("  diffmask compare ")
+    assert told[-1].endswith("some_texts.jsonl --truncate")  # as the tour itself read them
     assert f"Open {out}/report-my texts.html" in "\n".join(told)
 
 

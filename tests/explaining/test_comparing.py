@@ -1,5 +1,6 @@
 """Six methods on one text, from runs to a page and a picture."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -65,6 +66,27 @@ def test_only_cls_matters_at_the_last_state(found):
 )  # fmt: skip
 def test_where_a_search_has_its_proof(complete, whole, says):
     assert comparing.proven(("W", "E", "1"), np.array(complete), np.array(whole)) == says
+
+
+def test_a_divergence_that_is_rounded_below_0_is_none(explainers, monkeypatch):
+    """In float32 that of two predictions which are hardly apart may be −1e-8."""
+    values = jnp.full((4, 1, 7), -1e-8).at[1, 0, 2].set(0.5)
+    monkeypatch.setattr(comparing, "at_every_layer", lambda *_: values)
+    found = comparing.compare(explainers[:1], None, TEXT, names=["leave_one_out"])
+    assert found.panels[1].values.sum() == found.panels[1].values[1, 2] == 0.5
+
+
+def test_what_an_explanation_says_of_its_trust_a_comparison_says_too(explainers, monkeypatch):
+    first, second = explainers
+    monkeypatch.setattr(first, "pairs", False)
+    pair = (TEXT + " fun" * 600, TEXT)
+    found = comparing.compare(explainers, None, pair, truncate=True, names=[])
+    cut = first([pair], truncate=True)[0]
+    assert found.caption == f"{cut.answer.line}; {cut.cut}" and "the pair was cut to" in cut.cut
+    own, other = (panel.note for panel in found.panels[-2:])
+    assert own.endswith("; not to be trusted: the probe was trained on single texts, not on pairs "
+                        "of texts")  # fmt: skip
+    assert other == second.game.probe.gate.caption
 
 
 def test_erasure_says_where_its_sets_are_proven_the_smallest(explainers):

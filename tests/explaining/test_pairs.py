@@ -270,8 +270,8 @@ def test_what_a_probe_was_not_trained_on_is_doubted(model, save_run, tmp_path, t
     single, pair = explainer(first[0]), explainer(PAIRS[0])
     usual, other = (pair, single) if trained_on_pairs else (single, pair)
     assert usual.doubt is None and "doubt" not in usual.to_dict()
-    kinds = ("pairs of texts", "a single text"), ("single texts", "a pair of texts")
-    trained, asked = kinds[not trained_on_pairs]
-    says = f"not to be trusted: the probe was trained on {trained}, and this is {asked}"
+    kinds = ("pairs of texts", "single texts")
+    trained, asked = kinds if trained_on_pairs else reversed(kinds)
+    says = f"not to be trusted: the probe was trained on {trained}, not on {asked}"
     assert other.doubt == other.to_dict()["doubt"] == says
     assert says in other.heatmap().caption and says not in usual.heatmap().caption

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from diffmask_jax import Explainer, cli
+from diffmask_jax import Explainer, Explanation, cli
 from diffmask_jax.analysis.state_statistics import state_statistics
 from diffmask_jax.attribution import methods
 from diffmask_jax.data import batches
@@ -117,6 +117,22 @@ def test_json_tells_the_answer_its_place_and_both_probabilities(explainer):
             told["probabilities"][name], found.outputs[:, column], atol=5.1e-5
         )
     assert len(told["probabilities"]["start"]) == len(told["tokens"]) == len(told["keep"][0])
+
+
+def test_a_file_keeps_the_answers_from_what_is_kept(explainer):
+    """And so at which layers the answer is another; files of older versions lack their places."""
+    found = explainer(PAIRS[0], replay=True)
+    told = json.loads(json.dumps(found.to_dict()))
+    loaded = Explanation.from_dict(told)
+    answers = loaded.replayed.answers
+    assert [(a.span.first, a.span.last) for a in answers] == [
+        (a.span.first, a.span.last) for a in found.replayed.answers
+    ]
+    assert loaded.replay().turned == found.replay().turned
+    same = told["replayed"] | {"prediction": [found.prediction] * len(answers)}
+    del same["answer"]
+    older = Explanation.from_dict(told | {"replayed": same})
+    assert older.replay().turned == (False,) * len(answers)
 
 
 # --- how it is drawn -------------------------------------------------------------------------

@@ -150,12 +150,16 @@ def test_a_page_has_the_text_in_its_own_spelling(explainers, tmp_path):
 
 
 def test_an_answer_has_turned_where_another_is_shown():
-    """Of a question the place in the passage, whatever its argmaxes do; of a class its argmax."""
+    """Of a question the place in the passage, whatever its argmaxes do; of a class its argmax.
+
+    Files of older versions lack the places of what is answered from what is kept.
+    """
 
     def answer(*span: int) -> Answer:
         return Answer("it", "it", AnswerSpan(0, 2, *span, probability=0.5) if span else None)
 
     argmaxes = np.array([0.5, 1.0, 0.5])
     places = answer(3, 4), answer(3, 5), answer()
-    assert turned(answer(3, 4), places, argmaxes).tolist() == [False, True, True]
+    assert turned(answer(3, 4), places, argmaxes).tolist() == [False, True, False]
+    assert turned(answer(3, 4), [Answer("that", "that")], argmaxes[:1]).tolist() == [True]
     assert turned(answer(), [answer()] * 3, argmaxes).tolist() == [True, False, True]

@@ -294,6 +294,11 @@ def test_tags_group_words_by_their_part_of_speech(run, tmp_path):
     by_tag = {one.name: one.tokens for one in report.groups["part of speech"]}
     assert by_tag == {"ADJ": 3, "NOUN": 1, "PUNCT": 1, "PART": 1}
 
+    (tmp_path / "texts.txt").write_text("great  fun ! \n not bad!")  # blanks that part no words
+    data = encode_examples(explainer.model, read_file(tmp_path / "texts.txt"))
+    report, _ = report_on(explainer, run, "texts", data, None, tags=tmp_path / "tags.jsonl")
+    assert {one.name: one.tokens for one in report.groups["part of speech"]} == by_tag
+
 
 class Balance(HTMLParser):
     """Which tags are open, and what is said of the page's parts."""
