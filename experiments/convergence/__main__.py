@@ -12,7 +12,8 @@ plays only trials, beside another process that plays no `--recipes`.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,18 +74,19 @@ def main() -> None:
 
 def study(options: argparse.Namespace) -> list[Claim]:
     """Play the references, then all trials that are not done yet; returns the report's claims."""
-    prepared, timer = with_passes(prepared_for(options, options.gate)), Timer()
+    prepared, timer = prepared_for(options, options.gate), Timer()
+    whole = functools.cache(lambda: with_passes(prepared))
     folder = options.out / options.gate
     recipes = list(RECIPES) if options.recipes is None else options.recipes
     with timer.part("references"):
         for number in range(options.references):
             where, seed = reference_folder(folder, number), REFERENCE_SEED + number
-            _play(options, prepared, Recipe(), seed, options.reference_examples, where)
+            _play(options, whole, Recipe(), seed, options.reference_examples, where)
     with timer.part("trials"):
         for name in recipes:
             for seed in range(options.seeds):
                 where = trial_folder(folder, name, seed)
-                _play(options, prepared, RECIPES[name], seed, options.examples, where)
+                _play(options, whole, RECIPES[name], seed, options.examples, where)
     claims = _report(options, prepared, timer)
     print_claims(claims)
     print(f"report in {folder}/report.md")
@@ -178,7 +180,7 @@ def _ends(folders: Sequence[Path]) -> list[End]:
 
 def _play(
     options: argparse.Namespace,
-    prepared: Prepared,
+    whole: Callable[[], Prepared],
     recipe: Recipe,
     seed: int,
     examples: int,
@@ -186,7 +188,7 @@ def _play(
 ) -> None:
     make_folder(folder)
     config = config_of(options, options.gate, seed)
-    end = trial.run(recipe, config, prepared, examples, folder)[-1]
+    end = trial.run(recipe, config, whole, examples, folder)[-1]
     print(f"{folder}: {np.mean(end.masked):.1%} masked after {end.seconds:.0f} s", flush=True)
 
 

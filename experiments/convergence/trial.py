@@ -25,7 +25,7 @@ from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Game, keep_probabilities
 from diffmask_jax.game.steps import Play, TrainState
 from diffmask_jax.runtime import locks
-from diffmask_jax.runtime.checkpoints import Checkpoints
+from diffmask_jax.runtime.checkpoints import Checkpoints, newest_whole
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.training import setup
 from diffmask_jax.training.clean_states import look_up
@@ -69,11 +69,11 @@ def marks_of(total: int, batch: int) -> list[int]:
 
 
 def run(
-    recipe: Recipe, config: RunConfig, prepared: Prepared, examples: int, folder: Path
+    recipe: Recipe, config: RunConfig, whole: Callable[[], Prepared], examples: int, folder: Path
 ) -> list[Mark]:
     """Play, or continue, and return the marks; keep probabilities are in `keep-EXAMPLES.npy`.
 
-    prepared: with its clean passes
+    whole: returns model and texts with their clean passes, which no finished trial needs
 
     Raises: UserError if the folder has a trial of another recipe, margin or seed, or, of rates that
     fall with its length, of another length; or if another process plays it.
@@ -82,10 +82,10 @@ def run(
     due = marks_of(examples, recipe.batch)
     with locks.held(folder):
         check_settings(folder, own | ({"examples": examples} if recipe.fall == "cosine" else {}))
-        marks = marks_in(folder)
-        if marks and marks[-1].examples == due[-1] * recipe.batch:
+        marks, saved = marks_in(folder), newest_whole(folder / "checkpoints") or 0
+        if marks and marks[-1].examples == due[-1] * recipe.batch and saved >= due[-1]:
             return marks
-        return _played(recipe, config, prepared, due, folder, marks)
+        return _played(recipe, config, whole(), due, folder, marks)
 
 
 def _played(
@@ -126,14 +126,13 @@ def _played(
             if done in due or done % SAVE_EVERY == 0:
                 jax.block_until_ready(state)
                 spent += time.monotonic() - began
-                checkpoints.save(done, (state, np.array([spent])))
                 if done in due:
                     multiplier = np.asarray(told.multiplier).mean(axis=0)
                     mark, keep = look(state, done * recipe.batch, spent, multiplier)
                     np.save(folder / f"keep-{mark.examples}.npy", keep)
                     marks.append(mark)
-                    checkpoints.wait()  # a mark that is written is not reached again
                     _write(folder, marks)
+                checkpoints.save(done, (state, np.array([spent])))
                 began = time.monotonic()
     return marks
 

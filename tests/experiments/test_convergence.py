@@ -18,6 +18,7 @@ from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.game.players import Rates, settling
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime import locks
+from diffmask_jax.runtime.checkpoints import newest_whole
 from experiments.convergence import __main__ as convergence
 from experiments.convergence import (
     distance,
@@ -114,9 +115,14 @@ def test_a_trial_that_was_stopped_ends_as_one_that_was_not(study, tmp_path, monk
     with pytest.raises(SystemExit):
         study("recipe", references=0, out=tmp_path / "again")
     monkeypatch.setattr(trial, "_looking", original)
+    folder = tmp_path / "again" / "hidden" / "recipe" / "0"
+    with monkeypatch.context() as patch:  # the last mark is written, and the state is not saved
+        patch.setattr(trial.Checkpoints, "save", lambda *_: ())
+        study("recipe", references=0, out=tmp_path / "again")
+    assert len(trial.marks_in(folder)) == 2
     study("recipe", references=0, out=tmp_path / "again")
-    again = np.load(tmp_path / "again" / "hidden" / "recipe" / "0" / f"keep-{EXAMPLES}.npy")
-    np.testing.assert_array_equal(again, whole)
+    np.testing.assert_array_equal(np.load(folder / f"keep-{EXAMPLES}.npy"), whole)
+    assert newest_whole(folder / "checkpoints") == EXAMPLES // 8
 
 
 @pytest.mark.parametrize("act", ["run", "last_state"])
@@ -127,9 +133,9 @@ def test_a_trial_that_another_process_plays_is_left_alone(act, tmp_path, monkeyp
     monkeypatch.setattr(trial.setup, "make_game", lambda *_: None)
     monkeypatch.setattr(trial, "start", lambda *_: None)
     prepared, config = SimpleNamespace(model=model), SimpleNamespace(margin=0.05, seed=0)
-    given = {"run": (10, tmp_path), "last_state": (tmp_path,)}[act]
+    given = {"run": (None, 10, tmp_path), "last_state": (prepared, tmp_path)}[act]
     with locks.held(tmp_path), pytest.raises(UserError, match="is in use by"):
-        getattr(trial, act)(Recipe(), config, prepared, *given)
+        getattr(trial, act)(Recipe(), config, *given)
     assert [file.name for file in tmp_path.iterdir()] == []
 
 
