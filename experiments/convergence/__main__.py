@@ -150,7 +150,8 @@ def _of_recipes(
 ) -> Iterator[str]:
     """The report's paragraphs about recipes; draws their distances and the courses of some."""
     to = "to the reference" if references else "between seeds"
-    figures.recipes_figure(folder / "recipes.png", f"Distance {to}, {gate} probe", trials)
+    apart = references[1].distances[-1] if len(references) > 1 else None
+    figures.recipes_figure(folder / "recipes.png", f"Distance {to}, {gate} probe", trials, apart)
     courses = {name: trials[name][0] for name in report.sorted_by_distance(trials)[:9]}
     if references:
         courses["reference 0"] = references[0]

@@ -8,7 +8,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import (
+    EngFormatter,
+    LogLocator,
+    NullFormatter,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 
 from diffmask_jax.render.picture import QUIET, save
 from experiments.common.figures import BLUE, ORANGE, clear, grid, legend_below
@@ -18,10 +24,14 @@ from experiments.convergence.trial import Mark
 COLUMNS = 5  # of panels, at most
 
 
-def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]) -> None:
+def recipes_figure(
+    path: Path, title: str, trials: Mapping[str, Sequence[Trial]], apart: float | None
+) -> None:
     """Distances (`Trial.far`) against examples seen: a panel per recipe, a line per seed.
 
     The nearest recipe comes first; every panel also shows "the recipe".
+
+    apart: the distance between two references, if there are two
     """
     names = [name for name in sorted_by_distance(trials) if name != BEST]
     columns = max(1, min(COLUMNS, len(names)))
@@ -29,15 +39,17 @@ def recipes_figure(path: Path, title: str, trials: Mapping[str, Sequence[Trial]]
     size = max(6.0, 2.5 * columns), 2.1 * rows + 0.9  # the title needs six inches
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=12, fontweight="bold")
-    figure.supxlabel(
-        "examples seen; blue: the recipe, orange: what the panel names", fontsize=9, color=QUIET
-    )
+    told = "examples seen; blue: the recipe, orange: what the panel names"
+    told += "; dashed: between two references" * (apart is not None)
+    figure.supxlabel(told, fontsize=9, color=QUIET)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes, name in zip(panels.flat, names, strict=False):
         for color, seeds in ((BLUE, trials.get(BEST, ())), (ORANGE, trials[name])):
             for trial in seeds:
                 seen = [mark.examples for mark in trial.marks]
                 axes.plot(seen, trial.far, color=color, linewidth=1.2)
+        if apart is not None:
+            axes.axhline(apart, color="black", linewidth=1, linestyle=(0, (4, 3)))
         axes.set_title(name, fontsize=9, loc="left")
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
@@ -113,10 +125,13 @@ def layers_figure(
 
 
 def _clear(axes: Axes) -> None:
-    for axis in (axes.xaxis, axes.yaxis):
+    for axis, formatter in (
+        (axes.xaxis, EngFormatter(sep="")),
+        (axes.yaxis, StrMethodFormatter("{x:g}")),
+    ):
         if axis.get_scale() == "log":
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter(EngFormatter(sep=""))
+            axis.set_major_formatter(formatter)
             axis.set_minor_formatter(NullFormatter())
     grid(axes)
     clear(axes, labels=8)
