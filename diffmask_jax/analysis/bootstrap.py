@@ -106,7 +106,7 @@ def _kept(size: int) -> list[UInt8[np.ndarray, "S N"]]:
 def _drawn(rng: np.random.Generator, size: int) -> Iterator[UInt8[np.ndarray, "S N"]]:
     """How often each example is in each resample, a few resamples at a time.
 
-    Once on average, and hardly ever ten times.
+    That is once on average and hardly ever ten times: a byte holds it.
     """
     for _ in range(RESAMPLES // AT_ONCE):
         yield rng.multinomial(size, np.full(size, 1 / size), AT_ONCE).astype(np.uint8)

@@ -118,7 +118,7 @@ def _of_methods(
             flags = (np.asarray(each)[:, 0] for each in (found.complete, found.whole))
             note += f"; {proven(network.layers, *flags)}"
             found = found.share
-        values = np.maximum(np.asarray(found)[:, 0, :length], 0)  # a divergence of 0 is rounded
+        values = np.maximum(np.asarray(found)[:, 0, :length], 0)  # some are rounded to −1e-8
         panels.append(Panel(method.title, note, network.layers, values))
     return panels
 

@@ -96,9 +96,9 @@ def study(options: argparse.Namespace) -> list[Claim]:
 def _report(options: argparse.Namespace, prepared: Prepared, timer: Timer) -> list[Claim]:
     """Report on everything that has been played so far, by whichever process."""
     folder, gate, layers = options.out / options.gate, options.gate, prepared.model.network.layers
-    first = _ends([reference_folder(folder, 0)])
-    truth = first[0].keep if first else None
     long_ones = sorted(folder.glob("references/*"))
+    settled = _ends(long_ones)
+    truth = settled[0].keep if settled else None
     references = _found(long_ones, truth)
     by_name = {
         name: _found([trial_folder(folder, name, seed) for seed in range(options.seeds)], truth)
@@ -107,7 +107,6 @@ def _report(options: argparse.Namespace, prepared: Prepared, timer: Timer) -> li
     trials = {name: seeds for name, seeds in by_name.items() if seeds}
     claims = report.claims(gate, trials, PLAYED_BEFORE[gate]) if trials else []
     seeds = _ends([trial_folder(folder, report.BEST, seed) for seed in range(options.seeds)])
-    settled = _ends(long_ones)
     lengths = [len(text.tokens) for text in prepared.texts.dev]
     claims += report.apart_claims(gate, seeds, settled, lengths)
     apart = report.apart({"seeds of the recipe": seeds, "references": settled})

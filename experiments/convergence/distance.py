@@ -27,9 +27,7 @@ def mean(keep: Float[np.ndarray, "L N"], other: Float[np.ndarray, "L N"]) -> flo
 
 def between(probes: Sequence[Float[np.ndarray, "L N"]]) -> Float[np.ndarray, " L"]:
     """The mean of `by_layer` over every two of some probes."""
-    pairs = itertools.combinations(probes, 2)
-    found: Float[np.ndarray, " L"] = np.mean([by_layer(*pair) for pair in pairs], axis=0)
-    return found
+    return _apart(probes).mean(axis=1)
 
 
 def ratio(
@@ -41,15 +39,13 @@ def ratio(
 
     lengths: the number of tokens of each text, which is drawn as a whole for the interval
     """
-    return mean_interval(_by_text(some, lengths), _by_text(others, lengths))
-
-
-def _by_text(
-    probes: Sequence[Float[np.ndarray, "L N"]], lengths: Sequence[int]
-) -> Float[np.ndarray, " M"]:
-    """`between`, averaged over the layers and summed over the tokens of each text."""
-    pairs = itertools.combinations([keep.astype(np.float64) for keep in probes], 2)
-    of_tokens = np.mean([np.abs(one - other).mean(axis=0) for one, other in pairs], axis=0)
     starts = np.cumsum([0, *lengths[:-1]])
-    summed: Float[np.ndarray, " M"] = np.add.reduceat(of_tokens, starts)
-    return summed
+    by_text = (np.add.reduceat(_apart(probes).mean(axis=0), starts) for probes in (some, others))
+    return mean_interval(*by_text)
+
+
+def _apart(probes: Sequence[Float[np.ndarray, "L N"]]) -> Float[np.ndarray, "L N"]:
+    """By how much every two of some probes differ, averaged over the pairs."""
+    pairs = itertools.combinations([keep.astype(np.float64) for keep in probes], 2)
+    found: Float[np.ndarray, "L N"] = np.mean([np.abs(a - b) for a, b in pairs], axis=0)
+    return found

@@ -95,9 +95,7 @@ def study(options: argparse.Namespace) -> None:
         raise UserError(f"no sentence has at most {options.longest} word pieces: raise --longest")
     with timer.part("all sentences"):
         states = _states(options, prepared, folder)
-        multipliers = np.exp(
-            states[REFERENCE].dual.log
-        )  # λ̄ of `control`, which every batch moves little
+        multipliers = np.exp(states[REFERENCE].dual.log)  # λ̄, which a batch moves little
         look = _looking(prepared, options)
         played = {name: look(state.probe.slow) for name, state in states.items()}
     with timer.part("all sets"):

@@ -32,7 +32,6 @@ from experiments.common.command import command, parser_of
 from experiments.common.probe_figures import token_groups_figure, training_figure
 from experiments.common.probe_runs import configurations, folder_of
 from experiments.common.report import Claim, Timer, print_claims, write_report
-from experiments.common.resume import check_model, check_texts
 from experiments.sst import numbers as sst_numbers
 from experiments.sst import report, stages
 from experiments.sst.stages import Measured, Study
@@ -83,9 +82,7 @@ def run(options: argparse.Namespace) -> list[Claim]:
     out, seeds = options.out, options.seeds
     places = places_of(SST, options)
     model = load_classifier(options.model)
-    study, test = (stages.open_study(model, places, split, out) for split in ("dev", "test"))
-    check_model(out, model)
-    check_texts(out / "measured", dev=study.content(), test=test.content())
+    study, test = stages.open_splits(model, places, out)
     tagged = _tags(options, study)
     configs = configurations(study.model.path, SST.name, asdict(places), SETTINGS, seeds, out)
     timer = Timer()

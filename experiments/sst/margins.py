@@ -34,7 +34,6 @@ from diffmask_jax.training.config import RunConfig, run_config
 from experiments.common.command import command, parser_of
 from experiments.common.figures import BLUE, ORANGE, clear, legend_below
 from experiments.common.report import Timer, write_report
-from experiments.common.resume import check_model, check_texts
 from experiments.sst import numbers, stages
 from experiments.sst.stages import Study
 
@@ -152,9 +151,7 @@ def run(options: argparse.Namespace) -> None:
     """Train and measure all runs that are not done yet, and write the report."""
     out, places = options.out, places_of(SST, options)
     model = load_classifier(options.model)
-    study, test = (stages.open_study(model, places, split, out) for split in ("dev", "test"))
-    check_model(out, model)
-    check_texts(out / "measured", dev=study.content(), test=test.content())
+    study, test = stages.open_splits(model, places, out)
     configs = {
         out / "runs" / f"{gate}-{margin:g}": run_config(
             model.path, SST.name, **asdict(places), gate=gate, margin=margin, steps=options.steps

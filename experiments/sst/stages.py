@@ -39,7 +39,7 @@ from experiments.common.measuring import (
     split,
 )
 from experiments.common.probe_runs import measured_at, with_passes
-from experiments.common.resume import load_or_make
+from experiments.common.resume import check_model, check_texts, load_or_make
 from experiments.common.tokens import joined
 
 BATCH = 32
@@ -85,6 +85,17 @@ def open_study(model: Classifier, places: SstPlaces, split: str, out: Path) -> S
         )
     encoded = model.encode([sentence.text for sentence in sentences], truncate=True)
     return Study(model, sentences, encoded, out)
+
+
+def open_splits(model: Classifier, places: SstPlaces, out: Path) -> tuple[Study, Study]:
+    """The development and the test set.
+
+    Raises: UserError as `open_study` does, or if `out` has results of another model or other texts.
+    """
+    dev, test = (open_study(model, places, split, out) for split in ("dev", "test"))
+    check_model(out, model)
+    check_texts(out / "measured", dev=dev.content(), test=test.content())
+    return dev, test
 
 
 class Measured(NamedTuple):
