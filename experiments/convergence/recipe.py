@@ -5,10 +5,14 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from diffmask_jax.game.multipliers import ascend, control
 from diffmask_jax.game.optimizers import averaged, lookahead, scale_by_standard_deviation
 from diffmask_jax.game.players import Players, descent, falling
+
+RISE = 250
+"""The steps after which margins that rise with depth are the whole margin at every layer."""
 
 
 class Recipe(NamedTuple):
@@ -25,6 +29,8 @@ class Recipe(NamedTuple):
     dual: "control", by integral and proportional; "ascend", by multiplier_rate; "rmsprop", like
         that, but layers that a batch does not play enter the moments as zeros
     multiplier: λ·m at the start
+    shallow: the share of the margin that λ holds W to at the start; it rises evenly to the whole
+        at the last layer, and everywhere within `RISE` steps
     pull: ε of `objective`
     opening: c of a fresh gate network, the logit at which votes start
     deeper: what is added to c in all layers but the first
@@ -46,6 +52,7 @@ class Recipe(NamedTuple):
     proportional: float = 1.0
     multiplier_rate: float = 0.3
     multiplier: float = 0.5
+    shallow: float = 1.0
     pull: float = 0.003
     opening: float = 5.0
     deeper: float = 0.0
@@ -78,6 +85,7 @@ RECIPES = {
     "λ from a fifth": Recipe(multiplier=0.1),
     "λ from two fifths": Recipe(multiplier=0.2),
     "λ from twice": Recipe(multiplier=1.0),
+    "margins that rise with depth": Recipe(shallow=0.125),
     "no pull": Recipe(pull=0.0),
     "more pull": Recipe(pull=0.01),
     "much more pull": Recipe(pull=0.03),
@@ -118,7 +126,37 @@ def players(recipe: Recipe, margin: float, steps: int) -> Players:
         "rmsprop": lookahead(optax.rmsprop(recipe.multiplier_rate, 0.99, eps_in_sqrt=False)),
     }
     primal = slow(descent(scale[recipe.optimizer], *rates))
-    return Players(primal, dual[recipe.dual], recipe.multiplier / margin)
+    held = dual[recipe.dual]
+    if recipe.shallow < 1:
+        held = rising(margin, recipe.shallow, held)
+    return Players(primal, held, recipe.multiplier / margin)
+
+
+def rising(
+    margin: float, shallow: float, dual: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """A dual player that is told (D − m_ℓ)·m/m_ℓ for D − m, so that it holds layer ℓ to m_ℓ.
+
+    m_ℓ = m·(s + (1 − s)·min(1, ℓ/(L − 1) + t/RISE)): from `shallow` s at the first of several
+    layers to the whole at the last, and to the whole everywhere from step t = RISE.
+    """
+
+    def init(multipliers: optax.LookaheadParams) -> tuple[Array, Any]:
+        return jnp.zeros((), jnp.int32), dual.init(multipliers)
+
+    def update(
+        gradient: Float[Array, " L"],
+        state: tuple[Array, Any],
+        multipliers: optax.LookaheadParams | None,
+    ) -> tuple[Any, tuple[Array, Any]]:
+        step, inner = state
+        depth = jnp.linspace(0.0, 1.0, len(gradient))
+        share = shallow + (1 - shallow) * jnp.minimum(1.0, depth + step / RISE)
+        held = jnp.where(gradient == 0, 0.0, (gradient - (1 - share) * margin) / share)
+        moves, inner = dual.update(held, inner, multipliers)
+        return moves, (step + 1, inner)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _itself(fast: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -14,6 +14,7 @@ import pytest
 from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.masking import mask_state
+from diffmask_jax.game.multipliers import control
 from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.game.players import Rates, settling
 from diffmask_jax.models.loading import load_classifier
@@ -29,7 +30,7 @@ from experiments.convergence import (
     trial,
 )
 from experiments.convergence.exhaustive_report import Played
-from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, Recipe, players
+from experiments.convergence.recipe import PLAYED_BEFORE, RECIPES, RISE, Recipe, players, rising
 from experiments.convergence.report import Trial
 from experiments.convergence.trial import Mark
 
@@ -259,6 +260,32 @@ def test_every_recipe_moves_its_players(name):
     multipliers = optax.LookaheadParams(multipliers, jnp.copy(multipliers))
     ascent, _ = team.dual.update(-jnp.ones(4), team.dual.init(multipliers), multipliers)
     assert (ascent.fast > 0).all()
+
+
+def test_margins_that_rise_hold_each_layer_to_its_own():
+    """λ stands still where D is the margin of its depth, and turns around there; a layer that is
+    not played is left alone; in the end it is the plain controller of the whole margin."""
+    margin, share = 0.1, np.array([0.25, 0.5, 0.75, 1.0])
+    dual, plain = rising(margin, 0.25, control(margin)), control(margin)
+    multipliers = optax.LookaheadParams(jnp.full(4, 5.0), jnp.full(4, 5.0))
+    start = dual.init(multipliers)
+
+    def moved(divergence: np.ndarray) -> np.ndarray:
+        moves, _ = dual.update(jnp.asarray(margin - divergence), start, multipliers)
+        return np.asarray(moves.fast)
+
+    np.testing.assert_allclose(moved(share * margin), 0.0, atol=1e-4)
+    assert (moved(1.1 * share * margin) > 0.1).all() and (moved(0.9 * share * margin) < -0.1).all()
+    unplayed = np.array([margin, 0.02, 0.02, 0.02])
+    assert moved(unplayed)[0] == 0 and (moved(unplayed)[1:] != 0).all()
+
+    state, after = start, plain.init(multipliers)
+    for _ in range(RISE):
+        _, state = dual.update(jnp.zeros(4), state, multipliers)
+    gradient = jnp.array([0.05, -0.05, 0.01, -0.01])
+    late, _ = dual.update(gradient, state, multipliers)
+    whole, _ = plain.update(gradient, after, multipliers)
+    np.testing.assert_allclose(late.fast, whole.fast, rtol=1e-5)
 
 
 @pytest.mark.parametrize("total", [100, 10_000, 16_000, 51_200, 1_024_000])
