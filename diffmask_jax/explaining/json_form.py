@@ -12,6 +12,7 @@ from diffmask_jax.explaining.word import Word
 from diffmask_jax.game.gates import GATES
 from diffmask_jax.models.answers import Answer, AnswerSpan
 from diffmask_jax.models.heads import HEADS, REGRESSION, SPANS
+from diffmask_jax.models.problem_types import SPAN_OUTPUTS
 from diffmask_jax.runtime.json_files import check, field, shown
 from diffmask_jax.tasks import questions
 from diffmask_jax.training import assessment
@@ -57,14 +58,14 @@ def _json_of_texts(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json_of_a_question(fields: Mapping[str, Any]) -> dict[str, Any]:
     question, passage = fields["texts"]
-    answer, (starts, ends) = fields["answer"], fields["outputs"].T
+    answer = fields["answer"]
     return {
         "question": question,
         "passage": passage,
         "prediction": answer.decision,
         "answer": answer.span.to_dict(),
         "gold": [gold._asdict() for gold in fields["gold"]],
-        "probabilities": {"start": rounded(starts), "end": rounded(ends)},
+        "probabilities": dict(zip(SPAN_OUTPUTS, map(rounded, fields["outputs"].T), strict=True)),
     }
 
 
@@ -139,8 +140,8 @@ def _of_a_question(told: dict[str, Any], where: str) -> dict[str, Any]:
     shares = field(told, "probabilities", dict, where)
     return {
         "texts": (field(told, "question", str, where), field(told, "passage", str, where)),
-        "labels": tuple(shares),
-        "outputs": np.stack([_numbers(shares[end]) for end in ("start", "end")], axis=1),
+        "labels": SPAN_OUTPUTS,
+        "outputs": np.stack([_numbers(shares[end]) for end in SPAN_OUTPUTS], axis=1),
         "span": AnswerSpan(**told["answer"]),
         "gold": tuple(questions.Answer(**answer) for answer in told["gold"]),
     }

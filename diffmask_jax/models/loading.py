@@ -38,6 +38,7 @@ from diffmask_jax.models.huggingface.weights import (
 )
 from diffmask_jax.models.modernbert import MODERNBERT
 from diffmask_jax.models.mpnet import MPNET
+from diffmask_jax.models.problem_types import SPAN_OUTPUTS
 from diffmask_jax.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
 AT_ONCE = 16  # blocks whose shapes are computed in no time
@@ -98,13 +99,13 @@ def load_answerer(
     description = read_description(folder, list(ARCHITECTURES))
     architecture = architecture_under(SPANS, description)
     check_class(description, architecture.class_name, "questions with answers")
-    labels = output_names(description)
-    if len(labels) != SPANS.fewest:
+    outputs = len(output_names(description))
+    if outputs != SPANS.fewest:
         raise UserError(
             "an answer takes two outputs, its start and its end, but the checkpoint has "
-            f"{len(labels)}: it does not answer questions"
+            f"{outputs}: it does not answer questions"
         )
-    return _load(folder, description, architecture, labels, SPANS, dtype, remat)
+    return _load(folder, description, architecture, SPAN_OUTPUTS, SPANS, dtype, remat)
 
 
 def architecture_under(head: Head, description: Description) -> Architecture:
@@ -125,7 +126,7 @@ def load_encoder(
     Found and read as by `load_classifier`, but from any model that contains such an encoder: a bare
     encoder, a model for pretraining, or another classifier, whose own head is discarded. Parts that
     belong to the encoder, such as BERT's pooler, are kept; new ones are drawn from the seed. For
-    question answering: `load_encoder(name, ("start", "end"), seed, SPANS)`.
+    question answering: `load_encoder(name, SPAN_OUTPUTS, seed, SPANS)`.
 
     Raises: UserError as `load_classifier` does, except about the checkpoint's own head; or if the
         labels are not distinct, or are too few for the head.

@@ -10,3 +10,6 @@ QUESTION_ANSWERING = "question_answering"
 
 CLASSIFICATIONS = (SINGLE_LABEL, MULTI_LABEL)
 OF_TEXTS = (*CLASSIFICATIONS, REGRESSION)
+
+SPAN_OUTPUTS = ("start", "end")
+"""The names of the outputs of a network that answers questions, whatever its checkpoint says."""

@@ -7,9 +7,6 @@ from diffmask_jax.tasks.files import as_cells
 from diffmask_jax.tasks.questions import Question
 from diffmask_jax.tasks.task import Examples
 
-OUTPUTS = ("start", "end")
-"""The names of the outputs of a model that answers questions."""
-
 
 def as_examples(questions: Sequence[Question], notes: tuple[str, ...] = ()) -> Examples:
     """Questions paired with their passages; gold: a tuple of `Answer` each; rows: their ids.

@@ -14,7 +14,7 @@ from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.formats.jsonl import read_jsonl
 from diffmask_jax.tasks.formats.table import Table
 from diffmask_jax.tasks.gold import is_empty
-from diffmask_jax.tasks.question_examples import OUTPUTS, as_examples
+from diffmask_jax.tasks.question_examples import as_examples
 from diffmask_jax.tasks.questions import Answer, Question, check, places_of
 from diffmask_jax.tasks.task import Examples, Source, Task
 
@@ -155,5 +155,5 @@ QUESTIONS = Task(
     splits=("train", "dev"),
     read=read,
     problem_type=problem_types.QUESTION_ANSWERING,
-    labels=OUTPUTS,
+    labels=problem_types.SPAN_OUTPUTS,
 )

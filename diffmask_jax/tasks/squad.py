@@ -8,7 +8,7 @@ from diffmask_jax.models import problem_types
 from diffmask_jax.runtime.extras import needs
 from diffmask_jax.runtime.settings import setting
 from diffmask_jax.tasks.prepared_places import PreparedPlaces
-from diffmask_jax.tasks.question_examples import OUTPUTS, as_examples
+from diffmask_jax.tasks.question_examples import as_examples
 from diffmask_jax.tasks.questions import Answer, Question, answerable
 from diffmask_jax.tasks.squad_json import SPLITS
 from diffmask_jax.tasks.task import Examples, Task
@@ -92,5 +92,5 @@ SQUAD = Task(
     splits=SPLITS,
     read=read,
     problem_type=problem_types.QUESTION_ANSWERING,
-    labels=OUTPUTS,
+    labels=problem_types.SPAN_OUTPUTS,
 )

@@ -119,6 +119,14 @@ def test_json_tells_the_answer_its_place_and_both_probabilities(explainer):
     assert len(told["probabilities"]["start"]) == len(told["tokens"]) == len(told["keep"][0])
 
 
+def test_outputs_are_called_alike_before_and_after_a_file(explainer):
+    """By what they are, whatever the checkpoint calls them (LABEL_0 and LABEL_1)."""
+    found = explainer(PAIRS[0])
+    loaded = Explanation.from_dict(found.to_dict())
+    assert loaded.labels == found.labels == ("start", "end")
+    assert loaded == Explanation.from_dict(loaded.to_dict())
+
+
 def test_a_file_keeps_the_answers_from_what_is_kept(explainer):
     """And so at which layers the answer is another; files of older versions lack their places."""
     found = explainer(PAIRS[0], replay=True)
