@@ -21,18 +21,13 @@ HELP = "train a classifier: an encoder with a new head, or a GRU"
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's options, a subcommand per task."""
     for task, own in add_tasks(parser, "Fine-tune an encoder on"):
-        option = own.add_argument
+        option, answers = own.add_argument, task.problem_type == problem_types.QUESTION_ANSWERING
+        encoder = "folder or hub id of an encoder, which gets a new head"
+        embeddings = "for gru: folder or hub id of the encoder whose word embeddings it reads"
         option(
-            "--model",
-            required=True,
-            type=name_of,
-            help="folder or hub id of an encoder, which gets a new head; or gru",
+            "--model", required=True, type=name_of, help=encoder + ("" if answers else "; or gru")
         )
-        option(
-            "--embeddings",
-            type=name_of,
-            help="for gru: folder or hub id of the encoder whose word embeddings it reads",
-        )
+        option("--embeddings", type=name_of, help=argparse.SUPPRESS if answers else embeddings)
         option("--out", required=True, type=path_of, help="folder for the fine-tuned model")
         own.set_defaults(problem_type=task.problem_type or problem_types.SINGLE_LABEL)
         if task.problem_type is None:
@@ -53,12 +48,12 @@ def run(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     is_gru = options.model == "gru"
+    if is_gru and TASKS[options.task].problem_type == problem_types.QUESTION_ANSWERING:
+        raise UserError("a gru cannot answer questions: use an encoder")
     if is_gru and not options.embeddings:
         raise UserError(
             "--model gru reads an encoder's word embeddings: pass the encoder as --embeddings"
         )
-    if is_gru and TASKS[options.task].problem_type == problem_types.QUESTION_ANSWERING:
-        raise UserError("a gru cannot answer questions: use an encoder")
     if options.embeddings and not is_gru:
         raise UserError("--embeddings goes with --model gru: other models have their own")
     task = TASKS[options.task]

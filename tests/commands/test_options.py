@@ -9,6 +9,7 @@ from diffmask_jax import cli
 from diffmask_jax.commands.arguments import Parser, add_settings, those_of
 from diffmask_jax.commands.parse import _parser
 from diffmask_jax.errors import UserError
+from diffmask_jax.models.problem_types import QUESTION_ANSWERING
 from diffmask_jax.models.recipe import Recipe
 from diffmask_jax.runtime.settings import option
 from diffmask_jax.tasks.tasks import TASKS
@@ -79,6 +80,12 @@ def test_what_labels_are_is_asked_only_where_the_task_does_not_say(told):
         assert ("--problem-type" in told("finetune", name)) == (task.problem_type is None)
         assert "--problem-type" not in told("train", name)
     assert "default: single_label_classification" in told("finetune", "texts")["--problem-type"]
+
+
+def test_a_gru_is_offered_only_where_it_can_be_had(told):
+    for name, task in TASKS.items():
+        options, offered = told("finetune", name), task.problem_type != QUESTION_ANSWERING
+        assert ("gru" in options["--model"]) == ("--embeddings" in options) == offered
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -347,7 +347,9 @@ def test_a_model_of_the_other_kind(answerer, tiny_bert, places, texts_file, run,
         cli.main(["evaluate", str(run), "--model", str(tiny_bert)])
     )
     gru = ["--embeddings", str(tiny_bert)]
-    assert "a gru cannot answer questions" in told(finetune("gru", places, tmp_path / "out", *gru))
+    for given in ([], gru):  # nobody is sent for an encoder's embeddings first
+        said = told(finetune("gru", places, tmp_path / "out", *given))
+        assert "a gru cannot answer questions" in said
     assert "columns named" in told(
         cli.main(["evaluate", str(run), "--texts", str(places[-1]), "--label-column", "answers"])
     )
