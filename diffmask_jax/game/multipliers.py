@@ -27,6 +27,7 @@ def ascend(rate: float) -> optax.GradientTransformation:
     """The authors' form: Lookahead(k = 6, α = ½) over RMSprop, λ += rate·(D − m)/√(running mean of
     its square)."""
     scale = standing_still(optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False))
+    # The identity has no part in it but in checkpoints of older versions, whose states had three.
     fast = optax.chain(scale, optax.scale_by_learning_rate(rate), optax.identity())
     return staying(lookahead(fast))
 

@@ -1,7 +1,6 @@
 """Measuring a run's probe on a data set; results are kept in files."""
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from diffmask_jax.data.wordpieces import Encoded
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.objective import Game, clean_pass, log_keep_everywhere
 from diffmask_jax.models.architecture import Classifier
+from diffmask_jax.runtime import json_files
 from diffmask_jax.training import run_folder
 from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
@@ -61,9 +61,9 @@ def explainers_of(model: Classifier, folders: Sequence[Path]) -> list[Explainer]
 
 def curves(folders: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
     """The validations of every run."""
-    lines = {folder.name: (folder / run_folder.VALIDATIONS).read_text() for folder in folders}
     return {
-        name: [json.loads(line) for line in written.splitlines()] for name, written in lines.items()
+        folder.name: json_files.read_lines(folder / run_folder.VALIDATIONS, {"step": int})
+        for folder in folders
     }
 
 
@@ -80,10 +80,7 @@ def outcome(
         evaluate = functools.partial(of_batch, *params)
         return faithfulness.measure(evaluate, stream, jax.random.key(0))._asdict()
 
-    arrays = load_or_make(file, make)
-    # Files of older versions, whose outcomes were always classes, lack the agreement.
-    agreement = arrays["prediction"] == arrays["original"]
-    return Outcome(**{"agreement": agreement, **arrays})
+    return Outcome(**load_or_make(file, make))
 
 
 def log_keep(

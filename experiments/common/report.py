@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.environment import environment
@@ -48,11 +49,21 @@ def claim(
     unit: str,
     holds: bool | None,
     why: str = "",
+    runs: int | None = None,
 ) -> Claim:
-    """A claim about the mean of one value per run; the spread is their standard deviation."""
-    measured = len(values) > 1 and np.isfinite(values).all()
-    spread = float(np.std(values, ddof=1)) if measured else None
-    return Claim(id, says, paper, float(np.mean(values)), spread, len(values), unit, holds, why)
+    """A claim about the mean of one value per run; the spread is their standard deviation.
+
+    runs: how many runs there are, if a value is of several of them
+    """
+    mean, known = float(np.mean(values)), np.isfinite(values).all()
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 and known else None
+    return Claim(id, says, paper, mean, spread, runs or len(values), unit, holds, why)
+
+
+def with_spread(values: Sequence[float] | Float[np.ndarray, " S"], form: str) -> str:
+    """The mean of one value per run ± their standard deviation, of which a single run has none."""
+    mean = form.format(np.mean(values))
+    return f"{mean} ± {form.format(np.std(values, ddof=1))}" if len(values) > 1 else mean
 
 
 class Timer:

@@ -2,8 +2,9 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -60,14 +61,18 @@ def check_texts(folder: Path, **texts: Iterable[bytes]) -> None:
     check_settings(folder, {name: settings.digest(parts) for name, parts in texts.items()})
 
 
-def check_settings(folder: Path, asked: dict[str, Any]) -> None:
+def check_settings(
+    folder: Path, asked: dict[str, Any], before: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Record the settings that a folder's results are made with, or compare them.
+
+    before: the values of settings of which a folder made by an older version says nothing
 
     Raises: UserError if the folder has results of other settings, or its settings are damaged.
     """
     file = folder / "settings.json"
     stored = settings.read(file)
-    if stored is not None and (differing := settings.differences(stored, asked)):
+    if stored is not None and (differing := settings.differences({**before, **stored}, asked)):
         raise UserError(
             f"{folder} contains results of another {', '.join(differing)}: choose another --out"
         )

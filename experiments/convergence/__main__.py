@@ -120,7 +120,7 @@ def _report(options: argparse.Namespace, prepared: Prepared, timer: Timer) -> li
         f"Convergence of the {gate} probe",
         claims,
         timer.seconds,
-        body="\n\n".join(parts),
+        body="\n\n".join([report.MEANINGS, *parts]),
         raw={
             "references": report.as_raw({"all": references})["all"],
             "trials": report.as_raw(trials),
@@ -156,7 +156,7 @@ def _of_recipes(
         courses["reference 0"] = references[0]
     title = f"On the way, {gate} probe: the nearest recipes, one seed each"
     figures.courses_figure(folder / "courses.png", title, courses, MARGINS[gate])
-    yield "## Recipes, one thing changed in each"
+    yield "## Recipes, each with what it changes"
     yield report.recipes_table(trials, MARGINS[gate])
     yield "![](recipes.png)"
     yield "![](courses.png)"

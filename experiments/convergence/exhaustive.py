@@ -31,6 +31,7 @@ from diffmask_jax.data import batches
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.objective import clean_pass
 from diffmask_jax.game.steps import TrainState
+from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.compile_cache import keep_compiled_programs
 from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.training import setup
@@ -100,8 +101,10 @@ def study(options: argparse.Namespace) -> None:
         played = {name: look(state.probe.slow) for name, state in states.items()}
     with timer.part("all sets"):
         state = states[REFERENCE]
-        kept_in = folder / "exhaustive" / f"{int(state.step)}-{options.longest}"
-        found = _all_sets(prepared, short, state.probe.slow["baselines"], kept_in)
+        baselines = state.probe.slow["baselines"]
+        own = settings.digest(np.asarray(baseline).tobytes() for baseline in baselines)
+        kept_in = folder / "exhaustive" / f"{own}-{options.longest}"
+        found = _all_sets(prepared, short, baselines, kept_in)
     places = [
         [
             landscape.place(sets, float(multiplier), played[REFERENCE].kept[number][layer])
@@ -197,7 +200,8 @@ def _report(
                 "convergence.hidden.as_good_apart",
                 "share of the states in which two sets that are no worse than the reference's "
                 "differ, minus that in which two seeds do, not less than 0: the solution is not "
-                f"unique to within what separates seeds; 95%: {more.low:.3f} to {more.high:.3f}",
+                "unique to within what separates seeds; 95% of resampled sentences: "
+                f"{more.low:.3f} to {more.high:.3f}",
                 [float(more.mean)],
                 paper=None,
                 unit="",

@@ -77,7 +77,7 @@ BEFORE = Recipe(
 RECIPES = {
     "recipe": Recipe(),
     "one layer a batch": Recipe(layers="batch"),
-    "ascent of λ": Recipe(dual="ascend", multiplier=0.1),
+    "ascent of λ, from a fifth": Recipe(dual="ascend", multiplier=0.1),
     "integral only": Recipe(proportional=0.0),
     "less proportional": Recipe(proportional=0.3),
     "faster λ": Recipe(integral=0.002),
@@ -106,7 +106,9 @@ RECIPES = {
     "before, a depth an example": BEFORE,
     "before, a depth a batch": BEFORE._replace(layers="batch", multiplier=0.05),
 }
-"""The recipe, its variations, one change at a time, and what `diffmask train` played before.
+"""The recipe, its variations, and what `diffmask train` played before.
+
+A variation changes one thing; ascent starts at a fifth, too, as it did when it was the default.
 
 The last two are the former ways of playing for the input and for the hidden probe; at their margins
 of 0.1 and 0.05 nats, λ starts at 1.

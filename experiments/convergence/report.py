@@ -8,14 +8,21 @@ import numpy as np
 
 from diffmask_jax.runtime.json_files import finite
 from diffmask_jax.runtime.markdown import table
-from experiments.common.report import Claim, claim
+from experiments.common.report import Claim, claim, with_spread
 from experiments.convergence import distance
-from experiments.convergence.trial import Mark
+from experiments.convergence.trial import EVERY, Mark
 
 BEST = "recipe"
 CLOSER = 0.5
 FURTHER = 1.2
 AS_MANY = 0.95  # batches of other sizes end at slightly fewer or more examples
+
+MEANINGS = (
+    "Distances are over the tokens of all development texts; masked shares, KL and agreement, with "
+    f"sampled gates, over one in {EVERY} batches of them. Times are those of the last call; what "
+    "an earlier one had played was not repeated. Seconds of a recipe are of training alone."
+)
+"""What the numbers of the report mean."""
 
 
 class Trial(NamedTuple):
@@ -65,17 +72,38 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def recipes_table(trials: Mapping[str, Sequence[Trial]], margin: float) -> str:
-    """One row per recipe: means over its seeds at the end, ± their standard deviation.
+    """One row per recipe: means over its seeds at the last mark that all of them have reached, ±
+    their standard deviation.
 
     Without a reference there is no distance to it.
     """
-    rows = [_row(name, trials[name], margin) for name in sorted_by_distance(trials)]
+    ends = {name: level(seeds) for name, seeds in trials.items()}
+    rows = [_row(name, ends[name], margin) for name in sorted_by_distance(ends)]
     return table(tuple(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def sorted_by_distance(trials: Mapping[str, Sequence[Trial]]) -> list[str]:
-    """The recipes, the nearest at the end first (`Trial.far`)."""
-    return sorted(trials, key=lambda name: _mean([trial.far[-1] for trial in trials[name]]))
+    """The recipes, the nearest at the end first (`Trial.far`), but behind them those that have not
+    seen as many examples: they are still being played."""
+    seen = {name: min(of.marks[-1].examples for of in seeds) for name, seeds in trials.items()}
+
+    def place(name: str) -> tuple[bool, float]:
+        is_behind = not _as_many([seen[name], max(seen.values())])
+        return is_behind, _mean([trial.far[-1] for trial in trials[name]])
+
+    return sorted(trials, key=place)
+
+
+def level(seeds: Sequence[Trial]) -> list[Trial]:
+    """The seeds of a recipe up to the last number of examples at which each has a mark."""
+    common = set.intersection(*({mark.examples for mark in seed.marks} for seed in seeds))
+    last = max(common, default=0)
+
+    def until(seed: Trial) -> Trial:
+        count = sum(mark.examples <= last for mark in seed.marks)
+        return Trial(seed.marks[:count], seed.distances[:count], seed.apart[:count])
+
+    return [until(seed) for seed in seeds] if common else list(seeds)
 
 
 def _last_distances(seeds: Sequence[Trial]) -> list[float]:
@@ -87,7 +115,7 @@ def _row(name: str, seeds: Sequence[Trial], margin: float) -> dict[str, str]:
     divergence = np.mean([end.divergence for end in ends], axis=0) / margin
     multiplier = np.mean([end.multiplier for end in ends], axis=0)
     distances = _last_distances(seeds)
-    far = {"distance to the reference": _spread(distances, "{:.3f}")}
+    far = {"distance to the reference": with_spread(distances, "{:.3f}")}
     apart = _mean([trial.apart[-1] for trial in seeds])
     return {
         "recipe": name,
@@ -95,18 +123,13 @@ def _row(name: str, seeds: Sequence[Trial], margin: float) -> dict[str, str]:
         "examples": f"{min(end.examples for end in ends):,}",
         **(far if np.isfinite(distances).all() else {}),
         "between seeds": f"{apart:.3f}" if np.isfinite(apart) else "–",
-        "masked": _spread([float(np.mean(end.masked)) for end in ends], "{:.1%}"),
+        "masked": with_spread([float(np.mean(end.masked)) for end in ends], "{:.1%}"),
         "KL / margin": f"{divergence.mean():.2f}",
         "its range over layers": f"{divergence.min():.2f}–{divergence.max():.2f}",
-        "agreement": _spread([end.agreement for end in ends], "{:.1%}"),
+        "agreement": with_spread([end.agreement for end in ends], "{:.1%}"),
         "λ, range": f"{multiplier.min():.2g}–{multiplier.max():.2g}",
         "seconds": f"{np.mean([end.seconds for end in ends]):.0f}",
     }
-
-
-def _spread(values: Sequence[float], form: str) -> str:
-    mean = form.format(np.mean(values))
-    return f"{mean} ± {form.format(np.std(values, ddof=1))}" if len(values) > 1 else mean
 
 
 def layers_table(layers: Sequence[str], mark: Mark, margin: float) -> str:
@@ -129,16 +152,18 @@ def claims(gate: str, trials: Mapping[str, Sequence[Trial]], before: str) -> lis
     if not np.isfinite([*now, *then]).all():
         return []  # there is no reference
     ratio = float(np.mean(now) / np.mean(then))
-    one = claim(
-        f"convergence.{gate}.distance",
-        f"distance to the reference over that of “{before}”, from as many examples, at most "
-        f"{CLOSER}",
-        [ratio],
-        paper=None,
-        unit="",
-        holds=ratio <= CLOSER,
-    )
-    return [one._replace(runs=len(now))]
+    return [
+        claim(
+            f"convergence.{gate}.distance",
+            f"distance to the reference over that of “{before}”, from as many examples, at most "
+            f"{CLOSER}",
+            [ratio],
+            paper=None,
+            unit="",
+            holds=ratio <= CLOSER,
+            runs=len(now),
+        )
+    ]
 
 
 def apart_claims(
@@ -153,16 +178,18 @@ def apart_claims(
         return []
     near, far = ([end.keep for end in ends] for ends in groups)
     found = distance.ratio(near, far, lengths)
-    one = claim(
-        f"convergence.{gate}.apart",
-        f"distance between two seeds over that between two references, at most {FURTHER}; 95%: "
-        f"{found.low:.2f} to {found.high:.2f}",
-        [float(found.mean)],
-        paper=None,
-        unit="",
-        holds=bool(found.mean <= FURTHER),
-    )
-    return [one._replace(runs=len(seeds))]
+    return [
+        claim(
+            f"convergence.{gate}.apart",
+            f"distance between two seeds over that between two references, at most {FURTHER}; 95% "
+            f"of resampled texts, for these very probes: {found.low:.2f} to {found.high:.2f}",
+            [float(found.mean)],
+            paper=None,
+            unit="",
+            holds=bool(found.mean <= FURTHER),
+            runs=len(seeds),
+        )
+    ]
 
 
 def apart(groups: Mapping[str, Sequence[End]]) -> dict[str, dict[str, Any]]:

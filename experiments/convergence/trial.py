@@ -24,7 +24,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.game import steps
 from diffmask_jax.game.objective import Game, keep_probabilities
 from diffmask_jax.game.steps import Play, TrainState
-from diffmask_jax.runtime import locks
+from diffmask_jax.runtime import json_files, locks
 from diffmask_jax.runtime.checkpoints import Checkpoints, newest_whole
 from diffmask_jax.runtime.files import write_atomically
 from diffmask_jax.training import setup
@@ -76,14 +76,18 @@ def run(
     whole: returns model and texts with their clean passes, which no finished trial needs
 
     Raises: UserError if the folder has a trial of another recipe, margin or seed, or, of rates that
-    fall with its length, of another length; or if another process plays it.
+    fall with its length, of another length; if its marks are lost or damaged; or if another
+    process plays it.
     """
     own = recipe._asdict() | {"margin": config.margin, "seed": config.seed}
     due = marks_of(examples, recipe.batch)
     with locks.held(folder):
-        check_settings(folder, own | ({"examples": examples} if recipe.fall == "cosine" else {}))
+        length = {"examples": examples} if recipe.fall == "cosine" else {}
+        check_settings(folder, own | length, before=Recipe()._asdict())
         marks, saved = marks_in(folder), newest_whole(folder / "checkpoints") or 0
-        if marks and marks[-1].examples == due[-1] * recipe.batch and saved >= due[-1]:
+        if saved >= due[-1] and not marks:
+            raise UserError(f"{folder} has lost its marks: delete it, and it is played again")
+        if marks and marks[-1].examples >= due[-1] * recipe.batch and saved >= due[-1]:
             return marks
         return _played(recipe, config, whole(), due, folder, marks)
 
@@ -218,9 +222,12 @@ def _looking(game: Game, prepared: Prepared) -> Callable[..., tuple[Mark, np.nda
 
 
 def marks_in(folder: Path) -> list[Mark]:
-    """The marks that a trial has reached."""
+    """The marks that a trial has reached. Raises: UserError if their file is damaged."""
     file = folder / "marks.json"
-    return [Mark(**mark) for mark in json.loads(file.read_text())] if file.exists() else []
+    try:
+        return [Mark(**mark) for mark in json_files.read(file, list)] if file.exists() else []
+    except TypeError as error:
+        raise UserError(f"{file} is damaged ({error})") from error
 
 
 def _write(folder: Path, marks: list[Mark]) -> None:

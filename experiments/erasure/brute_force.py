@@ -24,6 +24,8 @@ LONGEST = 16  # word pieces; enumerating the subsets of more takes too long
 class Agreement(NamedTuple):
     """How many sentences were searched twice, and for how many both searches agree.
 
+    same: in size, number and first set at once
+
     differing: (number in the split, size and number of optima by the tree, by brute force) where
         they do not; rounding may decide about a subset whose divergence is the margin
     """
@@ -32,6 +34,7 @@ class Agreement(NamedTuple):
     same_size: int
     same_number: int
     same_set: int
+    same: int
     differing: list[tuple[int, ...]]
 
 
@@ -45,7 +48,7 @@ def compare(study: Study, optima: Sequence[Optima], sentences: int) -> Agreement
     chosen = np.argsort(lengths, kind="stable")[:sentences]
     chosen = chosen[lengths[chosen] <= LONGEST]
     theirs: dict[int, tuple[int, int]] = {}
-    same_set = 0
+    same_set: set[int] = set()
     for length in followed(np.unique(lengths[chosen]), "brute force", "lengths"):
         members = chosen[lengths[chosen] == length]
         file = study.folder / "brute_force" / f"{length:02}-{len(members)}.npz"
@@ -53,13 +56,14 @@ def compare(study: Study, optima: Sequence[Optima], sentences: int) -> Agreement
         sizes, numbers = again["size"].tolist(), again["optima"].tolist()
         theirs |= zip(members.tolist(), zip(sizes, numbers, strict=True), strict=True)
         pairs = zip(again["kept"], members, strict=True)
-        same_set += sum(np.array_equal(kept, optima[i].kept[0]) for kept, i in pairs)
+        same_set |= {int(i) for kept, i in pairs if np.array_equal(kept, optima[i].kept[0])}
     ours = {i: (optima[i].size, len(optima[i].kept)) for i in theirs}
     return Agreement(
         sentences=len(theirs),
         same_size=sum(ours[i][0] == theirs[i][0] for i in theirs),
         same_number=sum(ours[i][1] == theirs[i][1] for i in theirs),
-        same_set=same_set,
+        same_set=len(same_set),
+        same=sum(ours[i] == theirs[i] for i in same_set),
         differing=[
             (int(study.numbers[i]), *ours[i], *theirs[i]) for i in theirs if ours[i] != theirs[i]
         ],

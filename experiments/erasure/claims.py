@@ -102,7 +102,6 @@ def search_claims(optima: Sequence[Optima], runs: Runs, agreement: Agreement) ->
     columns = [scores for rules in runs.values() for seeds in rules.values() for scores in seeds]
     smaller = sum(int((c["feasible"] & (c["size"] < sizes)).sum()) for c in columns)
     again = agreement.sentences
-    same = min(agreement.same_size, agreement.same_number, agreement.same_set)
     return [
         claim(
             "table2.certificate",
@@ -116,10 +115,10 @@ def search_claims(optima: Sequence[Optima], runs: Runs, agreement: Agreement) ->
             "table2.brute_force",
             f"size, number and first of the optima the same by brute force, {again} sentences, "
             f"the shortest of at most {LONGEST} word pieces",
-            [100 * same / again if again else math.nan],
+            [100 * agreement.same / again if again else math.nan],
             paper=None,
             unit="%",
-            holds=same == again if again else None,
+            holds=agreement.same == again if again else None,
         ),
         claim(
             "table2.smaller_than_optimum",

@@ -9,9 +9,11 @@ import numpy as np
 from diffmask_jax.analysis.subsets import Overlap, overlap_with_first
 from diffmask_jax.attribution.prefix_search import Optima
 from diffmask_jax.runtime import markdown
+from experiments.common.report import with_spread
 from experiments.erasure.brute_force import Agreement
 from experiments.erasure.claims import NAMES, PAPER, RULES, Runs, percent
 
+DIGITS = "{:.2f}"  # of a percentage, as many as the paper's
 SHOWN = ("precision", "recall", "f1", "optimality", "kept", "feasible")
 
 
@@ -25,7 +27,9 @@ def table(runs: Runs) -> str:
         rows.append([f"{NAMES[method]}, the paper's", *cells, f"{paper['kept']:.2f}*", "–", "–"])
         for rule, seeds in rules.items():
             columns = (*SHOWN, "first.f1")
-            cells = [_spread([percent(scores, name) for scores in seeds]) for name in columns]
+            cells = [
+                with_spread([percent(scores, name) for scores in seeds], DIGITS) for name in columns
+            ]
             rows.append([f"{NAMES[method]}, {RULES[rule]}", *cells])
     return markdown.table(("", *titles), rows)
 
@@ -36,7 +40,7 @@ def classes_table(runs: Runs) -> str:
     rows = [
         [NAMES[method], RULES[rule]]
         + [
-            _spread([percent(scores, prefix + name) for scores in seeds])
+            with_spread([percent(scores, prefix + name) for scores in seeds], DIGITS)
             for prefix in against
             for name in Overlap._fields
         ]
@@ -143,8 +147,3 @@ def body(
             budget_table(budgets),
         ]
     )
-
-
-def _spread(values: Sequence[float]) -> str:
-    deviation = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.2f}{deviation}"

@@ -93,7 +93,8 @@ def run(options: argparse.Namespace) -> list[Claim]:
         if inputs is not None and figure2 is not None:
             drawing.draw_methods(out, whole, methods.ON_EXAMPLE, inputs)
     nouns = None if tags is None else parts_of_speech.nouns(whole, tags)
-    found = Found(layers, numbers.scores(study, answers), by_gate, nouns, figure2)
+    scores = numbers.scores(study, answers)
+    found = Found(layers, scores, by_gate, nouns, figure2, len(study.questions))
     about = About(
         about_questions(study, whole, options.methods_on),
         [*examples.notes, *told(whole.data.counts, min(LONGEST, whole.model.config.positions))],

@@ -24,6 +24,7 @@ class Found(NamedTuple):
 
     by_gate: for the gates that have a probe
     nouns, figure2: None without tags, or with --methods-on 0
+    questions: how many are measured
     """
 
     layers: tuple[str, ...]
@@ -31,27 +32,30 @@ class Found(NamedTuple):
     by_gate: dict[str, OfGate]
     nouns: NounShare | None
     figure2: Figure2 | None
+    questions: int
 
 
 def make_claims(found: Found, methods: Mapping[str, Counted]) -> list[Claim]:
     """All claims of the experiment that were measured. methods: those counted for Figure 2"""
-    claims = model_claims(found.scores)
+    claims = model_claims(found.scores, found.questions)
     for gate, numbers in found.by_gate.items():
         claims += gate_claims(gate, numbers, found.layers)
     if found.nouns is not None:
         claims += noun_claims(found.nouns)
     if found.figure2 is not None:
-        claims += figure2_claims(found.figure2, methods)
+        runs = len(found.by_gate["input"].sampled) if "input" in found.by_gate else 0
+        claims += figure2_claims(found.figure2, methods, runs)
     return claims
 
 
-def model_claims(scores: Mapping[str, Interval]) -> list[Claim]:
-    """The model's own scores, beside those of the paper's larger model."""
+def model_claims(scores: Mapping[str, Interval], questions: int) -> list[Claim]:
+    """The model's own scores on some questions, beside those of the paper's larger model on all."""
     papers = {"f1": PAPER_F1, "exact_match": PAPER_EXACT_MATCH}
     return [
         claim(
             f"squad.model.{name}",
-            f"{name}, dev: no less than {AS_GOOD} points below the paper's; {in_words(measured)}",
+            f"{name}, the {questions} dev questions measured: no less than {AS_GOOD} points below "
+            f"the paper's; {in_words(measured)}",
             [float(measured.mean)],
             paper=papers[name],
             unit="points",
@@ -81,9 +85,9 @@ def noun_claims(nouns: NounShare) -> list[Claim]:
     ]
 
 
-def figure2_claims(found: Figure2, methods: Mapping[str, Counted]) -> list[Claim]:
+def figure2_claims(found: Figure2, methods: Mapping[str, Counted], runs: int) -> list[Claim]:
     """Where methods point, compared with all tokens; and where DiffMask points more than another
-    method, question by question."""
+    method, question by question. runs: whose keep probabilities are averaged for DiffMask"""
     few, own = f"of the {TOP} top tokens, those", "of as many top tokens as it has, those"
     shares = {
         "question": f"{few} in the question",
@@ -102,7 +106,8 @@ def figure2_claims(found: Figure2, methods: Mapping[str, Counted]) -> list[Claim
             )
             share, holds = float(found.shares[method].mean[at]), bool(here.low > 0)
             id = f"squad.fig2.{method}.{place}"
-            claims.append(claim(id, says, [share], paper=None, unit="", holds=holds))
+            of = runs if method == "diffmask" else None
+            claims.append(claim(id, says, [share], paper=None, unit="", holds=holds, runs=of))
         for method, apart in found.diffmask_over.items():
             here = picked(apart, at)
             # The paper's DiffMask reads the question; the others point to the answer.
@@ -113,5 +118,5 @@ def figure2_claims(found: Figure2, methods: Mapping[str, Counted]) -> list[Claim
             says = f"{words}, by DiffMask minus by {method} ({methods[method].told}): {side} 0; "
             says, mean = says + in_words(here), float(here.mean)
             id = f"squad.fig2.diffmask_minus_{method}.{place}"
-            claims.append(claim(id, says, [mean], paper=None, unit="", holds=lies))
+            claims.append(claim(id, says, [mean], paper=None, unit="", holds=lies, runs=runs))
     return claims

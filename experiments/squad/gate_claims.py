@@ -42,12 +42,12 @@ def ids_of(gate: str) -> dict[str, str]:
 
 def gate_claims(gate: str, numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
     """All claims about the probes of one gate."""
-    ids, top = ids_of(gate), above(layers, UPPER)
+    ids, top, runs = ids_of(gate), above(layers, UPPER), len(numbers.sampled)
     claims = top_claims(gate, numbers, top)
     if numbers.deviations is not None:
-        claims.append(stability_claim(gate, numbers.deviations, len(numbers.sampled)))
+        claims.append(stability_claim(gate, numbers.deviations, runs))
     if numbers.gold_when_wrong is not None:
-        claims.append(wrong_claim(gate, numbers.gold_when_wrong, numbers.kept.wrong))
+        claims.append(wrong_claim(gate, numbers.gold_when_wrong, numbers.kept.wrong, runs))
     differences = {
         "question": (
             f"keep of question minus passage tokens, {gate}, mean over the layers",
@@ -70,7 +70,7 @@ def gate_claims(gate: str, numbers: OfGate, layers: Sequence[str]) -> list[Claim
                 numbers.tagged.punctuation_minus_rest,
             ),
         }
-    claims += [difference_claim(ids[name], *one) for name, one in differences.items()]
+    claims += [difference_claim(ids[name], *one, runs) for name, one in differences.items()]
     return claims + (hidden_claims(numbers, layers) if gate == "hidden" else [])
 
 
@@ -102,10 +102,10 @@ def stability_claim(gate: str, deviations: np.ndarray, runs: int) -> Claim:
     """How far the probes of several seeds are apart; the paper tells it of SST alone."""
     says = f"standard deviation of {gate} attributions over {runs} seeds, mean over the layers"
     id, value = ids_of(gate)["stability"], float(deviations.mean())
-    return claim(id, says, [value], paper=None, unit="", holds=None)._replace(runs=runs)
+    return claim(id, says, [value], paper=None, unit="", holds=None, runs=runs)
 
 
-def wrong_claim(gate: str, kept: Interval, questions: int) -> Claim:
+def wrong_claim(gate: str, kept: Interval, questions: int, runs: int) -> Claim:
     """The claim that the probe keeps gold answers that the model misses."""
     return claim(
         ids_of(gate)["wrong"],
@@ -115,10 +115,11 @@ def wrong_claim(gate: str, kept: Interval, questions: int) -> Claim:
         paper=PAPER_GOLD_WHEN_WRONG,
         unit="",
         holds=bool(abs(kept.mean - PAPER_GOLD_WHEN_WRONG) <= NEAR),
+        runs=runs,
     )
 
 
-def difference_claim(id: str, says: str, difference: Difference) -> Claim:
+def difference_claim(id: str, says: str, difference: Difference, runs: int) -> Claim:
     """The claim that a mean difference over questions is above 0."""
     return claim(
         id,
@@ -129,6 +130,7 @@ def difference_claim(id: str, says: str, difference: Difference) -> Claim:
         paper=None,
         unit="",
         holds=difference.mean > 0 and difference.p_value < SIGNIFICANT,
+        runs=runs,
     )
 
 
@@ -158,6 +160,7 @@ def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
             paper=1.0,
             unit="",
             holds=bool(least.mean > SEPARATORS_KEPT),
+            runs=len(numbers.sampled),
         ),
     ]
     if (apart := numbers.lowest_minus_next) is not None:
@@ -171,6 +174,7 @@ def hidden_claims(numbers: OfGate, layers: Sequence[str]) -> list[Claim]:
                 paper=None,
                 unit="",
                 holds=more,
+                runs=len(numbers.sampled),
             )
         )
     return claims

@@ -101,9 +101,16 @@ def what_is_left(study: Study, keep: PerText, answers: Answers) -> Left:
 
 
 def asks(question: str, encoded: Encoded) -> Bool[np.ndarray, " T"]:
-    """Which pieces are question words, each one whole."""
+    """Which pieces are question words, each one a whole word."""
+
+    def is_whole(start: int, end: int) -> bool:
+        return not (question[start - 1 : start].isalnum() or question[end : end + 1].isalnum())
+
     found = [
-        part == QUESTION and place is not None and question[slice(*place)].lower() in ASKING
+        part == QUESTION
+        and place is not None
+        and question[slice(*place)].lower() in ASKING
+        and is_whole(*place)
         for part, place in zip(encoded.parts.tolist(), encoded.offsets, strict=True)
     ]
     return np.array(found)

@@ -92,7 +92,8 @@ ON_EXAMPLE: dict[str, Counted] = {
     ),
     "per_example": _any(
         "DiffMask, per example",
-        f"{ALONE.steps} steps, rates {ALONE.rate:g} and {ALONE.multiplier_rate:g}",
+        f"{ALONE.steps} steps, rates {ALONE.rate:g} and {ALONE.multiplier_rate:g}, margin "
+        f"{ALONE.margin:g}",
         functools.partial(methods.per_example, settings=ALONE),
     ),
 }

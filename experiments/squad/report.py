@@ -127,11 +127,15 @@ def kept_table(layers: Sequence[str], numbers: OfGate) -> str:
     kept = numbers.kept
     curves = (kept.question, kept.passage, kept.gold, kept.gold_when_wrong, numbers.separators.mean)
     rows = [
-        [layer, *(f"{value:.3f}" for value in values)]
+        [layer, *(_unless_nan("{:.3f}", value) for value in values)]
         for layer, *values in zip(layers, *curves, strict=True)
     ]
     head = ["layer", "question", "passage", "gold", f"gold, wrong ({kept.wrong})", "[SEP]"]
     return markdown.table(head, rows)
+
+
+def _unless_nan(form: str, value: float) -> str:
+    return "–" if np.isnan(value) else form.format(value)
 
 
 def left_table(layers: Sequence[str], numbers: OfGate) -> str:
@@ -139,7 +143,7 @@ def left_table(layers: Sequence[str], numbers: OfGate) -> str:
     rows = []
     for at, layer in enumerate(layers):
         values = [(form, getattr(numbers.left, field)[at]) for field, form in LEFT_COLUMNS.values()]
-        rows.append([layer, *("–" if np.isnan(of) else form.format(of) for form, of in values)])
+        rows.append([layer, *(_unless_nan(form, of) for form, of in values)])
     return markdown.table(["layer", *LEFT_COLUMNS], rows)
 
 

@@ -24,7 +24,7 @@ from diffmask_jax.models.spans import best_span, probability
 from diffmask_jax.runtime import settings
 from diffmask_jax.runtime.plain_lines import followed
 from diffmask_jax.training import probe, run_folder
-from diffmask_jax.training.config import RunConfig, as_dict
+from diffmask_jax.training.config import RunConfig, as_dict, where
 from diffmask_jax.training.train import train
 from experiments.common.measuring import (
     PerText,
@@ -87,13 +87,15 @@ def train_all(configs: dict[Path, RunConfig]) -> None:
 def kept(configs: dict[Path, RunConfig], gate: str) -> list[Path]:
     """The runs of a gate that have kept a probe, however far they have come.
 
-    Raises: UserError if one was made with other settings, apart from the number of steps.
+    Raises: UserError if one was made with other settings, apart from the number of steps and from
+        where model and texts were, which are known by their fingerprints.
     """
     found = []
     for folder, config in configs.items():
         if config.gate == gate and (folder / run_folder.PROBE).is_file():
-            stored = as_dict(run_folder.load_config(folder)) | {"steps": config.steps}
-            if differing := settings.differences(stored, as_dict(config)):
+            stored, asked = as_dict(run_folder.load_config(folder)), as_dict(config)
+            free = {name: asked[name] for name in {"steps", *where(config)}}
+            if differing := settings.differences(stored | free, asked):
                 raise UserError(f"{folder} contains a run of another {', '.join(differing)}")
             found.append(folder)
     return found
@@ -187,8 +189,11 @@ def attributions(
     for batch in followed(study.batches(1), counted.title, "questions"):
         (index,) = batch.indices
 
-        def make(inputs: Any = batch.inputs) -> dict[str, np.ndarray]:
-            return {"found": np.asarray(attribute(study.model.params, jax.random.key(0), inputs))}
+        def make(
+            inputs: Any = batch.inputs, number: int = study.numbers[index]
+        ) -> dict[str, np.ndarray]:
+            key = jax.random.fold_in(jax.random.key(0), number)
+            return {"found": np.asarray(attribute(study.model.params, key, inputs))}
 
         whole = load_or_make(folder / f"{study.numbers[index]:05}.npz", make)["found"]
         found[index] = whole[0, : len(study.data.encoded[index].tokens)]

@@ -53,15 +53,15 @@ def _change_claim(gate: str, split: str, name: str, change: Change, runs: int) -
         f"{100 * change.after:.1f}, 95% of resampled sentences {100 * change.low:+.1f} to "
         f"{100 * change.high:+.1f}; no less than −{LARGEST_LOSS}, and the interval reaches 0"
     )
-    one = claim(
+    return claim(
         f"sst.{gate}.{name}.{split}",
         says,
         [100 * change.change],
         paper=PAPER_MASKED_F1[gate] - PAPER_F1 if like_the_paper else None,
         unit="points",
         holds=_is_unharmed(change),
+        runs=runs,
     )
-    return one._replace(runs=runs)
 
 
 NAMES = {
@@ -79,8 +79,15 @@ def stability_claim(gate: str, value: float, runs: int) -> Claim:
     """Standard deviation of attributions over seeds."""
     paper = PAPER_STABILITY[gate]
     says = f"standard deviation of {gate} attributions over {runs} seeds, no larger"
-    one = claim(f"sst.stability.{gate}", says, [value], paper=paper, unit="", holds=value <= paper)
-    return one._replace(runs=runs)
+    return claim(
+        f"sst.stability.{gate}",
+        says,
+        [value],
+        paper=paper,
+        unit="",
+        holds=value <= paper,
+        runs=runs,
+    )
 
 
 def settled_claims(numbers: Numbers) -> list[Claim]:
@@ -156,8 +163,7 @@ def polar_claim(suffix: str, gate: str, polar: Difference, runs: int) -> Claim:
     )
     holds = polar.mean > 0 and polar.p_value < SIGNIFICANT
     place = f"sst.fig4.polar_minus_neutral{suffix}"
-    one = claim(place, says, [polar.mean], paper=None, unit="layers", holds=holds)
-    return one._replace(runs=runs)
+    return claim(place, says, [polar.mean], paper=None, unit="layers", holds=holds, runs=runs)
 
 
 def layer_table(layers: Sequence[str], tables: Sequence[list[dict[str, float]]]) -> str:

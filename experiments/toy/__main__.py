@@ -25,7 +25,7 @@ from experiments.common.command import command, parser_of
 from experiments.common.report import Claim, Timer, print_claims, write_report
 from experiments.toy import figures, methods, pages, parts, setup
 from experiments.toy.parts import COUNTING, EXAMPLE, HIDDEN, ON_EMBEDDING, ON_HIDDEN, Models
-from experiments.toy.report import BASELINE, BODY, NAMES, distances, make_claims, table_1
+from experiments.toy.report import BASELINE, BODY, NAMES, averaged, distances, make_claims, table_1
 
 
 def draw(models: Models, example: int, found: dict[str, Any], folder: Path) -> None:
@@ -54,7 +54,7 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     with timer.part("integrated gradients, from b"):
         b = hidden.probe["baselines"][HIDDEN]
         start = Statistics(mean=b, deviation=jnp.zeros_like(b))
-        from_b = parts.attribute(models, methods.FROM_MEAN, start)
+        from_b = parts.attribute(models, methods.FROM_BASELINE, start)
         moved = [v.tolist() for v in distances(from_b, models.dev)]
     with timer.part("figures and page"):
         draw(models, example, found, folder)
@@ -66,7 +66,7 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     claims = make_claims(accuracy, table, mean_keep)
     body = BODY.format(
         table=table_1(table),
-        runs=len(seeds),
+        averaged=averaged(len(seeds)),
         baseline=BASELINE[baseline],
         kl=np.mean(moved[0]),
         js=np.mean(moved[1]),
@@ -84,7 +84,7 @@ def run(seeds: list[int], setting: str, baseline: str, folder: Path) -> list[Cla
     }
     title, timings = "Toy task: what does the counting model count?", timer.seconds
     write_report(folder, title, claims, timings | {"all": timer.passed}, body=body, raw=raw)
-    print(f"\nTable 1, mean ± standard deviation of {len(seeds)} seeds, in nats\n{table_1(table)}")
+    print(f"\nTable 1, {averaged(len(seeds))}, in nats\n{table_1(table)}")
     print_claims(claims)
     print(f"all: {timer.passed:.1f} s; report in {folder}/report.md")
     print(f"open {folder}/page.html: which digits the network still needs at each of its states")

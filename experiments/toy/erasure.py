@@ -16,8 +16,7 @@ from jaxtyping import Array, Bool, Float
 from diffmask_jax.game.objective import Clean
 from diffmask_jax.models import toy
 from diffmask_jax.models.toy import TOY
-
-MARGIN = 0.05
+from experiments.toy.setup import MARGIN
 
 
 @functools.partial(jax.jit, static_argnums=2)

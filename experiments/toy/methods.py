@@ -24,8 +24,8 @@ BLOCKS = 10
 values of a block's gradients fit the processor's cache, as in training."""
 
 
-def from_mean(key: Key[Array, ""], target: Explained, *, steps: int) -> Float[Array, "N T"]:
-    """Integrated gradients along the path from the mean state instead of zero."""
+def from_baseline(key: Key[Array, ""], target: Explained, *, steps: int) -> Float[Array, "N T"]:
+    """Integrated gradients along the path from a baseline, the mean of the noise, not from zero."""
     start, prediction = target.statistics.mean, target.family.prediction(target.clean.logits)
     found = integrated_gradients(
         lambda path: target.family.score(target.logits(start + path), prediction),
@@ -41,7 +41,7 @@ METHODS: dict[str, Method] = {
     "schulz": functools.partial(methods.schulz, steps=STEPS),
     "integrated_gradients": functools.partial(methods.integrated, steps=PATH),
 }
-FROM_MEAN = functools.partial(from_mean, steps=50)
+FROM_BASELINE = functools.partial(from_baseline, steps=50)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5, 6, 7))

@@ -188,7 +188,7 @@ def _programs(models: Models, plan: Plan, task: Task) -> Iterator[jax.stages.Low
         state = jax.eval_shape(functools.partial(setup.start, **how), models.keys, models.clean)
         yield setup.epoch.lower(state, *seeds, 0, **how, reading=task.reading)
     noise = jax.eval_shape(_statistics, models)
-    wanted: list[Method] = [*methods.METHODS.values(), methods.FROM_MEAN]
+    wanted: list[Method] = [*methods.METHODS.values(), methods.FROM_BASELINE]
     for method in wanted:
         yield methods.attribute.lower(*_given(models, method, noise))
     yield erasure.lower(models.params, models.dev_clean, HIDDEN)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from diffmask_jax.analysis import ground_truth
 from diffmask_jax.runtime import markdown
-from experiments.common.report import Claim, claim
+from experiments.common.report import Claim, claim, with_spread
 from experiments.toy.setup import Split
 
 NAMES = {
@@ -63,7 +63,7 @@ def make_claims(
             says="accuracy of the counting model, the worst seed",
             paper=0.99,
             ours=float(accuracy.min()),
-            spread=_deviation(accuracy) if len(accuracy) > 1 else None,
+            spread=float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
             runs=len(accuracy),
             unit="",
             holds=bool(accuracy.min() > 0.99),
@@ -86,9 +86,7 @@ def make_claims(
                     paper=paper,
                     unit="nats",
                     holds=bool(holds),
-                    why=WHY[name].format(
-                        spread=_deviation(ours) if np.isfinite(ours).all() else np.inf
-                    ),
+                    why=_why(name, ours),
                 )
             )
     claims.append(
@@ -104,8 +102,17 @@ def make_claims(
     return claims
 
 
-def _deviation(values: np.ndarray) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+def _why(name: str, values: np.ndarray) -> str:
+    """Of one seed it is not known by how much seeds differ."""
+    if len(values) == 1:
+        return ""
+    spread = np.std(values, ddof=1) if np.isfinite(values).all() else np.inf
+    return WHY[name].format(spread=spread)
+
+
+def averaged(seeds: int) -> str:
+    """What a cell of Table 1 is, in words."""
+    return "one seed" if seeds == 1 else f"mean ± standard deviation of {seeds} seeds"
 
 
 def table_1(table: dict[str, np.ndarray]) -> str:
@@ -114,11 +121,7 @@ def table_1(table: dict[str, np.ndarray]) -> str:
     for name, values in table.items():
         cells = [NAMES[name]]
         for ours, paper in zip(values, PAPER[name], strict=True):
-            if np.isfinite(ours).all():
-                spread = _deviation(ours)
-                cells.append(f"{ours.mean():.3f} ± {spread:.3f}")
-            else:
-                cells.append("–")
+            cells.append(with_spread(ours, "{:.3f}") if np.isfinite(ours).all() else "–")
             cells.append("–" if paper is None else f"{paper:.2f}")
         rows.append(cells)
     return markdown.table(("method", "KL ours", "KL paper", "JS ours", "JS paper"), rows)
@@ -131,7 +134,7 @@ BASELINE = {
 # The report's text; its numbers are filled in from the run.
 BODY = """
 Attribution to the hidden state against the truth (uniform over the positions that hold a queried
-digit), mean over the validation examples, mean ± standard deviation of {runs} seeds, nats.
+digit), mean over the validation examples, {averaged}, nats.
 
 {table}
 

@@ -20,6 +20,7 @@ from diffmask_jax.game.players import Rates, settling
 from diffmask_jax.models.loading import load_classifier
 from diffmask_jax.runtime import locks
 from diffmask_jax.runtime.checkpoints import newest_whole
+from diffmask_jax.training.config import run_config
 from experiments.convergence import __main__ as convergence
 from experiments.convergence import (
     distance,
@@ -176,7 +177,7 @@ def test_seeds_are_compared_by_text_with_two_references():
     references = [report.End(100, keep + shift) for shift in (0, 0.125)]
     (claim,) = report.apart_claims("input", seeds, references, [1, 3])
     assert claim.ours == pytest.approx((1 / 2 + 1 / 4 + 1 / 4) / 3 / (1 / 8))
-    assert not claim.holds and claim.says.endswith("95%: 2.67 to 2.67") and claim.runs == 3
+    assert not claim.holds and claim.says.endswith("probes: 2.67 to 2.67") and claim.runs == 3
     found = report.apart({"seeds": seeds, "references": references, "one": seeds[:1]})
     assert list(found) == ["seeds", "references"]
     np.testing.assert_allclose(found["seeds"]["by_layer"], [1 / 3, 1 / 3], rtol=1e-6)
@@ -236,9 +237,78 @@ def test_seeds_are_compared_with_each_other_where_they_saw_as_many_examples(tmp_
     assert alone.far == [0.25, 0.25] and np.isnan(alone.apart).all()
 
 
+def test_a_recipe_that_is_still_played_is_ranked_behind_the_others():
+    """And its row compares its seeds where all of them have a mark."""
+
+    def seed(distances, masked):
+        examples = [10 * (2**n) for n in range(len(distances))]
+        marks = [
+            Mark(n, 1.0, [m], [0.1], 0.9, [1.0]) for n, m in zip(examples, masked, strict=True)
+        ]
+        return Trial(marks, list(distances), [0.0] * len(marks))
+
+    whole = [seed([0.5, 0.4], [0.1, 0.2]), seed([0.5, 0.2], [0.3, 0.4])]
+    trials = {"recipe": whole, "adam": [whole[0], seed([0.1], [0.9])]}
+    _, _, first, second = report.recipes_table(trials, 0.1).splitlines()
+    assert first.startswith("| recipe | 2 | 20 | 0.300 ± 0.141 |")
+    assert second.startswith("| adam | 2 | 10 | 0.300 ± 0.283 |") and "50.0%" in second
+    assert report.sorted_by_distance(trials) == ["recipe", "adam"]
+
+
 @pytest.mark.parametrize("margin", [0.05, 0.1, 1.0])
 def test_the_recipe_starts_as_a_training_does(margin):
     assert players(Recipe(), margin, steps=3).multiplier == settling(margin, Rates()).multiplier
+
+
+def test_the_recipe_is_what_training_plays():
+    config, recipe = run_config("model", "texts", train="train.txt", dev="dev.txt"), Recipe()
+    played = (recipe.batch, recipe.layers, recipe.pull)
+    assert played == (config.batch_size, config.layers, config.pull)
+    theirs = config.probe_rate, config.baseline_rate, config.multiplier_rate, config.warmup
+    assert theirs == (recipe.rate, recipe.baseline_rate, recipe.integral, recipe.warmup) == Rates()
+    ours, settled = players(recipe, 0.1, steps=50), settling(0.1, Rates())
+    probe = {"gates": [{"c": jnp.ones(2)}], "baselines": [jnp.ones(3)]}
+    pair = optax.LookaheadParams(probe, jax.tree.map(jnp.copy, probe))
+    multipliers = optax.LookaheadParams(jnp.full(2, 5.0), jnp.full(2, 5.0))
+    states = [(team.primal.init(pair), team.dual.init(multipliers)) for team in (ours, settled)]
+    for number in range(5):  # the same moves, of both players
+        gradient = jax.tree.map(lambda a, n=number: a * (n - 1.5), probe)
+        moves = []
+        for at, team in enumerate((ours, settled)):
+            primal, dual = states[at]
+            move, primal = team.primal.update(gradient, primal, pair)
+            answer, dual = team.dual.update(jnp.array([0.01, -0.02]), dual, multipliers)
+            states[at] = primal, dual
+            moves.append((move, answer))
+        jax.tree.map(np.testing.assert_array_equal, *moves)
+
+
+def test_a_trial_of_an_older_version_goes_on(study, tmp_path, capsys):
+    """Its settings do not say what has become a setting since."""
+    study("recipe", references=0)
+    folder = tmp_path / "report" / "hidden" / "recipe" / "0"
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings.pop("shallow") == 1.0
+    (folder / "settings.json").write_text(json.dumps(settings))
+    study("recipe", references=0)
+    settings["pull"] = 1.0
+    (folder / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(SystemExit):
+        study("recipe", references=0)
+    assert "results of another pull 1.0 → 0.003" in capsys.readouterr().err
+    settings["pull"] = 0.003
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "marks.json").unlink()
+    with pytest.raises(SystemExit):
+        study("recipe", references=0)
+    assert "has lost its marks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["[{", "{}", '[{"examples": 64}]', "[1]"])
+def test_damaged_marks_are_told_in_a_line(damage, tmp_path):
+    (tmp_path / "marks.json").write_text(damage)
+    with pytest.raises(UserError, match=r"marks\.json"):
+        trial.marks_in(tmp_path)
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -137,6 +137,15 @@ def test_table_1_has_a_row_a_method_with_ours_beside_the_papers():
     ]
 
 
+def test_of_one_seed_it_is_not_known_how_far_seeds_are_apart():
+    table = {name: values[:, :1] for name, values in GOOD.items()}
+    _, _, *rows = report.table_1(table).splitlines()
+    assert "±" not in "".join(rows) and "| 1.120 | 1.12 | 0.180 | 0.18 |" in rows[2]
+    claims = report.make_claims(np.array([0.999]), table, np.array([0.98]))
+    assert not any(claim.why for claim in claims) and {claim.runs for claim in claims} == {1}
+    assert report.averaged(1) == "one seed" and "of 5 seeds" in report.averaged(5)
+
+
 # --- the example -----------------------------------------------------------------------------
 
 N, M = 3, 5
