@@ -47,6 +47,7 @@ class Architecture(NamedTuple):
         outside: prefixes of further tensors that belong to a pretrained encoder.
         tokenizer: transformers' class of its tokenizer, if no file of a folder names one;
             TokenizersBackend reads tokenizer.json alone, whatever class the files name.
+        words_for_segments: whether it would embed segments by the table of words, as GPT-2 does.
         recipe: how to fine-tune it.
         frozen: top-level parts of its parameters that fine-tuning does not change.
         head_name: the name of its head: classification, or question answering.
@@ -65,6 +66,7 @@ class Architecture(NamedTuple):
     base: str
     outside: tuple[str, ...] = ()
     tokenizer: str = "BertTokenizer"
+    words_for_segments: bool = False
     recipe: Recipe = USUAL_RECIPE
     frozen: tuple[str, ...] = ()
     head_name: str = "classification"
@@ -82,6 +84,7 @@ def of_parts(
     base: str,
     outside: tuple[str, ...] = (),
     tokenizer: str = "BertTokenizer",
+    words_for_segments: bool = False,
     span_head: Callable[[Any, DTypeLike, Dropout], nn.Module] = SpanHead,
     span_tensors: str = "qa_outputs",
 ) -> Architecture:
@@ -115,6 +118,7 @@ def of_parts(
         base=base,
         outside=outside,
         tokenizer=tokenizer,
+        words_for_segments=words_for_segments,
         **_functions(parts),
     )
     spans = classifier._replace(
@@ -214,7 +218,9 @@ class Classifier(NamedTuple):
         if known and told_apart > known:
             raise UserError(
                 f"the tokenizer of {self.path} marks {told_apart} segments, but the model knows "
-                f"only {known}: it cannot read pairs"
+                f"only {known}: it cannot read pairs; if it was fine-tuned on pairs without "
+                'segments, set "model_input_names" to ["input_ids", "attention_mask"] in '
+                "tokenizer_config.json"
             )
 
     def scaled(self, scale: float) -> "Classifier":

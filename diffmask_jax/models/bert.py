@@ -121,7 +121,7 @@ def read_config(folder: Path, description: Description, classes: int) -> Encoder
 
 def check_kind(description: Description) -> None:
     """Raises: UserError if it is a decoder, is pruned, or has relative positions."""
-    position = description.get("position_embedding_type", "absolute")
+    position = description.get("position_embedding_type") or "absolute"
     if position != "absolute":
         raise UserError(f"position_embedding_type {position!r} is not supported, only 'absolute'")
     if description.get("is_decoder"):

@@ -19,6 +19,10 @@ def _gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return (0.5 * y * (1 + jax.lax.erf(y * np.float32(0.5**0.5)))).astype(x.dtype)
 
 
+def _quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
 _tanh_gelu = functools.partial(jax.nn.gelu, approximate=True)
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -26,6 +30,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu_python": _gelu,
     "gelu_new": _tanh_gelu,
     "gelu_pytorch_tanh": _tanh_gelu,
+    "gelu_python_tanh": _tanh_gelu,
+    "gelu_fast": _tanh_gelu,
+    "gelu_accurate": _tanh_gelu,
+    "quick_gelu": _quick_gelu,
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
     "swish": jax.nn.silu,

@@ -54,7 +54,9 @@ class DebertaV2Config(EncoderConfig):
         super().__post_init__()
         check_activation(self.pooler_activation)
         check_activation(self.convolution_activation)
-        if self.relative and self.buckets and not 1 <= self.buckets // 2 < self.farthest - 1:
+        middle = self.buckets // 2  # up to here every distance is its own class
+        is_exact = middle >= self.positions - 1
+        if self.relative and self.buckets and not (1 <= middle < self.farthest - 1 or is_exact):
             raise UserError(
                 f"position_buckets {self.buckets} do not fit max_relative_positions {self.farthest}"
             )
@@ -82,8 +84,7 @@ def table_rows(config: DebertaV2Config, length: int) -> Int[np.ndarray, " W"]:
     A distance is the query's position minus the key's; distance 0 has row `span`.
     """
     distance = np.maximum(np.arange(length - 1, -length - 1, -1), 1 - length)
-    if config.buckets:
-        middle = config.buckets // 2
+    if config.buckets and length - 1 > (middle := config.buckets // 2):
         size = np.maximum(np.abs(distance), middle).astype(np.float32)
         scale = np.log(np.float32((config.farthest - 1) / middle))
         kind = np.ceil(np.log(size / np.float32(middle)) / scale * np.float32(middle - 1)) + middle

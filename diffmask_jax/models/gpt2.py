@@ -249,4 +249,5 @@ GPT2 = of_parts(
     base="transformer.",
     span_head=SpanHead,
     tokenizer="GPT2Tokenizer",
+    words_for_segments=True,
 )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from diffmask_jax.data.wordpieces import SEGMENTS
 from diffmask_jax.errors import UserError
 from diffmask_jax.game.model import Params
 from diffmask_jax.models.albert import ALBERT
@@ -23,12 +24,17 @@ from diffmask_jax.models.huggingface.description import (
     Description,
     check_class,
     check_class_names,
+    number_of_outputs,
     output_names,
     read_description,
     tell_other_numbers,
 )
 from diffmask_jax.models.huggingface.folders import find_folder
-from diffmask_jax.models.huggingface.tokenizers import read_tokenizer_of, with_segments
+from diffmask_jax.models.huggingface.tokenizers import (
+    read_tokenizer_of,
+    with_segments,
+    without_segments,
+)
 from diffmask_jax.models.huggingface.weights import (
     Weights,
     read_weights,
@@ -99,8 +105,7 @@ def load_answerer(
     description = read_description(folder, list(ARCHITECTURES))
     architecture = architecture_under(SPANS, description)
     check_class(description, architecture.class_name, "questions with answers")
-    outputs = len(output_names(description))
-    if outputs != SPANS.fewest:
+    if (outputs := number_of_outputs(description)) != SPANS.fewest:
         raise UserError(
             "an answer takes two outputs, its start and its end, but the checkpoint has "
             f"{outputs}: it does not answer questions"
@@ -138,7 +143,10 @@ def load_encoder(
     config = architecture.read_config(folder, description, len(labels))
     weights = with_fresh_head(read_weights(folder), architecture, config, seed)
     params = classifier_params(weights, architecture, config)
-    return _classifier(folder, description, architecture, config, params, tuple(labels), head)
+    found = _classifier(folder, description, architecture, config, params, tuple(labels), head)
+    if architecture.words_for_segments:  # which it is then not fine-tuned with
+        found = found._replace(tokenizer=without_segments(found.tokenizer))
+    return found
 
 
 def _load(
@@ -152,9 +160,17 @@ def _load(
 ) -> Classifier:
     config = architecture.read_config(folder, description, len(labels))
     params = classifier_params(read_weights(folder), architecture, config)
-    return _classifier(
+    found = _classifier(
         folder, description, architecture, config, params, labels, head, dtype, remat
     )
+    if architecture.words_for_segments and SEGMENTS in found.tokenizer.model_input_names:
+        raise UserError(
+            f"the tokenizer in {folder} feeds {SEGMENTS}, for each of which a "
+            f"{architecture.model_type} adds the embedding of a word: this is not supported; if it "
+            'was fine-tuned without them, set "model_input_names" to ["input_ids", '
+            '"attention_mask"] in tokenizer_config.json'
+        )
+    return found
 
 
 def _classifier(
@@ -169,8 +185,9 @@ def _classifier(
     remat: bool = False,
 ) -> Classifier:
     network = architecture.model(config, head.family(1.0), dtype, remat)
-    tokenizer = read_tokenizer_of(folder, config.vocabulary, architecture.tokenizer)
-    tokenizer = with_segments(tokenizer, folder, description, config.segments)
+    usual = architecture.tokenizer
+    tokenizer = read_tokenizer_of(folder, config.vocabulary, usual)
+    tokenizer = with_segments(tokenizer, folder, description, config.segments, usual)
     return Classifier(network, params, tokenizer, config, labels, head, architecture, str(folder))
 
 
@@ -184,6 +201,7 @@ def classifier_params(weights: Weights, architecture: Architecture, config: obje
     _check_depth(weights, config)
     shapes = param_shapes(architecture, config)
     heads = [tensor for tensor in tensor_names(shapes, name) if not belongs(architecture, tensor)]
+    weights = _with_base(weights, architecture, heads)
     if not any(tensor in weights for tensor in heads):
         raise UserError(
             f"the checkpoint has no {architecture.head_name} head (no tensor {heads[-1]}): "
@@ -219,12 +237,22 @@ def with_fresh_head(
 
 def encoder(weights: Weights, architecture: Architecture) -> Weights:
     """The encoder's tensors in a checkpoint of any kind, under the names that classifiers use."""
-    if not any(name.startswith(architecture.base) for name in weights):
-        return {
-            name if belongs(architecture, name) else architecture.base + name: tensor
-            for name, tensor in weights.items()
-        }
+    weights = _with_base(weights, architecture)
     return {name: tensor for name, tensor in weights.items() if belongs(architecture, name)}
+
+
+def _with_base(weights: Weights, architecture: Architecture, heads: Sequence[str] = ()) -> Weights:
+    """The tensors of a checkpoint under the names that classifiers use, which bare encoders lack.
+
+    heads: the names of the tensors of its head
+    """
+    if any(name.startswith(architecture.base) for name in weights):
+        return weights
+    kept = {name for name in weights if name in heads or belongs(architecture, name)}
+    return {
+        name if name in kept else architecture.base + name: tensor
+        for name, tensor in weights.items()
+    }
 
 
 def belongs(architecture: Architecture, tensor: str) -> bool:

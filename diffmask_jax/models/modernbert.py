@@ -142,7 +142,7 @@ def read_config(folder: Path, description: Description, classes: int) -> ModernB
             embedding=fields.number("embedding_dropout", 0.0),
         ),
         local=_read_local(fields, own["blocks"]),
-        window=fields.size("local_attention", 128),
+        window=_read_window(fields),
         local_theta=_read_theta(fields, LOCAL, "local_rope_theta", local_theta),
         global_theta=global_theta,
         norm_bias=fields.flag("norm_bias", False),
@@ -170,6 +170,13 @@ def _read_local(fields: Fields, blocks: int) -> tuple[bool, ...]:
             f"{LOCAL} or {GLOBAL}"
         )
     return tuple(kind == LOCAL for kind in kinds)
+
+
+def _read_window(fields: Fields) -> int:
+    """The neighbours that local attention reaches; sliding_window, if given, is those on a side."""
+    if fields.description.get("sliding_window") is None:
+        return fields.size("local_attention", 128)
+    return 2 * fields.size("sliding_window")
 
 
 def _read_theta(fields: Fields, kind: str, old: str, default: float) -> float:

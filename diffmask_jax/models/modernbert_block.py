@@ -62,7 +62,9 @@ class Rotary(NamedTuple):
     @classmethod
     def of(cls, length: int, width: int, theta: float) -> "Rotary":
         """For positions 0 to length - 1 and heads of a width."""
-        speed = 1 / np.float32(theta) ** (np.arange(0, width, 2, dtype=np.float32) / width)
+        # As PyTorch rounds them: an angle multiplies what is off by the position.
+        exponent = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+        speed = 1 / (np.float64(theta) ** exponent.astype(np.float64)).astype(np.float32)
         angles = jnp.arange(length, dtype=jnp.float32)[:, None] * speed
         return cls(jnp.cos(angles), jnp.sin(angles))
 

@@ -1,5 +1,8 @@
 """GPT-2 against PyTorch, and the laws of every `Model`: the seam holds for a decoder."""
 
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +11,8 @@ import pytorch_twin as twins
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.gpt2 import read_config
-from diffmask_jax.models.loading import load_classifier
+from diffmask_jax.models.huggingface import saving
+from diffmask_jax.models.loading import load_classifier, load_encoder
 
 INPUTS = twins.batch()
 VARIANTS = {
@@ -48,6 +52,18 @@ def test_nothing_before_the_last_token_reads_it(twin):
     for state, new in zip(states, changed, strict=True):
         np.testing.assert_array_equal(state[:, :-1], new[:, :-1])
         assert not np.allclose(state[0, -1], new[0, -1])
+
+
+def test_segments_which_pytorch_s_embeds_as_words_are_refused(twin, tmp_path):
+    """Those of a Chinese GPT-2 with BERT's tokenizer, for example. Fine-tuning goes without."""
+    shutil.copytree(twin.folder, tmp_path / "fed")
+    settings = {"tokenizer_class": "BertTokenizer"}
+    (tmp_path / "fed" / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=r'feeds token_type_ids.*set "model_input_names"'):
+        load_classifier(tmp_path / "fed")
+    fresh = load_encoder(tmp_path / "fed", twins.LABELS)
+    saving.save(tmp_path / "saved", fresh)
+    assert "token_type_ids" not in load_classifier(tmp_path / "saved").tokenizer.model_input_names
 
 
 @pytest.mark.parametrize("pad", [7, None])

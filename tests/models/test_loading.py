@@ -239,6 +239,30 @@ def test_another_tokenizer_class_is_read_by_auto_tokenizer(folder):
     assert backend.encode("a fun, fun film").ids == [2, 5, 6, 10, 6, 8, 3]
 
 
+def test_a_classifier_without_its_encoder_s_prefix_is_the_same(folder):
+    """As transformers reads it, too."""
+    whole = load_classifier(folder)
+    bare = {name.removeprefix("bert."): tensor for name, tensor in WEIGHTS.items()}
+    assert bare.keys() != WEIGHTS.keys()
+    save_safetensors(folder, bare)
+    assert_same(load_classifier(folder).params, whole.params)
+    save_safetensors(folder, {k: v for k, v in bare.items() if "classifier" not in k})
+    assert_refused(folder, "no classification head", "fine-tune")
+
+
+def test_a_position_type_of_null_is_the_usual_one(folder):
+    save_rest(folder)
+    config = json.loads((folder / "config.json").read_text()) | {"position_embedding_type": None}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_classifier(folder).config.positions > 0
+
+
+def test_a_bare_class_with_a_head_is_a_classifier(folder):
+    whole = load_classifier(folder)
+    save_rest(folder, architectures=["BertModel"])
+    assert_same(load_classifier(folder).params, whole.params)
+
+
 # --- what is refused -------------------------------------------------------------------------
 
 
@@ -269,7 +293,7 @@ def test_a_checkpoint_without_a_head_asks_for_fine_tuning(folder):
         ({"is_decoder": True}, ["is_decoder"]),
         ({"pruned_heads": {"0": [1]}}, ["pruned_heads"]),
         ({"hidden_act": "mish"}, ["mish", "gelu"]),
-        ({"hidden_size": None}, ["hidden_size", "null"]),
+        ({"hidden_size": None}, ["hidden_size", "is missing"]),
         ({"hidden_size": "8"}, ["hidden_size", '"8"']),
         ({"num_attention_heads": 3}, ["8", "3 heads"]),
         ({"hidden_dropout_prob": "0.1"}, ["hidden_dropout_prob", '"0.1"']),

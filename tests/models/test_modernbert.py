@@ -8,6 +8,7 @@ import pytorch_twin as twins
 
 from diffmask_jax.errors import UserError
 from diffmask_jax.models.modernbert import read_config
+from diffmask_jax.models.modernbert_block import Rotary
 
 INPUTS = twins.batch()
 # A window of 3 on each side, far less than the 20 positions of the longest text.
@@ -51,6 +52,26 @@ def twin(tmp_path_factory):
 def mean(tmp_path_factory):
     """With a bias everywhere, and all positions pooled."""
     return make(tmp_path_factory.mktemp("modernbert-mean"), **MEAN)
+
+
+def test_a_sliding_window_is_that_of_one_side(twin):
+    """As transformers reads it."""
+    import transformers
+
+    found = json.loads((twin.folder / "config.json").read_text()) | {"sliding_window": 4}
+    theirs = transformers.ModernBertConfig(local_attention=6, sliding_window=4)
+    assert read_config(twin.folder, found, 3).window == theirs.local_attention == 8
+
+
+@pytest.mark.parametrize("theta", [10_000.0, 160_000.0])
+def test_rotary_speeds_are_pytorchs_to_the_last_bit(theta):
+    """What is off by one bit is multiplied by the position, of which there are 8192."""
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    inverse = 1.0 / theta ** (torch.arange(0, 64, 2, dtype=torch.float) / 64)
+    angles = torch.outer(torch.arange(8192, dtype=torch.float), inverse)
+    rotary = Rotary.of(8192, 64, theta)
+    np.testing.assert_allclose(rotary.cos, angles.cos().numpy(), atol=1e-6)
+    np.testing.assert_allclose(rotary.sin, angles.sin().numpy(), atol=1e-6)
 
 
 def test_every_state_the_attention_and_the_logits_are_pytorchs(twin, mean):

@@ -97,7 +97,10 @@ def write(model, folder: Path) -> None:
     model.save_pretrained(folder)
     words = tokenizers.models.WordPiece({piece: n for n, piece in enumerate(PIECES)})
     tokenizers.Tokenizer(words).save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    settings = {"tokenizer_class": "BertTokenizer"}
+    if model.config.model_type == "gpt2":  # which takes no segments
+        settings |= {"model_input_names": ["input_ids", "attention_mask"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 def random_model(model_type: str, kind: str = "AutoModelForQuestionAnswering", **more):
@@ -456,7 +459,7 @@ def test_where_a_classifier_is_wanted_it_is_refused(tmp_path, architectures):
         load_classifier(tmp_path)
     told = "is a BertForQuestionAnswering" if architectures else "no classification head"
     assert told in str(refusal.value) and "\n" not in str(refusal.value)
-    assert load_answerer(tmp_path).labels == ("LABEL_0", "LABEL_1")
+    assert load_answerer(tmp_path).labels == ("start", "end")
 
 
 @pytest.mark.parametrize("architectures", [["BertForSequenceClassification"], None])
@@ -467,6 +470,17 @@ def test_a_classifier_is_refused_where_questions_are_asked(tmp_path, architectur
         load_answerer(tmp_path)
     told = "not a BertForQuestionAnswering" if architectures else "no question answering head"
     assert told in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("names", [{"1": "start", "2": "end"}, {"0": "x", "1": "x"}, None])
+def test_what_its_outputs_are_called_does_not_matter(tmp_path, names):
+    assert load_answerer(small(tmp_path, id2label=names)).labels == ("start", "end")
+
+
+@pytest.mark.parametrize("count", [3, "two"])
+def test_a_number_of_outputs_that_no_answer_has_is_refused(tmp_path, count):
+    with pytest.raises(UserError, match=r"has 3|num_labels in config\.json must be a whole number"):
+        load_answerer(small(tmp_path, num_labels=count))
 
 
 def test_outputs_other_than_a_start_and_an_end_are_refused(tmp_path):

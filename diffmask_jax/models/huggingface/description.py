@@ -65,9 +65,10 @@ class Fields:
         """A whole number in [smallest, largest], or the default if it is missing."""
         value = self.description.get(key, default)
         if type(value) is not int or value < smallest:
+            instead = f"not {shown(value)}" if key in self.description else "but is missing"
             raise UserError(
                 f"{self.place(key)} must be a whole number "
-                f"{'above 0' if smallest else 'of 0 or more'}, not {shown(value)}"
+                f"{'above 0' if smallest else 'of 0 or more'}, {instead}"
             )
         if value > largest:
             raise UserError(f"{self.place(key)} must be at most {largest}, not {value}")
@@ -107,10 +108,13 @@ def check_class(
 ) -> None:
     """Raises: UserError if, by config.json, the checkpoint's head is for another task.
 
+    Beside a bare encoder (BertModel) the weights tell whether there is a head; and classes of
+    related encoders have the same heads.
+
     first: the advice for such a checkpoint: what to fine-tune it on first.
     """
-    names = _class_names(description)
-    if names and class_name not in names:
+    names, task = _class_names(description), _task(class_name)
+    if names and all(_task(name) not in ("Model", task) for name in names):
         todo = f"fine-tune it on {first} first"
         if _answers(names):
             todo = "train its probe with `diffmask train questions`"
@@ -134,8 +138,23 @@ def _class_names(description: Description) -> list[str]:
     return [str(name) for name in written] if isinstance(written, list) else [str(written)]
 
 
+def _task(class_name: str) -> str:
+    """BertForSequenceClassification -> SequenceClassification; BertModel -> Model."""
+    if class_name.endswith("Model"):
+        return "Model"
+    return class_name.partition("For")[2] or class_name
+
+
 def _answers(class_names: Sequence[str]) -> bool:
     return bool(class_names) and class_names[0].endswith("ForQuestionAnswering")
+
+
+def number_of_outputs(description: Description) -> int:
+    """How many outputs a head has whose outputs need no names. Raises: UserError if unknown."""
+    count = description.get("num_labels", len(description.get("id2label") or "12"))
+    if type(count) is not int:
+        raise UserError(f"num_labels in config.json must be a whole number above 0, not {count!r}")
+    return count
 
 
 def output_names(description: Description) -> tuple[str, ...]:

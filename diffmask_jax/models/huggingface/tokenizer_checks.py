@@ -30,6 +30,8 @@ SPECIAL = {
     "mask_token": "mask token",
 }
 SAMPLE = "Déjà-vu: 3,5% of CAFÉS  (中文)…"
+SPACED = "don't 2019\n12\t3.5 a_b"
+"""Tried where files may contradict each other; `SAMPLE` is part of what identifies a tokenizer."""
 WORDS = 64  # words of a vocabulary to try a tokenizer on
 
 
@@ -197,7 +199,7 @@ def tell_contradictions(folder: Path, kind: Any, tokenizer: Any, whole: Any) -> 
         )
     with told_of_damage(f"the tokenizer in {folder}"):
         backends = (whole, tokenizer.backend_tokenizer)
-        tried = [backend.encode_batch([*texts, texts[:2]]) for backend in backends]
+        tried = [backend.encode_batch([*texts, SPACED, texts[:2]]) for backend in backends]
         read = [[(of.ids, SEGMENTS in names and of.type_ids) for of in own] for own in tried]
     if read[0] != read[1]:
         fed = f' and "{INPUT_NAMES}" to {json.dumps(names)}' * (SEGMENTS in names)

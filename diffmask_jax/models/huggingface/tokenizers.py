@@ -82,27 +82,43 @@ def read_tokenizer_of(folder: Path, vocabulary: int, usual: str) -> FolderTokeni
     return tokenizer
 
 
+WITHOUT_SEGMENTS = {
+    f"{name}Tokenizer"
+    for name in ("DistilBert", "MPNet", "Roberta", "XLMRoberta", "Camembert", "GPT2", "Bart")
+}
+"""The classes that fed no segments before version 5 of transformers either."""
+
+
 def with_segments(
-    tokenizer: FolderTokenizer, folder: Path, description: Description, segments: int
+    tokenizer: FolderTokenizer, folder: Path, description: Description, segments: int, usual: str
 ) -> FolderTokenizer:
     """The tokenizer that feeds segments to a model as it did when the model was saved.
 
     Since version 5 of transformers some tokenizers, such as ALBERT's and those without a class of
-    their own, keep segments to themselves unless tokenizer_config.json says otherwise. Before, all
-    fed them that had any.
+    their own, keep segments to themselves unless tokenizer_config.json says otherwise. Before, only
+    some did (`WITHOUT_SEGMENTS`).
 
     description: the model's config.json, which names the version
     segments: how many kinds of them the model knows
+    usual: as in `read_tokenizer`
     """
     names = tokenizer.model_input_names
     if segments < 2 or SEGMENTS in names:
         return tokenizer
     version = str(description.get("transformers_version", "4")).partition(".")[0]
     is_new = version.isdecimal() and int(version) >= 5
-    if is_new or INPUT_NAMES in settings_in(folder, "tokenizer_config.json"):
+    settings = settings_in(folder, "tokenizer_config.json")
+    kind = _class_name(folder, settings, usual).removesuffix("Fast")
+    if is_new or INPUT_NAMES in settings or kind in WITHOUT_SEGMENTS:
         return tokenizer
     told = digest([tokenizer.digest.encode(), SEGMENTS.encode()])
     return tokenizer._replace(model_input_names=(*names, SEGMENTS), digest=told)
+
+
+def without_segments(tokenizer: FolderTokenizer) -> FolderTokenizer:
+    """The same tokenizer, which feeds none, and is saved as such."""
+    names = tuple(name for name in tokenizer.model_input_names if name != SEGMENTS)
+    return tokenizer._replace(model_input_names=names)
 
 
 def read_tokenizer(folder: Path, usual: str = "BertTokenizer") -> Any:
@@ -167,10 +183,7 @@ def _whole(file: Path) -> Any:
 
 def _class(folder: Path, settings: dict[str, Any], usual: str) -> Any:
     """The class in transformers that the folder's files name, or else the usual one."""
-    named = settings.get("tokenizer_class")
-    named = named or settings_in(folder, "config.json").get("tokenizer_class")
-    is_usual = named is None or usual == GENERIC
-    name = usual if is_usual else json_files.check(named, str, f"{folder}: tokenizer_class")
+    name = _class_name(folder, settings, usual)
     import transformers
 
     kind = getattr(transformers, name, None) or getattr(
@@ -179,3 +192,11 @@ def _class(folder: Path, settings: dict[str, Any], usual: str) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, transformers.TokenizersBackend)):
         raise UserError(f"the tokenizer in {folder}, {name}, has no fast version")
     return kind
+
+
+def _class_name(folder: Path, settings: dict[str, Any], usual: str) -> str:
+    named = settings.get("tokenizer_class")
+    named = named or settings_in(folder, "config.json").get("tokenizer_class")
+    is_usual = named is None or usual == GENERIC
+    name: str = usual if is_usual else json_files.check(named, str, f"{folder}: tokenizer_class")
+    return name

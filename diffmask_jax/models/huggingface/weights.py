@@ -11,6 +11,7 @@ import flax.serialization
 import flax.traverse_util
 import jax
 import numpy as np
+import safetensors
 import safetensors.numpy
 from jaxtyping import Array, Float
 
@@ -127,7 +128,7 @@ def _is_transposed(place: str) -> bool:
 
 def _read(path: Path) -> Weights:
     readers: dict[str, Callable[[Path], Weights]] = {
-        ".safetensors": safetensors.numpy.load_file,
+        ".safetensors": _read_safetensors,
         ".json": _read_shards,
         ".msgpack": _read_msgpack,
         ".bin": _read_pickle,
@@ -144,6 +145,18 @@ def _read(path: Path) -> Weights:
     except Exception as error:  # every parser has its own errors for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} cannot be read, it is damaged or cut short ({reason})") from error
+
+
+def _read_safetensors(path: Path) -> Weights:
+    """Raises: UserError for a type that NumPy lacks, of which the library says less."""
+    with safetensors.safe_open(path, framework="np") as opened:
+        for name in opened.keys():  # noqa: SIM118
+            if (kind := opened.get_slice(name).get_dtype()).startswith(("F8_", "F6_", "F4")):
+                raise UserError(
+                    f"{path}: tensor {name} has type {kind}: quantised weights are not supported"
+                )
+    weights: Weights = safetensors.numpy.load_file(path)
+    return weights
 
 
 def _read_shards(index: Path) -> Weights:

@@ -227,7 +227,6 @@ def test_outputs_that_do_not_fit_are_refused(folder, changes, words):
     [
         ("BertForTokenClassification", "fine-tune"),
         ("BertForMaskedLM", "fine-tune"),
-        ("BertModel", "fine-tune"),
         ("BertForQuestionAnswering", "`diffmask train questions`"),
     ],
 )
@@ -238,9 +237,19 @@ def test_a_head_for_another_task_is_refused_by_its_name(folder, name, todo):
 
 
 @pytest.mark.parametrize(
-    "written", [None, [], ["BertForSequenceClassification"], "BertForSequenceClassification"]
+    "written",
+    [
+        None,
+        [],
+        ["BertForSequenceClassification"],
+        "BertForSequenceClassification",
+        ["BertModel"],
+        ["RobertaForSequenceClassification"],
+        ["BertForMaskedLM", "BertForSequenceClassification"],
+    ],
 )
 def test_a_sequence_classifier_and_one_that_does_not_say_are_taken(written):
+    """Beside a bare encoder the weights decide; related encoders share their heads."""
     check_class({"architectures": written}, "BertForSequenceClassification")
 
 

@@ -141,7 +141,8 @@ def test_segments_are_fed_as_they_were_when_the_model_was_saved(tmp_path, model)
     def segments(version, kinds=2, **settings):
         (folder / "tokenizer_config.json").write_text(json.dumps(before | settings))
         description = {} if version is None else {"transformers_version": version}
-        found = with_segments(read_tokenizer_of(folder, 10_000, "x"), folder, description, kinds)
+        tokenizer = read_tokenizer_of(folder, 10_000, "x")
+        found = with_segments(tokenizer, folder, description, kinds, "x")
         found.save_pretrained(tmp_path / "saved")
         again = read_tokenizer(tmp_path / "saved")  # as transformers 5 reads it
         pair = [("a film", "a b")]
@@ -162,10 +163,27 @@ def test_segments_are_fed_as_they_were_when_the_model_was_saved(tmp_path, model)
     assert segments("5.23.0", model_input_names=[*named, "token_type_ids"]) == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["DistilBertTokenizer", "MPNetTokenizer", "DistilBertTokenizerFast"]
+)
+def test_classes_that_never_fed_segments_do_not(tmp_path, name):
+    """Not before version 5 either, whatever the model knows."""
+    folder = save(tmp_path, "bert")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": name}))
+    tokenizer = read_tokenizer_of(folder, 10_000, "x")
+    assert "token_type_ids" not in tokenizer.model_input_names
+    description = {"transformers_version": "4.40.0"}
+    assert with_segments(tokenizer, folder, description, 2, "x") == tokenizer
+    usual = {"tokenizer_class": "TokenizersBackend"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | usual))
+    assert with_segments(tokenizer, folder, description, 2, "x") != tokenizer
+
+
 def test_a_run_remembers_whether_segments_were_fed(tmp_path):
     tokenizer = read_tokenizer_of(save(tmp_path, "albert"), 10_000, "AlbertTokenizer")
-    assert with_segments(tokenizer, tmp_path, {}, 2).digest != tokenizer.digest
-    assert with_segments(tokenizer, tmp_path, {}, 1) == tokenizer
+    assert with_segments(tokenizer, tmp_path, {}, 2, "x").digest != tokenizer.digest
+    assert with_segments(tokenizer, tmp_path, {}, 1, "x") == tokenizer
 
 
 @pytest.mark.parametrize("model", CLASSES)
@@ -465,6 +483,17 @@ def test_another_vocabulary_or_other_rules_in_the_other_file_are_said(tmp_path, 
     assert '"model_input_names" to ["input_ids", "token_type_ids", "attention_mask"]' in line
     text = "The FILM is Éte"
     assert generic(text).input_ids == Tokenizer.from_str(json.dumps(whole)).encode(text).ids
+
+
+def test_digits_that_are_read_one_by_one_are_said(tmp_path, capsys):
+    folder = save(tmp_path, "bert")
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    digits = {"type": "Digits", "individual_digits": True}
+    usual = whole["pre_tokenizer"]
+    whole["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, usual]}
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    read_tokenizer(folder)
+    assert "reads texts differently from tokenizer.json" in capsys.readouterr().err
 
 
 def test_another_layout_of_pairs_is_said(tmp_path, capsys):

@@ -161,6 +161,16 @@ def test_a_tensor_of_the_wrong_shape_is_named_with_both_shapes(folder):
     assert_refused(folder, name, "(8, 10)", "(10, 8)")
 
 
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2"])
+def test_a_tensor_of_a_type_that_numpy_lacks_is_named(folder, kind):
+    """And the file is not called damaged."""
+    header = {"a.scale": {"dtype": kind, "shape": [2], "data_offsets": [0, 2]}}
+    text = json.dumps(header).encode()
+    whole = len(text).to_bytes(8, "little") + text + b"\0\0"
+    (folder / "model.safetensors").write_bytes(whole)
+    assert_refused(folder, f"tensor a.scale has type {kind}: quantised")
+
+
 def test_a_quantised_tensor_is_named(folder):
     name = "bert.encoder.layer.0.output.dense.weight"
     save_safetensors(folder, WEIGHTS | {name: np.zeros((8, 10), np.int8)})
