@@ -22,6 +22,7 @@ from diffmask_jax.models.deberta_v2_block import (
     table_rows,
 )
 from diffmask_jax.models.huggingface.description import Description, Fields
+from diffmask_jax.models.huggingface.lengths import longest_text
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.transformer import Parts
@@ -137,6 +138,9 @@ def read_config(folder: Path, description: Description, classes: int) -> Deberta
     """The sizes in a DeBERTa's config.json. Raises: UserError if it is of a kind we cannot run."""
     fields = Fields(folder, description)
     own = fields.sizes(SIZES)
+    farthest = _count(fields, "max_relative_positions") or own["positions"]
+    if not (is_biased := fields.flag("position_biased_input", True)):
+        own["positions"] = longest_text(folder, own["positions"])
     width, head_width = own["width"], own["width"] // own["heads"]
     for key, needed in (("attention_head_size", head_width), ("pooler_hidden_size", width)):
         if description.get(key) not in (None, needed):
@@ -149,10 +153,10 @@ def read_config(folder: Path, description: Description, classes: int) -> Deberta
         epsilon=fields.number("layer_norm_eps", 1e-7),
         dropout=read_dropout(fields),
         embedding=fields.size("embedding_size", width),
-        position_biased=fields.flag("position_biased_input", True),
+        position_biased=is_biased,
         relative=fields.flag("relative_attention", False),
         scores=tuple(kind for kind in ("c2p", "p2c") if kind in _words(fields, "pos_att_type")),
-        farthest=_count(fields, "max_relative_positions") or own["positions"],
+        farthest=farthest,
         shared=fields.flag("share_att_key", False),
         normed="layer_norm" in _words(fields, "norm_rel_ebd"),
         convolution_groups=fields.size("conv_groups", 1),

@@ -12,6 +12,7 @@ from diffmask_jax.errors import UserError
 from diffmask_jax.models.architecture import of_parts
 from diffmask_jax.models.config import ACTIVATIONS, NO_DROPOUT, Dropout
 from diffmask_jax.models.huggingface.description import Description, Fields
+from diffmask_jax.models.huggingface.lengths import longest_text
 from diffmask_jax.models.huggingface.weights import Name, namer
 from diffmask_jax.models.layers import drop, embedding, linear, norm
 from diffmask_jax.models.modernbert_block import Block, ModernBertConfig, context
@@ -126,6 +127,7 @@ def read_config(folder: Path, description: Description, classes: int) -> ModernB
     """The sizes in a ModernBERT's config.json. Raises: UserError if we cannot run it."""
     fields = Fields(folder, description)
     own = fields.sizes(SIZES)
+    own["positions"] = longest_text(folder, own["positions"])
     global_theta = _read_theta(fields, GLOBAL, "global_rope_theta", 160_000.0)
     # Of null, local attention has the global one, as in transformers before version 5.
     local_theta = 10_000.0 if description.get("local_rope_theta", 0) is not None else global_theta

@@ -84,6 +84,27 @@ def test_distances_fall_into_pytorchs_buckets(buckets):
         np.testing.assert_array_equal(rows[places[:, :length]], expected)
 
 
+@pytest.mark.parametrize("more", [{}, {"max_relative_positions": 9}])
+def test_texts_may_be_longer_than_the_usual_positions(more, tmp_path):
+    """Where no table of positions ends there: `model_max_length` says how long."""
+    made = make(tmp_path, **(V3 | {"max_position_embeddings": 10} | more))
+    assert made.ours.config.positions == 10
+    twin = twins.reaching(made, 20)
+    assert twin.ours.config.positions == 20
+    twins.assert_agrees(twin, INPUTS)
+    twins.assert_pytorch_reads_what_we_save(twin, INPUTS, tmp_path / "saved")
+    absolute = json.loads((made.folder / "config.json").read_text()) | {
+        "position_biased_input": True
+    }
+    assert read_config(made.folder, absolute, 3).positions == 10
+
+
+@pytest.mark.parametrize("told", [5, 10**30, "20", None])
+def test_a_longest_text_that_says_nothing_is_passed_over(told, tmp_path):
+    made = make(tmp_path, **(V3 | {"max_position_embeddings": 10}))
+    assert twins.reaching(made, told).ours.config.positions == 10
+
+
 def test_a_pass_resumes_from_every_state(twin):
     twins.assert_resumes(twin.ours, INPUTS)
 

@@ -63,6 +63,12 @@ def test_a_sliding_window_is_that_of_one_side(twin):
     assert read_config(twin.folder, found, 3).window == theirs.local_attention == 8
 
 
+def test_texts_may_be_longer_than_the_usual_positions(tmp_path):
+    twin = twins.reaching(make(tmp_path, max_position_embeddings=10), 20)
+    assert twin.ours.config.positions == 20
+    twins.assert_agrees(twin, INPUTS)
+
+
 @pytest.mark.parametrize("theta", [10_000.0, 160_000.0])
 def test_rotary_speeds_are_pytorchs_to_the_last_bit(theta):
     """What is off by one bit is multiplied by the position, of which there are 8192."""

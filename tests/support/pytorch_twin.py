@@ -55,6 +55,13 @@ def make(folder: Path, model_type: str, **more: Any) -> Twin:
     return Twin(load_classifier(folder), model.eval(), folder)
 
 
+def reaching(twin: Twin, length: Any) -> Twin:
+    """The same twin, whose tokenizer says how long a text may be."""
+    settings = {"model_max_length": length}
+    (twin.folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return twin._replace(ours=load_classifier(twin.folder))
+
+
 def randomised(model: Any) -> Any:
     """The PyTorch model with noise on all its parameters."""
     import torch
