@@ -118,7 +118,7 @@ def _columns(options: argparse.Namespace, task: Task) -> dict[str, str]:
 
 def _steps(run: Path, asked: str) -> str:
     """As many steps as are asked for, or as a run has that was trained for more since."""
-    if not (asked.isdigit() and (run / "config.json").exists()):
+    if not (asked.isdecimal() and (run / "config.json").exists()):
         return asked
 
     from diffmask_jax.training import run_folder

@@ -1,7 +1,7 @@
 """The fields of an explanation as JSON types, and back."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +16,8 @@ from diffmask_jax.models.problem_types import SPAN_OUTPUTS
 from diffmask_jax.runtime.json_files import check, field, shown
 from diffmask_jax.tasks import questions
 from diffmask_jax.training import assessment
+
+Typed = TypeVar("Typed", Word, AnswerSpan, questions.Answer)
 
 PROBLEM_TYPES = (*HEADS, SPANS.problem_type)
 
@@ -84,6 +86,12 @@ def fields_of(told: dict[str, Any], where: str) -> dict[str, Any]:
         words, last = fields["words"], len(fields["tokens"]) - 1
         if not words or not all(0 <= word.first <= word.last <= last for word in words):
             raise ValueError("its words do not match its tokens")
+        if not set(fields["parts"]) <= set(range(-1, len(fields["texts"]))):
+            raise ValueError("its tokens belong to texts that it has not")
+        if (span := fields["answer"].span) is not None and not (
+            0 <= span.first <= span.last <= last == len(fields["outputs"]) - 1
+        ):
+            raise ValueError("its answer does not match its tokens")
         return fields
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{where} is not an explanation ({error})") from error
@@ -104,7 +112,7 @@ def _fields(told: dict[str, Any], where: str) -> dict[str, Any]:
             for place in field(told, "offsets", list, where)
         ),
         "parts": tuple(map(int, field(told, "parts", list, where))),
-        "words": tuple(Word(**word) for word in field(told, "words", list, where)),
+        "words": tuple(_typed(Word, word, where) for word in field(told, "words", list, where)),
         "layers": _strings(told, "layers", where),
         "keep": np.stack(keep),
         "cut_to": _cut_to(told, where),
@@ -142,15 +150,17 @@ def _of_a_question(told: dict[str, Any], where: str) -> dict[str, Any]:
         "texts": (field(told, "question", str, where), field(told, "passage", str, where)),
         "labels": SPAN_OUTPUTS,
         "outputs": np.stack([_numbers(shares[end]) for end in SPAN_OUTPUTS], axis=1),
-        "span": AnswerSpan(**told["answer"]),
-        "gold": tuple(questions.Answer(**answer) for answer in told["gold"]),
+        "span": _typed(AnswerSpan, told["answer"], where),
+        "gold": tuple(_typed(questions.Answer, answer, where) for answer in told["gold"]),
     }
 
 
 def _replayed(told: dict[str, Any], where: str) -> Replayed:
     lines = _strings(told, "line", f"{where}: replayed")
     # Of a question; files of older versions have it for the whole text alone.
-    spans: list[AnswerSpan | None] = [AnswerSpan(**span) for span in told.get("answer", [])]
+    spans: list[AnswerSpan | None] = [
+        _typed(AnswerSpan, span, where) for span in told.get("answer", [])
+    ]
     spans = spans or [None] * len(lines)
     answers = zip(map(_decision, told["prediction"]), lines, spans, strict=True)
     return Replayed(
@@ -177,6 +187,14 @@ def _decision(told: Any) -> Any:
     if not isinstance(told, str | int | float | list | tuple):
         raise ValueError(f"its prediction is {shown(told)}")
     return tuple(told) if isinstance(told, list | tuple) else told
+
+
+def _typed(kind: type[Typed], told: dict[str, Any], where: str) -> Typed:
+    """A NamedTuple of numbers and texts, each field of the type that it is annotated with."""
+    found = kind(**told)
+    for name, annotated in kind.__annotations__.items():
+        check(getattr(found, name), annotated, f"{where}: the {name} of one of its places")
+    return found
 
 
 def _strings(told: dict[str, Any], name: str, where: str) -> tuple[str, ...]:

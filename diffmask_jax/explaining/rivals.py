@@ -95,7 +95,7 @@ def rivalry(explainer: Explainer, encoded: Sequence[Encoded], sources: Sources) 
     Raises: ValueError if there is no text.
     """
     model, game = explainer.model, explainer.game
-    nothing = setup.no_word_states(model, encoded[: setup.SAMPLE])[0]
+    nothing = setup.no_word_states(model, setup.sample(encoded))[0]
     attribute = functools.partial(jax.jit(_attributions, static_argnums=0), game)
     judge = functools.partial(jax.jit(_probabilities, static_argnums=0), game)
     names = [PROBE, "Integrated gradients", "Leave one out"]

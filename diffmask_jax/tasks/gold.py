@@ -11,6 +11,7 @@ import numpy as np
 from diffmask_jax.errors import UserError
 from diffmask_jax.models import problem_types
 from diffmask_jax.runtime.messages import excerpt, shows
+from diffmask_jax.runtime.settings import LARGEST
 
 _SEPARATORS = re.compile(r"[,|;]")
 
@@ -142,7 +143,7 @@ def _reals(cells: list[Any], labels: Sequence[str], rows: Sequence[str]) -> np.n
     values = np.zeros((len(cells), len(labels)), np.float32)
     for place, cell in enumerate(cells):
         numbers = [_number(item) for item in _items(cell, labels)]
-        finite = [number for number in numbers if number is not None and math.isfinite(number)]
+        finite = [number for number in numbers if number is not None and abs(number) <= LARGEST]
         if len(finite) != len(labels) or len(numbers) != len(labels):
             wanted = "a number" if len(labels) == 1 else f"{len(labels)} numbers"
             raise UserError(f"row {rows[place]}: the label {_quoted(cell)} is not {wanted}")

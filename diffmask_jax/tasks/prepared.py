@@ -4,6 +4,7 @@ Imported only by the TFDS side of a data set, so that the package works without 
 """
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import io
@@ -71,6 +72,9 @@ def read_examples(
         place = error.filename or data_dir or tfds.core.constants.DATA_DIR
         raise UserError(f"cannot read or write {place}: {error.strerror}") from error
     except (OSError, RuntimeError, json_format.ParseError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            place = error.filename or data_dir or tfds.core.constants.DATA_DIR
+            raise UserError(f"cannot read {place}: {error.strerror}") from error
         raise UserError(
             f"the prepared copy {Path(data_dir or tfds.core.constants.DATA_DIR)}/"
             f"{builder.name}/{name} is damaged: delete that folder and run again"

@@ -28,6 +28,7 @@ from diffmask_jax.runtime.plain_lines import EVERY, PlainLines
 from diffmask_jax.runtime.tensors import check_finite
 from diffmask_jax.training import settled
 from diffmask_jax.training.own_network_checks import (
+    as_number,
     check_baselines,
     check_examples,
     check_network,
@@ -107,7 +108,7 @@ def fit_probe(
             wrong shape, a parameter is not an array, or the network's two functions do not agree.
     """
     keep_compiled_programs()
-    margin = float(margin)  # which may be an array, and is part of what programs are compiled for
+    margin = as_number(margin, "margin")  # a plain one, since programs are compiled for it
     check_numbers(gate, margin, steps, batch_size, hidden)
     check_examples(inputs, batch_size, len(model.layers))
     check_params(params)

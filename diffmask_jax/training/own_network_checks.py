@@ -20,6 +20,16 @@ NEAR = 0.02  # what they may differ by, as a share of how much examples do
 ROUNDING = 1e-6  # nats, which they always may
 
 
+def as_number(value: Any, name: str) -> float:
+    """A number, or an array that holds one, as a float. Raises: UserError for anything else."""
+    if isinstance(value, bool | str) or np.size(value) != 1:
+        raise UserError(f"{name} must be a number, not {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} must be a number, not {value!r}") from error
+
+
 def check_numbers(
     gate: str, margin: float, steps: int, batch_size: int, hidden: int | None
 ) -> None:

@@ -116,7 +116,7 @@ def prepare(
     examples = {split: setup.read_split(config, split) for split in ("train", "dev")}
     check_alike(**examples)
     train, dev = (setup.encode_split(model, *one, truncate) for one in examples.items())
-    if TASKS[config.task].labels is not None:
+    if TASKS[config.task].labels is not None and not model.head.spans:
         gold_labels(model, dev)  # fails for a model of other classes, most likely the wrong one
     pieces = fingerprint.of_pieces(train=train.encoded, dev=dev.encoded)
     made_with = fingerprint.of_model(model) | fingerprint.of_texts(**examples) | pieces

@@ -13,6 +13,7 @@ from diffmask_jax.analysis import faithfulness
 from diffmask_jax.analysis.faithfulness import Outcome
 from diffmask_jax.data.batches import Batch
 from diffmask_jax.data.wordpieces import Encoded
+from diffmask_jax.errors import UserError
 from diffmask_jax.explaining.explainer import Explainer
 from diffmask_jax.game.objective import Game, clean_pass, log_keep_everywhere
 from diffmask_jax.models.architecture import Classifier
@@ -74,13 +75,18 @@ def outcome(
 
     of_batch: a jitted `faithfulness.outcome_of` of a game and a kind of gates
     params: the parameters of the model and of the probe
+
+    Raises: UserError if the file is damaged, or lacks what older versions did not write.
     """
 
     def make() -> dict[str, np.ndarray]:
         evaluate = functools.partial(of_batch, *params)
         return faithfulness.measure(evaluate, stream, jax.random.key(0))._asdict()
 
-    return Outcome(**load_or_make(file, make))
+    arrays = load_or_make(file, make)
+    if not arrays.keys() >= set(Outcome._fields):
+        raise UserError(f"{file} is of an older version: delete it, and it is computed again")
+    return Outcome(**arrays)
 
 
 def log_keep(

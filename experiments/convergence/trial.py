@@ -85,9 +85,12 @@ def run(
         length = {"examples": examples} if recipe.fall == "cosine" else {}
         check_settings(folder, own | length, before=Recipe()._asdict())
         marks, saved = marks_in(folder), newest_whole(folder / "checkpoints") or 0
-        if saved >= due[-1] and not marks:
-            raise UserError(f"{folder} has lost its marks: delete it, and it is played again")
-        if marks and marks[-1].examples >= due[-1] * recipe.batch and saved >= due[-1]:
+        if saved >= due[-1]:
+            if not marks or marks[-1].examples < due[-1] * recipe.batch:
+                raise UserError(
+                    f"{folder} was played beyond {due[-1] * recipe.batch:,} examples without a "
+                    "mark there: play it as far as it was begun for, or delete it"
+                )
             return marks
         return _played(recipe, config, whole(), due, folder, marks)
 

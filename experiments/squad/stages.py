@@ -176,7 +176,8 @@ def attributions(
 
     Raises: UserError if the folder has attributions of other settings.
     """
-    check_settings(folder, {"method": counted.title, "settings": counted.told})
+    own = {"method": counted.title, "settings": counted.told, "noise": "of every question"}
+    check_settings(folder, own)
     network = study.model.network
 
     @jax.jit

@@ -194,6 +194,13 @@ def test_what_is_too_long_is_left_out_or_cut_and_told_in_a_line(answerer, tmp_pa
     assert capsys.readouterr().err == f"train: {told}\ndev: {told}\n"
 
 
+def test_a_probe_needs_no_answers_not_even_where_some_questions_have_them(answerer, tmp_path):
+    some = [LINES[0], LINES[1] | {"answers": []}, *LINES[2:8]]
+    place = str(write(tmp_path / "some.jsonl", some))
+    prepared = prepare(run_config(answerer, "questions", train=place, dev=place))
+    assert len(prepared.texts.dev) == 8
+
+
 # --- evaluation ------------------------------------------------------------------------------
 
 

@@ -109,3 +109,9 @@ def test_mistakes_are_told_before_anything_is_written(
     with pytest.raises(SystemExit):
         cli.main(["tour", str(tiny_bert), *arguments, "--steps", "0"])
     assert not stops and not out.exists()
+
+
+@pytest.mark.parametrize("asked", ["²", "x", ""])
+def test_steps_that_are_no_number_are_left_to_the_training_to_refuse(asked, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert tour._steps(tmp_path, asked) == asked

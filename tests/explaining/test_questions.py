@@ -127,6 +127,29 @@ def test_outputs_are_called_alike_before_and_after_a_file(explainer):
     assert loaded == Explanation.from_dict(loaded.to_dict())
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"answer": {"first": "x"}}, "must be a whole number"),
+        ({"answer": {"probability": None}}, "must be a number"),
+        ({"answer": {"last": 99}}, "its answer does not match its tokens"),
+        ({"answer": {"first": 3, "last": 2}}, "its answer does not match its tokens"),
+        ({"gold": [{"text": "a", "start": "z"}]}, "must be a whole number"),
+        ({"probabilities": {"start": [0.1] * 3, "end": [0.1] * 3}}, "its answer does not match"),
+        ({"parts": 5}, "texts that it has not"),
+    ],
+)
+def test_a_damaged_file_is_refused_when_it_is_read(explainer, change, says):
+    """And not when it is drawn."""
+    told = json.loads(json.dumps(explainer(PAIRS[0], replay=True).to_dict()))
+    if "answer" in change:
+        change = {"answer": told["answer"] | change["answer"]}
+    if "parts" in change:
+        change = {"parts": [*told["parts"][:-1], 5]}
+    with pytest.raises(UserError, match=says):
+        Explanation.from_dict(told | change)
+
+
 def test_a_file_keeps_the_answers_from_what_is_kept(explainer):
     """And so at which layers the answer is another; files of older versions lack their places."""
     found = explainer(PAIRS[0], replay=True)

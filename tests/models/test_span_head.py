@@ -477,6 +477,14 @@ def test_what_its_outputs_are_called_does_not_matter(tmp_path, names):
     assert load_answerer(small(tmp_path, id2label=names)).labels == ("start", "end")
 
 
+@pytest.mark.parametrize("names", [5, True, "ab"])
+def test_outputs_without_names_of_any_use_are_two(tmp_path, names):
+    assert load_answerer(small(tmp_path, id2label=names)).labels == ("start", "end")
+    config = json.loads((tmp_path / "config.json").read_text()) | {"num_labels": None}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert load_answerer(tmp_path).labels == ("start", "end")
+
+
 @pytest.mark.parametrize("count", [3, "two"])
 def test_a_number_of_outputs_that_no_answer_has_is_refused(tmp_path, count):
     with pytest.raises(UserError, match=r"has 3|num_labels in config\.json must be a whole number"):

@@ -87,6 +87,8 @@ def test_real_numbers():
         (["1,2,three"], "regression", "row 1: the label '1,2,three' is not 3 numbers"),
         ([[1, 2]], "regression", "row 1: the label '[1, 2]' is not 3 numbers"),
         (["1,2,inf"], "regression", "is not 3 numbers"),
+        (["1,2,1e39"], "regression", "is not 3 numbers"),
+        ([[1, 2, -1e300]], "regression", "is not 3 numbers"),
     ],
 )
 def test_what_is_no_label(cells, kind, says):

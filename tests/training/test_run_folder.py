@@ -14,10 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from diffmask_jax.errors import UserError
+from diffmask_jax.game import players
 from diffmask_jax.game.objective import mean_keep, mean_log_keep
 from diffmask_jax.game.players import Rates, authors, settling
 from diffmask_jax.models.loading import load_classifier
-from diffmask_jax.training import keeping, run_folder, setup
+from diffmask_jax.training import keeping, own_network, run_folder, setup
 from diffmask_jax.training.assessment import LayerMeans
 from diffmask_jax.training.config import AUTHORS, RunConfig, run_config
 
@@ -65,6 +66,14 @@ def test_the_authors_setting_has_the_authors_defaults_and_leaves_what_is_asked()
     assert config(setting="authors", warmup=7).warmup == 7
 
 
+def test_rates_that_stand_twice_are_the_same():
+    """In the options, which JAX does not need, and with the players."""
+    for rates, run in ((players.AUTHORS, config(setting="authors")), (players.Rates(), config())):
+        theirs = run.probe_rate, run.baseline_rate, run.multiplier_rate, run.warmup
+        assert theirs == rates
+    assert config().pull == own_network.PULL
+
+
 @pytest.mark.parametrize("gate", ["input", "hidden"])
 def test_the_game_of_a_run(tiny_bert, gate):
     model = load_classifier(tiny_bert)
@@ -82,10 +91,10 @@ def test_the_game_of_a_run(tiny_bert, gate):
 
 def test_the_players_of_a_run():
     asked = {"probe_rate": 1.0, "baseline_rate": 2.0, "multiplier_rate": 3.0, "warmup": 4}
-    for setting, players in (("settling", functools.partial(settling, 0.2)), ("authors", authors)):
+    for setting, make in (("settling", functools.partial(settling, 0.2)), ("authors", authors)):
         ours = config(setting=setting, margin=0.2, **asked)
         assert setup.rates_of(ours) == Rates(1.0, 2.0, 3.0, 4)
-        assert setup.players_of(ours) is players(Rates(1.0, 2.0, 3.0, 4))
+        assert setup.players_of(ours) is make(Rates(1.0, 2.0, 3.0, 4))
 
 
 # --- the folder ------------------------------------------------------------------------------

@@ -150,8 +150,13 @@ def _answers(class_names: Sequence[str]) -> bool:
 
 
 def number_of_outputs(description: Description) -> int:
-    """How many outputs a head has whose outputs need no names. Raises: UserError if unknown."""
-    count = description.get("num_labels", len(description.get("id2label") or "12"))
+    """How many outputs a head has whose outputs need no names: by default two.
+
+    Raises: UserError if `num_labels` is not a number.
+    """
+    count, names = description.get("num_labels"), description.get("id2label")
+    if count is None:
+        return len(names) if isinstance(names, dict) else 2
     if type(count) is not int:
         raise UserError(f"num_labels in config.json must be a whole number above 0, not {count!r}")
     return count

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffmask_jax.models.huggingface.tokenizer_checks import SAMPLE, SPACED
 from diffmask_jax.runtime import compile_cache
 from diffmask_jax.runtime.files import write_atomically
 
@@ -37,7 +38,7 @@ def place_of(folder: Path, usual: str) -> Path | None:
     kept = compile_cache.folder()
     if kept is None:
         return None
-    digest = hashlib.sha256(usual.encode())
+    digest = hashlib.sha256(f"{usual} {SAMPLE} {SPACED}".encode())  # what was tried on it, too
     for package in ("transformers", "tokenizers"):
         digest.update(importlib.metadata.version(package).encode())
     try:

@@ -51,8 +51,8 @@ class FolderTokenizer(NamedTuple):
     by_transformers: Callable[[], Any]
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the tokenizer's files as transformers does; and, if it feeds segments against its
-        class, that it does."""
+        """Write the tokenizer's files as transformers does; and, if that is not as by its class,
+        whether it feeds segments."""
         tokenizer = self.by_transformers()
         if tuple(tokenizer.model_input_names) != self.model_input_names:
             # The setting is written if it is among these, with the value of the attribute.
@@ -117,8 +117,11 @@ def with_segments(
 
 def without_segments(tokenizer: FolderTokenizer) -> FolderTokenizer:
     """The same tokenizer, which feeds none, and is saved as such."""
+    if SEGMENTS not in tokenizer.model_input_names:
+        return tokenizer
     names = tuple(name for name in tokenizer.model_input_names if name != SEGMENTS)
-    return tokenizer._replace(model_input_names=names)
+    told = digest([tokenizer.digest.encode(), b"without", SEGMENTS.encode()])
+    return tokenizer._replace(model_input_names=names, digest=told)
 
 
 def read_tokenizer(folder: Path, usual: str = "BertTokenizer") -> Any:

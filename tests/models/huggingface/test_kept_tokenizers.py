@@ -70,6 +70,16 @@ def test_it_is_transformers_own(save, monkeypatch, name, split, side):
         assert [text.ids.tolist() for text in ours] == given["input_ids"]
 
 
+def test_what_was_tried_on_other_texts_is_read_anew(save, cache, monkeypatch):
+    """Files may contradict each other there."""
+    folder = save(BACKENDS["word pieces"])
+    for kept in (1, 1, 2):
+        if kept == 2:
+            monkeypatch.setattr(kept_tokenizers, "SPACED", "another text")
+        read_tokenizer_of(folder, 10_000, GENERIC)
+        assert len(list(cache.iterdir())) == kept
+
+
 def test_what_has_changed_is_read_anew(save, cache):
     folder = save(BACKENDS["word pieces"])
 
