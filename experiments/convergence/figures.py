@@ -22,6 +22,8 @@ from experiments.convergence.report import BEST, Trial, sorted_by_distance
 from experiments.convergence.trial import Mark
 
 COLUMNS = 5  # of panels, at most
+FEW, MANY = (1.0, 2.0, 5.0), (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)
+NARROW = 3.0  # a logarithmic axis from a to at most 3a has MANY ticks
 
 
 def recipes_figure(
@@ -52,10 +54,12 @@ def recipes_figure(
             axes.axhline(apart, color="black", linewidth=1, linestyle=(0, (4, 3)))
         axes.set_title(name, fontsize=9, loc="left")
         axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
         _clear(axes)
+    panels[0, 0].set_ylim(bottom=0)  # of all, once all are drawn
     for axes in panels.flat[len(names) :]:
         axes.set_visible(False)
+    for axes in panels.flat[max(0, len(names) - columns) : len(names)]:
+        axes.tick_params(labelbottom=True)  # also above a place that is empty
     save(figure, path)
 
 
@@ -130,7 +134,8 @@ def _clear(axes: Axes) -> None:
         (axes.yaxis, StrMethodFormatter("{x:g}")),
     ):
         if axis.get_scale() == "log":
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            low, high = axis.get_view_interval()
+            axis.set_major_locator(LogLocator(subs=FEW if high > NARROW * low else MANY))
             axis.set_major_formatter(formatter)
             axis.set_minor_formatter(NullFormatter())
     grid(axes)
