@@ -25,7 +25,7 @@ def as_number(value: Any, name: str) -> float:
     if isinstance(value, bool | str) or np.size(value) != 1:
         raise UserError(f"{name} must be a number, not {value!r}")
     try:
-        return float(value)
+        return float(np.asarray(value).item())
     except (TypeError, ValueError) as error:
         raise UserError(f"{name} must be a number, not {value!r}") from error
 
