@@ -61,23 +61,22 @@ def read_examples(
       data: the name of the data in messages.
 
     Raises:
-      UserError: as the builder does; data_dir cannot be written, or the copy in it is damaged.
+      UserError: as the builder does; data_dir cannot be read or written, or the copy in it is
+        damaged.
     """
     try:
         with _quiet():
             prepared = _prepared(builder, name, raw_dir, data_dir, data)
             source = prepared.as_data_source(split)
             return source.__getitems__(range(len(source)))
-    except PermissionError as error:
-        place = error.filename or data_dir or tfds.core.constants.DATA_DIR
-        raise UserError(f"cannot read or write {place}: {error.strerror}") from error
     except (OSError, RuntimeError, json_format.ParseError) as error:
+        place = data_dir or tfds.core.constants.DATA_DIR
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
-            place = error.filename or data_dir or tfds.core.constants.DATA_DIR
-            raise UserError(f"cannot read {place}: {error.strerror}") from error
+            where = error.filename or place
+            raise UserError(f"cannot read or write {where}: {error.strerror}") from error
         raise UserError(
-            f"the prepared copy {Path(data_dir or tfds.core.constants.DATA_DIR)}/"
-            f"{builder.name}/{name} is damaged: delete that folder and run again"
+            f"the prepared copy {Path(place)}/{builder.name}/{name} is damaged: delete that folder "
+            "and run again"
         ) from error
 
 

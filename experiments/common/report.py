@@ -19,6 +19,8 @@ from diffmask_jax.runtime.json_files import dumps, jsonable
 from diffmask_jax.runtime.markdown import table
 
 ALL_DIGITS = 17  # of a float64
+LAST_CALL = "Times are those of the last call; what an earlier one had finished was not repeated."
+"""What the report says of an experiment whose `Timer` keeps no file."""
 CLAIMS = ("claim", "says", "paper", "ours", "spread", "runs", "holds")
 
 

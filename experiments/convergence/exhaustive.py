@@ -38,7 +38,7 @@ from diffmask_jax.training import setup
 from diffmask_jax.training.train import Prepared
 from experiments.common.command import command, parser_of
 from experiments.common.measuring import programs, split
-from experiments.common.report import Timer, claim, print_claims, write_report
+from experiments.common.report import LAST_CALL, Timer, claim, print_claims, write_report
 from experiments.common.resume import load_or_make
 from experiments.common.tokens import joined
 from experiments.convergence import exhaustive_report as report
@@ -222,7 +222,7 @@ def _report(
         "Every set of hidden states",
         claims,
         timer.seconds,
-        body="\n\n".join(parts),
+        body="\n\n".join([LAST_CALL, *parts]),
         raw={
             "multipliers": multipliers.tolist(),
             "recipe": options.recipe,

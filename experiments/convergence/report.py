@@ -8,7 +8,7 @@ import numpy as np
 
 from diffmask_jax.runtime.json_files import finite
 from diffmask_jax.runtime.markdown import table
-from experiments.common.report import Claim, claim, with_spread
+from experiments.common.report import LAST_CALL, Claim, claim, with_spread
 from experiments.convergence import distance
 from experiments.convergence.trial import EVERY, Mark
 
@@ -19,8 +19,8 @@ AS_MANY = 0.95  # batches of other sizes end at slightly fewer or more examples
 
 MEANINGS = (
     "Distances are over the tokens of all development texts; masked shares, KL and agreement, with "
-    f"sampled gates, over one in {EVERY} batches of them. Times are those of the last call; what "
-    "an earlier one had played was not repeated. Seconds of a recipe are of training alone."
+    f"sampled gates, over one in {EVERY} batches of them. {LAST_CALL} Seconds of a recipe are of "
+    "training alone."
 )
 """What the numbers of the report mean."""
 

@@ -33,7 +33,7 @@ from diffmask_jax.tasks.sst import SST
 from diffmask_jax.training.config import RunConfig, run_config
 from experiments.common.command import command, parser_of
 from experiments.common.figures import BLUE, ORANGE, clear, legend_below
-from experiments.common.report import Timer, write_report
+from experiments.common.report import LAST_CALL, Timer, write_report
 from experiments.sst import numbers, stages
 from experiments.sst.report import PAPER_MASKED
 from experiments.sst.stages import Study
@@ -174,7 +174,7 @@ def run(options: argparse.Namespace) -> None:
         "SST: what a margin buys",
         [],
         timer.seconds,
-        body=f"![masked share and macro-F1](margins.png)\n\n{found}",
+        body=f"{LAST_CALL}\n\n![masked share and macro-F1](margins.png)\n\n{found}",
         raw={"rows": [_as_json(row) for row in rows]},
     )
     print(f"{found}\nreport in {out}/report.md")

@@ -7,7 +7,7 @@ import numpy as np
 from diffmask_jax.analysis.bootstrap import Change
 from diffmask_jax.analysis.token_groups import Difference
 from diffmask_jax.runtime import markdown
-from experiments.common.report import Claim, claim
+from experiments.common.report import LAST_CALL, Claim, claim
 from experiments.sst.numbers import Flips, Numbers
 
 # F1 in points, masked as a share: the paper's BERT-base. Its F1 is very probably the mean over
@@ -226,7 +226,7 @@ def make_claims(numbers: Numbers, runs: int) -> list[Claim]:
 
 def body(numbers: Numbers, layers: Sequence[str], tagged: bool) -> str:
     """The report between its title and its claims."""
-    parts = ["Times are those of the last call; what an earlier one had finished was not repeated."]
+    parts = [LAST_CALL]
     for gate in numbers.sampled:
         for name, tables in (("sampled", numbers.sampled), ("thresholded", numbers.thresholded)):
             parts += [f"### {gate} masking, {name} gates", layer_table(layers, tables[gate])]

@@ -1,5 +1,6 @@
 """The treebank through TFDS: same sentences, never stale, never half, never noisy."""
 
+import errno
 import hashlib
 import os
 import signal
@@ -171,6 +172,19 @@ def test_a_damaged_copy_is_named(raw, data, harm, name):
     (path,) = data.glob(f"sst_trees/*/*/{name}")
     harm(path)
     with pytest.raises(UserError, match=f"copy {path.parents[1]} is damaged: delete that folder"):
+        load_sst("dev", raw, data)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_a_copy_that_cannot_be_read_is_not_called_damaged(raw, data, monkeypatch, number):
+    """Nobody is sent to delete it."""
+
+    def failing(*_):
+        raise OSError(number, os.strerror(number), "a.array_record")
+
+    monkeypatch.setattr("diffmask_jax.tasks.prepared._prepared", failing)
+    told = rf"^cannot read or write a\.array_record: {os.strerror(number)}$"
+    with pytest.raises(UserError, match=told):
         load_sst("dev", raw, data)
 
 

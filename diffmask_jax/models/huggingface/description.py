@@ -152,12 +152,17 @@ def _answers(class_names: Sequence[str]) -> bool:
 def number_of_outputs(description: Description) -> int:
     """How many outputs a head has whose outputs need no names: by default two.
 
-    Raises: UserError if `num_labels` is not a number.
+    Raises: UserError if `num_labels` is not a whole number above 0.
     """
-    count, names = description.get("num_labels"), description.get("id2label")
+    count, names = _num_labels(description), description.get("id2label")
     if count is None:
         return len(names) if isinstance(names, dict) else 2
-    if type(count) is not int:
+    return count
+
+
+def _num_labels(description: Description) -> int | None:
+    count: int | None = description.get("num_labels")
+    if count is not None and (type(count) is not int or count < 1):
         raise UserError(f"num_labels in config.json must be a whole number above 0, not {count!r}")
     return count
 
@@ -171,10 +176,7 @@ def output_names(description: Description) -> tuple[str, ...]:
 
     Raises: UserError if they are not numbered from 0, or fewer or more than `num_labels`.
     """
-    count = description.get("num_labels")
-    if count is not None and (type(count) is not int or count < 1):
-        raise UserError(f"num_labels in config.json must be a whole number above 0, not {count!r}")
-    names = description.get("id2label")
+    count, names = _num_labels(description), description.get("id2label")
     if names is None:
         if count is not None and count > MOST_CLASSES:
             raise UserError(

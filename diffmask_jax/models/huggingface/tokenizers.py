@@ -108,7 +108,7 @@ def with_segments(
     version = str(description.get("transformers_version", "4")).partition(".")[0]
     is_new = version.isdecimal() and int(version) >= 5
     settings = settings_in(folder, "tokenizer_config.json")
-    kind = _class_name(folder, settings, usual).removesuffix("Fast")
+    kind = _class_name(folder, settings, description, usual).removesuffix("Fast")
     if is_new or INPUT_NAMES in settings or kind in WITHOUT_SEGMENTS:
         return tokenizer
     told = digest([tokenizer.digest.encode(), SEGMENTS.encode()])
@@ -186,7 +186,7 @@ def _whole(file: Path) -> Any:
 
 def _class(folder: Path, settings: dict[str, Any], usual: str) -> Any:
     """The class in transformers that the folder's files name, or else the usual one."""
-    name = _class_name(folder, settings, usual)
+    name = _class_name(folder, settings, settings_in(folder, "config.json"), usual)
     import transformers
 
     kind = getattr(transformers, name, None) or getattr(
@@ -197,9 +197,10 @@ def _class(folder: Path, settings: dict[str, Any], usual: str) -> Any:
     return kind
 
 
-def _class_name(folder: Path, settings: dict[str, Any], usual: str) -> str:
-    named = settings.get("tokenizer_class")
-    named = named or settings_in(folder, "config.json").get("tokenizer_class")
+def _class_name(
+    folder: Path, settings: dict[str, Any], description: Description, usual: str
+) -> str:
+    named = settings.get("tokenizer_class") or description.get("tokenizer_class")
     is_usual = named is None or usual == GENERIC
     name: str = usual if is_usual else json_files.check(named, str, f"{folder}: tokenizer_class")
     return name

@@ -12,7 +12,6 @@ import flax.traverse_util
 import jax
 import numpy as np
 import safetensors
-import safetensors.numpy
 from jaxtyping import Array, Float
 
 from diffmask_jax.errors import UserError
@@ -149,13 +148,14 @@ def _read(path: Path) -> Weights:
 
 def _read_safetensors(path: Path) -> Weights:
     """Raises: UserError for a type that NumPy lacks, of which the library says less."""
+    weights = {}
     with safetensors.safe_open(path, framework="np") as opened:
         for name in opened.keys():  # noqa: SIM118
             if (kind := opened.get_slice(name).get_dtype()).startswith(("F8_", "F6_", "F4")):
                 raise UserError(
                     f"{path}: tensor {name} has type {kind}: quantised weights are not supported"
                 )
-    weights: Weights = safetensors.numpy.load_file(path)
+            weights[name] = opened.get_tensor(name)
     return weights
 
 
