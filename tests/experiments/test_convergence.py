@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -453,3 +454,15 @@ def test_all_sets_are_tried_at_the_reference_that_was_played(study, tmp_path, mo
     written = sets.stat().st_mtime_ns
     run()
     assert sets.stat().st_mtime_ns == written
+
+    def moved(*arguments: Any) -> Any:
+        state = last_state(*arguments)
+        slow = state.probe.slow
+        slow = slow | {"baselines": [baseline + 1 for baseline in slow["baselines"]]}
+        return state._replace(probe=state.probe._replace(slow=slow))
+
+    last_state = exhaustive.trial.last_state
+    monkeypatch.setattr(exhaustive.trial, "last_state", moved)
+    run()  # of a reference that went on: its sets are others
+    first, second = (np.load(path)["divergence"] for path in out.glob("*-8/0.npz"))
+    assert sets.stat().st_mtime_ns == written and not np.allclose(first, second)
