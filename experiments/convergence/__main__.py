@@ -41,6 +41,9 @@ from experiments.convergence.report import End, Trial
 REFERENCE_SEED = 1000
 """The seed of the first reference: of no trial, which would be the reference's own beginning."""
 
+GROUP = 9
+"""The courses of so many recipes are drawn in one picture."""
+
 
 @command("convergence")
 def main() -> None:
@@ -112,7 +115,7 @@ def _report(options: argparse.Namespace, prepared: Prepared, timer: Timer) -> li
     apart = report.apart({"seeds of the recipe": seeds, "references": settled})
     parts = [
         *_of_references(folder, gate, layers, references),
-        *(_of_recipes(folder, gate, trials, references) if trials else []),
+        *(_of_recipes(folder, gate, layers, trials, references) if trials else []),
         *(["## How far two are apart", report.apart_table(layers, apart)] if apart else []),
     ]
     write_report(
@@ -145,21 +148,33 @@ def _of_references(
 
 
 def _of_recipes(
-    folder: Path, gate: str, trials: Mapping[str, Sequence[Trial]], references: Sequence[Trial]
+    folder: Path,
+    gate: str,
+    layers: Sequence[str],
+    trials: Mapping[str, Sequence[Trial]],
+    references: Sequence[Trial],
 ) -> Iterator[str]:
-    """The report's paragraphs about recipes; draws their distances and the courses of some."""
+    """The report's paragraphs about recipes; draws their distances, courses, and layers."""
     to = "to the reference" if references else "between seeds"
     apart = references[1].distances[-1] if len(references) > 1 else None
     figures.recipes_figure(folder / "recipes.png", f"Distance {to}, {gate} probe", trials, apart)
-    courses = {name: trials[name][0] for name in report.sorted_by_distance(trials)[:9]}
-    if references:
-        courses["reference 0"] = references[0]
-    title = f"On the way, {gate} probe: the nearest recipes, one seed each"
-    figures.courses_figure(folder / "courses.png", title, courses, MARGINS[gate])
+    names = report.sorted_by_distance(trials)
+    groups = [names[first : first + GROUP] for first in range(0, len(names), GROUP)]
+    for number, group in enumerate(groups, 1):
+        courses = {name: trials[name][0] for name in group}
+        if references:
+            courses["reference 0"] = references[0]
+        title = f"On the way, {gate} probe, one seed each ({number} of {len(groups)})"
+        figures.courses_figure(folder / f"courses{number}.png", title, courses, MARGINS[gate])
+    for name in names:
+        where = trial_folder(folder, name, 0).parent / "layers.png"
+        title = f"{name}, {gate} probe"
+        figures.layers_figure(where, title, layers, trials[name][0].marks, MARGINS[gate])
     yield "## Recipes, each with what it changes"
     yield report.recipes_table(trials, MARGINS[gate])
     yield "![](recipes.png)"
-    yield "![](courses.png)"
+    yield from (f"![](courses{number}.png)" for number, _ in enumerate(groups, 1))
+    yield "Every recipe's folder has its layers, one by one: `layers.png` (one seed)."
 
 
 def _found(folders: Sequence[Path], truth: np.ndarray | None) -> list[Trial]:

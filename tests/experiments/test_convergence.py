@@ -29,6 +29,7 @@ from experiments.convergence import (
     exhaustive_report,
     landscape,
     report,
+    scores,
     trial,
 )
 from experiments.convergence.exhaustive_report import Played
@@ -51,7 +52,8 @@ def study(save_bert, treebank, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "BATCH", 4)
     small = {name: recipe._replace(batch=8) for name, recipe in RECIPES.items()}
     monkeypatch.setattr(convergence, "RECIPES", small)
-    monkeypatch.setattr(convergence, "Recipe", lambda: Recipe(batch=8))
+    for module in (convergence, scores):
+        monkeypatch.setattr(module, "Recipe", lambda: Recipe(batch=8))
 
     places = {
         "--model": model, "--raw-dir": treebank, "--data-dir": prepared,
@@ -89,7 +91,7 @@ def test_it_reports_what_was_played_and_does_not_play_it_again(study, tmp_path, 
     # The same recipe and length, but no trial is the beginning of a reference: another seed.
     assert reference[-1]["distance"] == 0 < recipe[-1]["distance"]
     assert found["raw"]["trials"][PLAYED[1]][0][-1]["distance"] > 0
-    for picture in ("recipes", "courses", "reference0"):
+    for picture in ("recipes", "courses1", "reference0", "recipe/layers"):
         assert (out / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
 
     kept = {file: file.stat().st_mtime_ns for file in out.rglob("keep-*.npy")}
@@ -466,3 +468,36 @@ def test_all_sets_are_tried_at_the_reference_that_was_played(study, tmp_path, mo
     run()  # of a reference that went on: its sets are others
     first, second = (np.load(path)["divergence"] for path in out.glob("*-8/0.npz"))
     assert sets.stat().st_mtime_ns == written and not np.allclose(first, second)
+
+
+@pytest.mark.long
+def test_a_reference_that_keeps_all_changes_no_score(study, tmp_path, monkeypatch, capsys):
+    """And one that drops all gives every sentence of a length the same class."""
+
+    def run(*, shift: float) -> dict[str, Any]:
+        def shut(*arguments: Any) -> Any:
+            state = last_state(*arguments)
+            slow = jax.tree.map(jnp.copy, state.probe.slow)
+            for gate in slow["gates"]:
+                gate["shift"] = gate["shift"] + shift
+            return state._replace(probe=state.probe._replace(slow=slow))
+
+        monkeypatch.setattr(scores.trial, "last_state", shut)
+        arguments = [*study.places[:-1], str(tmp_path / "report")]
+        monkeypatch.setattr(sys, "argv", ["scores", *arguments])
+        scores.main()
+        found = json.loads((tmp_path / "report" / "scores" / "report.json").read_text())
+        return dict(found["raw"]["rows"][0])
+
+    last_state = trial.last_state
+    with pytest.raises(SystemExit):
+        run(shift=0)
+    assert "there is no reference in" in capsys.readouterr().err
+    study("recipe", references=1)
+    kept = run(shift=20.0)
+    assert kept["masked"] == pytest.approx(0, abs=1e-3) and kept["examples"] == EXAMPLES
+    for of_split in kept["changes"].values():
+        assert of_split["macro_f1"]["change"] == 0 == of_split["accuracy"]["high"]
+    for file in (tmp_path / "report" / "scores" / "measured").glob("*/*.npz"):
+        file.unlink()
+    assert run(shift=-40.0)["masked"] == pytest.approx(1, abs=1e-3)

@@ -1,6 +1,7 @@
 """An encoder's training drops what PyTorch drops, where it does; its attention is PyTorch's."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -12,8 +13,12 @@ from random_params import random_params
 from diffmask_jax.data import batches, encoding
 from diffmask_jax.data.inputs import TextInputs
 from diffmask_jax.errors import UserError
+from diffmask_jax.game import probes, steps
 from diffmask_jax.game.divergences import CATEGORICAL
 from diffmask_jax.game.model import Model, equally_wide
+from diffmask_jax.game.objective import Game, clean_pass, mean_keep
+from diffmask_jax.game.players import Rates, settling
+from diffmask_jax.game.steps import Play
 from diffmask_jax.models import transformer
 from diffmask_jax.models.architecture import Classifier
 from diffmask_jax.models.attention import padding_bias
@@ -257,3 +262,29 @@ def test_a_staircase_computes_nothing_for_rows_that_have_not_joined():
         lambda params, inputs, state: model.logits_from(params, inputs, state, 0), states[0]
     )
     assert 0.55 < flops(model.staircase, joining) / whole < 0.68
+
+
+def test_a_staircase_worked_through_in_parts_makes_the_step_of_the_whole():
+    """Eight rows play four depths twice; either half plays each of them once."""
+    network = bert_classifier(CONFIG)
+    game = Game(network, probes.PROBES["hidden"](8), 0.1, mean_keep)
+    rows = jax.tree.map(lambda array: jnp.tile(array, (2, 1)), INPUTS)
+    clean = clean_pass(network, PARAMS, rows)
+    baselines = [jnp.full(CONFIG.width, 0.1 * depth) for depth in range(4)]
+    params = probes.init(jax.random.key(1), game.probe, clean.states, baselines)
+    for gate in params["gates"]:
+        gate["shift"] = jnp.zeros(())  # half open: everything has a gradient
+    players = settling(0.1, Rates(warmup=0))
+    fetch = functools.partial(clean_pass, network, PARAMS)
+    play = Play(game, players, PARAMS, fetch, steps.one_layer_an_example(4))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def step(parts):
+        begun = steps.init(params, 4, players)
+        return steps.step(begun, jax.random.key(2), rows, play._replace(parts=parts))
+
+    whole, told = step(1)
+    halves, told_of_halves = step(2)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, (halves, told_of_halves), (whole, told))
+    assert (np.asarray(told.divergence) > 1e-4).all() and network.staircase is not None
