@@ -10,7 +10,7 @@ from diffmask_jax.models import problem_types
 from diffmask_jax.render.layer_names import listed, some_of
 from diffmask_jax.tasks.tasks import TASKS
 from diffmask_jax.training.config import RunConfig
-from diffmask_jax.training.settled import MOVED_MASKED, MOVED_MULTIPLIER, OFF_MARGIN
+from diffmask_jax.training.settled import IDLE, MOVED_MASKED, MOVED_MULTIPLIER, OFF_MARGIN
 
 NEXT_TO_NOTHING = 0.05  # share of positions: a probe that masks less says little
 NEXT_TO_ALL = 0.98  # share of positions: the model gives the same answer whatever it reads
@@ -240,7 +240,7 @@ def _settled(config: RunConfig, trained: Sequence[dict[str, Any]], when: str) ->
     how = (
         "(settled means: from the third quarter of training to the last, the masked share moves by "
         f"at most {100 * MOVED_MASKED:g} points and log λ by {MOVED_MULTIPLIER:g}, and D is within "
-        f"{OFF_MARGIN:.0%} of the margin)"
+        f"{OFF_MARGIN:.0%} of the margin; where λ·m ≤ {IDLE:g}, λ may move and D be below it)"
     )
     if parts:
         return Finding(False, f"{when}, {'; '.join(parts)} {how}")
