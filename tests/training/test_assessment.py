@@ -18,8 +18,8 @@ from diffmask_jax.training.config import run_config
 LAYERS = ("W", "E", "1")
 HOW = (
     " (settled means: from the third quarter of training to the last, the masked share moves by "
-    "at most 2 points and log λ by 0.25, and D is within 10% of the margin; where λ·m ≤ 0.01, λ may "
-    "move and D be below it)"
+    "at most 2 points and log λ by 0.25, and D is within 10% of the margin; where λ·m ≤ 0.01, λ "
+    "may move and D be below it)"
 )
 CONFIG = run_config("model", "texts", train="train.txt", dev="dev.txt", margin=0.2, steps=100)
 SETTLED = {"still": True, "on_margin": True, "divergence": 0.2}
