@@ -23,6 +23,7 @@ HELP = "start here: train a short probe, write a report and a page, and show eac
 SHOWN = 10  # texts on the page
 BATCH = 32
 MARGIN = "1"  # nats, of questions: the authors', for the start and the end of an answer
+START = "0.5"  # λ·m: a run as short as this would otherwise end with its margin overspent
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
     batch = options.batch_size or str(min(BATCH, len(examples.first)))
     steps = _steps(Path(folder), options.steps)
     training = [task.name, "--model", options.model, "--train", texts, "--dev", texts]
+    training += ["--multiplier-start", START]
     training += ["--margin", MARGIN] * (task is QUESTIONS)
     training += [*named, "--batch-size", batch, "--truncate", "--out", folder]
     anyway = ["--anyway"] * options.anyway

@@ -34,6 +34,9 @@ class Rates(NamedTuple):
 AUTHORS = Rates(probe=3e-4, baseline=1e-3, multiplier=0.3, warmup=1200)
 """The rates of the authors' players, on SST and SQuAD."""
 
+START = 0.2  # λ·m
+AUTHORS_START = 1.0  # λ
+
 
 class Players(NamedTuple):
     """Who moves the probe, who moves λ, and where λ starts.
@@ -49,24 +52,27 @@ class Players(NamedTuple):
 
 
 @functools.cache
-def authors(rates: Rates) -> Players:
-    """Centered RMSprop in Lookahead against RMSprop in Lookahead, with λ starting at 1. Layers that
-    a batch does not play are left as they are, and so are their moments."""
+def authors(rates: Rates, start: float = AUTHORS_START) -> Players:
+    """Centered RMSprop in Lookahead against RMSprop in Lookahead, with λ starting at `start`.
+    Layers that a batch does not play are left as they are, and so are their moments."""
     scale = standing_still(scale_by_standard_deviation())
     probe = staying(lookahead(descent(scale, *_warmed_up(rates))))
-    return Players(probe, ascend(rates.multiplier), multiplier=1.0)
+    return Players(probe, ascend(rates.multiplier), multiplier=min(start, LARGEST))
 
 
 @functools.cache
-def settling(margin: float, rates: Rates) -> Players:
+def settling(margin: float, rates: Rates, start: float = START) -> Players:
     """Centered RMSprop at falling rates, whose running average is used, against a controller of λ.
 
-    λ starts at 0.5/m: λ·D is then comparable to L₀, a share, whatever the unit of D and m.
+    λ starts at `start`/m: λ·D is then comparable to L₀, a share, whatever the unit of D and m. The
+    larger, the less is dropped until λ has come down; the smaller, the more of D until λ has risen.
     """
     peaks = rates.probe, rates.baseline
     schedules = (functools.partial(falling, peak, rates.warmup) for peak in peaks)
     probe = averaged(descent(scale_by_standard_deviation(), *schedules))
-    return Players(probe, control(margin, rates.multiplier), multiplier=min(0.5 / margin, LARGEST))
+    return Players(
+        probe, control(margin, rates.multiplier), multiplier=min(start / margin, LARGEST)
+    )
 
 
 FALL = 1000  # the steps after which a falling rate is divided by √2

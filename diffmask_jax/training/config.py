@@ -18,6 +18,7 @@ AUTHORS = {
     "probe_rate": 3e-4,
     "baseline_rate": 1e-3,
     "multiplier_rate": 0.3,
+    "multiplier_start": 1.0,
     "warmup": 1200,
     "tolerance": 8.0,
 }
@@ -71,6 +72,12 @@ class RunConfig:
     baseline_rate: float = settings.setting(3e-3, "learning rate of the baseline", check=positive)
     multiplier_rate: float = settings.setting(
         0.001, "learning rate of log λ; authors: of λ", check=positive
+    )
+    multiplier_start: float = settings.setting(
+        0.2,
+        "λ times the margin before the first step: the larger, the less is dropped at first; "
+        "authors: λ itself",
+        check=positive,
     )
     warmup: int = settings.setting(100, "steps of linear warm-up", check=count)
     validate_every: int = settings.setting(500, "steps between validations", check=positive_int)

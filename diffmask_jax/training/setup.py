@@ -108,9 +108,10 @@ def rates_of(config: RunConfig) -> Rates:
 
 def players_of(config: RunConfig) -> Players:
     """The players of a run's game."""
+    rates, start = rates_of(config), config.multiplier_start
     if config.setting == "authors":
-        return players.authors(rates_of(config))
-    return players.settling(config.margin, rates_of(config))
+        return players.authors(rates, start)
+    return players.settling(config.margin, rates, start)
 
 
 def first_state(

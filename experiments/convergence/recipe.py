@@ -51,7 +51,7 @@ class Recipe(NamedTuple):
     integral: float = 0.001
     proportional: float = 1.0
     multiplier_rate: float = 0.3
-    multiplier: float = 0.5
+    multiplier: float = 0.2
     shallow: float = 1.0
     pull: float = 0.003
     opening: float = 5.0
@@ -77,14 +77,14 @@ BEFORE = Recipe(
 RECIPES = {
     "recipe": Recipe(),
     "one layer a batch": Recipe(layers="batch"),
-    "ascent of λ, from a fifth": Recipe(dual="ascend", multiplier=0.1),
+    "ascent of λ": Recipe(dual="ascend"),
     "integral only": Recipe(proportional=0.0),
     "less proportional": Recipe(proportional=0.3),
     "faster λ": Recipe(integral=0.002),
     "much faster λ": Recipe(integral=0.004),
-    "λ from a fifth": Recipe(multiplier=0.1),
-    "λ from two fifths": Recipe(multiplier=0.2),
-    "λ from twice": Recipe(multiplier=1.0),
+    "λ·m from 0.1": Recipe(multiplier=0.1),
+    "λ·m from 0.5": Recipe(multiplier=0.5),
+    "λ·m from 1": Recipe(multiplier=1.0),
     "margins that rise with depth": Recipe(shallow=0.125),
     "no pull": Recipe(pull=0.0),
     "more pull": Recipe(pull=0.01),
@@ -108,7 +108,7 @@ RECIPES = {
 }
 """The recipe, its variations, and what `diffmask train` played before.
 
-A variation changes one thing; ascent starts at a fifth, too, as it did when it was the default.
+A variation changes one thing.
 
 The last two are the former ways of playing for the input and for the hidden probe; at their margins
 of 0.1 and 0.05 nats, λ starts at 1.

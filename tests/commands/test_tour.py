@@ -81,6 +81,7 @@ def test_a_model_that_answers_questions_is_shown_questions(stops, tiny_answerer,
     file.write_text("".join(json.dumps(as_line(question)) + "\n" for question in asked))
     assert cli.main(["tour", str(tiny_answerer), "--texts", str(file), "--out", str(out)]) == 0
     assert stops["train"].task == "questions" and stops["train"].margin == 1
+    assert stops["train"].multiplier_start == 0.5
     assert read_question_lines(stops["explain"].file) == asked[:10]
     told = capsys.readouterr().out
     assert f"$ diffmask train questions --model {tiny_answerer} " in told

@@ -98,6 +98,7 @@ def test_a_run_s_settings_are_those_it_was_made_with(old, gate):
     assert written.pop("raw_dir") is None and written.pop("data_dir") is None  # another task's
     read = as_dict(run_folder.load_config(old / gate))
     assert written.items() <= read.items()
+    assert read.pop("multiplier_start") == 1  # of the authors' players
     assert {read[name] for name in read.keys() - written.keys()} <= {None, "authors", 0.0}
 
 

@@ -68,9 +68,12 @@ def test_the_authors_setting_has_the_authors_defaults_and_leaves_what_is_asked()
 
 def test_rates_that_stand_twice_are_the_same():
     """In the options, which JAX does not need, and with the players."""
-    for rates, run in ((players.AUTHORS, config(setting="authors")), (players.Rates(), config())):
+    for rates, start, run in (
+        (players.AUTHORS, players.AUTHORS_START, config(setting="authors")),
+        (players.Rates(), players.START, config()),
+    ):
         theirs = run.probe_rate, run.baseline_rate, run.multiplier_rate, run.warmup
-        assert theirs == rates
+        assert theirs == rates and run.multiplier_start == start
     assert config().pull == own_network.PULL
 
 
@@ -94,7 +97,12 @@ def test_the_players_of_a_run():
     for setting, make in (("settling", functools.partial(settling, 0.2)), ("authors", authors)):
         ours = config(setting=setting, margin=0.2, **asked)
         assert setup.rates_of(ours) == Rates(1.0, 2.0, 3.0, 4)
-        assert setup.players_of(ours) is make(Rates(1.0, 2.0, 3.0, 4))
+        assert setup.players_of(ours) is make(Rates(1.0, 2.0, 3.0, 4), ours.multiplier_start)
+    for start in (0.4, 2.0):  # what is asked for, whatever the players
+        ours = config(margin=0.2, multiplier_start=start)
+        assert setup.players_of(ours).multiplier == pytest.approx(start / 0.2)
+        theirs = config(setting="authors", margin=0.2, multiplier_start=start)
+        assert setup.players_of(theirs).multiplier == start
 
 
 # --- the folder ------------------------------------------------------------------------------
