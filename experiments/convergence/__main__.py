@@ -164,7 +164,7 @@ def _of_recipes(
         courses = {name: trials[name][0] for name in group}
         if references:
             courses["reference 0"] = references[0]
-        title = f"On the way, {gate} probe, one seed each ({number} of {len(groups)})"
+        title = f"On the way, {gate} probe, one seed each"
         figures.courses_figure(folder / f"courses{number}.png", title, courses, MARGINS[gate])
     for name in names:
         where = trial_folder(folder, name, 0).parent / "layers.png"
