@@ -5,7 +5,7 @@ r"""What masking costs in macro-F1 at the solution: the references, on SST's dev
 
 It looks at the last checkpoints of the references that `python -m experiments.convergence` has
 played, of either gate: does a loss of macro-F1 go away when the game is played for long? Cost,
-small BERT above, on one core: 2 minutes per reference.
+small BERT above, on one core: 3 minutes per reference.
 """
 
 import argparse
