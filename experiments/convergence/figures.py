@@ -49,7 +49,7 @@ def recipes_figure(
         for color, seeds in ((BLUE, trials.get(BEST, ())), (ORANGE, trials[name])):
             for trial in seeds:
                 seen = [mark.examples for mark in trial.marks]
-                axes.plot(seen, trial.far, color=color, linewidth=1.2)
+                axes.plot(seen, trial.far, _point(seen), color=color, linewidth=1.2)
         if apart is not None:
             axes.axhline(apart, color="black", linewidth=1, linestyle=(0, (4, 3)))
         axes.set_title(name, fontsize=9, loc="left")
@@ -86,7 +86,7 @@ def courses_figure(path: Path, title: str, trials: Mapping[str, Trial], margin: 
             for color, (name, trial) in zip(colors, trials.items(), strict=False):
                 places = [of(mark) for mark in trial.marks]
                 values = [parts[part](mark) for mark in trial.marks] if part in parts else trial.far
-                axes.plot(places, values, color=color, linewidth=1.4, label=name)
+                axes.plot(places, values, _point(places), color=color, linewidth=1.4, label=name)
             axes.set_title(part, fontsize=10, loc="left")
             axes.set_xlabel(label, fontsize=9)
             axes.set_xscale("log")
@@ -115,7 +115,7 @@ def layers_figure(
     for axes, (name, of) in zip(figure.subplots(1, 3), parts.items(), strict=True):
         for number, layer in enumerate(layers):
             values = [of(mark)[number] for mark in marks]
-            axes.plot(seen, values, color=shades[number], linewidth=1.6, label=layer)
+            axes.plot(seen, values, _point(seen), color=shades[number], linewidth=1.6, label=layer)
         axes.set_title(name, fontsize=10, loc="left")
         axes.set_xlabel("examples seen", fontsize=9)
         axes.set_xscale("log")
@@ -126,6 +126,11 @@ def layers_figure(
     second.axhline(1, color="black", linewidth=1, linestyle=(0, (4, 3)))
     legend_below(figure, len(layers))
     save(figure, path)
+
+
+def _point(places: Sequence[float]) -> str:
+    """How to draw a curve: a single mark makes no line."""
+    return "o" if len(places) == 1 else "-"
 
 
 def _clear(axes: Axes) -> None:
