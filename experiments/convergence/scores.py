@@ -10,7 +10,7 @@ small BERT above, on one core: 3 minutes per reference.
 
 import argparse
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from diffmask_jax.analysis.bootstrap import Change
 from diffmask_jax.analysis.faithfulness import Outcome
@@ -25,15 +25,10 @@ from experiments.common.command import command, parser_of
 from experiments.common.measuring import outcome, programs
 from experiments.common.report import LAST_CALL, Timer, write_report
 from experiments.convergence import trial
-from experiments.convergence.places import (
-    MARGINS,
-    add_places,
-    config_of,
-    prepared_for,
-    reference_folder,
-)
+from experiments.convergence.places import MARGINS, add_places, config_of, prepared_for
 from experiments.convergence.recipe import Recipe
 from experiments.sst import numbers, stages
+from experiments.sst.report import told
 
 SCORES = {"macro_f1": "macro-F1", "macro_f1_per_batch": "authors' way"}
 
@@ -58,47 +53,42 @@ class Row(NamedTuple):
 def measured(options: argparse.Namespace) -> Iterator[Row]:
     """One row per reference that has been played, of all gates."""
     for gate in GATES:
-        folders = [reference_folder(options.out / gate, number) for number in range(2)]
-        if not any(map(trial.marks_in, folders)):
+        places = sorted((options.out / gate).glob("references/*"))
+        if not (folders := [folder for folder in places if trial.marks_in(folder)]):
             continue
         prepared = prepared_for(options, gate)
         model = prepared.model
-        dev, test = stages.open_splits(model, places_of(SST, options), options.out / "scores")
+        place = options.out / "scores"
+        dev, test = stages.open_splits(model, places_of(SST, options), place)
+        studies = {"dev": dev, "test": test}
         config = config_of(options, gate, 0)
         sampled = programs(setup.make_game(config, model.network, model.config.width)).sampled
-        for number, folder in enumerate(folders):
-            if not trial.marks_in(folder):
-                continue
+        for folder in folders:
             state = trial.last_state(Recipe(), config, prepared, folder)
             params = model.params, state.probe.slow
             examples = int(state.step) * Recipe().batch
-            place = dev.folder / "measured" / f"{gate}-{number}-{examples}"
+            where = place / "measured" / f"{gate}-{folder.name}-{examples}"
             found: dict[str, Outcome] = {
-                split: outcome(study.batches(stages.BATCH), sampled, params, place / f"{split}.npz")
-                for split, study in (("dev", dev), ("test", test))
+                split: outcome(study.batches(stages.BATCH), sampled, params, where / f"{split}.npz")
+                for split, study in studies.items()
             }
             of_dev = found["dev"]
             yield Row(
                 gate,
-                number,
+                int(folder.name),
                 examples,
                 float(of_dev.masked.mean()),
                 float(of_dev.divergence.mean()),
                 float(of_dev.agreement.mean()),
                 {
                     split: numbers.changes(study.labels, [found[split]])
-                    for split, study in (("dev", dev), ("test", test))
+                    for split, study in studies.items()
                 },
             )
 
 
 def body(rows: list[Row]) -> str:
     """The table of a report."""
-
-    def told(change: Change) -> str:
-        points = (100 * part for part in (change.change, change.low, change.high))
-        return "{:+.2f} ({:+.2f} to {:+.2f})".format(*points)
-
     splits = ("dev", "test")
     heads = ["gate", "reference", "examples", "masked, dev", "KL / margin, dev", "agreement, dev"]
     heads += [f"{name}, {split}" for split in splits for name in SCORES.values()]
@@ -133,17 +123,13 @@ def study(options: argparse.Namespace) -> None:
         [],
         timer.seconds,
         body=f"{LAST_CALL}\n\n{found}",
-        raw={"rows": [_as_json(row) for row in rows]},
+        raw={
+            "rows": [
+                row._asdict() | {"changes": numbers.changes_as_json(row.changes)} for row in rows
+            ]
+        },
     )
     print(f"{found}\nreport in {options.out / 'scores'}/report.md")
-
-
-def _as_json(row: Row) -> dict[str, Any]:
-    changes = {
-        split: {name: change._asdict() for name, change in scores.items()}
-        for split, scores in row.changes.items()
-    }
-    return row._asdict() | {"changes": changes}
 
 
 @command("convergence.scores")

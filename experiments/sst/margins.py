@@ -35,7 +35,7 @@ from experiments.common.command import command, parser_of
 from experiments.common.figures import BLUE, ORANGE, clear, legend_below
 from experiments.common.report import LAST_CALL, Timer, write_report
 from experiments.sst import numbers, stages
-from experiments.sst.report import PAPER_MASKED
+from experiments.sst.report import PAPER_MASKED, told
 from experiments.sst.stages import Study
 
 STEPS = 2400
@@ -78,12 +78,6 @@ def measured(study: Study, test: Study, configs: dict[Path, RunConfig]) -> list[
 
 def body(rows: Sequence[Row]) -> str:
     """The table of a report."""
-
-    def told(change: Change) -> str:
-        return "{:+.2f} ({:+.2f} to {:+.2f})".format(
-            *(100 * part for part in (change.change, change.low, change.high))
-        )
-
     heads = (
         "gate",
         "margin",

@@ -104,14 +104,16 @@ def as_json(numbers: Numbers) -> dict[str, Any]:
     """All numbers as JSON types."""
     return numbers._asdict() | {
         "polar": {gate: difference._asdict() for gate, difference in numbers.polar.items()},
-        "changes": {
-            gate: {
-                split: {name: change._asdict() for name, change in scores.items()}
-                for split, scores in splits.items()
-            }
-            for gate, splits in numbers.changes.items()
-        },
+        "changes": {gate: changes_as_json(splits) for gate, splits in numbers.changes.items()},
         "flips": {gate: [row._asdict() for row in rows] for gate, rows in numbers.flips.items()},
+    }
+
+
+def changes_as_json(splits: dict[str, dict[str, Change]]) -> dict[str, Any]:
+    """The changes of every split and score as JSON types."""
+    return {
+        split: {name: change._asdict() for name, change in scores.items()}
+        for split, scores in splits.items()
     }
 
 

@@ -164,6 +164,8 @@ GOOD = Numbers(
         ({"unread": [0.0, 0.1001]}, "sst.hidden.unread"),
         ({"forming": [0.35, 0.06]}, None),
         ({"forming": [0.35, 0.05]}, "sst.input.forming"),
+        ({"forming": [0.9, 1e-6]}, None),
+        ({"forming": [0.9, 0.0]}, "sst.input.forming"),
     ],
 )
 def test_games_settle_in_every_run_and_decisions_form_in_every_run(changed, broken):
